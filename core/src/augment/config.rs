@@ -1,0 +1,115 @@
+//! The settings of the augmentation, MoCo v2's by default.
+
+use serde::{Deserialize, Serialize};
+
+use super::blur::MAX_SIGMA;
+
+/// How views are drawn. The default is the augmentation of MoCo v2, which DenseCL keeps.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ViewConfig {
+    /// Side of a view in pixels.
+    pub size: u32,
+    /// Range of the crop's area as a share of the source's.
+    pub scale: [f64; 2],
+    /// Range of the crop's width divided by its height; drawn log-uniformly.
+    pub ratio: [f64; 2],
+    /// Brightness factors lie in [1 − brightness, 1 + brightness], cut at 0.
+    pub brightness: f64,
+    /// Contrast factors, likewise.
+    pub contrast: f64,
+    /// Saturation factors, likewise.
+    pub saturation: f64,
+    /// Hue is turned by a share of the colour circle in [−hue, hue].
+    pub hue: f64,
+    /// Probability of the colour jitter (the four above, in random order).
+    pub jitter_p: f64,
+    /// Probability of a grayscale view.
+    pub grayscale_p: f64,
+    /// Range of the blur's standard deviation in pixels of the view.
+    pub blur_sigma: [f64; 2],
+    /// Probability of the blur.
+    pub blur_p: f64,
+    /// Probability of the left-right flip.
+    pub flip_p: f64,
+}
+
+impl Default for ViewConfig {
+    fn default() -> Self {
+        Self {
+            size: 224,
+            scale: [0.2, 1.0],
+            ratio: [3.0 / 4.0, 4.0 / 3.0],
+            brightness: 0.4,
+            contrast: 0.4,
+            saturation: 0.4,
+            hue: 0.1,
+            jitter_p: 0.8,
+            grayscale_p: 0.2,
+            blur_sigma: [0.1, 2.0],
+            blur_p: 0.5,
+            flip_p: 0.5,
+        }
+    }
+}
+
+/// The largest side of a view in pixels; a limit against slips of the pen, not of the method.
+const MAX_SIZE: u32 = 4096;
+/// The most elongated crop, as width divided by height or its inverse.
+const MAX_RATIO: f64 = 100.0;
+/// The largest strength of brightness, contrast and saturation.
+const MAX_JITTER: f64 = 10.0;
+
+impl ViewConfig {
+    /// Checks every value.
+    ///
+    /// # Errors
+    /// One line that names the first bad key, its value and the permitted range.
+    pub fn validate(&self) -> Result<(), String> {
+        if !(1..=MAX_SIZE).contains(&self.size) {
+            return Err(format!(
+                "size = {}: must lie between 1 and {MAX_SIZE}",
+                self.size
+            ));
+        }
+        // The lower end of a scale is open at 0 (a crop has pixels).
+        range(
+            "scale",
+            self.scale,
+            f64::MIN_POSITIVE,
+            1.0,
+            "above 0 and at most 1",
+        )?;
+        let ratios = format!("between {} and {MAX_RATIO}", 1.0 / MAX_RATIO);
+        range("ratio", self.ratio, 1.0 / MAX_RATIO, MAX_RATIO, &ratios)?;
+        let sigmas = format!("between 0 and {MAX_SIGMA}");
+        range("blur_sigma", self.blur_sigma, 0.0, MAX_SIGMA, &sigmas)?;
+        number("brightness", self.brightness, MAX_JITTER)?;
+        number("contrast", self.contrast, MAX_JITTER)?;
+        number("saturation", self.saturation, MAX_JITTER)?;
+        number("hue", self.hue, 0.5)?;
+        number("jitter_p", self.jitter_p, 1.0)?;
+        number("grayscale_p", self.grayscale_p, 1.0)?;
+        number("blur_p", self.blur_p, 1.0)?;
+        number("flip_p", self.flip_p, 1.0)
+    }
+}
+
+/// A single value from 0 to `high`; NaN lies in no range.
+fn number(key: &str, value: f64, high: f64) -> Result<(), String> {
+    if !(0.0..=high).contains(&value) {
+        return Err(format!("{key} = {value}: must lie between 0 and {high}"));
+    }
+    Ok(())
+}
+
+/// A pair in order, both ends from `low` to `high`, which the message words as `permitted`.
+fn range(key: &str, pair: [f64; 2], low: f64, high: f64, permitted: &str) -> Result<(), String> {
+    let [first, last] = pair;
+    if !(low <= first && first <= last && last <= high) {
+        return Err(format!(
+            "{key} = [{first}, {last}]: both must lie {permitted}, the smaller one first"
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,124 @@
+//! Random resized crop: torchvision's draw of the rectangle, PIL's bilinear resize of its pixels.
+
+use fast_image_resize::images::{TypedCroppedImage, TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8x3;
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
+use image::RgbImage;
+use rand::RngExt;
+
+use crate::rng::Rng;
+
+/// A rectangle of whole source pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CropBox {
+    /// First column.
+    pub left: u32,
+    /// First row.
+    pub top: u32,
+    /// Columns, at least 1.
+    pub width: u32,
+    /// Rows, at least 1.
+    pub height: u32,
+}
+
+impl CropBox {
+    /// Draws a rectangle as torchvision's `RandomResizedCrop.get_params`: ten tries at an area
+    /// uniform in `scale` (as a share of the source) and an aspect ratio (width / height)
+    /// log-uniform in `ratio`, at a uniform position; when none fits, the largest centred
+    /// rectangle with a permitted ratio.
+    ///
+    /// # Panics
+    /// When the source has no pixels, or a range is empty or not positive.
+    pub fn draw(
+        rng: &mut Rng,
+        source_width: u32,
+        source_height: u32,
+        scale: [f64; 2],
+        ratio: [f64; 2],
+    ) -> Self {
+        assert!(
+            source_width > 0 && source_height > 0,
+            "the source image has no pixels"
+        );
+        let source_area = f64::from(source_width) * f64::from(source_height);
+        let log_ratio = ratio.map(f64::ln);
+        for _ in 0..10 {
+            let area = source_area * rng.random_range(scale[0]..=scale[1]);
+            let aspect = rng.random_range(log_ratio[0]..=log_ratio[1]).exp();
+            // Python's round(), hence ties to even.
+            let width = (area * aspect).sqrt().round_ties_even() as u32;
+            let height = (area / aspect).sqrt().round_ties_even() as u32;
+            if (1..=source_width).contains(&width) && (1..=source_height).contains(&height) {
+                let top = rng.random_range(0..=source_height - height);
+                let left = rng.random_range(0..=source_width - width);
+                return Self {
+                    left,
+                    top,
+                    width,
+                    height,
+                };
+            }
+        }
+        Self::centered(source_width, source_height, ratio)
+    }
+
+    /// The largest rectangle about the centre whose aspect ratio lies in `ratio`.
+    fn centered(source_width: u32, source_height: u32, ratio: [f64; 2]) -> Self {
+        let (w, h) = (f64::from(source_width), f64::from(source_height));
+        let aspect = (w / h).clamp(ratio[0], ratio[1]);
+        // Only the side that is too long for the ratio changes.
+        let (width, height) = if w / h < aspect {
+            (source_width, ((w / aspect).round_ties_even() as u32).max(1))
+        } else if w / h > aspect {
+            (
+                ((h * aspect).round_ties_even() as u32).max(1),
+                source_height,
+            )
+        } else {
+            (source_width, source_height)
+        };
+        Self {
+            left: (source_width - width) / 2,
+            top: (source_height - height) / 2,
+            width,
+            height,
+        }
+    }
+}
+
+/// Cuts `crop` out of `source` and resizes it to `size` × `size` pixels with PIL's bilinear filter:
+/// a triangle that widens with the reduction (antialias) and sees no pixel outside the crop.
+///
+/// At most 1 grey level from PIL, which rounds to bytes after the horizontal pass where
+/// `fast_image_resize` does so after the vertical one, which is the faster order for bytes.
+///
+/// # Panics
+/// When `crop` is empty or does not lie inside `source`, or `size` is 0.
+pub fn crop_resize(source: &RgbImage, crop: CropBox, size: u32) -> RgbImage {
+    let CropBox {
+        left,
+        top,
+        width,
+        height,
+    } = crop;
+    let (source_width, source_height) = source.dimensions();
+    let fits = |start: u32, length: u32, limit: u32| {
+        length > 0 && start.checked_add(length).is_some_and(|end| end <= limit)
+    };
+    assert!(
+        size > 0 && fits(left, width, source_width) && fits(top, height, source_height),
+        "crop {crop:?} to {size} px does not fit a source of {source_width} × {source_height} px",
+    );
+
+    const CHECKED: &str = "sizes were checked above";
+    let pixels = TypedImageRef::<U8x3>::from_buffer(source_width, source_height, source);
+    let pixels = pixels.expect(CHECKED);
+    let cropped = TypedCroppedImage::new(pixels, left, top, width, height).expect(CHECKED);
+    let mut out = RgbImage::new(size, size);
+    let mut out_pixels = TypedImage::<U8x3>::from_buffer(size, size, &mut out).expect(CHECKED);
+    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
+    Resizer::new()
+        .resize_typed(&cropped, &mut out_pixels, &options)
+        .expect(CHECKED);
+    out
+}

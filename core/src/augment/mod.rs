@@ -1,0 +1,150 @@
+//! The two views of an image: MoCo v2's augmentation, and the geometry that relates the views.
+//!
+//! A view is made in the order of MoCo v2: random resized crop, colour jitter, grayscale, Gaussian
+//! blur, horizontal flip. Every operation follows torchvision 0.20 working on a PIL image, down to
+//! PIL's roundings, so that a network trained here and one trained with the authors' code see
+//! pictures from the same distribution; `tests/tests/augment_parity` holds them against PIL.
+//!
+//! Drawing is apart from doing: [`ViewParams::draw`] makes every random decision of a view, and
+//! [`apply`] is a pure function of the source and those decisions. So the operations are tested at
+//! fixed parameters, and the result depends on `(seed, index)` only, never on which thread made it.
+//!
+//! DenseCL needs no more than the pictures. The [`ViewGeometry`] that comes with each is for the
+//! *measure*: it says where every cell of one view truly lies in the other, hence whether the
+//! matches that the network chooses are right.
+
+mod blur;
+mod color;
+mod config;
+mod crop;
+mod geometry;
+mod normalize;
+
+use image::RgbImage;
+use rand::RngExt;
+use rand::seq::SliceRandom;
+
+pub use blur::{MAX_SIGMA, gaussian_blur};
+pub use color::{ColorOp, brightness, contrast, flip, grayscale, hue, saturation};
+pub use config::ViewConfig;
+pub use crop::{CropBox, crop_resize};
+pub use geometry::ViewGeometry;
+pub use normalize::{IMAGENET_MEAN, IMAGENET_STD, normalize_into};
+
+use crate::rng::{self, Purpose, Rng};
+
+/// One augmented view of a source image.
+#[derive(Debug, Clone)]
+pub struct View {
+    /// The picture, `size` × `size` pixels.
+    pub image: RgbImage,
+    /// Where its pixels come from.
+    pub geometry: ViewGeometry,
+}
+
+/// Everything that is drawn at random for one view.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ViewParams {
+    /// The part of the source that the view shows.
+    pub crop: CropBox,
+    /// The operations of the colour jitter in the order of their application; empty when the view
+    /// is not jittered.
+    pub color: Vec<ColorOp>,
+    /// Whether the colours are replaced by their luma.
+    pub grayscale: bool,
+    /// The standard deviation of the Gaussian blur in pixels of the view; `None`: no blur.
+    pub blur_sigma: Option<f64>,
+    /// Whether the view is mirrored left to right.
+    pub flip: bool,
+}
+
+impl ViewParams {
+    /// Draws the parameters of one view of a source of `source_width` × `source_height` pixels.
+    ///
+    /// # Panics
+    /// When the source has no pixels or `config` is not valid (see [`ViewConfig::validate`]).
+    pub fn draw(rng: &mut Rng, source_width: u32, source_height: u32, config: &ViewConfig) -> Self {
+        let crop = CropBox::draw(rng, source_width, source_height, config.scale, config.ratio);
+        let color = if rng.random_bool(config.jitter_p) {
+            draw_jitter(rng, config)
+        } else {
+            Vec::new()
+        };
+        let grayscale = rng.random_bool(config.grayscale_p);
+        let blurred = rng.random_bool(config.blur_p);
+        let blur_sigma = blurred.then(|| uniform(rng, config.blur_sigma));
+        let flip = rng.random_bool(config.flip_p);
+        Self {
+            crop,
+            color,
+            grayscale,
+            blur_sigma,
+            flip,
+        }
+    }
+}
+
+/// torchvision's `ColorJitter`: each factor uniform in its range, the operations in random order.
+/// An operation with an empty range is left out altogether, as there: hue by 0 is not the identity.
+fn draw_jitter(rng: &mut Rng, config: &ViewConfig) -> Vec<ColorOp> {
+    let around_one = |strength: f64| [(1.0 - strength).max(0.0), 1.0 + strength];
+    let candidates: [(fn(f64) -> ColorOp, [f64; 2]); 4] = [
+        (ColorOp::Brightness, around_one(config.brightness)),
+        (ColorOp::Contrast, around_one(config.contrast)),
+        (ColorOp::Saturation, around_one(config.saturation)),
+        (ColorOp::Hue, [-config.hue, config.hue]),
+    ];
+    let mut ops: Vec<ColorOp> = candidates
+        .into_iter()
+        .filter(|(_, [low, high])| low < high)
+        .map(|(op, range)| op(uniform(rng, range)))
+        .collect();
+    ops.shuffle(rng);
+    ops
+}
+
+/// Uniform from `low` to `high`.
+fn uniform(rng: &mut Rng, [low, high]: [f64; 2]) -> f64 {
+    rng.random_range(low..=high)
+}
+
+/// Makes the view of `size` × `size` pixels that `params` describe.
+///
+/// # Panics
+/// When the crop does not lie inside `source`.
+pub fn apply(source: &RgbImage, params: &ViewParams, size: u32) -> View {
+    let mut image = crop_resize(source, params.crop, size);
+    for op in &params.color {
+        op.apply(&mut image);
+    }
+    if params.grayscale {
+        grayscale(&mut image);
+    }
+    if let Some(sigma) = params.blur_sigma {
+        gaussian_blur(&mut image, sigma);
+    }
+    if params.flip {
+        flip(&mut image);
+    }
+    View {
+        image,
+        geometry: ViewGeometry {
+            crop: params.crop,
+            flip: params.flip,
+            size,
+        },
+    }
+}
+
+/// The two views of the sample at position `index` of the run with this `seed`.
+///
+/// # Panics
+/// When `source` has no pixels or `config` is not valid (see [`ViewConfig::validate`]).
+pub fn two_views(source: &RgbImage, config: &ViewConfig, seed: u64, index: u64) -> [View; 2] {
+    let mut rng = rng::stream(seed, Purpose::Views, index);
+    let (width, height) = source.dimensions();
+    std::array::from_fn(|_| {
+        let params = ViewParams::draw(&mut rng, width, height, config);
+        apply(source, &params, config.size)
+    })
+}

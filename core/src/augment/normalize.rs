@@ -1,0 +1,47 @@
+//! From RGB bytes to the network's input.
+
+use image::RgbImage;
+
+/// Mean of ImageNet's red, green and blue in [0, 1].
+pub const IMAGENET_MEAN: [f32; 3] = [0.485, 0.456, 0.406];
+/// Standard deviation of ImageNet's red, green and blue in [0, 1].
+pub const IMAGENET_STD: [f32; 3] = [0.229, 0.224, 0.225];
+
+/// What every byte becomes, per channel: (byte / 255 − mean) / std, as torchvision's `ToTensor`
+/// and `Normalize` in single precision.
+static NORMALIZED: [[f32; 256]; 3] = {
+    let mut table = [[0.0; 256]; 3];
+    let mut channel = 0;
+    while channel < 3 {
+        let mut byte = 0;
+        while byte < 256 {
+            table[channel][byte] =
+                (byte as f32 / 255.0 - IMAGENET_MEAN[channel]) / IMAGENET_STD[channel];
+            byte += 1;
+        }
+        channel += 1;
+    }
+    table
+};
+
+/// Writes `image` as [3, height, width] (red plane first), normalised by ImageNet's mean and
+/// standard deviation.
+///
+/// # Panics
+/// When `out` does not hold exactly 3 · height · width values.
+pub fn normalize_into(image: &RgbImage, out: &mut [f32]) {
+    let (pixels, _) = image.as_chunks::<3>();
+    assert_eq!(
+        out.len(),
+        3 * pixels.len(),
+        "the output must hold [3, height, width]"
+    );
+    let (red, rest) = out.split_at_mut(pixels.len());
+    let (green, blue) = rest.split_at_mut(pixels.len());
+    let planes = red.iter_mut().zip(green).zip(blue);
+    for (&[r, g, b], ((red, green), blue)) in pixels.iter().zip(planes) {
+        *red = NORMALIZED[0][usize::from(r)];
+        *green = NORMALIZED[1][usize::from(g)];
+        *blue = NORMALIZED[2][usize::from(b)];
+    }
+}

@@ -1,0 +1,313 @@
+//! The settings of the method as plain serde structs; every default is the authors'
+//! (`configs/selfsup/densecl/densecl_imagenet_200ep.py` unless said otherwise).
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// Backbone architectures (He et al., 2016), with torchvision's numerics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Backbone {
+    /// Basic blocks [1, 1, 1, 1]: for quick starts and tests.
+    ResNet10,
+    /// Basic blocks [2, 2, 2, 2].
+    ResNet18,
+    /// Basic blocks [3, 4, 6, 3].
+    ResNet34,
+    /// Bottlenecks [3, 4, 6, 3]: the paper's.
+    ResNet50,
+    /// Bottlenecks [3, 4, 23, 3].
+    ResNet101,
+}
+
+impl Backbone {
+    /// The name as written in configs and in the metadata of weights.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ResNet10 => "resnet10",
+            Self::ResNet18 => "resnet18",
+            Self::ResNet34 => "resnet34",
+            Self::ResNet50 => "resnet50",
+            Self::ResNet101 => "resnet101",
+        }
+    }
+}
+
+/// The network: backbone f and the two projection heads.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ModelConfig {
+    /// Architecture of the backbone.
+    pub backbone: Backbone,
+    /// Channels of the stem; stages have 1, 2, 4, 8 times as many (times 4 in bottlenecks). 64 is
+    /// torchvision's.
+    pub width: usize,
+    /// Pixels per cell of the last feature map: 32, 16 or 8, the latter two by dilation with the
+    /// same weights.
+    pub output_stride: usize,
+    /// Channels of both heads' outputs.
+    pub dim: usize,
+    /// Side of the grid to which the feature map is pooled before the dense head; 0 = no pooling.
+    pub num_grid: usize,
+}
+
+impl Default for ModelConfig {
+    fn default() -> Self {
+        Self {
+            backbone: Backbone::ResNet50,
+            width: 64,
+            output_stride: 32,
+            dim: 128,
+            num_grid: 0,
+        }
+    }
+}
+
+impl ModelConfig {
+    /// # Errors
+    /// [`Error::Config`] naming the first setting that is out of range.
+    pub fn validate(&self) -> Result<()> {
+        check(
+            "model.width",
+            self.width,
+            (1..=256).contains(&self.width),
+            "1 to 256 channels",
+        )?;
+        check(
+            "model.output_stride",
+            self.output_stride,
+            matches!(self.output_stride, 8 | 16 | 32),
+            "8, 16 or 32",
+        )?;
+        check(
+            "model.dim",
+            self.dim,
+            (1..=4096).contains(&self.dim),
+            "1 to 4096 channels",
+        )?;
+        check(
+            "model.num_grid",
+            self.num_grid,
+            self.num_grid <= 128,
+            "0 (no pooling) to 128 cells",
+        )
+    }
+}
+
+/// Which features decide the match of a query cell (the paper's ablation, table 6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Matching {
+    /// The backbone's last feature map (the paper's choice).
+    Backbone,
+    /// The dense head's output.
+    Dense,
+    /// A random key cell: the lower bound of the ablation.
+    Random,
+}
+
+/// The method: losses, queues, momentum encoder, normalisation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MethodConfig {
+    /// λ: weight of the dense loss, L = (1−λ)·L_global + λ·L_dense. 0 is MoCo v2.
+    pub lambda: f64,
+    /// Steps at the start during which λ is 0 (needed for λ = 1; the authors use 1000 there).
+    pub lambda_warmup_steps: u64,
+    /// τ of InfoNCE.
+    pub temperature: f64,
+    /// m of the momentum encoder, θk ← m·θk + (1−m)·θq.
+    pub momentum: f64,
+    /// Keys in each of the two queues. 0 = sized to the data: half the images, at most 65,536.
+    pub queue: usize,
+    /// A queue longer than the data set holds several keys of the same image as negatives, and the
+    /// loss climbs; it is refused unless this is set.
+    pub queue_exceeds_data: bool,
+    /// Which features decide the matches.
+    pub matching: Matching,
+    /// Groups of split batch normalisation: each is normalised by its own statistics, as on as many
+    /// GPUs. 1 = ordinary batch normalisation, which leaks.
+    pub bn_groups: usize,
+    /// Shuffle the keys across the groups (shuffle-BN of MoCo).
+    pub shuffle_keys: bool,
+}
+
+impl Default for MethodConfig {
+    fn default() -> Self {
+        Self {
+            lambda: 0.5,
+            lambda_warmup_steps: 0,
+            temperature: 0.2,
+            momentum: 0.999,
+            queue: 0,
+            queue_exceeds_data: false,
+            matching: Matching::Backbone,
+            bn_groups: 8,
+            shuffle_keys: true,
+        }
+    }
+}
+
+/// The longest queue chosen by default: the authors'.
+pub const MAX_DEFAULT_QUEUE: usize = 65_536;
+
+impl MethodConfig {
+    /// # Errors
+    /// [`Error::Config`] naming the first setting that is out of range.
+    pub fn validate(&self) -> Result<()> {
+        check(
+            "method.lambda",
+            self.lambda,
+            (0.0..=1.0).contains(&self.lambda),
+            "between 0 and 1",
+        )?;
+        check(
+            "method.temperature",
+            self.temperature,
+            self.temperature > 0.0 && self.temperature.is_finite(),
+            "above 0",
+        )?;
+        check(
+            "method.momentum",
+            self.momentum,
+            (0.0..=1.0).contains(&self.momentum),
+            "between 0 and 1",
+        )?;
+        check(
+            "method.queue",
+            self.queue,
+            self.queue <= 1 << 24,
+            "at most 16,777,216 keys",
+        )?;
+        check(
+            "method.bn_groups",
+            self.bn_groups,
+            self.bn_groups >= 1,
+            "at least 1",
+        )
+    }
+
+    /// The queue length for a data set of `images` trained in batches of `batch`.
+    ///
+    /// By default half the images, so that a key is gone well before its image comes again, as a
+    /// whole number of batches and at most [`MAX_DEFAULT_QUEUE`].
+    ///
+    /// # Errors
+    /// [`Error::Config`] when an explicit queue is shorter than the batch, or longer than the data
+    /// without `queue_exceeds_data`.
+    pub fn queue_len(&self, images: usize, batch: usize) -> Result<usize> {
+        if self.queue == 0 {
+            let half = (images / 2).min(MAX_DEFAULT_QUEUE);
+            return Ok((half / batch * batch).max(batch));
+        }
+        if self.queue < batch {
+            return Err(Error::config(
+                "method.queue",
+                self.queue,
+                format!(
+                    "a queue holds at least one batch, {batch} keys here; 0 sizes it to the data"
+                ),
+            ));
+        }
+        if self.queue > images && !self.queue_exceeds_data {
+            return Err(Error::config(
+                "method.queue",
+                self.queue,
+                format!(
+                    "longer than the data set of {images} images, so an image would meet old keys of \
+                     itself as negatives; use 0 to size it to the data, or set \
+                     method.queue_exceeds_data = true to insist"
+                ),
+            ));
+        }
+        Ok(self.queue)
+    }
+}
+
+/// When the cosine schedule moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SchedulePer {
+    /// Once per epoch, as the authors' (mmcv `CosineAnnealing` by epoch).
+    Epoch,
+    /// Every step.
+    Step,
+}
+
+/// SGD and its schedule.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OptimConfig {
+    /// Base learning rate, cosine to 0.
+    pub lr: f64,
+    /// Multiply `lr` by batch / 256 (Goyal et al., 2017).
+    pub scale_lr: bool,
+    /// Momentum of SGD.
+    pub momentum: f64,
+    /// Weight decay, on all parameters as the authors'.
+    pub weight_decay: f64,
+    /// Whether the cosine moves per epoch or per step.
+    pub schedule: SchedulePer,
+    /// Largest L2 norm of the whole gradient; 0 = no clipping.
+    pub clip_norm: f64,
+    /// Micro-batches whose gradients are added before each step; the batch is split into this many.
+    pub accumulate: usize,
+}
+
+impl Default for OptimConfig {
+    fn default() -> Self {
+        Self {
+            lr: 0.03,
+            scale_lr: false,
+            momentum: 0.9,
+            weight_decay: 1e-4,
+            schedule: SchedulePer::Epoch,
+            clip_norm: 0.0,
+            accumulate: 1,
+        }
+    }
+}
+
+impl OptimConfig {
+    /// # Errors
+    /// [`Error::Config`] naming the first setting that is out of range.
+    pub fn validate(&self) -> Result<()> {
+        let not_negative = |x: f64| x >= 0.0 && x.is_finite();
+        check("optim.lr", self.lr, not_negative(self.lr), "0 or above")?;
+        check(
+            "optim.momentum",
+            self.momentum,
+            (0.0..1.0).contains(&self.momentum),
+            "in [0, 1)",
+        )?;
+        let decay = self.weight_decay;
+        check(
+            "optim.weight_decay",
+            decay,
+            not_negative(decay),
+            "0 or above",
+        )?;
+        let clip = self.clip_norm;
+        check(
+            "optim.clip_norm",
+            clip,
+            not_negative(clip),
+            "0 (no clipping) or above",
+        )?;
+        check(
+            "optim.accumulate",
+            self.accumulate,
+            self.accumulate >= 1,
+            "at least 1",
+        )
+    }
+}
+
+fn check(key: &str, value: impl std::fmt::Display, ok: bool, expected: &str) -> Result<()> {
+    if ok {
+        Ok(())
+    } else {
+        Err(Error::config(key, value, format!("must be {expected}")))
+    }
+}

@@ -1,0 +1,284 @@
+//! DenseCL: one training step, in the order of the paper's figure 2.
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use rand::{RngExt, seq::SliceRandom};
+
+use crate::{
+    config::{Matching, MethodConfig, ModelConfig, OptimConfig},
+    loss::{info_nce, weighted},
+    matching::{best_match, gather_cells, similarity},
+    model::{Embeddings, Encoder, Phase, follow},
+    optim::{ParameterGradients, Sgd},
+    queue::Queue,
+    rng::{Purpose, stream},
+};
+
+/// The whole learner: two encoders, two queues, one optimizer.
+#[derive(Debug, Clone)]
+pub struct DenseCl {
+    /// θq: learns by gradient.
+    pub query: Encoder,
+    /// θk: follows by momentum.
+    pub key: Encoder,
+    /// One global key per image.
+    pub global_queue: Queue,
+    /// One pooled dense key per image.
+    pub dense_queue: Queue,
+    /// SGD over the query encoder.
+    pub optimizer: Sgd,
+    method: MethodConfig,
+    seed: u64,
+}
+
+/// Two augmented views of the same images, normalised: [B, 3, S, S] each, without a gradient graph.
+#[derive(Debug, Clone)]
+pub struct Views {
+    /// For the query encoder.
+    pub query: Tensor<4>,
+    /// For the key encoder.
+    pub key: Tensor<4>,
+    /// The order in which the key encoder sees the images, a permutation of 0..B: with split BN its
+    /// groups then hold other images than the query's. See [`key_order`].
+    pub key_order: Vec<usize>,
+}
+
+/// What changes from step to step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StepSettings {
+    /// Number of the step; decides random matches, nothing else.
+    pub step: u64,
+    /// Learning rate now.
+    pub learning_rate: f64,
+    /// λ now.
+    pub lambda: f64,
+}
+
+/// What a step leaves behind, still on the device: nothing is read back inside a step.
+#[derive(Debug, Clone)]
+pub struct StepOutput {
+    scalars: Tensor<1>,
+    /// For each micro-batch, the key cell chosen by each query cell [B, N].
+    pub matches: Vec<Tensor<2, Int>>,
+}
+
+/// The figures of one step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StepFigures {
+    /// (1−λ)·global + λ·dense.
+    pub loss: f32,
+    /// Global InfoNCE.
+    pub loss_global: f32,
+    /// Dense InfoNCE.
+    pub loss_dense: f32,
+    /// Share of images whose positive is nearer than every key of the global queue.
+    pub accuracy_global: f32,
+    /// Share of cells whose positive is nearer than every key of the dense queue.
+    pub accuracy_dense: f32,
+    /// Standard deviation of the global query's channels over the batch, times √dim: about 1 when
+    /// queries spread over the sphere, 0 when they have collapsed to a point.
+    pub feature_std: f32,
+    /// L2 norm of the gradient before clipping.
+    pub grad_norm: f32,
+}
+
+impl DenseCl {
+    /// A learner at step 0. Both encoders begin with the same weights.
+    pub fn new(
+        model: &ModelConfig,
+        method: &MethodConfig,
+        optim: &OptimConfig,
+        queue_len: usize,
+        seed: u64,
+        device: &Device,
+    ) -> Self {
+        let encoder = Encoder::new(model, seed, device);
+        Self {
+            query: encoder.clone().trainable(),
+            key: encoder,
+            global_queue: Queue::new(queue_len, model.dim, seed, 0, device),
+            dense_queue: Queue::new(queue_len, model.dim, seed, 1, device),
+            optimizer: Sgd::new(optim),
+            method: method.clone(),
+            seed,
+        }
+    }
+
+    /// One step on a batch, given as one or more micro-batches whose gradients are averaged.
+    pub fn step(&mut self, micro_batches: Vec<Views>, settings: &StepSettings) -> StepOutput {
+        let count = micro_batches.len();
+        assert!(count > 0, "a step needs a batch");
+        let tau = self.method.temperature;
+        let phase = Phase::Train {
+            groups: self.method.bn_groups,
+        };
+        let mut gradients = ParameterGradients::default();
+        let mut keys = Vec::with_capacity(count);
+        let mut matches = Vec::with_capacity(count);
+        let mut scalars: Option<Tensor<1>> = None;
+
+        // θk ← m·θk + (1−m)·θq
+        follow(&mut self.key, &self.query, self.method.momentum);
+
+        for (index, views) in micro_batches.into_iter().enumerate() {
+            let draw = settings.step * count as u64 + index as u64;
+            let q = self.query.forward(views.query.autodiff(), phase);
+            let k = self.encode_keys(views.key, &views.key_order, phase);
+
+            // c_i = argmax_j sim(f_i, f'_j), without a gradient
+            let chosen = self.match_cells(&q, &k, draw);
+            let positives = gather_cells(k.dense, chosen.clone());
+
+            let global = info_nce(
+                q.global.clone(),
+                k.global.clone(),
+                self.global_queue.keys(),
+                tau,
+            );
+            // MoCo v2 is λ = 0: the dense loss is then shown, but not part of the gradient.
+            let dense_query = if settings.lambda > 0.0 {
+                q.dense
+            } else {
+                q.dense.inner()
+            };
+            let dense = info_nce(
+                per_cell(dense_query),
+                per_cell(positives),
+                self.dense_queue.keys(),
+                tau,
+            );
+
+            // L = (1−λ)·L_global + λ·L_dense
+            let loss = if settings.lambda > 0.0 {
+                weighted(global.loss.clone(), dense.loss.clone(), settings.lambda)
+            } else {
+                global.loss.clone()
+            };
+            let backward = (loss.clone() / count as f64).backward();
+            gradients.accumulate(&self.query, &backward);
+
+            let figures = Tensor::cat(
+                vec![
+                    loss.inner(),
+                    global.loss.inner(),
+                    dense.loss.inner(),
+                    global.accuracy,
+                    dense.accuracy,
+                    spread(q.global.inner()),
+                ],
+                0,
+            ) / count as f64;
+            scalars = Some(match scalars {
+                Some(sum) => sum + figures,
+                None => figures,
+            });
+            keys.push((k.global, k.dense_pooled));
+            matches.push(chosen);
+        }
+
+        let norm = self
+            .optimizer
+            .step(&mut self.query, gradients, settings.learning_rate);
+
+        for (global, dense_pooled) in keys {
+            self.global_queue.enqueue(global);
+            self.dense_queue.enqueue(dense_pooled);
+        }
+
+        let scalars = scalars.expect("at least one micro-batch");
+        let norm = norm.unwrap_or_else(|| Tensor::zeros([1], &scalars.device()));
+        StepOutput {
+            scalars: Tensor::cat(vec![scalars, norm], 0),
+            matches,
+        }
+    }
+
+    /// The key encoder on images in the given order, its output put back in the batch's order.
+    fn encode_keys(&mut self, images: Tensor<4>, order: &[usize], phase: Phase) -> Embeddings {
+        let mut back = vec![0; order.len()];
+        for (to, &from) in order.iter().enumerate() {
+            back[from] = to;
+        }
+        let device = images.device();
+        let indices = |order: &[usize]| {
+            let order: Vec<i32> = order.iter().map(|&i| i as i32).collect();
+            let count = order.len();
+            Tensor::<1, Int>::from_data(TensorData::new(order, [count]), &device)
+        };
+        let k = self.key.forward(images.select(0, indices(order)), phase);
+        let back = indices(&back);
+        Embeddings {
+            global: k.global.select(0, back.clone()),
+            dense: k.dense.select(0, back.clone()),
+            dense_pooled: k.dense_pooled.select(0, back.clone()),
+            backbone: k.backbone.select(0, back),
+        }
+    }
+
+    fn match_cells(&self, q: &Embeddings, k: &Embeddings, draw: u64) -> Tensor<2, Int> {
+        match self.method.matching {
+            Matching::Backbone => {
+                best_match(similarity(q.backbone.clone().inner(), k.backbone.clone()))
+            }
+            Matching::Dense => best_match(similarity(q.dense.clone().inner(), k.dense.clone())),
+            Matching::Random => {
+                let [b, _, n] = k.dense.dims();
+                let mut rng = stream(self.seed, Purpose::Matching, draw);
+                let cells: Vec<i32> = (0..b * n).map(|_| rng.random_range(0..n as i32)).collect();
+                Tensor::from_data(TensorData::new(cells, [b, n]), &k.dense.device())
+            }
+        }
+    }
+}
+
+/// [B, D, N] → [B·N, D].
+fn per_cell(dense: Tensor<3>) -> Tensor<2> {
+    let [b, d, n] = dense.dims();
+    dense.swap_dims(1, 2).reshape([b * n, d])
+}
+
+/// How far unit vectors [B, D] spread: 0 for a single point, about 1 over the whole sphere.
+fn spread(vectors: Tensor<2>) -> Tensor<1> {
+    let [b, d] = vectors.dims();
+    if b < 2 {
+        return Tensor::zeros([1], &vectors.device());
+    }
+    vectors.var(0).sqrt().mean() * (d as f64).sqrt()
+}
+
+/// The shuffle of a batch of `n` keys: a permutation that depends on `(seed, draw)` alone.
+pub fn key_order(n: usize, seed: u64, draw: u64) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..n).collect();
+    order.shuffle(&mut stream(seed, Purpose::Shuffle, draw));
+    order
+}
+
+impl StepOutput {
+    /// Reads the figures back; waits for the device.
+    ///
+    /// # Errors
+    /// When the device failed (lost, out of memory).
+    pub fn figures(&self) -> crate::Result<StepFigures> {
+        let values: Vec<f32> = self
+            .scalars
+            .try_to_vec_as()
+            .map_err(|e| crate::Error::Device(format!("the device failed during a step: {e}")))?;
+        let [
+            loss,
+            loss_global,
+            loss_dense,
+            accuracy_global,
+            accuracy_dense,
+            feature_std,
+            grad_norm,
+        ] = values.try_into().expect("seven figures");
+        Ok(StepFigures {
+            loss,
+            loss_global,
+            loss_dense,
+            accuracy_global,
+            accuracy_dense,
+            feature_std,
+            grad_norm,
+        })
+    }
+}

@@ -1,0 +1,43 @@
+//! One typed error for everything a user can get wrong inside the core.
+//!
+//! Shapes that only a programming error can produce are `assert!`ed instead; the binary adds the file
+//! or the option a message belongs to.
+
+/// What the core reports instead of panicking when data or settings of a user do not fit.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A setting is outside its range, or two settings contradict each other.
+    #[error("{key} = {value}: {expected}")]
+    Config {
+        /// Dotted name of the setting, as in a config file.
+        key: String,
+        /// What was given.
+        value: String,
+        /// What is permitted, and what to do.
+        expected: String,
+    },
+    /// A weights or checkpoint file is not one, is damaged, or is of another format version.
+    #[error("{0}")]
+    Format(String),
+    /// A weights or checkpoint file is whole but belongs to another network.
+    #[error("{0}")]
+    Mismatch(String),
+    /// The requested compute device does not exist or could not be opened.
+    #[error("{0}")]
+    Device(String),
+}
+
+impl Error {
+    /// A [`Error::Config`] for `key`.
+    pub fn config(key: &str, value: impl std::fmt::Display, expected: impl Into<String>) -> Self {
+        Self::Config {
+            key: key.to_string(),
+            value: value.to_string(),
+            expected: expected.into(),
+        }
+    }
+}
+
+/// The core's result.
+pub type Result<T> = std::result::Result<T, Error>;

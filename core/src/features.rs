@@ -1,0 +1,63 @@
+//! Dense features of any picture, and the matches between two.
+
+use burn::tensor::{Device, Tensor, TensorData};
+use image::RgbImage;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    augment::normalize_into,
+    matching::{l2_normalize, similarity},
+    model::{Encoder, Phase, Stages},
+};
+
+/// Which features describe a cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Feature {
+    /// The backbone's third stage.
+    Stage3,
+    /// The backbone's last stage: what the method matches by.
+    Stage4,
+    /// The dense head's output.
+    Dense,
+}
+
+/// Pictures of one size to a batch [B, 3, H, W], normalised as in training.
+///
+/// # Panics
+/// When there is no picture, or their sizes differ.
+pub fn image_batch(images: &[RgbImage], device: &Device) -> Tensor<4> {
+    let (width, height) = images.first().expect("at least one picture").dimensions();
+    let pixels = (width * height) as usize;
+    let mut values = vec![0.0; images.len() * 3 * pixels];
+    for (image, out) in images.iter().zip(values.chunks_exact_mut(3 * pixels)) {
+        normalize_into(image, out);
+    }
+    let shape = [images.len(), 3, height as usize, width as usize];
+    Tensor::from_data(TensorData::new(values, shape), device)
+}
+
+/// Unit-length features of a batch [B, C, h, w], BN by its running statistics.
+///
+/// `encoder` and `images` are outside any gradient graph ([`Encoder::inference`]).
+pub fn dense_features(encoder: &Encoder, images: Tensor<4>, feature: Feature) -> Tensor<4> {
+    // Cheap: a copy shares its tensors. Evaluation must not move the statistics.
+    let mut encoder = encoder.clone();
+    let Stages([_, _, stage3, stage4]) = encoder.backbone.stages(images, Phase::Eval);
+    let map = match feature {
+        Feature::Stage3 => stage3,
+        Feature::Stage4 => stage4,
+        Feature::Dense => encoder.dense_head.forward(stage4),
+    };
+    l2_normalize(map, 1)
+}
+
+/// Similarity of every cell of A with every cell of B: unit-length maps [B, C, h, w] and
+/// [B, C, h', w'] → [B, h·w, h'·w'].
+pub fn map_similarity(a: Tensor<4>, b: Tensor<4>) -> Tensor<3> {
+    let cells = |map: Tensor<4>| {
+        let [n, c, h, w] = map.dims();
+        map.reshape([n, c, h * w])
+    };
+    similarity(cells(a), cells(b))
+}

@@ -1,0 +1,60 @@
+//! # DenseCL: dense contrastive learning
+//!
+//! Wang et al., "Dense Contrastive Learning for Self-Supervised Visual Pre-Training" (CVPR 2021,
+//! arXiv 2011.09157), on one page:
+//!
+//! ```text
+//! x_q, x_k = two views of an image                              augment     §4.1
+//! F_q = f(x_q; θq)   F_k = f(x_k; θk)     S×S backbone cells    model       §3.1
+//! q = g(F_q)         k⁺ = g(F_k)          global vectors        model::head §3.1
+//! r_i = h(F_q)_i     t_j = h(F_k)_j       dense vectors, S² each
+//! θk ← m·θk + (1−m)·θq                                          model::momentum (MoCo, eq. 2)
+//!
+//! c_i = argmax_j cos(F_q,i , F_k,j)       which key cell is i's positive   matching  eq. 3
+//!
+//! L_q = −log  exp(q·k⁺/τ) / (exp(q·k⁺/τ) + Σ exp(q·k₋/τ))          loss  eq. 1
+//! L_r = (1/S²) Σ_i −log  exp(r_i·t_cᵢ/τ) / (exp(r_i·t_cᵢ/τ) + Σ exp(r_i·t₋/τ))   eq. 2
+//! L   = (1−λ)·L_q + λ·L_r                                                        eq. 4
+//!
+//! k₋: a queue of global keys; t₋: a queue of dense keys, each the mean over an image's cells  queue
+//! ```
+//!
+//! All vectors have unit length; no gradient flows to keys or through the match. λ = 0 is MoCo v2.
+//! [`densecl::DenseCl::step`] is that page as code.
+//!
+//! | module | what it knows |
+//! |---|---|
+//! | [`config`] | the settings; defaults are the authors' |
+//! | [`model`] | ResNets, heads, encoder, momentum encoder, split BN |
+//! | [`queue`], [`matching`], [`loss`], [`schedule`], [`metrics`] | tensors and numbers, no model |
+//! | [`densecl`], [`optim`] | one training step |
+//! | [`checkpoint`], [`weights`] | state and networks as bytes |
+//! | [`augment`] | seeded views and the geometry that relates them |
+//! | [`synthetic`] | procedural scenes with exact correspondence |
+//! | [`features`] | dense features and matches of any two pictures |
+//! | [`visualize`] | pixels in, pixels out |
+//! | [`device`] | the only place that names a backend |
+//! | [`rng`] | one seed, split per purpose |
+//!
+//! The crate has no file system, no threads and no clock, and builds for wasm32.
+
+pub mod augment;
+pub mod checkpoint;
+pub mod config;
+pub mod densecl;
+pub mod device;
+pub mod error;
+pub mod features;
+pub mod loss;
+pub mod matching;
+pub mod metrics;
+pub mod model;
+pub mod optim;
+pub mod queue;
+pub mod rng;
+pub mod schedule;
+pub mod synthetic;
+pub mod visualize;
+pub mod weights;
+
+pub use error::{Error, Result};

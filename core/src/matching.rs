@@ -1,0 +1,134 @@
+//! Correspondence by the features themselves (section 3.3 of the paper).
+//!
+//! Knows tensors and grids, no model: the trainer, the evaluator and the browser share it.
+
+use burn::tensor::{Int, Tensor};
+
+/// Divides by the L2 norm along `dim` (at least 1e-12, as PyTorch's `normalize`).
+pub fn l2_normalize<const D: usize>(x: Tensor<D>, dim: usize) -> Tensor<D> {
+    let norm = x.clone().square().sum_dim(dim).sqrt().clamp_min(1e-12);
+    x / norm
+}
+
+/// Cosine similarity of every query cell with every key cell.
+///
+/// Unit-length features [B, C, N] and [B, C, M] → [B, N, M].
+pub fn similarity(query: Tensor<3>, key: Tensor<3>) -> Tensor<3> {
+    query.swap_dims(1, 2).matmul(key)
+}
+
+/// For each query cell the key cell that is most similar: [B, N, M] → [B, N].
+///
+/// c_i = argmax_j sim(f_i, f'_j), equation 3 of the paper.
+pub fn best_match(similarity: Tensor<3>) -> Tensor<2, Int> {
+    similarity.argmax(2).squeeze_dim(2)
+}
+
+/// The key cell's vector for each query cell: [B, D, M] and [B, N] → [B, D, N].
+pub fn gather_cells(key: Tensor<3>, matches: Tensor<2, Int>) -> Tensor<3> {
+    let [b, d, _] = key.dims();
+    let [_, n] = matches.dims();
+    key.gather(2, matches.unsqueeze_dim::<3>(1).expand([b, d, n]))
+}
+
+/// One match of a mutual pair.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct MutualMatch {
+    /// Cell of A.
+    pub a: usize,
+    /// Cell of B.
+    pub b: usize,
+    /// Their cosine similarity.
+    pub score: f32,
+}
+
+/// Pairs of cells that choose each other, at least `threshold` similar, best first.
+///
+/// `similarity` is row major, cells of A by cells of B. Ties go to the lower cell; NaN never matches.
+///
+/// # Panics
+/// When `similarity` is not a multiple of `cells_b` long.
+pub fn mutual_matches(similarity: &[f32], cells_b: usize, threshold: f32) -> Vec<MutualMatch> {
+    assert!(
+        cells_b > 0 && similarity.len().is_multiple_of(cells_b),
+        "not a matrix of {cells_b} columns"
+    );
+    let cells_a = similarity.len() / cells_b;
+    let mut best_of_b = vec![(f32::NEG_INFINITY, usize::MAX); cells_b];
+    let mut best_of_a = vec![(f32::NEG_INFINITY, usize::MAX); cells_a];
+    for (a, row) in similarity.chunks_exact(cells_b).enumerate() {
+        for (b, &score) in row.iter().enumerate() {
+            if score > best_of_a[a].0 {
+                best_of_a[a] = (score, b);
+            }
+            if score > best_of_b[b].0 {
+                best_of_b[b] = (score, a);
+            }
+        }
+    }
+    let mut matches: Vec<MutualMatch> = best_of_a
+        .iter()
+        .enumerate()
+        .filter(|&(a, &(score, b))| b != usize::MAX && best_of_b[b].1 == a && score >= threshold)
+        .map(|(a, &(score, b))| MutualMatch { a, b, score })
+        .collect();
+    matches.sort_by(|x, y| y.score.total_cmp(&x.score).then(x.a.cmp(&y.a)));
+    matches
+}
+
+/// The peak of a similarity map between its cells: a parabola through the best cell and its
+/// neighbours, separately along x and y.
+///
+/// `row` holds `height`·`width` similarities of one query cell. Returns (x, y) in cells, cell
+/// centres at +0.5; the offset from the best cell is at most half a cell, and 0 at the border.
+pub fn subcell_peak(row: &[f32], best: usize, [height, width]: [usize; 2]) -> [f32; 2] {
+    let (x, y) = (best % width, best / width);
+    let offset = |before: f32, at: f32, after: f32| {
+        let curvature = before - 2.0 * at + after;
+        if curvature < 0.0 {
+            (0.5 * (before - after) / curvature).clamp(-0.5, 0.5)
+        } else {
+            0.0
+        }
+    };
+    let dx = if x > 0 && x + 1 < width {
+        offset(row[best - 1], row[best], row[best + 1])
+    } else {
+        0.0
+    };
+    let dy = if y > 0 && y + 1 < height {
+        offset(row[best - width], row[best], row[best + width])
+    } else {
+        0.0
+    };
+    [x as f32 + 0.5 + dx, y as f32 + 0.5 + dy]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_cells_that_choose_each_other_match() {
+        // A0 and A1 both prefer B0, which prefers A1; A2 and B2 choose each other below 0.5.
+        let sim = [0.8, 0.1, 0.0, 0.9, 0.2, 0.0, 0.1, 0.3, 0.4];
+        let matches = mutual_matches(&sim, 3, -1.0);
+        assert_eq!(
+            matches.iter().map(|m| (m.a, m.b)).collect::<Vec<_>>(),
+            [(1, 0), (2, 2)]
+        );
+        assert_eq!(mutual_matches(&sim, 3, 0.5).len(), 1);
+        assert!(mutual_matches(&[f32::NAN; 4], 2, -1.0).is_empty());
+    }
+
+    #[test]
+    fn a_parabola_peaks_between_cells() {
+        // −(x − 1.25)² sampled at x = 0, 1, 2 on the middle row of a 3×3 map.
+        let at = |x: f32, y: f32| -(x - 1.25).powi(2) - (y - 1.0).powi(2);
+        let row: Vec<f32> = (0..9).map(|i| at((i % 3) as f32, (i / 3) as f32)).collect();
+        let [x, y] = subcell_peak(&row, 4, [3, 3]);
+        assert!((x - 1.75).abs() < 1e-5 && (y - 1.5).abs() < 1e-5, "{x} {y}");
+        assert_eq!(subcell_peak(&row, 0, [3, 3]), [0.5, 0.5]);
+        assert_eq!(subcell_peak(&[1.0; 9], 4, [3, 3]), [1.5, 1.5]);
+    }
+}

@@ -1,0 +1,80 @@
+//! Measures of what was learned: numbers in, numbers out.
+
+/// Share of matches that lie within one cell of the truth, beside its chance level.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct CorrespondenceAccuracy {
+    /// Query cells whose true match lies in the other view.
+    pub cells: u64,
+    /// Those among them whose chosen key cell lies within one cell of it.
+    pub correct: u64,
+    /// Sum over cells of the probability that a random key cell would.
+    chance_sum: f64,
+}
+
+impl CorrespondenceAccuracy {
+    /// Adds the matches of one pair of views.
+    ///
+    /// `matches[i]` is the key cell chosen for query cell i, row major on a grid of `grid`
+    /// (rows, columns); `truth[i]` where its point really lies, (x, y) in cells of the key view with
+    /// cell centres at +0.5, or `None` outside of it. A match is right when its cell's centre is at
+    /// most one cell (Euclidean) away.
+    ///
+    /// # Panics
+    /// When `matches` and `truth` differ in length.
+    pub fn add(&mut self, matches: &[usize], truth: &[Option<[f32; 2]>], grid: [usize; 2]) {
+        assert_eq!(matches.len(), truth.len(), "one truth per match");
+        let cells = grid[0] * grid[1];
+        for (&chosen, truth) in matches.iter().zip(truth) {
+            let Some(truth) = *truth else { continue };
+            self.cells += 1;
+            self.correct += u64::from(within_one_cell(chosen, truth, grid[1]));
+            let near = (0..cells)
+                .filter(|&cell| within_one_cell(cell, truth, grid[1]))
+                .count();
+            self.chance_sum += near as f64 / cells as f64;
+        }
+    }
+
+    /// Adds another count.
+    pub fn merge(&mut self, other: &Self) {
+        self.cells += other.cells;
+        self.correct += other.correct;
+        self.chance_sum += other.chance_sum;
+    }
+
+    /// Correct share in [0, 1]; `None` without a single overlapping cell.
+    pub fn accuracy(&self) -> Option<f64> {
+        (self.cells > 0).then(|| self.correct as f64 / self.cells as f64)
+    }
+
+    /// What random matches would reach on the same cells.
+    pub fn chance(&self) -> Option<f64> {
+        (self.cells > 0).then(|| self.chance_sum / self.cells as f64)
+    }
+}
+
+/// Whether `cell`'s centre lies at most one cell from `point`.
+pub fn within_one_cell(cell: usize, point: [f32; 2], columns: usize) -> bool {
+    let dx = (cell % columns) as f32 + 0.5 - point[0];
+    let dy = (cell / columns) as f32 + 0.5 - point[1];
+    dx * dx + dy * dy <= 1.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn matches_count_within_one_cell_and_chance_is_the_share_of_such_cells() {
+        let mut accuracy = CorrespondenceAccuracy::default();
+        assert_eq!(accuracy.accuracy(), None);
+        // Truth at the centre of cell 4 of a 3×3 grid: it and its four neighbours are right.
+        let truth = [Some([1.5, 1.5]), Some([1.5, 1.5]), None];
+        accuracy.add(&[1, 0, 4], &truth, [3, 3]);
+        assert_eq!((accuracy.cells, accuracy.correct), (2, 1));
+        assert!((accuracy.chance().expect("two cells") - 5.0 / 9.0).abs() < 1e-12);
+        let other = accuracy;
+        accuracy.merge(&other);
+        assert_eq!(accuracy.accuracy(), Some(0.5));
+    }
+}

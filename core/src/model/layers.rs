@@ -1,0 +1,158 @@
+//! The few layers a ResNet and the heads are made of.
+
+use burn::tensor::{Device, Tensor, TensorData, module::conv2d, ops::ConvOptions};
+use rand::RngExt;
+
+use super::visit::{Kind, TensorVisitor, Tensors};
+use crate::rng::{Purpose, Rng, stream};
+
+/// Draws initial weights: each tensor from a stream of its own, so a layer's weights do not depend on
+/// what is built before it.
+#[derive(Debug, Clone)]
+pub struct Init<'a> {
+    /// Seed of the run.
+    pub seed: u64,
+    /// Where the tensors live.
+    pub device: &'a Device,
+}
+
+impl Init<'_> {
+    fn rng(&self, name: &str) -> Rng {
+        // FNV-1a: fixed by its definition, unlike the standard library's hashers.
+        let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| {
+            (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3)
+        });
+        stream(self.seed, Purpose::Weights, hash)
+    }
+
+    /// N(0, std²).
+    fn normal<const D: usize>(&self, name: &str, shape: [usize; D], std: f64) -> Tensor<D> {
+        let mut rng = self.rng(name);
+        let count: usize = shape.iter().product();
+        let values: Vec<f32> = std::iter::repeat_with(|| normal_pair(&mut rng))
+            .flatten()
+            .take(count)
+            .map(|z| (z * std) as f32)
+            .collect();
+        Tensor::from_data(TensorData::new(values, shape), self.device)
+    }
+
+    /// U(−bound, bound).
+    fn uniform<const D: usize>(&self, name: &str, shape: [usize; D], bound: f64) -> Tensor<D> {
+        let mut rng = self.rng(name);
+        let count: usize = shape.iter().product();
+        let values: Vec<f32> = (0..count)
+            .map(|_| ((rng.random::<f64>() * 2.0 - 1.0) * bound) as f32)
+            .collect();
+        Tensor::from_data(TensorData::new(values, shape), self.device)
+    }
+}
+
+/// Two independent standard normal numbers (Box–Muller).
+pub(crate) fn normal_pair(rng: &mut Rng) -> [f64; 2] {
+    let radius = (-2.0 * (1.0 - rng.random::<f64>()).ln()).sqrt();
+    let (sin, cos) = (std::f64::consts::TAU * rng.random::<f64>()).sin_cos();
+    [radius * cos, radius * sin]
+}
+
+/// A 2-D convolution. Weights [out, in, k, k]; bias [out] or none.
+#[derive(Debug, Clone)]
+pub struct Conv2d {
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    stride: usize,
+    dilation: usize,
+}
+
+impl Conv2d {
+    /// A convolution of the backbone: no bias, Kaiming normal by *fan_in* with ReLU gain (the
+    /// authors' init; torchvision uses fan_out).
+    pub fn backbone(
+        init: &Init,
+        name: &str,
+        [input, output]: [usize; 2],
+        kernel: usize,
+        stride: usize,
+        dilation: usize,
+    ) -> Self {
+        let std = (2.0 / (input * kernel * kernel) as f64).sqrt();
+        let weight = init.normal(
+            &format!("{name}.weight"),
+            [output, input, kernel, kernel],
+            std,
+        );
+        Self {
+            weight,
+            bias: None,
+            stride,
+            dilation,
+        }
+    }
+
+    /// A 1×1 convolution of the dense head, with PyTorch's default init: U(±1/√fan_in) for weight
+    /// and bias (the authors leave it so).
+    pub fn pointwise(init: &Init, name: &str, [input, output]: [usize; 2]) -> Self {
+        let bound = 1.0 / (input as f64).sqrt();
+        Self {
+            weight: init.uniform(&format!("{name}.weight"), [output, input, 1, 1], bound),
+            bias: Some(init.uniform(&format!("{name}.bias"), [output], bound)),
+            stride: 1,
+            dilation: 1,
+        }
+    }
+
+    /// [B, in, H, W] → [B, out, ⌈H/stride⌉, ⌈W/stride⌉], padded by dilation·(k−1)/2.
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let [_, _, kernel, _] = self.weight.dims();
+        let padding = self.dilation * (kernel - 1) / 2;
+        let options = ConvOptions::new([self.stride; 2], [padding; 2], [self.dilation; 2], 1);
+        conv2d(x, self.weight.clone(), self.bias.clone(), options)
+    }
+}
+
+impl Tensors for Conv2d {
+    fn visit<V: TensorVisitor>(&mut self, prefix: &str, visitor: &mut V) {
+        visitor.tensor(
+            &format!("{prefix}weight"),
+            Kind::Parameter,
+            &mut self.weight,
+        );
+        if let Some(bias) = &mut self.bias {
+            visitor.tensor(&format!("{prefix}bias"), Kind::Parameter, bias);
+        }
+    }
+}
+
+/// A fully connected layer. Weights [out, in] as in PyTorch; bias [out].
+#[derive(Debug, Clone)]
+pub struct Linear {
+    weight: Tensor<2>,
+    bias: Tensor<1>,
+}
+
+impl Linear {
+    /// Kaiming normal by fan_in with ReLU gain, bias 0 (the authors' `_init_weights`).
+    pub fn new(init: &Init, name: &str, [input, output]: [usize; 2]) -> Self {
+        let std = (2.0 / input as f64).sqrt();
+        Self {
+            weight: init.normal(&format!("{name}.weight"), [output, input], std),
+            bias: Tensor::zeros([output], init.device),
+        }
+    }
+
+    /// [B, in] → [B, out].
+    pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        x.matmul(self.weight.clone().transpose()) + self.bias.clone().unsqueeze()
+    }
+}
+
+impl Tensors for Linear {
+    fn visit<V: TensorVisitor>(&mut self, prefix: &str, visitor: &mut V) {
+        visitor.tensor(
+            &format!("{prefix}weight"),
+            Kind::Parameter,
+            &mut self.weight,
+        );
+        visitor.tensor(&format!("{prefix}bias"), Kind::Parameter, &mut self.bias);
+    }
+}

@@ -1,0 +1,21 @@
+//! The networks: ResNet backbones, projection heads, and the momentum encoder.
+
+mod block;
+mod encoder;
+mod head;
+mod layers;
+mod momentum;
+mod norm;
+mod resnet;
+mod visit;
+
+pub use block::{Block, BlockShape};
+pub use encoder::{Embeddings, Encoder};
+pub use head::{DenseHead, GlobalHead};
+pub use layers::{Conv2d, Init, Linear};
+pub use momentum::follow;
+pub use norm::{BatchNorm, Phase};
+pub use resnet::{ResNet, Stages};
+pub use visit::{Kind, NamedTensor, TensorVisitor, Tensors};
+
+pub(crate) use layers::normal_pair;

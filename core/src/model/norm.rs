@@ -1,0 +1,133 @@
+//! Batch normalisation, split into groups.
+//!
+//! MoCo trains on 8 GPUs, each normalising its own part of the batch and with the keys shuffled across
+//! them; on one device without groups the query finds its key by the statistics they share, and the
+//! contrastive task leaks (He et al. 2020, section 3.3). Split BN gives one device the same groups.
+
+use burn::tensor::{Tensor, module};
+
+use super::{
+    layers::Init,
+    visit::{Kind, TensorVisitor, Tensors},
+};
+
+/// Added to the variance (torchvision's).
+const EPSILON: f64 = 1e-5;
+/// Weight of the newest batch in the running statistics (torchvision's).
+const MOMENTUM: f64 = 0.1;
+
+/// Whether a forward pass trains.
+///
+/// Query *and* key encoder run in `Train`: the key encoder has no gradient, but it does use, and
+/// keeps, statistics of its own batches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Normalise by the batch, in this many groups, and update the running statistics.
+    Train {
+        /// Groups of the batch; divides the batch size. Sample i belongs to group i mod `groups`.
+        groups: usize,
+    },
+    /// Normalise by the running statistics.
+    Eval,
+}
+
+/// Batch normalisation over channels, γ = 1 and β = 0 at the start.
+///
+/// The running statistics never carry a gradient graph, whatever the parameters do.
+#[derive(Debug, Clone)]
+pub struct BatchNorm {
+    gamma: Tensor<1>,
+    beta: Tensor<1>,
+    running_mean: Tensor<1>,
+    running_var: Tensor<1>,
+}
+
+impl BatchNorm {
+    /// For feature maps of `channels`.
+    pub fn new(init: &Init, channels: usize) -> Self {
+        Self {
+            gamma: Tensor::ones([channels], init.device),
+            beta: Tensor::zeros([channels], init.device),
+            running_mean: Tensor::zeros([channels], init.device),
+            running_var: Tensor::ones([channels], init.device),
+        }
+    }
+
+    /// [N, C, H, W] → the same shape.
+    pub fn forward(&mut self, x: Tensor<4>, phase: Phase) -> Tensor<4> {
+        match phase {
+            Phase::Train { groups } => self.normalize_by_batch(x, groups),
+            Phase::Eval => self.normalize_by_running(x),
+        }
+    }
+
+    fn normalize_by_batch(&mut self, x: Tensor<4>, groups: usize) -> Tensor<4> {
+        let [n, c, h, w] = x.dims();
+        assert!(
+            groups > 0 && n % groups == 0,
+            "{n} samples do not divide into {groups} groups"
+        );
+        // Sample i of the batch is row i / groups, block i mod groups of this view, so the groups
+        // become channels without a copy.
+        let grouped = x.reshape([n / groups, groups * c, h, w]);
+        let out = module::batch_norm_train(
+            grouped,
+            self.gamma.clone().repeat(&[groups]),
+            self.beta.clone().repeat(&[groups]),
+            EPSILON,
+        );
+
+        // The running statistics follow the mean of the groups' statistics; as PyTorch, they store
+        // the unbiased variance.
+        let count = (n / groups * h * w) as f64;
+        let of_groups = |statistic: Tensor<1>| -> Tensor<1> {
+            statistic
+                .inner()
+                .reshape([groups, c])
+                .mean_dim(0)
+                .reshape([c])
+        };
+        let mean = of_groups(out.mean);
+        let var = of_groups(out.variance) * (count / (count - 1.0).max(1.0));
+        follow(&mut self.running_mean, mean);
+        follow(&mut self.running_var, var);
+        out.output.reshape([n, c, h, w])
+    }
+
+    /// y = x·a + b with a = γ/√(σ²+ε), b = β − μ·a: one pass over the feature map.
+    fn normalize_by_running(&self, x: Tensor<4>) -> Tensor<4> {
+        let c = self.gamma.dims()[0];
+        let tracked = self.gamma.is_autodiff();
+        let running = |t: &Tensor<1>| {
+            if tracked {
+                t.clone().autodiff()
+            } else {
+                t.clone()
+            }
+        };
+        let a = self.gamma.clone() / (running(&self.running_var) + EPSILON).sqrt();
+        let b = self.beta.clone() - running(&self.running_mean) * a.clone();
+        x * a.reshape([1, c, 1, 1]) + b.reshape([1, c, 1, 1])
+    }
+}
+
+fn follow(running: &mut Tensor<1>, batch: Tensor<1>) {
+    *running = running.clone() * (1.0 - MOMENTUM) + batch * MOMENTUM;
+}
+
+impl Tensors for BatchNorm {
+    fn visit<V: TensorVisitor>(&mut self, prefix: &str, visitor: &mut V) {
+        visitor.tensor(&format!("{prefix}weight"), Kind::Parameter, &mut self.gamma);
+        visitor.tensor(&format!("{prefix}bias"), Kind::Parameter, &mut self.beta);
+        visitor.tensor(
+            &format!("{prefix}running_mean"),
+            Kind::Buffer,
+            &mut self.running_mean,
+        );
+        visitor.tensor(
+            &format!("{prefix}running_var"),
+            Kind::Buffer,
+            &mut self.running_var,
+        );
+    }
+}

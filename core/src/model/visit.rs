@@ -1,0 +1,61 @@
+//! Every tensor of a network by its torchvision name.
+//!
+//! The momentum encoder, the optimizer, checkpoints and imports all walk the same list, so a tensor
+//! has one name and one place.
+
+use burn::tensor::Tensor;
+
+/// Whether a tensor is learned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Learned by SGD, followed by the momentum encoder.
+    Parameter,
+    /// Batch-normalisation statistics: each encoder has its own.
+    Buffer,
+}
+
+/// Receives each tensor in turn and may replace it.
+pub trait TensorVisitor {
+    /// `name` is torchvision's, e.g. `layer1.0.bn1.running_mean`.
+    fn tensor<const D: usize>(&mut self, name: &str, kind: Kind, tensor: &mut Tensor<D>);
+}
+
+/// A network or a part of one, as a list of named tensors in a fixed order.
+pub trait Tensors: Clone {
+    /// Shows every tensor to `visitor`, with `prefix` (empty, or ending in a dot) before its name.
+    fn visit<V: TensorVisitor>(&mut self, prefix: &str, visitor: &mut V);
+
+    /// All tensors flattened to rank 1 and without a gradient graph, with their shapes.
+    fn named(&self) -> Vec<NamedTensor> {
+        let mut collect = Collect(Vec::new());
+        // A tensor is a handle: the copy shares its data.
+        self.clone().visit("", &mut collect);
+        collect.0
+    }
+}
+
+/// One tensor of a network.
+#[derive(Debug, Clone)]
+pub struct NamedTensor {
+    /// torchvision's name.
+    pub name: String,
+    /// Parameter or buffer.
+    pub kind: Kind,
+    /// The shape it has in the network.
+    pub shape: Vec<usize>,
+    /// Its values, flattened, outside any gradient graph.
+    pub values: Tensor<1>,
+}
+
+struct Collect(Vec<NamedTensor>);
+
+impl TensorVisitor for Collect {
+    fn tensor<const D: usize>(&mut self, name: &str, kind: Kind, tensor: &mut Tensor<D>) {
+        self.0.push(NamedTensor {
+            name: name.to_string(),
+            kind,
+            shape: tensor.dims().to_vec(),
+            values: tensor.clone().inner().flatten(0, D - 1),
+        });
+    }
+}

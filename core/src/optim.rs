@@ -1,0 +1,158 @@
+//! SGD with momentum and weight decay, as `torch.optim.SGD`, over the tensors of a network.
+
+use burn::tensor::{Gradients, Tensor};
+
+use crate::{
+    config::OptimConfig,
+    model::{Kind, NamedTensor, TensorVisitor, Tensors},
+};
+
+/// Gradients of every parameter of a network, in its order, flattened; `None` where none flowed.
+#[derive(Debug, Clone, Default)]
+pub struct ParameterGradients(Vec<Option<Tensor<1>>>);
+
+impl ParameterGradients {
+    /// Adds what a backward pass left on `network`'s parameters.
+    pub fn accumulate<M: Tensors>(&mut self, network: &M, gradients: &Gradients) {
+        let mut collect = Collect {
+            gradients,
+            found: Vec::new(),
+        };
+        network.clone().visit("", &mut collect);
+        self.0.resize(collect.found.len(), None);
+        for (sum, new) in self.0.iter_mut().zip(collect.found) {
+            *sum = match (sum.take(), new) {
+                (Some(a), Some(b)) => Some(a + b),
+                (a, b) => a.or(b),
+            };
+        }
+    }
+
+    /// L2 norm of the whole gradient, one element; `None` when no gradient flowed at all.
+    pub fn norm(&self) -> Option<Tensor<1>> {
+        let squares = self.0.iter().flatten().map(|g| g.clone().square().sum());
+        squares.reduce(|a, b| a + b).map(Tensor::sqrt)
+    }
+
+    /// Scales the gradient so that its norm is at most `limit`.
+    fn clip(&mut self, norm: &Tensor<1>, limit: f64) {
+        // The same formula as torch.nn.utils.clip_grad_norm_.
+        let scale = ((norm.clone() + 1e-6).recip() * limit).clamp_max(1.0);
+        for gradient in self.0.iter_mut().flatten() {
+            *gradient = gradient.clone() * scale.clone();
+        }
+    }
+}
+
+struct Collect<'a> {
+    gradients: &'a Gradients,
+    found: Vec<Option<Tensor<1>>>,
+}
+
+impl TensorVisitor for Collect<'_> {
+    fn tensor<const D: usize>(&mut self, _: &str, kind: Kind, tensor: &mut Tensor<D>) {
+        if kind == Kind::Parameter {
+            let gradient = tensor.grad(self.gradients).map(|g| g.flatten(0, D - 1));
+            self.found.push(gradient);
+        }
+    }
+}
+
+/// The optimizer: v ← μ·v + (g + w·θ), θ ← θ − lr·v.
+#[derive(Debug, Clone)]
+pub struct Sgd {
+    momentum: f64,
+    weight_decay: f64,
+    clip_norm: f64,
+    velocity: Vec<Option<Tensor<1>>>,
+}
+
+impl Sgd {
+    /// An optimizer that has not moved yet.
+    pub fn new(config: &OptimConfig) -> Self {
+        Self {
+            momentum: config.momentum,
+            weight_decay: config.weight_decay,
+            clip_norm: config.clip_norm,
+            velocity: Vec::new(),
+        }
+    }
+
+    /// One step on the parameters of `network`; returns the gradient's norm before clipping.
+    ///
+    /// A parameter without a gradient counts as having a zero one: weight decay and momentum still
+    /// act, as they do in PyTorch on a loss of weight 0.
+    pub fn step<M: Tensors>(
+        &mut self,
+        network: &mut M,
+        mut gradients: ParameterGradients,
+        learning_rate: f64,
+    ) -> Option<Tensor<1>> {
+        let norm = gradients.norm();
+        if let Some(norm) = norm.as_ref().filter(|_| self.clip_norm > 0.0) {
+            gradients.clip(norm, self.clip_norm);
+        }
+        self.velocity.resize(gradients.0.len(), None);
+        network.visit(
+            "",
+            &mut Update {
+                sgd: self,
+                gradients: gradients.0,
+                learning_rate,
+                index: 0,
+            },
+        );
+        norm
+    }
+
+    /// The velocity of each parameter, by the parameter's name; empty before the first step.
+    pub fn state<M: Tensors>(&self, network: &M) -> Vec<NamedTensor> {
+        let parameters = network
+            .named()
+            .into_iter()
+            .filter(|t| t.kind == Kind::Parameter);
+        parameters
+            .zip(&self.velocity)
+            .filter_map(|(parameter, velocity)| {
+                velocity.clone().map(|values| NamedTensor {
+                    values,
+                    ..parameter
+                })
+            })
+            .collect()
+    }
+
+    /// Puts back what [`Self::state`] gave, in the network's order.
+    pub fn restore(&mut self, velocity: Vec<Tensor<1>>) {
+        self.velocity = velocity.into_iter().map(Some).collect();
+    }
+}
+
+struct Update<'a> {
+    sgd: &'a mut Sgd,
+    gradients: Vec<Option<Tensor<1>>>,
+    learning_rate: f64,
+    index: usize,
+}
+
+impl TensorVisitor for Update<'_> {
+    fn tensor<const D: usize>(&mut self, _: &str, kind: Kind, tensor: &mut Tensor<D>) {
+        if kind != Kind::Parameter {
+            return;
+        }
+        let theta: Tensor<1> = tensor.clone().inner().flatten(0, D - 1);
+        let decay = theta.clone() * self.sgd.weight_decay;
+        let gradient = match self.gradients[self.index].take() {
+            Some(gradient) => gradient + decay,
+            None => decay,
+        };
+        let velocity = match self.sgd.velocity[self.index].take() {
+            Some(velocity) => velocity * self.sgd.momentum + gradient,
+            None => gradient,
+        };
+        let moved = theta - velocity.clone() * self.learning_rate;
+        *tensor = moved.reshape(tensor.shape()).autodiff().require_grad();
+        self.sgd.velocity[self.index] = Some(velocity);
+        self.index += 1;
+    }
+}

@@ -1,0 +1,74 @@
+//! Learning rate and λ as pure functions of the step.
+
+use crate::config::SchedulePer;
+
+/// Where a run stands in its schedule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Steps already taken.
+    pub step: u64,
+    /// Steps of the whole run.
+    pub total_steps: u64,
+    /// Steps of one epoch.
+    pub steps_per_epoch: u64,
+}
+
+/// Cosine to zero: lr(t) = ½·lr₀·(1 + cos(π·t/T)).
+///
+/// With [`SchedulePer::Epoch`] t is the epoch and T the number of epochs (the last one begun counts
+/// whole), so the rate is constant within an epoch, as the authors'.
+pub fn learning_rate(base: f64, per: SchedulePer, progress: Progress) -> f64 {
+    let Progress {
+        step,
+        total_steps,
+        steps_per_epoch,
+    } = progress;
+    let (t, total) = match per {
+        SchedulePer::Step => (step, total_steps),
+        SchedulePer::Epoch => {
+            let per_epoch = steps_per_epoch.max(1);
+            (step / per_epoch, total_steps.div_ceil(per_epoch))
+        }
+    };
+    let share = (t as f64 / total.max(1) as f64).min(1.0);
+    0.5 * base * (1.0 + (std::f64::consts::PI * share).cos())
+}
+
+/// λ at `step`: 0 during the warm-up, then its value (the authors' `loss_lambda` hook).
+pub fn lambda(value: f64, warmup_steps: u64, step: u64) -> f64 {
+    if step < warmup_steps { 0.0 } else { value }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cosine_starts_at_the_base_rate_and_ends_at_zero() {
+        let at = |per, step| {
+            learning_rate(
+                0.3,
+                per,
+                Progress {
+                    step,
+                    total_steps: 100,
+                    steps_per_epoch: 10,
+                },
+            )
+        };
+        assert_eq!(at(SchedulePer::Step, 0), 0.3);
+        assert!((at(SchedulePer::Step, 50) - 0.15).abs() < 1e-12);
+        assert!(at(SchedulePer::Step, 100).abs() < 1e-12);
+        assert_eq!(at(SchedulePer::Epoch, 9), 0.3);
+        assert!(at(SchedulePer::Epoch, 10) < 0.3);
+        assert_eq!(at(SchedulePer::Epoch, 10), at(SchedulePer::Epoch, 19));
+        assert!(at(SchedulePer::Epoch, 100).abs() < 1e-12);
+    }
+
+    #[test]
+    fn lambda_is_zero_exactly_during_the_warm_up() {
+        assert_eq!(lambda(0.5, 3, 2), 0.0);
+        assert_eq!(lambda(0.5, 3, 3), 0.5);
+        assert_eq!(lambda(0.5, 0, 0), 0.5);
+    }
+}

@@ -1,0 +1,319 @@
+//! What the scenes promise, checked on small pictures.
+
+use rand::RngExt;
+
+use super::*;
+
+const PAIRS: u64 = 20;
+
+fn config() -> SceneConfig {
+    SceneConfig {
+        size: 96,
+        ..SceneConfig::default()
+    }
+}
+
+fn pairs() -> impl Iterator<Item = ScenePair> {
+    (0..PAIRS).map(|index| scene_pair(7, index, &config()))
+}
+
+fn share(of: impl Iterator<Item = bool>) -> f64 {
+    let (mut yes, mut all) = (0u32, 0u32);
+    for value in of {
+        yes += u32::from(value);
+        all += 1;
+    }
+    f64::from(yes) / f64::from(all)
+}
+
+/// Each visible pixel of A: its index, its centre in A, and its point in B.
+fn matches(map: &Correspondence) -> impl Iterator<Item = (usize, [f32; 2], [f32; 2])> {
+    let width = map.width as usize;
+    (0..map.target.len())
+        .filter(|&pixel| map.visible[pixel])
+        .map(move |pixel| {
+            let centre = [(pixel % width) as f32 + 0.5, (pixel / width) as f32 + 0.5];
+            (pixel, centre, map.target[pixel])
+        })
+}
+
+fn pixel_of(map: &Correspondence, point: [f32; 2]) -> usize {
+    point[1] as usize * map.width as usize + point[0] as usize
+}
+
+#[test]
+fn the_same_numbers_give_the_same_scene() {
+    let first = scene_pair(3, 5, &config());
+    assert!(first == scene_pair(3, 5, &config()));
+    assert!(first.a.image != scene_pair(3, 6, &config()).a.image);
+    assert!(first.a.image != scene_pair(4, 5, &config()).a.image);
+}
+
+/// The bytes are part of the contract: a change here changes the quick start's data for everyone.
+#[test]
+fn pictures_are_the_same_on_every_platform() {
+    let config = SceneConfig {
+        size: 32,
+        ..SceneConfig::default()
+    };
+    let fnv = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    let hash = (0..8).fold(0xcbf2_9ce4_8422_2325, |hash, index| {
+        scene_image(1, index, &config)
+            .as_raw()
+            .iter()
+            .fold(hash, fnv)
+    });
+    assert_eq!(hash, 0, "found {hash:#018x}");
+}
+
+#[test]
+fn an_image_alone_is_the_pairs_first() {
+    for index in 0..3 {
+        let config = SceneConfig {
+            size: 64,
+            supersample: 1 + index as u32,
+            ..config()
+        };
+        assert!(scene_image(1, index, &config) == scene_pair(1, index, &config).a.image);
+    }
+}
+
+#[test]
+fn there_and_back_returns_to_the_start() {
+    let close = pairs().flat_map(|pair| {
+        let back: Vec<bool> = matches(&pair.a_to_b)
+            .filter_map(|(_, centre, target)| {
+                let [x, y] = pair.b_to_a.at(target[0], target[1])?;
+                Some((x - centre[0]).abs().max((y - centre[1]).abs()) <= 1.0)
+            })
+            .collect();
+        back
+    });
+    let share = share(close);
+    assert!(share >= 0.98, "{share}");
+}
+
+#[test]
+fn visible_points_are_visible_from_both_sides() {
+    let seen = pairs().flat_map(|pair| {
+        let back: Vec<bool> = matches(&pair.a_to_b)
+            .map(|(_, _, target)| pair.b_to_a.visible[pixel_of(&pair.b_to_a, target)])
+            .collect();
+        back
+    });
+    let share = share(seen);
+    assert!(share >= 0.95, "{share}");
+}
+
+#[test]
+fn matching_points_have_the_same_label_and_object() {
+    let same = pairs().flat_map(|pair| {
+        let same: Vec<bool> = matches(&pair.a_to_b)
+            .map(|(pixel, _, target)| {
+                let other = pixel_of(&pair.b_to_a, target);
+                pair.a.labels.as_raw()[pixel] == pair.b.labels.as_raw()[other]
+                    && pair.a.instances.as_raw()[pixel] == pair.b.instances.as_raw()[other]
+            })
+            .collect();
+        same
+    });
+    let share = share(same);
+    assert!(share >= 0.97, "{share}");
+}
+
+#[test]
+fn matching_points_have_the_same_color() {
+    let mut rng = stream(0, Purpose::Scene, 0);
+    let (mut matching, mut random, mut count) = (0.0, 0.0, 0);
+    for pair in pairs() {
+        let color = |frame: &Frame, pixel: usize| -> [f64; 3] {
+            [0, 1, 2].map(|c| f64::from(frame.image.as_raw()[3 * pixel + c]))
+        };
+        let distance = |a: [f64; 3], b: [f64; 3]| (0..3).map(|c| (a[c] - b[c]).abs()).sum::<f64>();
+        let pixels = pair.a_to_b.target.len() as u32;
+        for (pixel, _, target) in matches(&pair.a_to_b) {
+            let here = color(&pair.a, pixel);
+            matching += distance(here, color(&pair.b, pixel_of(&pair.b_to_a, target)));
+            random += distance(here, color(&pair.b, rng.random_range(0..pixels) as usize));
+            count += 1;
+        }
+    }
+    let (matching, random) = (matching / f64::from(count), random / f64::from(count));
+    assert!(
+        matching < 0.3 * random,
+        "mean difference {matching}, at random points {random}"
+    );
+}
+
+#[test]
+fn a_good_part_stays_visible_but_not_in_place() {
+    let (mut visible_sum, mut moved_sum) = (0.0, 0.0);
+    for pair in pairs() {
+        let visible = share(pair.a_to_b.visible.iter().copied());
+        assert!((0.3..0.99).contains(&visible), "{visible}");
+        let moved = share(matches(&pair.a_to_b).map(|(_, centre, target)| {
+            (target[0] - centre[0])
+                .abs()
+                .max((target[1] - centre[1]).abs())
+                > 3.0
+        }));
+        visible_sum += visible / PAIRS as f64;
+        moved_sum += moved / PAIRS as f64;
+    }
+    assert!((0.55..0.95).contains(&visible_sum), "{visible_sum}");
+    assert!(moved_sum > 0.5, "{moved_sum}");
+}
+
+#[test]
+fn every_class_occurs_and_labels_agree_with_objects() {
+    let mut seen = [false; CLASS_NAMES.len()];
+    let config = SceneConfig {
+        supersample: 1,
+        ..config()
+    };
+    for index in 0..60 {
+        let pair = scene_pair(11, index, &config);
+        for frame in [&pair.a, &pair.b] {
+            for (label, instance) in frame.labels.as_raw().iter().zip(frame.instances.as_raw()) {
+                seen[usize::from(*label)] = true;
+                assert_eq!(*instance == 0, *label <= 1);
+                assert!(u32::from(*instance) <= config.objects[1]);
+            }
+        }
+    }
+    assert!(seen.iter().all(|&seen| seen), "{seen:?}");
+}
+
+#[test]
+fn the_second_camera_stays_put_without_a_baseline() {
+    // Only zoom, roll and a turn of the camera remain: nothing can be hidden but by the frame.
+    let config = SceneConfig {
+        baseline: 0.0,
+        ..config()
+    };
+    let pair = scene_pair(1, 2, &config);
+    let size = config.size as f32;
+    let hidden = (0..pair.a_to_b.target.len()).filter(|&pixel| {
+        let inside = pair.a_to_b.target[pixel]
+            .iter()
+            .all(|&v| (0.0..size).contains(&v));
+        inside && !pair.a_to_b.visible[pixel]
+    });
+    assert!(hidden.count() < pair.a_to_b.target.len() / 50);
+}
+
+#[test]
+fn positions_between_pixels_are_interpolated() {
+    let map = Correspondence {
+        width: 2,
+        height: 2,
+        target: vec![[0.5, 0.5], [2.0, 0.5], [0.5, 1.5], [2.0, 1.5]],
+        visible: vec![true; 4],
+    };
+    assert_eq!(map.at(0.5, 0.5), Some([0.5, 0.5]));
+    assert_eq!(map.at(1.0, 1.0), Some([1.25, 1.0]));
+    // Beyond the outermost centres the nearest one counts.
+    assert_eq!(map.at(1.75, 0.25), Some([2.25, 0.25]));
+    for outside in [[-0.1, 1.0], [1.0, 2.0], [f32::NAN, 1.0]] {
+        assert_eq!(map.at(outside[0], outside[1]), None);
+    }
+    let mut hidden = map.clone();
+    hidden.visible[3] = false;
+    assert_eq!(hidden.at(1.2, 1.2), None);
+    assert_eq!(hidden.at(0.75, 0.75), Some([0.75, 0.75]));
+    // An edge between the columns: no point lies halfway.
+    let mut edge = map;
+    edge.target[1] = [9.0, 0.5];
+    assert_eq!(edge.at(0.75, 0.75), Some([0.75, 0.75]));
+}
+
+#[test]
+fn an_empty_scene_and_a_crowded_one_render() {
+    let empty = SceneConfig {
+        size: 16,
+        objects: [0, 0],
+        ..config()
+    };
+    let pair = scene_pair(0, 0, &empty);
+    assert!(
+        pair.a
+            .instances
+            .as_raw()
+            .iter()
+            .all(|&instance| instance == 0)
+    );
+    let crowded = SceneConfig {
+        size: 48,
+        objects: [32, 32],
+        supersample: 1,
+        ..config()
+    };
+    let pair = scene_pair(0, 0, &crowded);
+    assert!(
+        pair.a
+            .instances
+            .as_raw()
+            .iter()
+            .any(|&instance| instance > 16)
+    );
+}
+
+#[test]
+fn out_of_range_settings_are_named() {
+    assert_eq!(config().validate(), Ok(()));
+    let problems = [
+        (
+            "size",
+            SceneConfig {
+                size: 8,
+                ..config()
+            },
+        ),
+        (
+            "size",
+            SceneConfig {
+                size: 4096,
+                ..config()
+            },
+        ),
+        (
+            "objects",
+            SceneConfig {
+                objects: [5, 4],
+                ..config()
+            },
+        ),
+        (
+            "objects",
+            SceneConfig {
+                objects: [5, 40],
+                ..config()
+            },
+        ),
+        (
+            "baseline",
+            SceneConfig {
+                baseline: -0.1,
+                ..config()
+            },
+        ),
+        (
+            "baseline",
+            SceneConfig {
+                baseline: f32::NAN,
+                ..config()
+            },
+        ),
+        (
+            "supersample",
+            SceneConfig {
+                supersample: 0,
+                ..config()
+            },
+        ),
+    ];
+    for (field, config) in problems {
+        let message = config.validate().expect_err("must be refused");
+        assert!(message.starts_with(field), "{message}");
+    }
+}

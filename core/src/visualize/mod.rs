@@ -1,0 +1,24 @@
+//! Pictures of what a network sees: match lines, similarity heat maps and joint PCA colourings.
+//!
+//! Pixels and plain slices in, pixels out: nothing here knows a model, a tensor or a file, so the
+//! native program and the browser draw the same pictures. There is no text in them (that would need
+//! a font in the core); captions are the caller's.
+//!
+//! Positions are continuous pixel coordinates `[x, y]`, x to the right, y down: pixel `(i, j)` covers
+//! `[i, i + 1) × [j, j + 1)` and its centre is `(i + 0.5, j + 0.5)`. Grids of features are row-major,
+//! `[rows, cols]`, and cover the whole picture, so cell `(r, c)` is sampled at its centre.
+
+mod heat;
+mod layout;
+mod matches;
+mod pca;
+mod raster;
+
+pub use heat::{HeatOptions, heat_map, viridis};
+pub use layout::{cells_to_image, enlarge, resize_to_height, side_by_side, stack_vertical};
+pub use matches::{CORRECT, DrawOptions, MatchLine, WRONG, draw_matches};
+pub use pca::joint_pca;
+pub use raster::mark_point;
+
+#[cfg(test)]
+mod tests;

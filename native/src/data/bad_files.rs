@@ -1,0 +1,132 @@
+//! The account of files that do not decode: each is told once, and too many end the run.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::decode::DecodeError;
+use super::source::Source;
+
+/// A share is only taken over at least this many files (or all, where there are fewer), so that two
+/// bad files among the first ten do not end a run over a million.
+const JUDGED_FROM: usize = 100;
+
+/// How many files an error names; the log has named them all.
+const NAMED: usize = 3;
+
+/// A file that does not decode.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct BadFile {
+    /// The file.
+    pub(crate) path: PathBuf,
+    /// Why, in one line.
+    pub(crate) reason: String,
+}
+
+/// How many bad files prove, whatever the others are, that more than `max_share` of `images` are
+/// bad; at most `images`.
+pub(super) fn proof(max_share: f64, images: usize) -> usize {
+    ((max_share * images as f64) as usize)
+        .saturating_add(1)
+        .min(images)
+}
+
+/// Counts good and bad files, each once.
+pub(super) struct BadFiles {
+    source: Arc<Source>,
+    max_share: f64,
+    /// For each image whether it has decoded, and how many have.
+    decoded: Vec<bool>,
+    good: usize,
+    bad: BTreeMap<usize, DecodeError>,
+}
+
+impl BadFiles {
+    pub(super) fn new(source: Arc<Source>, max_share: f64) -> Self {
+        let decoded = vec![false; source.len()];
+        Self {
+            source,
+            max_share,
+            decoded,
+            good: 0,
+            bad: BTreeMap::new(),
+        }
+    }
+
+    /// Notes that `image` decoded after those `skipped` did not, and warns of the new ones among
+    /// them.
+    ///
+    /// # Errors
+    /// When bad files are more than the allowed share of those seen.
+    pub(super) fn record(
+        &mut self,
+        image: usize,
+        skipped: Vec<(usize, DecodeError)>,
+    ) -> anyhow::Result<()> {
+        if !std::mem::replace(&mut self.decoded[image], true) {
+            self.good += 1;
+        }
+        if skipped.is_empty() {
+            return Ok(());
+        }
+        self.add(skipped);
+        let seen = self.good + self.bad.len();
+        let judged = seen.max(JUDGED_FROM.min(self.source.len()));
+        if self.bad.len() as f64 > self.max_share * judged as f64 {
+            return Err(self.too_many());
+        }
+        Ok(())
+    }
+
+    /// The error for a search that met only bad files, enough of them to be sure.
+    pub(super) fn all_bad(&mut self, skipped: Vec<(usize, DecodeError)>) -> anyhow::Error {
+        self.add(skipped);
+        self.too_many()
+    }
+
+    /// All bad files so far, sorted by path.
+    pub(super) fn list(&self) -> Vec<BadFile> {
+        let describe = |(image, reason): (&usize, &DecodeError)| BadFile {
+            path: self.source.name(*image),
+            reason: reason.to_string(),
+        };
+        let mut files: Vec<BadFile> = self.bad.iter().map(describe).collect();
+        files.sort();
+        files
+    }
+
+    fn add(&mut self, skipped: Vec<(usize, DecodeError)>) {
+        for (image, reason) in skipped {
+            if !self.bad.contains_key(&image) {
+                log::warn!("skipped {}: {reason}", self.source.name(image).display());
+                self.bad.insert(image, reason);
+            }
+        }
+    }
+
+    fn too_many(&self) -> anyhow::Error {
+        let files = self.list();
+        let mut examples: Vec<String> = files
+            .iter()
+            .take(NAMED)
+            .map(|file| format!("{}: {}", file.path.display(), file.reason))
+            .collect();
+        if files.len() > NAMED {
+            examples.push(format!("and {} more", files.len() - NAMED));
+        }
+        let examples = examples.join("; ");
+        if files.len() == self.source.len() {
+            return anyhow::anyhow!(
+                "none of the {} files decodes: give other images ({examples})",
+                files.len()
+            );
+        }
+        anyhow::anyhow!(
+            "{} of {} files seen do not decode, more than the allowed share of {}: repair or remove \
+             them, or allow more ({examples})",
+            files.len(),
+            files.len() + self.good,
+            self.max_share,
+        )
+    }
+}

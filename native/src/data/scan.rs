@@ -1,0 +1,271 @@
+//! Which images there are: a folder, walked recursively, or a text file with a path per line.
+//!
+//! ImageNet's class folders and COCO's `train2017` are simply folders: labels are not used.
+//! Whether a file really is an image is decided when it is decoded, so that a scan of a million
+//! files reads directories only.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use walkdir::WalkDir;
+
+/// Extensions looked for in a folder, in any case.
+pub(crate) const EXTENSIONS: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
+
+/// A list of paths may be this long; ImageNet's 1.28 million take about 60 MB.
+const MAX_LIST_BYTES: u64 = 512 << 20;
+
+/// The images to train on, in an order that is the same on every machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Dataset {
+    paths: Vec<PathBuf>,
+}
+
+impl Dataset {
+    /// Finds the images of `source`, sorted by path component.
+    ///
+    /// - A folder: all files below it whose extension is one of [`EXTENSIONS`], symbolic links
+    ///   followed, those that lead in a circle left out. Names that begin with a dot are left out
+    ///   too: they are caches, bins and the `._name.jpg` shadows that macOS leaves on other disks.
+    /// - A text file: a path per line, relative to the folder of the text file, whatever the
+    ///   extension; blank lines and lines that begin with `#` are skipped.
+    ///
+    /// # Errors
+    /// When the source does not exist, cannot be read or names no image.
+    pub(crate) fn scan(source: &Path) -> anyhow::Result<Self> {
+        let shown = source.display();
+        let metadata = match std::fs::metadata(source) {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => bail!(
+                "{shown} does not exist: give a folder of images or a text file with a path per line"
+            ),
+            Err(error) => return Err(unreadable(source, &error)),
+        };
+        let mut paths = if metadata.is_dir() {
+            walk(source)?
+        } else {
+            read_list(source)?
+        };
+        paths.sort_unstable();
+        Ok(Self { paths })
+    }
+
+    /// The files, sorted.
+    pub(crate) fn paths(&self) -> &[PathBuf] {
+        &self.paths
+    }
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> anyhow::Error {
+    anyhow::anyhow!(
+        "cannot read {}: {error}; check its permissions",
+        path.display()
+    )
+}
+
+fn is_image_name(path: &Path) -> bool {
+    path.extension()
+        .and_then(OsStr::to_str)
+        .is_some_and(|found| {
+            EXTENSIONS
+                .iter()
+                .any(|known| found.eq_ignore_ascii_case(known))
+        })
+}
+
+fn is_hidden(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b".")
+}
+
+fn walk(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let mut images = Vec::new();
+    let mut other_files = 0u64;
+    let entries = WalkDir::new(folder)
+        .follow_links(true)
+        .into_iter()
+        .filter_entry(|entry| entry.depth() == 0 || !is_hidden(entry.file_name()));
+    for entry in entries {
+        match entry {
+            Ok(entry) if !entry.file_type().is_file() => {}
+            Ok(entry) if is_image_name(entry.path()) => images.push(entry.into_path()),
+            Ok(_) => other_files += 1,
+            Err(error) => skip_or_fail(folder, error)?,
+        }
+    }
+    if images.is_empty() {
+        bail!(
+            "{} contains no images: no file in it or below it ends in {} ({other_files} other \
+             files seen); convert them, or give another folder",
+            folder.display(),
+            EXTENSIONS
+                .map(|extension| format!(".{extension}"))
+                .join(", "),
+        );
+    }
+    Ok(images)
+}
+
+/// Links that lead in a circle or nowhere cost at most a file; a folder that cannot be listed could
+/// be half of the data, so that ends the scan.
+fn skip_or_fail(folder: &Path, error: walkdir::Error) -> anyhow::Result<()> {
+    let path = error.path().unwrap_or(folder).to_path_buf();
+    let Some(error) = error.into_io_error() else {
+        return Ok(()); // A folder that links to one of its own parents.
+    };
+    if path.is_symlink() && std::fs::metadata(&path).is_err() {
+        log::warn!("skipped {}: a link that leads nowhere", path.display());
+        return Ok(());
+    }
+    Err(unreadable(&path, &error))
+}
+
+fn read_list(file: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let shown = file.display();
+    if is_image_name(file) {
+        bail!(
+            "{shown} is a single image: give a folder of images or a text file with a path per line"
+        );
+    }
+    let mut bytes = Vec::new();
+    File::open(file)
+        .and_then(|opened| opened.take(MAX_LIST_BYTES + 1).read_to_end(&mut bytes))
+        .map_err(|error| unreadable(file, &error))?;
+    if bytes.len() as u64 > MAX_LIST_BYTES {
+        bail!(
+            "{shown} is longer than {} MiB: split the list",
+            MAX_LIST_BYTES >> 20
+        );
+    }
+    let text = String::from_utf8(bytes)
+        .ok()
+        .filter(|text| !text.contains('\0'))
+        .with_context(|| {
+            format!("{shown} is not a text file: give a folder of images or a UTF-8 text file with a path per line")
+        })?;
+    let folder = file.parent().unwrap_or(Path::new(""));
+    // Editors on Windows begin UTF-8 files with a byte order mark.
+    let images: Vec<PathBuf> = text
+        .trim_start_matches('\u{feff}')
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .map(|line| folder.join(line))
+        .collect();
+    if images.is_empty() {
+        bail!(
+            "{shown} lists no images: write a path per line, relative to the folder of this file \
+             (lines that begin with # are comments)"
+        );
+    }
+    Ok(images)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tree(files: &[&str]) -> tempfile::TempDir {
+        let root = tempfile::tempdir().expect("a temporary folder");
+        for file in files {
+            let path = root.path().join(file);
+            std::fs::create_dir_all(path.parent().expect("below the root")).expect("folders");
+            std::fs::write(path, b"").expect("a file");
+        }
+        root
+    }
+
+    fn names(dataset: &Dataset, root: &Path) -> Vec<String> {
+        let relative = |path: &PathBuf| path.strip_prefix(root).map(Path::to_path_buf);
+        let relative = dataset
+            .paths()
+            .iter()
+            .map(|path| relative(path).expect("below the root"));
+        relative.map(|path| path.display().to_string()).collect()
+    }
+
+    fn message(source: &Path) -> String {
+        Dataset::scan(source)
+            .expect_err("nothing to train on")
+            .to_string()
+    }
+
+    #[test]
+    fn folders_are_walked_in_one_order_with_any_case_of_extension() {
+        let root = tree(&[
+            "b/2.JPG",
+            "b/1.jpeg",
+            "a.png",
+            "b.WebP",
+            "c.txt",
+            "b/.x/3.jpg",
+            "._a.png",
+        ]);
+        let found = Dataset::scan(root.path()).expect("images");
+        assert_eq!(
+            names(&found, root.path()),
+            ["a.png", "b/1.jpeg", "b/2.JPG", "b.WebP"]
+        );
+    }
+
+    #[test]
+    fn lists_are_relative_to_themselves() {
+        let root = tree(&[]);
+        let list = root.path().join("train.txt");
+        std::fs::write(&list, "\u{feff}# a comment\n\nsub/b.jpg\r\n  a.tif \n").expect("a file");
+        let found = Dataset::scan(&list).expect("paths");
+        assert_eq!(names(&found, root.path()), ["a.tif", "sub/b.jpg"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_are_followed_and_circles_are_not() {
+        use std::os::unix::fs::symlink;
+        let root = tree(&["real/a.jpg", "set/b.jpg"]);
+        let set = root.path().join("set");
+        symlink(root.path().join("real"), set.join("linked")).expect("a link");
+        symlink(&set, set.join("circle")).expect("a link");
+        symlink(set.join("self.jpg"), set.join("self.jpg")).expect("a link");
+        symlink(root.path().join("nowhere"), set.join("gone.jpg")).expect("a link");
+        let found = Dataset::scan(&set).expect("images");
+        assert_eq!(names(&found, &set), ["b.jpg", "linked/a.jpg"]);
+    }
+
+    #[test]
+    fn each_error_is_one_line_with_path_and_remedy() {
+        let root = tree(&["notes.txt", "deep/x.gif", "one.png", "empty.lst"]);
+        let path = |name: &str| root.path().join(name);
+
+        let missing = message(&path("nope"));
+        assert!(
+            missing.contains("nope does not exist: give a folder"),
+            "{missing}"
+        );
+
+        let other = message(&path("deep"));
+        assert!(other.contains("deep contains no images"), "{other}");
+        assert!(
+            other.contains(".jpg, .jpeg, .png, .webp (1 other files seen)"),
+            "{other}"
+        );
+
+        let single = message(&path("one.png"));
+        assert!(single.contains("one.png is a single image"), "{single}");
+
+        let nothing = message(&path("empty.lst"));
+        assert!(
+            nothing.contains("empty.lst lists no images: write a path per line"),
+            "{nothing}"
+        );
+
+        std::fs::write(path("tar.bin"), [0xff, 0xfe, 0]).expect("a file");
+        let binary = message(&path("tar.bin"));
+        assert!(binary.contains("tar.bin is not a text file"), "{binary}");
+
+        for error in [missing, other, single, nothing, binary] {
+            assert!(!error.contains('\n'), "{error}");
+        }
+    }
+}

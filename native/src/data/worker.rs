@@ -1,0 +1,207 @@
+//! The threads that make samples, each from its [`Job`] alone.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use crossbeam_channel::{Receiver, Sender};
+use densecl::augment::{self, View, ViewConfig, ViewGeometry};
+use image::RgbImage;
+
+use super::bad_files::proof;
+use super::decode::{DecodeError, DecodeLimits, decode, panic_text};
+use super::loader::LoaderConfig;
+use super::source::Source;
+
+/// One sample to make.
+pub(super) struct Job {
+    /// The step it is for.
+    pub(super) step: u64,
+    /// Its place in the batch.
+    pub(super) place: usize,
+    /// Its place in the order of the epoch.
+    pub(super) position: usize,
+    /// Its number in the run, which decides its views.
+    pub(super) index: u64,
+    /// The images of the epoch, in order.
+    pub(super) order: Arc<Vec<usize>>,
+}
+
+/// One row of a batch.
+pub(super) struct Sample {
+    /// [3, S, S], normalised.
+    pub(super) query: Vec<f32>,
+    /// [3, S, S], normalised.
+    pub(super) key: Vec<f32>,
+    /// Where the two lie in the image.
+    pub(super) geometry: [ViewGeometry; 2],
+    /// The image in the data set.
+    pub(super) image: usize,
+    /// The images tried before it, which do not decode.
+    pub(super) skipped: Vec<(usize, DecodeError)>,
+}
+
+/// Why there is no sample.
+pub(super) enum SampleError {
+    /// Enough files in a row do not decode to know that too many in all do not.
+    NoneDecodes(Vec<(usize, DecodeError)>),
+    /// The thread panicked; what it said.
+    Panicked(String),
+}
+
+/// A job and what became of it.
+type Done = (Job, Result<Sample, SampleError>);
+
+/// Threads at work until they are dropped.
+pub(super) struct WorkerPool {
+    stop: Arc<AtomicBool>,
+    /// None once the threads are to end.
+    jobs: Option<Sender<Job>>,
+    done: Receiver<Done>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl WorkerPool {
+    /// Starts `count` threads that turn jobs into samples.
+    pub(super) fn start(
+        count: usize,
+        source: &Arc<Source>,
+        config: &LoaderConfig,
+    ) -> anyhow::Result<Self> {
+        // Unbounded, because who submits bounds the jobs under way.
+        let (jobs, queue) = crossbeam_channel::unbounded();
+        let (results, done) = crossbeam_channel::unbounded();
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut pool = Self {
+            stop,
+            jobs: Some(jobs),
+            done,
+            threads: Vec::new(),
+        };
+        for number in 1..=count {
+            let maker = Maker {
+                source: Arc::clone(source),
+                views: config.views.clone(),
+                limits: DecodeLimits::default(),
+                seed: config.seed,
+                longest_search: proof(config.max_bad_share, source.len()),
+                stop: Arc::clone(&pool.stop),
+            };
+            let (queue, results) = (queue.clone(), results.clone());
+            let thread = std::thread::Builder::new()
+                .name(format!("loader {number}"))
+                .spawn(move || maker.work(&queue, &results))
+                .with_context(|| format!("cannot start data loading thread {number} of {count}"))?;
+            pool.threads.push(thread);
+        }
+        Ok(pool)
+    }
+
+    /// Queues a job; jobs are begun in this order.
+    pub(super) fn submit(&self, job: Job) -> anyhow::Result<()> {
+        let sent = self
+            .jobs
+            .as_ref()
+            .is_some_and(|jobs| jobs.send(job).is_ok());
+        ensure!(sent, THREADS_ENDED);
+        Ok(())
+    }
+
+    /// A finished job, in no particular order, and how long it had to be waited for.
+    pub(super) fn receive(&self) -> anyhow::Result<(Done, Duration)> {
+        if let Ok(done) = self.done.try_recv() {
+            return Ok((done, Duration::ZERO));
+        }
+        let start = Instant::now();
+        let done = self.done.recv().context(THREADS_ENDED)?;
+        Ok((done, start.elapsed()))
+    }
+}
+
+const THREADS_ENDED: &str = "all data loading threads have ended";
+
+impl Drop for WorkerPool {
+    /// Waits for the samples under way, not for those that are queued.
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.jobs = None;
+        for thread in self.threads.drain(..) {
+            // A panic has been told to whoever waited for the sample.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// What a thread needs to make samples.
+struct Maker {
+    source: Arc<Source>,
+    views: ViewConfig,
+    limits: DecodeLimits,
+    seed: u64,
+    longest_search: usize,
+    stop: Arc<AtomicBool>,
+}
+
+impl Maker {
+    fn work(&self, jobs: &Receiver<Job>, results: &Sender<Done>) {
+        while let Ok(job) = jobs.recv() {
+            if self.stop.load(Ordering::Relaxed) {
+                return;
+            }
+            // A job lost in a panic would leave the consumer waiting for ever. The thread's state is
+            // read only, so nothing is left half done.
+            let sample = catch_unwind(AssertUnwindSafe(|| self.sample(&job)))
+                .unwrap_or_else(|panic| Err(SampleError::Panicked(panic_text(panic.as_ref()))));
+            if results.send((job, sample)).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// The sample at the job's place in the epoch, or the first after it that decodes.
+    fn sample(&self, job: &Job) -> Result<Sample, SampleError> {
+        let mut skipped = Vec::new();
+        let (before, from) = job.order.split_at(job.position);
+        for &image in from.iter().chain(before) {
+            match self.source.as_ref() {
+                Source::Memory(images) => {
+                    return Ok(self.views(&images[image], image, skipped, job));
+                }
+                Source::Files(dataset) => match decode(&dataset.paths()[image], &self.limits) {
+                    Ok(pixels) => return Ok(self.views(&pixels, image, skipped, job)),
+                    Err(error) => skipped.push((image, error)),
+                },
+            }
+            if skipped.len() >= self.longest_search || self.stop.load(Ordering::Relaxed) {
+                break;
+            }
+        }
+        Err(SampleError::NoneDecodes(skipped))
+    }
+
+    fn views(
+        &self,
+        pixels: &RgbImage,
+        image: usize,
+        skipped: Vec<(usize, DecodeError)>,
+        job: &Job,
+    ) -> Sample {
+        let [query, key] = augment::two_views(pixels, &self.views, self.seed, job.index);
+        Sample {
+            query: normalised(&query),
+            key: normalised(&key),
+            geometry: [query.geometry, key.geometry],
+            image,
+            skipped,
+        }
+    }
+}
+
+fn normalised(view: &View) -> Vec<f32> {
+    let mut values = vec![0.0; view.image.as_raw().len()];
+    augment::normalize_into(&view.image, &mut values);
+    values
+}

@@ -1,0 +1,401 @@
+//! Golden data of `tests/golden/model/`: reading it, and comparing with it.
+//!
+//! Weights and inputs are too large to commit, so PyTorch and Rust each compute them from their
+//! names. [`formula`] and its companions are the twins of `formula.py` beside the data, whose
+//! README states the formula in words; the tests below hold the two against each other. Nothing
+//! here knows a tensor library: everything is flat, row-major slices.
+
+use safetensors::{Dtype, SafeTensors};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Largest relative error allowed between f32 on the CPU and the goldens.
+///
+/// The goldens are float64 results rounded once. PyTorch's own float32 stays within 7e-6 of them in
+/// every case, and another order of summation costs about as much again; a wrong formula costs far
+/// more than 1e-4.
+pub const TOLERANCE: f32 = 1e-4;
+
+/// Floor of the magnitude that errors are relative to: keeps an all-zero expectation meaningful.
+const TINY: f64 = 1e-12;
+
+/// The 64-bit words `splitmix64(fnv1a64(name) + i)` for i = 0, 1, ….
+fn words(name: &str) -> impl Iterator<Item = u64> {
+    let hash = name.bytes().fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3)
+    });
+    (0_u64..).map(move |i| {
+        let mut z = hash.wrapping_add(i).wrapping_add(0x9E37_79B9_7F4A_7C15);
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    })
+}
+
+/// The `n` values v in [-1, 1) of `name`: multiples of 2⁻²³, exact in f32. Inputs are these.
+pub fn formula(name: &str, n: usize) -> Vec<f32> {
+    let unit = f64::from(1_u32 << 24).recip();
+    words(name)
+        .take(n)
+        .map(|word| (2.0 * ((word >> 40) as f64 * unit) - 1.0) as f32)
+        .collect()
+}
+
+/// `count` flat indices below `n`, with repetition: the places at which a digest samples.
+pub fn indices(name: &str, n: usize, count: usize) -> Vec<usize> {
+    words(name)
+        .take(count)
+        .map(|word| (word % n as u64) as usize)
+        .collect()
+}
+
+/// The permutation that sorts the first `n` words of `name` in ascending order.
+pub fn permutation(name: &str, n: usize) -> Vec<usize> {
+    let keys: Vec<u64> = words(name).take(n).collect();
+    let mut order: Vec<usize> = (0..n).collect();
+    order.sort_by_key(|&i| keys[i]);
+    order
+}
+
+/// Value of the parameter or buffer `name` of `shape`: [`formula`] scaled by its kind.
+///
+/// The kind follows from the last part of the name and the rank, the fan-in from the shape in
+/// PyTorch's layout ([out, in] or [out, in, height, width]): transpose afterwards where a library
+/// stores linear weights as [in, out].
+///
+/// # Panics
+/// When the formula defines no scale for such a name.
+pub fn parameter(name: &str, shape: &[usize]) -> Vec<f32> {
+    let n = shape.iter().product();
+    let mut values = formula(name, n);
+    let leaf = name.rsplit('.').next().unwrap_or(name);
+    let (offset, scale) = match leaf {
+        "weight" if shape.len() >= 2 => {
+            let fan_in: usize = shape[1..].iter().product();
+            (0.0, (3.0_f64.sqrt() * (2.0 / fan_in as f64).sqrt()) as f32)
+        }
+        "weight" => (1.0, 0.2),
+        "bias" if name.contains("_head.") => (0.0, 0.1),
+        "bias" | "running_mean" => (0.0, 0.2),
+        "running_var" => (1.0, 0.4),
+        _ => panic!("no scale is defined for {name:?} of shape {shape:?}"),
+    };
+    let gain = if name.ends_with("bn3.weight") {
+        0.25
+    } else {
+        1.0
+    };
+    for value in &mut values {
+        *value = gain * (offset + scale * *value);
+    }
+    values
+}
+
+/// Largest |got − want| relative to the largest |want|, and the index where it is.
+///
+/// Infinite when the lengths differ or any value on either side is not finite.
+pub fn relative_error(got: &[f32], want: &[f32]) -> (f64, usize) {
+    if got.len() != want.len() {
+        return (f64::INFINITY, 0);
+    }
+    if let Some(at) = got
+        .iter()
+        .zip(want)
+        .position(|(g, w)| !g.is_finite() || !w.is_finite())
+    {
+        return (f64::INFINITY, at);
+    }
+    let scale = want
+        .iter()
+        .fold(TINY, |scale, w| scale.max(f64::from(w.abs())));
+    let errors = got
+        .iter()
+        .zip(want)
+        .map(|(&g, &w)| (f64::from(g) - f64::from(w)).abs() / scale);
+    errors.enumerate().fold(
+        (0.0, 0),
+        |worst, (at, error)| if error > worst.0 { (error, at) } else { worst },
+    )
+}
+
+/// Asserts that the largest |got − want| is at most `rel` times the largest |want|.
+///
+/// # Panics
+/// When it is not, when the lengths differ, or when any value is not finite; the message says what,
+/// where and by how much.
+pub fn assert_close(what: &str, got: &[f32], want: &[f32], rel: f32) {
+    assert_eq!(
+        got.len(),
+        want.len(),
+        "{what}: number of values, got (left) and wanted (right)"
+    );
+    let (error, at) = relative_error(got, want);
+    assert!(
+        error <= f64::from(rel),
+        "{what}: relative error {error:.2e} exceeds {rel:.0e} at flat index {at} of {}: \
+         got {:e}, want {:e}",
+        got.len(),
+        got[at],
+        want[at],
+    );
+}
+
+/// The values of a tensor, row-major.
+#[derive(Debug, Clone)]
+enum Values {
+    Float(Vec<f32>),
+    Integer(Vec<i64>),
+}
+
+/// One `.safetensors` file of `tests/golden/model/`, in memory.
+#[derive(Debug, Clone)]
+pub struct Golden {
+    file: String,
+    tensors: BTreeMap<String, (Vec<usize>, Values)>,
+}
+
+impl Golden {
+    /// Reads `tests/golden/model/{file}.safetensors`.
+    ///
+    /// # Panics
+    /// When the file is missing or not what the generator writes.
+    pub fn open(file: &str) -> Self {
+        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("golden/model");
+        let path = folder.join(format!("{file}.safetensors"));
+        let bytes = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let parsed =
+            SafeTensors::deserialize(&bytes).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let tensors = parsed.iter().map(|(key, view)| {
+            let values = match view.dtype() {
+                Dtype::F32 => {
+                    let (chunks, _) = view.data().as_chunks();
+                    Values::Float(chunks.iter().map(|&b| f32::from_le_bytes(b)).collect())
+                }
+                Dtype::I64 => {
+                    let (chunks, _) = view.data().as_chunks();
+                    Values::Integer(chunks.iter().map(|&b| i64::from_le_bytes(b)).collect())
+                }
+                other => panic!("{}: {key} has type {other:?}", path.display()),
+            };
+            (key.to_owned(), (view.shape().to_vec(), values))
+        });
+        Self {
+            file: file.to_owned(),
+            tensors: tensors.collect(),
+        }
+    }
+
+    /// The keys that start with `prefix`, in ascending order.
+    pub fn keys<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = &'a str> {
+        self.tensors
+            .keys()
+            .map(String::as_str)
+            .filter(move |key| key.starts_with(prefix))
+    }
+
+    /// Shape and values of an f32 tensor.
+    ///
+    /// # Panics
+    /// When the file has no such key or it holds integers.
+    pub fn f32(&self, key: &str) -> (Vec<usize>, Vec<f32>) {
+        match self.entry(key) {
+            (shape, Values::Float(values)) => (shape.clone(), values.clone()),
+            _ => panic!("{}: {key} holds integers", self.file),
+        }
+    }
+
+    /// Shape and values of an integer tensor.
+    ///
+    /// # Panics
+    /// When the file has no such key or it holds floats.
+    pub fn i64(&self, key: &str) -> (Vec<usize>, Vec<i64>) {
+        match self.entry(key) {
+            (shape, Values::Integer(values)) => (shape.clone(), values.clone()),
+            _ => panic!("{}: {key} holds floats", self.file),
+        }
+    }
+
+    /// The only value of an f32 tensor.
+    ///
+    /// # Panics
+    /// As [`Golden::f32`], and when it has more than one value.
+    pub fn scalar(&self, key: &str) -> f32 {
+        let (shape, values) = self.f32(key);
+        assert_eq!(
+            values.len(),
+            1,
+            "{}: {key} of shape {shape:?} is no scalar",
+            self.file
+        );
+        values[0]
+    }
+
+    /// Asserts that `got`, of shape `shape`, is the f32 tensor `key` within `rel`.
+    ///
+    /// # Panics
+    /// As [`assert_close`], and when the shapes differ.
+    pub fn assert_close(&self, key: &str, shape: &[usize], got: &[f32], rel: f32) {
+        let what = format!("{}: {key}", self.file);
+        let (want_shape, want) = self.f32(key);
+        assert_eq!(
+            shape, want_shape,
+            "{what}: shape, got (left) and wanted (right)"
+        );
+        assert_close(&what, got, &want, rel);
+    }
+
+    /// Asserts that `got`, of shape `shape`, has the digest stored under `key` within `rel`: shape,
+    /// sum, L2 norm and sampled values.
+    ///
+    /// # Panics
+    /// As [`assert_close`], and when the shapes differ.
+    pub fn assert_digest(&self, key: &str, shape: &[usize], got: &[f32], rel: f32) {
+        let what = format!("{}: {key}", self.file);
+        let (_, want_shape) = self.i64(&format!("{key}/shape"));
+        let got_shape: Vec<i64> = shape.iter().map(|&side| side as i64).collect();
+        assert_eq!(
+            got_shape, want_shape,
+            "{what}: shape, got (left) and wanted (right)"
+        );
+        assert_eq!(
+            got.len(),
+            shape.iter().product::<usize>(),
+            "{what}: values against shape"
+        );
+
+        let (_, samples) = self.f32(&format!("{key}/samples"));
+        let places = indices(
+            &format!("samples/{}/{key}", self.file),
+            got.len(),
+            samples.len(),
+        );
+        let sampled: Vec<f32> = places.iter().map(|&at| got[at]).collect();
+        assert_close(&format!("{what}, samples"), &sampled, &samples, rel);
+
+        let sum: f64 = got.iter().map(|&x| f64::from(x)).sum();
+        let norm = got
+            .iter()
+            .map(|&x| f64::from(x).powi(2))
+            .sum::<f64>()
+            .sqrt();
+        for (part, value) in [("sum", sum), ("norm", norm)] {
+            let want = self.scalar(&format!("{key}/{part}"));
+            assert_close(&format!("{what}, {part}"), &[value as f32], &[want], rel);
+        }
+    }
+
+    fn entry(&self, key: &str) -> &(Vec<usize>, Values) {
+        self.tensors
+            .get(key)
+            .unwrap_or_else(|| panic!("{}: no key {key:?}", self.file))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn formula_is_the_generators_bit_for_bit() {
+        let golden = Golden::open("formula");
+        for name in ["layer1.0.conv1.weight", "input/resnet18"] {
+            let (_, want) = golden.i64(&format!("word/{name}"));
+            let got: Vec<i64> = words(name).take(4).map(u64::cast_signed).collect();
+            assert_eq!(got, want, "{name}");
+            assert_eq!(
+                formula(name, 4),
+                golden.f32(&format!("v/{name}")).1,
+                "{name}"
+            );
+        }
+        let shapes: [(&str, &[usize]); 8] = [
+            ("layer1.0.conv1.weight", &[64, 64, 3, 3]),
+            ("global_head.fc1.weight", &[16, 16]),
+            ("global_head.fc1.bias", &[16]),
+            ("bn1.weight", &[64]),
+            ("layer1.0.bn3.weight", &[64]),
+            ("bn1.bias", &[64]),
+            ("bn1.running_mean", &[64]),
+            ("bn1.running_var", &[64]),
+        ];
+        assert_eq!(golden.keys("parameter/").count(), shapes.len());
+        for (name, shape) in shapes {
+            let want = golden.f32(&format!("parameter/{name}")).1;
+            assert_eq!(parameter(name, shape)[..4], want, "{name}");
+        }
+        let as_i64 = |v: Vec<usize>| v.iter().map(|&i| i as i64).collect::<Vec<_>>();
+        assert_eq!(
+            as_i64(indices("samples/test", 1000, 8)),
+            golden.i64("indices").1
+        );
+        assert_eq!(
+            as_i64(permutation("permutation/test", 8)),
+            golden.i64("permutation").1
+        );
+    }
+
+    #[test]
+    fn digest_is_the_generators() {
+        let golden = Golden::open("formula");
+        let mut values = formula("digest/test", 1000);
+        values.iter_mut().for_each(|v| *v += 1.0);
+        golden.assert_digest("digest", &[20, 50], &values, 1e-6);
+        values.swap(0, 999); // sum and norm stay; place 999 is sampled
+        let swapped = std::panic::catch_unwind(|| {
+            golden.assert_digest("digest", &[20, 50], &values, TOLERANCE);
+        });
+        assert!(swapped.is_err(), "two exchanged values passed");
+    }
+
+    #[test]
+    fn values_cover_their_range() {
+        let values = formula("range", 1 << 16);
+        let mean = values.iter().map(|&v| f64::from(v)).sum::<f64>() / values.len() as f64;
+        assert!(values.iter().all(|v| (-1.0..1.0).contains(v)));
+        assert!(mean.abs() < 0.01, "mean {mean}");
+    }
+
+    #[test]
+    fn error_is_relative_to_the_largest_magnitude() {
+        assert_eq!(relative_error(&[1.0, -4.0], &[1.0, -4.0]).0, 0.0);
+        assert_eq!(relative_error(&[1.5, -4.0], &[1.0, -4.0]), (0.125, 0));
+        assert_close("near", &[0.0, 1.0], &[5e-5, 1.0], TOLERANCE);
+    }
+
+    #[test]
+    fn what_is_not_finite_never_passes() {
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            for (got, want) in [(bad, 1.0), (1.0, bad), (bad, bad)] {
+                assert_eq!(
+                    relative_error(&[0.0, got], &[0.0, want]),
+                    (f64::INFINITY, 1)
+                );
+            }
+        }
+        assert_eq!(relative_error(&[1.0], &[1.0, 1.0]).0, f64::INFINITY);
+    }
+
+    #[test]
+    #[should_panic(expected = "x: relative error inf exceeds 1e-4 at flat index 1 of 2")]
+    fn nan_panics() {
+        assert_close("x", &[1.0, f32::NAN], &[1.0, f32::NAN], TOLERANCE);
+    }
+
+    #[test]
+    #[should_panic(expected = "number of values")]
+    fn lengths_must_agree() {
+        assert_close("x", &[1.0], &[1.0, 2.0], TOLERANCE);
+    }
+
+    #[test]
+    #[should_panic(expected = "formula: v/input/resnet18: relative error 1.00e0")]
+    fn a_wrong_tensor_panics() {
+        Golden::open("formula").assert_close("v/input/resnet18", &[4], &[0.0; 4], TOLERANCE);
+    }
+
+    #[test]
+    #[should_panic(expected = "formula: no key \"nothing\"")]
+    fn an_unknown_key_panics() {
+        Golden::open("formula").f32("nothing");
+    }
+}

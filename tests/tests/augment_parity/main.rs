@@ -1,0 +1,242 @@
+//! The augmentation against torchvision on PIL: the goldens of `golden/augment`.
+
+mod invariants;
+
+use std::path::{Path, PathBuf};
+
+use densecl::augment::{
+    ColorOp, CropBox, ViewParams, apply, crop_resize, gaussian_blur, grayscale, normalize_into,
+};
+use densecl::rng::{Purpose, stream};
+use image::{Rgb, RgbImage};
+use serde_json::Value;
+
+fn golden_dir() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/augment")
+}
+
+fn golden() -> Value {
+    let text = std::fs::read_to_string(golden_dir().join("cases.json")).expect("cases.json");
+    serde_json::from_str(&text).expect("cases.json is JSON")
+}
+
+fn picture(name: &Value) -> RgbImage {
+    let path = golden_dir().join(name.as_str().expect("a file name"));
+    image::open(&path)
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+        .to_rgb8()
+}
+
+fn number(value: &Value) -> f64 {
+    value.as_f64().expect("a number")
+}
+
+fn numbers<const N: usize>(value: &Value) -> [f64; N] {
+    std::array::from_fn(|i| number(&value[i]))
+}
+
+fn crop_box(value: &Value) -> CropBox {
+    let [left, top, width, height] = numbers(value).map(|side| side as u32);
+    CropBox {
+        left,
+        top,
+        width,
+        height,
+    }
+}
+
+fn color_op(name: &Value, factor: &Value) -> ColorOp {
+    let factor = number(factor);
+    match name.as_str() {
+        Some("brightness") => ColorOp::Brightness(factor),
+        Some("contrast") => ColorOp::Contrast(factor),
+        Some("saturation") => ColorOp::Saturation(factor),
+        Some("hue") => ColorOp::Hue(factor),
+        _ => panic!("unknown colour operation {name}"),
+    }
+}
+
+/// Applies `ours` to the source of every golden case of a kind and compares with PIL's result:
+/// no byte may differ by more than `bound` grey levels, nor more than the share `differing` of
+/// the bytes differ at all.
+fn compare(kind: &str, bound: u8, differing: f64, ours: impl Fn(RgbImage, &Value) -> RgbImage) {
+    let golden = golden();
+    let cases = golden[kind].as_array().expect("a list of cases");
+    assert!(!cases.is_empty());
+    for case in cases {
+        let expected = picture(&case["file"]);
+        let found = ours(picture(&case["source"]), case);
+        assert_eq!(
+            found.dimensions(),
+            expected.dimensions(),
+            "{}",
+            case["file"]
+        );
+        let differences = found
+            .iter()
+            .zip(expected.iter())
+            .map(|(a, b)| a.abs_diff(*b));
+        let largest = differences.clone().max().expect("pixels");
+        let share = differences.filter(|d| *d > 0).count() as f64 / expected.len() as f64;
+        println!(
+            "{}: largest {largest}, differing {:.2} %",
+            case["file"],
+            100.0 * share
+        );
+        assert!(
+            largest <= bound,
+            "{}: off by {largest} grey levels",
+            case["file"]
+        );
+        assert!(
+            share <= differing,
+            "{}: {share} of the bytes differ",
+            case["file"]
+        );
+    }
+}
+
+/// Exact: the same arithmetic in the same types.
+#[test]
+fn color_operations_equal_pil() {
+    compare("color", 0, 0.0, |mut image, case| {
+        color_op(&case["op"], &case["factor"]).apply(&mut image);
+        image
+    });
+}
+
+/// Exact: integer arithmetic.
+#[test]
+fn grayscale_equals_pil() {
+    compare("grayscale", 0, 0.0, |mut image, _| {
+        grayscale(&mut image);
+        image
+    });
+}
+
+/// Exact: the same box, in the same fixed point, rounded after the same passes.
+#[test]
+fn blur_equals_pil() {
+    compare("blur", 0, 0.0, |mut image, case| {
+        gaussian_blur(&mut image, number(&case["sigma"]));
+        image
+    });
+}
+
+/// Within 1 grey level: the filter is PIL's, but bytes are rounded after the vertical pass where PIL
+/// rounds after the horizontal one. Before the last rounding either order is within half a level of
+/// the exact result (and the weights' fixed point, some hundredths of a level). Few bytes differ.
+#[test]
+fn crop_and_resize_agree_with_pil() {
+    compare("crop_resize", 1, 0.1, |image, case| {
+        crop_resize(
+            &image,
+            crop_box(&case["crop"]),
+            number(&case["size"]) as u32,
+        )
+    });
+}
+
+fn view_params(case: &Value, crop: CropBox) -> ViewParams {
+    let color = case["color"].as_array().expect("a list of operations");
+    ViewParams {
+        crop,
+        color: color.iter().map(|op| color_op(&op[0], &op[1])).collect(),
+        grayscale: case["grayscale"].as_bool().expect("a flag"),
+        blur_sigma: case["sigma"].as_f64(),
+        flip: case["flip"].as_bool().expect("a flag"),
+    }
+}
+
+/// Few bytes differ, by the resize's 1 level where no colour operation follows. Where hue does, that
+/// level may tip a hue to PIL's next byte, which moves the middle channel of a saturated
+/// colour by 6 levels, and a contrast of 1.4 makes that 8.
+#[test]
+fn whole_pipeline_agrees_with_pil() {
+    compare("pipeline", 8, 0.1, |image, case| {
+        let params = view_params(case, crop_box(&case["crop"]));
+        apply(&image, &params, number(&case["size"]) as u32).image
+    });
+}
+
+/// Exact from the resized picture on: given PIL's resized crop, whose resize to the size it has is a
+/// copy, all that follows gives PIL's bytes.
+#[test]
+fn pipeline_after_the_resize_equals_pil() {
+    compare("pipeline", 0, 0.0, |_, case| {
+        let resized = picture(&case["resized"]);
+        let (width, height) = resized.dimensions();
+        let params = view_params(
+            case,
+            CropBox {
+                left: 0,
+                top: 0,
+                width,
+                height,
+            },
+        );
+        apply(&resized, &params, width).image
+    });
+}
+
+/// To the last bit or the one before: the same three operations in single precision.
+#[test]
+fn normalization_equals_torchvision() {
+    let golden = &golden()["normalization"];
+    let levels = golden["levels"].as_array().expect("a list");
+    let image = RgbImage::from_fn(levels.len() as u32, 1, |x, _| {
+        Rgb([number(&levels[x as usize]) as u8; 3])
+    });
+    let mut planes = vec![0.0; 3 * levels.len()];
+    normalize_into(&image, &mut planes);
+    for (i, found) in planes.iter().enumerate() {
+        let expected = number(&golden["planes"][i / levels.len()][i % levels.len()]);
+        let error = (f64::from(*found) - expected).abs();
+        assert!(
+            error <= 3e-7 * expected.abs(),
+            "value {i}: {found}, expected {expected}"
+        );
+    }
+}
+
+/// The means over many draws differ from torchvision's by less than five standard errors of their
+/// difference: a chance of one in 10⁶ per figure if the distributions are the same, and both
+/// sides' seeds are fixed.
+#[test]
+fn random_resized_crop_is_distributed_as_torchvisions() {
+    for golden in golden()["random_resized_crop"].as_array().expect("a list") {
+        let [width, height] = [&golden["width"], &golden["height"]].map(number);
+        let draws = 100_000;
+        let mut rng = stream(7, Purpose::Views, 0);
+        let mut sums = [0.0; 4];
+        for _ in 0..draws {
+            let crop = CropBox::draw(
+                &mut rng,
+                width as u32,
+                height as u32,
+                numbers(&golden["scale"]),
+                numbers(&golden["ratio"]),
+            );
+            let [left, top, w, h] = [crop.left, crop.top, crop.width, crop.height].map(f64::from);
+            let figures = [
+                w * h / (width * height),
+                (w / h).ln(),
+                (left + w / 2.0) / width,
+                (top + h / 2.0) / height,
+            ];
+            for (sum, figure) in sums.iter_mut().zip(figures) {
+                *sum += figure;
+            }
+        }
+        let names = ["area", "log_ratio", "center_x", "center_y"];
+        for (name, sum) in names.into_iter().zip(sums) {
+            let std = number(&golden["std"][name]);
+            let bound = 5.0 * std * (1.0 / draws as f64 + 1.0 / number(&golden["draws"])).sqrt();
+            let (found, expected) = (sum / draws as f64, number(&golden["mean"][name]));
+            assert!(
+                (found - expected).abs() <= bound,
+                "{width} x {height}, {name}: {found}, torchvision {expected}, bound {bound}"
+            );
+        }
+    }
+}
