@@ -24,6 +24,8 @@ pub struct CheckpointInfo {
     pub step: u64,
     /// Seed of the run.
     pub seed: u64,
+    /// Images in the data set: with another number the order of the data would be another.
+    pub images: usize,
     /// The network.
     pub model: ModelConfig,
     /// Where the global and the dense queue write next.
@@ -35,11 +37,17 @@ const KEY: &str = "key.";
 const VELOCITY: &str = "velocity.";
 const QUEUES: [&str; 2] = ["queue.global", "queue.dense"];
 
-/// The state of `learner` after `step` steps.
+/// The state of `learner` after `step` steps of the run with `seed` over `images` images.
 ///
 /// # Errors
 /// [`Error::Device`] when a tensor cannot be read back.
-pub fn save(learner: &DenseCl, model: &ModelConfig, seed: u64, step: u64) -> Result<Vec<u8>> {
+pub fn save(
+    learner: &DenseCl,
+    model: &ModelConfig,
+    seed: u64,
+    images: usize,
+    step: u64,
+) -> Result<Vec<u8>> {
     let mut archive = Archive::default();
     archive.insert_all(QUERY, &learner.query)?;
     archive.insert_all(KEY, &learner.key)?;
@@ -59,6 +67,7 @@ pub fn save(learner: &DenseCl, model: &ModelConfig, seed: u64, step: u64) -> Res
         format_version: FORMAT_VERSION,
         step,
         seed,
+        images,
         model: model.clone(),
         queue_positions: queues.map(Queue::position),
     })

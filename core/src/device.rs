@@ -3,7 +3,11 @@
 //! One binary holds every backend; the choice is made at run time. A software adapter (lavapipe,
 //! SwiftShader, WARP) is many times slower than the CPU backend, so `auto` never takes one.
 
-use std::{fmt, str::FromStr};
+use std::{
+    fmt,
+    str::FromStr,
+    sync::{Mutex, PoisonError},
+};
 
 use burn::tensor::{
     Device, DeviceKind,
@@ -146,7 +150,7 @@ async fn adapters(backends: wgpu::Backends) -> Vec<Adapter> {
     found
 }
 
-/// Opens the device a user asked for.
+/// Opens the device a user asked for; asked again, gives the same one.
 ///
 /// # Errors
 /// [`Error::Device`] when it does not exist, with a list of those that do.
@@ -225,7 +229,23 @@ async fn nothing_answers(choice: DeviceChoice) -> Error {
     ))
 }
 
+/// What this process opened: the runtime refuses to open the same adapter twice.
+static OPENED: Mutex<Vec<(wgpu::Backend, DeviceKind, Device)>> = Mutex::new(Vec::new());
+
+fn opened(adapter: &Adapter) -> Option<Device> {
+    let opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
+    let same =
+        |(api, kind, _): &&(_, _, _)| *api == adapter.info.backend && *kind == adapter.kind();
+    opened
+        .iter()
+        .find(same)
+        .map(|(_, _, device)| device.clone())
+}
+
 async fn open(adapter: &Adapter) -> Result<Device> {
+    if let Some(device) = opened(adapter) {
+        return Ok(device);
+    }
     if !adapter.has_timestamps {
         // The runtime panics on such a device when its first stream is created.
         return Err(Error::Device(format!(
@@ -243,10 +263,13 @@ async fn open(adapter: &Adapter) -> Result<Device> {
     let options = Device::wgpu_options()
         .device_kind(adapter.kind())
         .graphics_api(api);
-    options
+    let device = options
         .init_async()
         .await
-        .map_err(|e| Error::Device(format!("{adapter} could not be opened: {e}")))
+        .map_err(|e| Error::Device(format!("{adapter} could not be opened: {e}")))?;
+    let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
+    opened.push((adapter.info.backend, adapter.kind(), device.clone()));
+    Ok(device)
 }
 
 #[cfg(feature = "cuda")]

@@ -265,7 +265,23 @@ pub fn save(encoder: &Encoder, info: &WeightsInfo) -> Result<Vec<u8>> {
 /// [`Error::Format`] for a damaged or foreign file; [`Error::Mismatch`] when its tensors are not
 /// those of the network it names, with a list; never a partial load.
 pub fn load(bytes: &[u8], device: &Device) -> Result<(Encoder, WeightsInfo)> {
-    let (mut archive, info): (_, WeightsInfo) = Archive::from_bytes(bytes)?;
+    load_with_stride(bytes, None, device)
+}
+
+/// Like [`load`], at another output stride than the one trained with: dilation needs no other
+/// weights. `info.model` says what was made.
+///
+/// # Errors
+/// As [`load`], and [`Error::Config`] for a stride other than 8, 16 and 32.
+pub fn load_with_stride(
+    bytes: &[u8],
+    stride: Option<usize>,
+    device: &Device,
+) -> Result<(Encoder, WeightsInfo)> {
+    let (mut archive, mut info): (_, WeightsInfo) = Archive::from_bytes(bytes)?;
+    if let Some(stride) = stride {
+        info.model.output_stride = stride;
+    }
     info.model.validate()?;
     let mut encoder = Encoder::new(&info.model, 0, device);
     archive.restore("", &mut encoder)?;

@@ -1,2 +1,119 @@
-//! cli
-fn main() {}
+//! `densecl`: the native trainer and its tools.
+
+mod cli;
+mod commands;
+mod config;
+mod data;
+mod events;
+mod observers;
+mod probe;
+mod report;
+mod run_dir;
+mod settings;
+mod trainer;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+use densecl::device::{DeviceChoice, select};
+use densecl::synthetic::SceneConfig;
+
+use cli::{Cli, Command};
+use commands::{matching, plot, pretrain, synth};
+
+fn main() -> ExitCode {
+    // Warnings of ours; the GPU stack's only on request (RUST_LOG).
+    let filter = env_logger::Env::default().default_filter_or("error,densecl=warn");
+    env_logger::Builder::from_env(filter)
+        .format_timestamp(None)
+        .format_target(false)
+        .init();
+    match run(Cli::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        // Interrupted: what a shell calls 128 + SIGINT.
+        Ok(false) => ExitCode::from(130),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// `Ok(false)` when the user interrupted.
+fn run(cli: Cli) -> anyhow::Result<bool> {
+    match cli.command {
+        None => pretrain::pretrain(
+            &pretrain::Request {
+                config: Some("quickstart".to_string()),
+                // The first thing a newcomer does, twice perhaps: it may not fail the second time.
+                overwrite: true,
+                ..pretrain::Request::default()
+            },
+            &pretrain::stop_on_ctrl_c()?,
+        ),
+        Some(Command::Pretrain(args)) => pretrain::pretrain(
+            &pretrain::Request {
+                sets: args.assignments(),
+                config: args.config,
+                out: args.out,
+                resume: args.resume,
+                json: args.json,
+                overwrite: args.overwrite,
+            },
+            &pretrain::stop_on_ctrl_c()?,
+        ),
+        Some(Command::Match(args)) => {
+            let choice: DeviceChoice = args.device.device.as_deref().unwrap_or("auto").parse()?;
+            let selected = pollster::block_on(select(choice))?;
+            let request = matching::Request {
+                a: args.a,
+                b: args.b,
+                weights: args.weights,
+                out: args.out,
+                json: args.json,
+                feature: args.feature.into(),
+                size: args.size,
+                threshold: args.threshold,
+                stride: args.stride,
+                max_lines: args.max_lines,
+            };
+            matching::run(&request, &selected.device).map(|()| true)
+        }
+        Some(Command::Plot(args)) => {
+            let path = plot::plot(&args.run, args.out.as_deref())?;
+            println!("{}", path.display());
+            Ok(true)
+        }
+        Some(Command::Synth(args)) => {
+            let scenes = SceneConfig {
+                size: args.size,
+                baseline: args.baseline,
+                ..SceneConfig::default()
+            };
+            synth::synth(&args.out, args.count, args.seed, &scenes).map(|()| true)
+        }
+        Some(Command::Config(args)) => {
+            match args.name {
+                None => config::PRESETS.iter().for_each(|(name, text)| {
+                    let title = text.lines().next().unwrap_or_default();
+                    println!("{name:28} {}", title.trim_start_matches("# "));
+                }),
+                Some(name) => {
+                    let (_, config) = pretrain::resolve(Some(&name), &args.sets)?;
+                    config.validate()?;
+                    print!("{}", settings::to_toml(&config)?);
+                }
+            }
+            Ok(true)
+        }
+        Some(Command::Completions { shell }) => {
+            clap_complete::generate(
+                shell,
+                &mut Cli::command(),
+                "densecl",
+                &mut std::io::stdout(),
+            );
+            Ok(true)
+        }
+    }
+}

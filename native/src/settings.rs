@@ -2,9 +2,9 @@
 //! before; and the one line that says which key is wrong, where, and what it should have been.
 //!
 //! The settings themselves are plain serde structs of which this file knows nothing. Which keys
-//! exist is asked of the structs: they are serialised to JSON, where an optional setting that is not
-//! given still appears (as null; TOML would leave it out). So a struct must not use serde's
-//! `skip_serializing_if` or `flatten`.
+//! exist is asked of the structs: they are serialised to JSON, where an optional setting that is
+//! not given still appears (as null; TOML would leave it out). So a struct must not use serde's
+//! `skip_serializing_if`.
 
 use std::fs::File;
 use std::io::Read;
@@ -137,8 +137,8 @@ impl Assignment {
     }
 }
 
-/// "did you mean `optim.lr`?", by likeness to a key of the same section, or by the same name in
-/// another; or else the keys there are.
+/// "did you mean `optim.lr`?", by the same name in another section, or by likeness to a key of this
+/// one; or else the keys there are.
 fn suggestion<'a>(
     prefix: &[String],
     part: &str,
@@ -159,15 +159,13 @@ fn suggestion<'a>(
         .map(|key| (strsim::jaro_winkler(part, key), key))
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .filter(|(likeness, _)| *likeness >= ALIKE);
-    let elsewhere = || {
-        all_keys(known, "")
-            .into_iter()
-            .find(|key| key.rsplit('.').next() == Some(part))
-    };
-    if let Some((_, key)) = nearest {
-        format!("did you mean `{}`?", full(key))
-    } else if let Some(key) = elsewhere() {
+    let elsewhere = all_keys(known, "")
+        .into_iter()
+        .find(|key| key.rsplit('.').next() == Some(part));
+    if let Some(key) = elsewhere {
         format!("did you mean `{key}`?")
+    } else if let Some((_, key)) = nearest {
+        format!("did you mean `{}`?", full(key))
     } else {
         let keys: Vec<String> = siblings
             .iter()
@@ -268,8 +266,8 @@ fn read_set(set: &str, known: &Json) -> anyhow::Result<Vec<Assignment>> {
         .collect())
 }
 
-/// The settings in `value`, which stands at `key`, so that a section overrules key by key and not as
-/// a whole. A table that is not a section is one value: an enum with data, say.
+/// The settings in `value`, which stands at `key`, so that a section overrules key by key and not
+/// as a whole. A table that is not a section is one value: an enum with data, say.
 fn leaves(key: Vec<String>, value: Value, known: Option<&Json>) -> Vec<(Vec<String>, Value)> {
     let is_section = known.is_none_or(|known| known.is_object() || known.is_null());
     match value {

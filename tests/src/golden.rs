@@ -6,7 +6,8 @@
 //! here knows a tensor library: everything is flat, row-major slices.
 
 use safetensors::{Dtype, SafeTensors};
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 /// Largest relative error allowed between f32 on the CPU and the goldens.
@@ -152,6 +153,7 @@ enum Values {
 pub struct Golden {
     file: String,
     tensors: BTreeMap<String, (Vec<usize>, Values)>,
+    read: RefCell<BTreeSet<String>>,
 }
 
 impl Golden {
@@ -182,7 +184,18 @@ impl Golden {
         Self {
             file: file.to_owned(),
             tensors: tensors.collect(),
+            read: RefCell::default(),
         }
+    }
+
+    /// Asserts that every tensor of the file was read: no golden stands there without a test.
+    ///
+    /// # Panics
+    /// When one was not.
+    pub fn assert_all_read(&self) {
+        let read = self.read.borrow();
+        let left: Vec<&str> = self.keys("").filter(|key| !read.contains(*key)).collect();
+        assert!(left.is_empty(), "{}: no test reads {left:?}", self.file);
     }
 
     /// The keys that start with `prefix`, in ascending order.
@@ -285,6 +298,7 @@ impl Golden {
     }
 
     fn entry(&self, key: &str) -> &(Vec<usize>, Values) {
+        self.read.borrow_mut().insert(key.to_owned());
         self.tensors
             .get(key)
             .unwrap_or_else(|| panic!("{}: no key {key:?}", self.file))
@@ -391,6 +405,12 @@ mod tests {
     #[should_panic(expected = "formula: v/input/resnet18: relative error 1.00e0")]
     fn a_wrong_tensor_panics() {
         Golden::open("formula").assert_close("v/input/resnet18", &[4], &[0.0; 4], TOLERANCE);
+    }
+
+    #[test]
+    #[should_panic(expected = "formula: no test reads [\"digest/norm\"")]
+    fn an_unread_key_panics() {
+        Golden::open("formula").assert_all_read();
     }
 
     #[test]

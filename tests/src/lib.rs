@@ -1,1 +1,14 @@
-//! helpers
+//! What the tests of the whole share: golden data, and networks and learners filled from its formula.
+
+pub mod golden;
+pub mod learner;
+pub mod network;
+
+/// How property tests run here: few cases, and no files with past failures in the source tree.
+pub fn cases(cases: u32) -> proptest::test_runner::Config {
+    proptest::test_runner::Config {
+        cases,
+        failure_persistence: None,
+        ..Default::default()
+    }
+}

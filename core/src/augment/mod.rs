@@ -88,8 +88,9 @@ impl ViewParams {
 /// An operation with an empty range is left out altogether, as there: hue by 0 is not the identity.
 fn draw_jitter(rng: &mut Rng, config: &ViewConfig) -> Vec<ColorOp> {
     let around_one = |strength: f64| [(1.0 - strength).max(0.0), 1.0 + strength];
-    let candidates: [(fn(f64) -> ColorOp, [f64; 2]); 4] = [
-        (ColorOp::Brightness, around_one(config.brightness)),
+    let brightness: fn(f64) -> ColorOp = ColorOp::Brightness;
+    let candidates = [
+        (brightness, around_one(config.brightness)),
         (ColorOp::Contrast, around_one(config.contrast)),
         (ColorOp::Saturation, around_one(config.saturation)),
         (ColorOp::Hue, [-config.hue, config.hue]),

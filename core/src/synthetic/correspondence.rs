@@ -93,9 +93,11 @@ impl Correspondence {
             && left as u32 + 1 < self.width
             && top as u32 + 1 < self.height;
         if fits {
-            let first = index(left as u32, top as u32);
-            let corners = [first, first + 1, first + self.width as usize];
-            let corners = [corners[0], corners[1], corners[2], corners[2] + 1];
+            let (upper, lower) = (
+                index(left as u32, top as u32),
+                index(left as u32, top as u32 + 1),
+            );
+            let corners = [upper, upper + 1, lower, lower + 1];
             let [a, b, c, d] = corners.map(|corner| self.target[corner]);
             let near = |p: [f32; 2], q: [f32; 2]| {
                 (p[0] - q[0]).abs() <= SMOOTH_STEP && (p[1] - q[1]).abs() <= SMOOTH_STEP

@@ -210,8 +210,8 @@ pub(super) fn angle(x: f32, y: f32) -> f32 {
 /// The integer below: `f32::floor` is a library call without SSE 4.1.
 #[inline]
 pub(super) fn floor(x: f32) -> i32 {
-    let s = (x - 0.5) + 12_582_912.0;
-    s.to_bits() as i32 - 0x4b40_0000
+    let truncated = x as i32;
+    truncated - i32::from((truncated as f32) > x)
 }
 
 /// The fractional part, in [0, 1).

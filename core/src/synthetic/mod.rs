@@ -4,7 +4,8 @@
 //! They need no download, so they are the data of the quick start and of the browser's examples;
 //! and since the geometry is known they are also the ground truth of the tests.
 //!
-//! A scene is a pure function of `(seed, index, config)`. It is ray traced with the five
+//! A scene is a pure function of `(seed, index, config)`; `size` and `supersample` change how it is
+//! drawn, not what is in it. It is ray traced with the five
 //! correctly rounded operations of IEEE 754 `f32` and integer hashes, without the platform's
 //! transcendental functions, so the bytes are the same on every target whose `f32` follows
 //! IEEE 754 (all that Rust supports in earnest except 32-bit x86 without SSE 2).
@@ -58,6 +59,9 @@ pub const CLASS_NAMES: [&str; 15] = [
     "house",
 ];
 
+/// The most objects of a scene. Each has at most three parts, so a `u128` holds a bit for each.
+const MAX_OBJECTS: u32 = 32;
+
 /// What the scenes are like.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -69,7 +73,8 @@ pub struct SceneConfig {
     /// How far the second viewpoint is moved around the scene, as a fraction of the distance to
     /// it, 0 to 1; 0.3 is an angle of some 17°. A little zoom, roll and shift come on top.
     pub baseline: f32,
-    /// Samples per pixel and axis for anti-aliasing and soft shadows, 1 to 8.
+    /// Samples per pixel and axis for anti-aliasing and soft shadows, 1 to 8. Pixels of even colour
+    /// get two.
     pub supersample: u32,
 }
 
@@ -95,9 +100,9 @@ impl SceneConfig {
         if !(16..=2048).contains(&self.size) {
             return Err(format!("size = {}: must be 16 to 2048 pixels", self.size));
         }
-        if least > most || most > 32 {
+        if least > most || most > MAX_OBJECTS {
             return Err(format!(
-                "objects = [{least}, {most}]: must be [least, greatest] with greatest at most 32"
+                "objects = [{least}, {most}]: must be [least, greatest], at most {MAX_OBJECTS}"
             ));
         }
         if !(0.0..=1.0).contains(&self.baseline) {

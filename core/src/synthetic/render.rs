@@ -202,7 +202,10 @@ impl Surroundings {
             let along = to_centre.dot(sun);
             let slack = 4.0 * point.footprint + 0.01 + scene.light.sun_radius * along.abs();
             let reach = radius + slack;
-            if along > -reach && squared - along * along < reach * reach {
+            let near = along > -reach && squared - along * along < reach * reach;
+            // A convex solid is in its own way only where it faces away from the sun.
+            let itself = surface == Surface::Part(index as u16) && part.solid.shape.is_convex();
+            if near && !itself {
                 occluders |= 1 << index;
             }
             if own != 0 && part.instance == own {
@@ -210,8 +213,9 @@ impl Surroundings {
             }
             // As if the solid were a ball somewhat smaller than its bounding sphere: the share of
             // the hemisphere that it covers, less a bit so that its effect ends at a distance.
-            let covered = (0.52 * radius * radius / squared).min(1.0) - 0.06;
-            if covered > 0.0 {
+            let ball = 0.52 * radius * radius;
+            if ball > 0.06 * squared {
+                let covered = (ball / squared).min(1.0) - 0.06;
                 let cosine = to_centre.dot(n) / squared.sqrt();
                 openness *= 1.0 - covered * (0.25 + 0.75 * cosine).clamp(0.0, 1.0);
             }

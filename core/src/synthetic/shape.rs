@@ -94,6 +94,11 @@ impl Shape {
         Shape::Polyhedron { faces, vertices }
     }
 
+    /// Whether no line leaves the solid and enters it again.
+    pub(super) fn is_convex(&self) -> bool {
+        !matches!(self, Shape::Torus { .. })
+    }
+
     /// The radius of the smallest sphere about the origin that holds the solid.
     pub(super) fn bounding_radius(&self) -> f32 {
         match self {

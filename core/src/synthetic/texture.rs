@@ -82,6 +82,9 @@ const WALL_PATTERNS: [Pattern; 10] = [
     Pattern::Plaid,
 ];
 
+/// Puts the origin in the middle of a lattice cell: a plane through it cuts along no edge.
+const CELL_MIDDLE: Vec3 = vec3(64.5, 64.5, 64.5);
+
 /// A pattern with its colours, scale and place.
 #[derive(Debug, Clone)]
 pub(super) struct Texture {
@@ -91,7 +94,6 @@ pub(super) struct Texture {
     /// Cells per unit of length.
     scale: f32,
     rotation: Rotation,
-    offset: Vec3,
     seed: u32,
     /// How strong the fine unevenness is that every material has.
     grain: f32,
@@ -176,8 +178,6 @@ impl Texture {
             mean,
             scale,
             rotation: Rotation::IDENTITY,
-            // The origin sits in the middle of a lattice cell: a plane through it cuts no edge.
-            offset: vec3(64.5, 64.5, 64.5),
             seed: rng.random(),
             grain: rng.random_range(0.15..0.35),
             variant: rng.random(),
@@ -194,7 +194,7 @@ impl Texture {
             return self.mean;
         }
         let local = self.rotation.apply(p) * self.scale;
-        let q = local + self.offset;
+        let q = local + CELL_MIDDLE;
         let n = self.rotation.apply(n);
         self.pattern_color(q, local, n).mix(self.mean, blur)
     }
@@ -202,9 +202,13 @@ impl Texture {
     /// The fine unevenness at a point, a factor about 1.
     pub(super) fn grain(&self, p: Vec3, footprint: f32) -> f32 {
         let scale = 3.7 * self.scale;
-        let strength = 2.0 * self.grain * (1.0 - smoothstep(0.3, 0.9, footprint * scale));
+        let blur = smoothstep(0.3, 0.9, footprint * scale);
+        if blur >= 1.0 {
+            return 1.0;
+        }
         let q = self.rotation.apply(p) * scale;
-        1.0 + strength * (noise::fractal(q, 2, self.seed ^ 0x51ed) - 0.5)
+        let uneven = noise::fractal(q, 2, self.seed ^ 0x51ed) - 0.5;
+        1.0 + 2.0 * self.grain * (1.0 - blur) * uneven
     }
 
     fn pattern_color(&self, q: Vec3, local: Vec3, n: Vec3) -> Vec3 {

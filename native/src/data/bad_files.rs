@@ -122,8 +122,8 @@ impl BadFiles {
             );
         }
         anyhow::anyhow!(
-            "{} of {} files seen do not decode, more than the allowed share of {}: repair or remove \
-             them, or allow more ({examples})",
+            "{} of {} files seen do not decode, more than the allowed share of {}: repair or \
+             remove them, or allow more ({examples})",
             files.len(),
             files.len() + self.good,
             self.max_share,

@@ -107,8 +107,8 @@ impl std::error::Error for DecodeError {}
 /// [`DecodeError`], also for what makes a codec panic.
 pub(crate) fn decode(path: &Path, limits: &DecodeLimits) -> Result<RgbImage, DecodeError> {
     let (format, bytes) = read(path, limits)?;
-    // The codecs are fuzzed, but a training run of days over files from the net must not end because
-    // one of them meets an input nobody tried. Nothing outlives the call but its result.
+    // The codecs are fuzzed, but a run of days over files from the net must not end because one of
+    // them meets an input nobody tried. Nothing outlives the call but its result.
     catch_unwind(AssertUnwindSafe(|| decode_bytes(format, &bytes, limits)))
         .unwrap_or_else(|panic| Err(DecodeError::Corrupt(panic_text(panic.as_ref()))))
 }

@@ -1,9 +1,8 @@
 //! Batches of two augmented views per image, decoded and augmented on other threads ahead of the
 //! device.
 //!
-//! Batch `step` is a pure function of (images, seed, step): nothing is carried from one batch to the
-//! next but speed. So a resumed run sees what an uninterrupted one would have seen, and the number
-//! of threads changes nothing, bit for bit.
+//! Batch `step` is a pure function of (images, seed, step). So a resumed run sees what an
+//! uninterrupted one would have seen, and the number of threads changes nothing, bit for bit.
 //!
 //! The unit of work is one sample. Workers take samples in the order in which batches need them and
 //! hand them back in whatever order they finish; [`Loader::next`] puts them in place. Work is only
@@ -102,8 +101,8 @@ impl Loader {
         );
         ensure!(
             images >= batch_size,
-            "{images} images are fewer than the batch size of {batch_size}: add images, or choose a \
-             batch size of at most {images}"
+            "{images} images are fewer than the batch size of {batch_size}: add images, or choose \
+             a batch size of at most {images}"
         );
 
         let bad_files = BadFiles::new(Arc::clone(&source), config.max_bad_share);

@@ -18,6 +18,8 @@ pub(crate) const EXTENSIONS: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
 /// A list of paths may be this long; ImageNet's 1.28 million take about 60 MB.
 const MAX_LIST_BYTES: u64 = 512 << 20;
 
+const REMEDY: &str = "give a folder of images or a text file with a path per line";
+
 /// The images to train on, in an order that is the same on every machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Dataset {
@@ -39,9 +41,9 @@ impl Dataset {
         let shown = source.display();
         let metadata = match std::fs::metadata(source) {
             Ok(metadata) => metadata,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => bail!(
-                "{shown} does not exist: give a folder of images or a text file with a path per line"
-            ),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                bail!("{shown} does not exist: {REMEDY}")
+            }
             Err(error) => return Err(unreadable(source, &error)),
         };
         let mut paths = if metadata.is_dir() {
@@ -56,6 +58,23 @@ impl Dataset {
     /// The files, sorted.
     pub(crate) fn paths(&self) -> &[PathBuf] {
         &self.paths
+    }
+
+    /// Takes `count` images out, evenly spread over the order: the data without them, and they.
+    pub(crate) fn hold_out(self, count: usize) -> (Self, Vec<PathBuf>) {
+        let total = self.paths.len();
+        let count = count.min(total);
+        let mut held_out = Vec::with_capacity(count);
+        let mut paths = Vec::with_capacity(total - count);
+        for (i, path) in self.paths.into_iter().enumerate() {
+            // True for exactly `count` values of i in 0..total.
+            if (i + 1) * count / total > i * count / total {
+                held_out.push(path);
+            } else {
+                paths.push(path);
+            }
+        }
+        (Self { paths }, held_out)
     }
 }
 
@@ -125,9 +144,7 @@ fn skip_or_fail(folder: &Path, error: walkdir::Error) -> anyhow::Result<()> {
 fn read_list(file: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let shown = file.display();
     if is_image_name(file) {
-        bail!(
-            "{shown} is a single image: give a folder of images or a text file with a path per line"
-        );
+        bail!("{shown} is a single image: {REMEDY}");
     }
     let mut bytes = Vec::new();
     File::open(file)
@@ -142,9 +159,7 @@ fn read_list(file: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let text = String::from_utf8(bytes)
         .ok()
         .filter(|text| !text.contains('\0'))
-        .with_context(|| {
-            format!("{shown} is not a text file: give a folder of images or a UTF-8 text file with a path per line")
-        })?;
+        .with_context(|| format!("{shown} is not a UTF-8 text file: {REMEDY}"))?;
     let folder = file.parent().unwrap_or(Path::new(""));
     // Editors on Windows begin UTF-8 files with a byte order mark.
     let images: Vec<PathBuf> = text
@@ -166,6 +181,22 @@ fn read_list(file: &Path) -> anyhow::Result<Vec<PathBuf>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn held_out_images_are_spread_and_the_rest_is_kept() {
+        let paths: Vec<PathBuf> = (0..10).map(|i| PathBuf::from(i.to_string())).collect();
+        let (rest, held_out) = Dataset {
+            paths: paths.clone(),
+        }
+        .hold_out(3);
+        assert_eq!(held_out, ["3", "6", "9"].map(PathBuf::from));
+        assert_eq!(rest.paths.len(), 7);
+        let (rest, held_out) = Dataset {
+            paths: paths.clone(),
+        }
+        .hold_out(0);
+        assert_eq!((rest.paths, held_out.len()), (paths, 0));
+    }
 
     fn tree(files: &[&str]) -> tempfile::TempDir {
         let root = tempfile::tempdir().expect("a temporary folder");
@@ -262,7 +293,10 @@ mod tests {
 
         std::fs::write(path("tar.bin"), [0xff, 0xfe, 0]).expect("a file");
         let binary = message(&path("tar.bin"));
-        assert!(binary.contains("tar.bin is not a text file"), "{binary}");
+        assert!(
+            binary.contains("tar.bin is not a UTF-8 text file"),
+            "{binary}"
+        );
 
         for error in [missing, other, single, nothing, binary] {
             assert!(!error.contains('\n'), "{error}");

@@ -151,8 +151,8 @@ impl Maker {
             if self.stop.load(Ordering::Relaxed) {
                 return;
             }
-            // A job lost in a panic would leave the consumer waiting for ever. The thread's state is
-            // read only, so nothing is left half done.
+            // A job lost in a panic would leave the consumer waiting for ever. What the thread
+            // works with is read only, so nothing is left half done.
             let sample = catch_unwind(AssertUnwindSafe(|| self.sample(&job)))
                 .unwrap_or_else(|panic| Err(SampleError::Panicked(panic_text(panic.as_ref()))));
             if results.send((job, sample)).is_err() {

@@ -44,7 +44,7 @@ type Chart<'a, 'b> =
 ///
 /// # Errors
 /// If the file cannot be written.
-pub fn curves_png(history: &[MetricRow], title: &str, path: &Path) -> Result<()> {
+pub(crate) fn curves_png(history: &[MetricRow], title: &str, path: &Path) -> Result<()> {
     draw(history, title)?
         .save_with_format(path, ImageFormat::Png)
         .with_context(|| format!("cannot write {}", path.display()))

@@ -17,7 +17,7 @@ use super::MetricRow;
 ///
 /// # Errors
 /// If the file cannot be read, or a whole line is no [`MetricRow`]; the error names file and line.
-pub fn read_jsonl(path: &Path) -> Result<Vec<MetricRow>> {
+pub(crate) fn read_jsonl(path: &Path) -> Result<Vec<MetricRow>> {
     let text =
         fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     Ok(parse(&text, path)?
@@ -57,7 +57,7 @@ fn parse<'t>(text: &'t str, path: &Path) -> Result<Vec<(&'t str, MetricRow)>> {
 
 /// Appends rows to a `metrics.jsonl`.
 #[derive(Debug)]
-pub struct JsonlWriter {
+pub(crate) struct JsonlWriter {
     file: File,
     path: PathBuf,
 }
@@ -71,7 +71,7 @@ impl JsonlWriter {
     ///
     /// # Errors
     /// If the file cannot be read or written, or holds a line that is no [`MetricRow`].
-    pub fn open(path: &Path, keep_up_to_step: Option<u64>) -> Result<Self> {
+    pub(crate) fn open(path: &Path, keep_up_to_step: Option<u64>) -> Result<Self> {
         let cannot_write = || format!("cannot write {}", path.display());
         match fs::read_to_string(path) {
             Ok(text) => {
@@ -105,7 +105,7 @@ impl JsonlWriter {
     ///
     /// # Errors
     /// If the file cannot be written (a full disk).
-    pub fn write(&mut self, row: &MetricRow) -> Result<()> {
+    pub(crate) fn write(&mut self, row: &MetricRow) -> Result<()> {
         let cannot_write = || format!("cannot write {}", self.path.display());
         let mut line = serde_json::to_string(row).with_context(cannot_write)?;
         line.push('\n');

@@ -8,9 +8,9 @@ mod jsonl;
 mod scale;
 mod tensorboard;
 
-pub use curves::curves_png;
-pub use jsonl::{JsonlWriter, read_jsonl};
-pub use tensorboard::TensorBoardWriter;
+pub(crate) use curves::curves_png;
+pub(crate) use jsonl::{JsonlWriter, read_jsonl};
+pub(crate) use tensorboard::TensorBoardWriter;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -19,57 +19,57 @@ use serde::{Deserialize, Deserializer, Serialize};
 /// A number that is not finite is `null` in JSON, which has no NaN, and reads back as NaN; it is a gap
 /// in the curves.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct MetricRow {
+pub(crate) struct MetricRow {
     /// Optimizer steps done, from 1.
-    pub step: u64,
+    pub(crate) step: u64,
     /// Passes over the data done, fractional, ≥ 0.
     #[serde(deserialize_with = "null_is_nan")]
-    pub epoch: f64,
+    pub(crate) epoch: f64,
     /// The weighted loss (1 − λ)·global + λ·dense, in nats, ≥ 0.
     #[serde(deserialize_with = "null_is_nan")]
-    pub loss: f64,
+    pub(crate) loss: f64,
     /// InfoNCE of the global head, in nats, ≥ 0.
     #[serde(deserialize_with = "null_is_nan")]
-    pub loss_global: f64,
+    pub(crate) loss_global: f64,
     /// InfoNCE of the dense head, mean over the cells, in nats, ≥ 0.
     #[serde(deserialize_with = "null_is_nan")]
-    pub loss_dense: f64,
+    pub(crate) loss_dense: f64,
     /// Share of images whose positive beats every key of the global queue, in [0, 1].
     #[serde(deserialize_with = "null_is_nan")]
-    pub accuracy_global: f64,
+    pub(crate) accuracy_global: f64,
     /// Share of cells whose positive beats every key of the dense queue, in [0, 1].
     #[serde(deserialize_with = "null_is_nan")]
-    pub accuracy_dense: f64,
+    pub(crate) accuracy_dense: f64,
     /// Share of overlapping query cells whose chosen key cell lies within one cell of the truth, in
     /// [0, 1]; none where the views of a step do not overlap.
-    pub correspondence_accuracy: Option<f64>,
+    pub(crate) correspondence_accuracy: Option<f64>,
     /// What `correspondence_accuracy` would be for matches drawn at random, in [0, 1].
-    pub correspondence_chance: Option<f64>,
-    /// Standard deviation of the unit-norm global embeddings over the batch, mean over the channels;
-    /// healthy near 1/√dimensions, 0 when the features have collapsed.
+    pub(crate) correspondence_chance: Option<f64>,
+    /// Standard deviation of the unit-norm global queries over the batch, mean over the channels, times
+    /// √dimensions: about 1 when they spread over the sphere, 0 when they have collapsed to a point.
     #[serde(deserialize_with = "null_is_nan")]
-    pub feature_std: f64,
+    pub(crate) feature_std: f64,
     /// Euclidean norm of the gradient over all parameters, before clipping, ≥ 0.
     #[serde(deserialize_with = "null_is_nan")]
-    pub grad_norm: f64,
+    pub(crate) grad_norm: f64,
     /// Learning rate of the step, ≥ 0.
     #[serde(deserialize_with = "null_is_nan")]
-    pub learning_rate: f64,
+    pub(crate) learning_rate: f64,
     /// Weight λ of the dense loss in the step, in [0, 1].
     #[serde(deserialize_with = "null_is_nan")]
-    pub lambda: f64,
+    pub(crate) lambda: f64,
     /// Training images (not views) done per second since the row before.
     #[serde(deserialize_with = "null_is_nan")]
-    pub images_per_second: f64,
+    pub(crate) images_per_second: f64,
     /// Share of the time since the row before that the device waited for data, in [0, 1].
     #[serde(deserialize_with = "null_is_nan")]
-    pub data_wait_share: f64,
+    pub(crate) data_wait_share: f64,
     /// The loss at chance, ln(K + 1) for a queue of K keys, in nats.
     #[serde(deserialize_with = "null_is_nan")]
-    pub chance_loss: f64,
+    pub(crate) chance_loss: f64,
     /// Time spent training since the run began, its interrupted parts included, in seconds.
     #[serde(deserialize_with = "null_is_nan")]
-    pub seconds: f64,
+    pub(crate) seconds: f64,
 }
 
 /// Reads a number or `null`, which is how JSON writers put NaN and infinities.

@@ -71,7 +71,7 @@ struct SessionLog {
 
 /// Writes one event file.
 #[derive(Debug)]
-pub struct TensorBoardWriter {
+pub(crate) struct TensorBoardWriter {
     out: BufWriter<File>,
     path: PathBuf,
 }
@@ -82,7 +82,7 @@ impl TensorBoardWriter {
     ///
     /// # Errors
     /// If the folder or the file cannot be written.
-    pub fn create(dir: &Path) -> Result<Self> {
+    pub(crate) fn create(dir: &Path) -> Result<Self> {
         create_dir_all(dir)
             .with_context(|| format!("cannot create the folder {}", dir.display()))?;
         let base = format!("events.out.tfevents.{}.densecl", wall_time() as u64);
@@ -113,7 +113,7 @@ impl TensorBoardWriter {
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub fn purge_from(&mut self, step: u64) -> Result<()> {
+    pub(crate) fn purge_from(&mut self, step: u64) -> Result<()> {
         self.event(step, |event| {
             event.session_log = Some(SessionLog { status: 1 })
         })
@@ -123,7 +123,7 @@ impl TensorBoardWriter {
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub fn scalar(&mut self, tag: &str, step: u64, value: f64) -> Result<()> {
+    pub(crate) fn scalar(&mut self, tag: &str, step: u64, value: f64) -> Result<()> {
         let value = Value {
             tag: tag.into(),
             simple_value: Some(value as f32),
@@ -138,7 +138,7 @@ impl TensorBoardWriter {
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub fn image(
+    pub(crate) fn image(
         &mut self,
         tag: &str,
         step: u64,
@@ -166,7 +166,7 @@ impl TensorBoardWriter {
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub fn flush(&mut self) -> Result<()> {
+    pub(crate) fn flush(&mut self) -> Result<()> {
         self.out
             .flush()
             .with_context(|| format!("cannot write {}", self.path.display()))

@@ -23,7 +23,7 @@ from recorder import Recorder
 
 HERE = pathlib.Path(__file__).parent
 FLOAT32_BOUND = 2e-5  # relative to the largest magnitude; the tests allow 1e-4
-MARGIN = 1e-3  # least gap between the best and the next, so that rounding decides no argmax
+MARGIN = 5e-4  # least gap between the best and the next, so that rounding decides no argmax
 
 
 def values(name: str, *shape: int) -> Tensor:
@@ -186,14 +186,14 @@ def check_split_bn() -> None:
     """The reference against PyTorch's batch norm on each group by itself."""
     groups, x = 4, values("input/split_bn", 8, 5, 3, 3)
     mine = fill(ref.SplitBatchNorm(5, groups), "split_bn.").train()
-    outputs, means, variances = [], [], []
-    for chunk in x.chunk(groups):
+    output, means, variances = torch.empty_like(x), [], []
+    for group in range(groups):
         theirs = nn.BatchNorm2d(5).train()
         theirs.load_state_dict(fill(ref.SplitBatchNorm(5), "split_bn.").state_dict())
-        outputs.append(theirs(chunk))
+        output[group::groups] = theirs(x[group::groups])
         means.append(theirs.running_mean)
         variances.append(theirs.running_var)
-    assert_same("split BN", mine(x), torch.cat(outputs))
+    assert_same("split BN", mine(x), output)
     assert_same("split BN, running mean", mine.running_mean, torch.stack(means).mean(dim=0))
     assert_same("split BN, running variance", mine.running_var, torch.stack(variances).mean(dim=0))
 

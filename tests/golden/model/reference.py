@@ -20,9 +20,9 @@ DEPTHS = {
 
 
 class SplitBatchNorm(nn.Module):
-    """Batch norm whose batch statistics are those of `groups` contiguous groups of the batch.
+    """Batch norm over interleaved groups of the batch: sample i belongs to group i mod `groups`.
 
-    Running statistics take the mean over the groups of each group's mean and *unbiased* variance.
+    Each group is normalised by its own statistics. Running statistics take the mean over the groups of each group's mean and *unbiased* variance.
     """
 
     def __init__(self, channels: int, groups: int = 1, eps: float = 1e-5, momentum: float = 0.1):
@@ -37,13 +37,13 @@ class SplitBatchNorm(nn.Module):
         n, c, h, w = x.shape
         if self.training:
             assert n % self.groups == 0, "the batch must divide into equal groups"
-            grouped = x.reshape(self.groups, n // self.groups, c, h, w)
-            mean = grouped.mean(dim=(1, 3, 4), keepdim=True)  # [G, 1, C, 1, 1]
-            var = ((grouped - mean) ** 2).mean(dim=(1, 3, 4), keepdim=True)
+            grouped = x.reshape(n // self.groups, self.groups, c, h, w)
+            mean = grouped.mean(dim=(0, 3, 4), keepdim=True)  # [1, G, C, 1, 1]
+            var = ((grouped - mean) ** 2).mean(dim=(0, 3, 4), keepdim=True)
             count = n // self.groups * h * w
             with torch.no_grad():
-                unbiased = var.mean(dim=0).flatten() * count / (count - 1)
-                self.running_mean.lerp_(mean.mean(dim=0).flatten(), self.momentum)
+                unbiased = var.mean(dim=1).flatten() * count / (count - 1)
+                self.running_mean.lerp_(mean.mean(dim=1).flatten(), self.momentum)
                 self.running_var.lerp_(unbiased, self.momentum)
             normalised = ((grouped - mean) / torch.sqrt(var + self.eps)).reshape(x.shape)
         else:

@@ -1,0 +1,260 @@
+//! The command line: what may be written, and its help.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use densecl::features::Feature;
+
+/// Learn dense correspondence from unlabelled images: DenseCL (Wang et al., CVPR 2021) in Rust.
+///
+/// Without a command it trains the quick start on embedded scenes and shows what was learned.
+#[derive(Debug, Parser)]
+#[command(
+    name = "densecl",
+    version,
+    after_help = "Examples:
+  densecl                                          the quick start, under 3 minutes on a CPU
+  densecl pretrain --config photos_r18 --data ~/photos --out runs/mine
+  densecl pretrain --resume runs/mine              continue exactly where it stopped
+  densecl match a.jpg b.jpg --weights runs/mine/weights.safetensors --out matches.png
+  densecl plot runs/mine                           draw the curves again"
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Pre-train a backbone on a folder of images
+    Pretrain(Pretrain),
+    /// Draw the matches between two pictures
+    Match(Match),
+    /// Draw the curves of a run
+    Plot(Plot),
+    /// Write rendered scene pairs with exact correspondence and labels
+    Synth(Synth),
+    /// List presets, or print the settings that a preset or file resolves to
+    Config(Config),
+    /// Print a completion script for your shell
+    Completions {
+        /// The shell, e.g. `densecl completions bash > ~/.local/share/bash-completion/completions/densecl`
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  densecl pretrain --config quickstart --out runs/try --seed 3
+  densecl pretrain --config densecl_r50_coco_800ep --data /data/coco/train2017
+  densecl pretrain --config my.toml --data list.txt --set optim.lr=0.1 --set method.lambda=0
+  densecl pretrain --resume runs/mine --steps 20000
+
+Every setting can be given with --set; `densecl config NAME` prints them all.")]
+pub(crate) struct Pretrain {
+    /// A preset (see `densecl config`) or a TOML file [default: the authors' settings]
+    #[arg(long, value_name = "PRESET|FILE", conflicts_with = "resume")]
+    pub(crate) config: Option<String>,
+    /// A folder of images (walked recursively), a text file with a path per line, or `scenes`
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub(crate) data: Option<String>,
+    /// Folder of the run [default: runs/NAME]
+    #[arg(long, value_name = "DIR", conflicts_with = "resume")]
+    pub(crate) out: Option<PathBuf>,
+    /// Continue the run in this folder exactly
+    #[arg(long, value_name = "RUN", value_hint = ValueHint::DirPath)]
+    pub(crate) resume: Option<PathBuf>,
+    /// Replace an earlier run in the same folder
+    #[arg(long, conflicts_with = "resume")]
+    pub(crate) overwrite: bool,
+    /// Set one setting; may be given often
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) sets: Vec<String>,
+    /// Steps of the whole run
+    #[arg(long, conflicts_with = "epochs")]
+    pub(crate) steps: Option<u64>,
+    /// Passes over the data
+    #[arg(long)]
+    pub(crate) epochs: Option<u64>,
+    /// Images per step
+    #[arg(long, value_name = "N")]
+    pub(crate) batch_size: Option<usize>,
+    /// The one seed everything random follows from
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+    #[command(flatten)]
+    pub(crate) device: Device,
+    /// Also write the figures of the run to this file; - for standard output
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+}
+
+impl Pretrain {
+    /// All overrides as `--set` writes them; the named flags come last and win.
+    pub(crate) fn assignments(&self) -> Vec<String> {
+        let mut sets = self.sets.clone();
+        let mut set = |key: &str, value: Option<String>| {
+            sets.extend(value.map(|value| format!("{key}={value}")));
+        };
+        set("data.source", self.data.clone());
+        // A length given in epochs is not to be overruled by a preset's steps.
+        set("train.steps", self.epochs.map(|_| "0".to_string()));
+        set("train.epochs", self.epochs.map(|n| n.to_string()));
+        set("train.steps", self.steps.map(|n| n.to_string()));
+        set("train.batch_size", self.batch_size.map(|n| n.to_string()));
+        set("train.seed", self.seed.map(|n| n.to_string()));
+        set("train.device", self.device.device.clone());
+        sets
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Device {
+    /// auto, cpu, vulkan, metal, wgpu or cuda [default: auto = a real GPU if one answers, else the CPU]
+    #[arg(long, value_name = "DEVICE")]
+    pub(crate) device: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FeatureName {
+    /// The backbone's third stage, finer
+    Stage3,
+    /// The backbone's last stage, what the method matches by
+    Stage4,
+    /// The dense head
+    Dense,
+}
+
+impl From<FeatureName> for Feature {
+    fn from(name: FeatureName) -> Self {
+        match name {
+            FeatureName::Stage3 => Self::Stage3,
+            FeatureName::Stage4 => Self::Stage4,
+            FeatureName::Dense => Self::Dense,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  densecl match a.jpg b.jpg --weights runs/quickstart/weights.safetensors --out matches.png
+  densecl match a.jpg b.jpg --weights w.safetensors --out m.png --stride 8 --threshold 0.7 --json m.json
+
+Above the lines between cells that choose each other, below both pictures coloured by the three
+directions in which their features vary most: equal colours mean equal features.")]
+pub(crate) struct Match {
+    /// The first picture
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) a: PathBuf,
+    /// The second picture
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) b: PathBuf,
+    /// Weights that densecl wrote
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) weights: PathBuf,
+    /// The picture to write
+    #[arg(long, value_name = "FILE", default_value = "matches.png")]
+    pub(crate) out: PathBuf,
+    /// Also write the matches in pixels of the pictures; - for standard output
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// Which features are compared
+    #[arg(long, value_enum, default_value = "stage4")]
+    pub(crate) feature: FeatureName,
+    /// Pixels of the longer side at which the network looks
+    #[arg(long, default_value_t = 448)]
+    pub(crate) size: u32,
+    /// Least cosine similarity of a match, -1 to 1
+    #[arg(long, default_value_t = 0.5, allow_negative_numbers = true)]
+    pub(crate) threshold: f32,
+    /// Pixels per cell of the last stage: 32, 16 or 8 [default: as trained]
+    #[arg(long)]
+    pub(crate) stride: Option<usize>,
+    /// Lines drawn, the best first
+    #[arg(long, default_value_t = 80)]
+    pub(crate) max_lines: usize,
+    #[command(flatten)]
+    pub(crate) device: Device,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Plot {
+    /// The folder of a run
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub(crate) run: PathBuf,
+    /// The picture to write [default: RUN/curves.png]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  densecl synth --out scenes --count 100 --size 256
+
+Writes images, labels, instances (PNG) and correspondence (NPY: float32 [height, width, 2], the (x, y)
+of each pixel's point in the other view, NaN where it is hidden).")]
+pub(crate) struct Synth {
+    /// A new folder
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// Scene pairs
+    #[arg(long)]
+    pub(crate) count: usize,
+    /// Pixels of a side
+    #[arg(long, default_value_t = 160)]
+    pub(crate) size: u32,
+    /// How far the second viewpoint is moved, 0 to 1
+    #[arg(long, default_value_t = 0.3)]
+    pub(crate) baseline: f32,
+    /// The seed
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Config {
+    /// A preset or a TOML file [default: list the presets]
+    pub(crate) name: Option<String>,
+    /// Set one setting; may be given often
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) sets: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn named_flags_overrule_set() {
+        let cli = Cli::try_parse_from([
+            "densecl",
+            "pretrain",
+            "--epochs",
+            "3",
+            "--set",
+            "train.epochs=9",
+            "--seed",
+            "7",
+        ])
+        .expect("valid");
+        let Some(Command::Pretrain(pretrain)) = cli.command else {
+            panic!("another command")
+        };
+        assert_eq!(
+            pretrain.assignments(),
+            [
+                "train.epochs=9",
+                "train.steps=0",
+                "train.epochs=3",
+                "train.seed=7"
+            ]
+        );
+    }
+}

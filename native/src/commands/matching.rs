@@ -1,0 +1,220 @@
+//! `densecl match A B`: where a network finds the same thing in two pictures.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use burn::tensor::{Device, Tensor};
+use densecl::features::{Feature, dense_features, image_batch, map_similarity};
+use densecl::matching::{mutual_matches, subcell_peak};
+use densecl::model::Encoder;
+use densecl::visualize::{
+    DrawOptions, MatchLine, cells_to_image, draw_matches, joint_pca, side_by_side, stack_vertical,
+};
+use densecl::weights;
+use image::{Rgb, RgbImage, imageops};
+use serde::Serialize;
+
+use crate::data::decode::{DecodeLimits, decode};
+use crate::run_dir::write_atomically;
+
+/// What to match and how.
+#[derive(Debug, Clone)]
+pub(crate) struct Request {
+    pub(crate) a: PathBuf,
+    pub(crate) b: PathBuf,
+    pub(crate) weights: PathBuf,
+    pub(crate) out: PathBuf,
+    pub(crate) json: Option<PathBuf>,
+    pub(crate) feature: Feature,
+    /// Pixels of the longer side at which the network looks.
+    pub(crate) size: u32,
+    /// Least cosine similarity of a pair.
+    pub(crate) threshold: f32,
+    /// Output stride; `None` = the one it was trained with.
+    pub(crate) stride: Option<usize>,
+    /// Matches drawn, the best first.
+    pub(crate) max_lines: usize,
+}
+
+/// `--json`: positions in pixels of the pictures as they are on disk.
+#[derive(Debug, Serialize)]
+struct Report {
+    a: PathBuf,
+    b: PathBuf,
+    weights: PathBuf,
+    feature: Feature,
+    stride: usize,
+    threshold: f32,
+    grid_a: [usize; 2],
+    grid_b: [usize; 2],
+    matches: Vec<Match>,
+}
+
+#[derive(Debug, Serialize)]
+struct Match {
+    a: [f32; 2],
+    b: [f32; 2],
+    score: f32,
+}
+
+/// Matches and draws.
+///
+/// # Errors
+/// One line for the user.
+pub(crate) fn run(request: &Request, device: &Device) -> anyhow::Result<()> {
+    let path = &request.weights;
+    let bytes = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+    let (encoder, info) = weights::load_with_stride(&bytes, request.stride, device)
+        .with_context(|| format!("{} cannot be used", path.display()))?;
+    drop(bytes);
+
+    let a = Picture::open(&request.a, request.size)?;
+    let b = Picture::open(&request.b, request.size)?;
+    let [map_a, map_b] = [&a, &b].map(|p| features(&encoder, p, request.feature, device));
+    let [grid_a, grid_b] = [&map_a, &map_b].map(|map| {
+        let [_, _, rows, columns] = map.dims();
+        [rows, columns]
+    });
+    // Features of an earlier stage have a finer grid than the output stride.
+    let stride = a.resized.width() as f32 / grid_a[1] as f32;
+
+    let similarity: Vec<f32> = map_similarity(map_a.clone(), map_b.clone())
+        .try_into_vec_as()
+        .context("reading similarities back from the device")?;
+    let cells_b = grid_b[0] * grid_b[1];
+    let found = mutual_matches(&similarity, cells_b, request.threshold);
+    let lines: Vec<MatchLine> = found
+        .iter()
+        .map(|m| {
+            let row = &similarity[m.a * cells_b..][..cells_b];
+            let [x, y] = subcell_peak(row, m.b, grid_b);
+            MatchLine {
+                a: [
+                    ((m.a % grid_a[1]) as f32 + 0.5) * stride,
+                    ((m.a / grid_a[1]) as f32 + 0.5) * stride,
+                ],
+                b: [x * stride, y * stride],
+                score: m.score,
+                correct: None,
+            }
+        })
+        .collect();
+
+    let picture = picture(request, &a, &b, &lines, [(map_a, grid_a), (map_b, grid_b)])?;
+    picture
+        .save(&request.out)
+        .with_context(|| format!("writing {}", request.out.display()))?;
+    if let Some(json) = &request.json {
+        let report = Report {
+            a: request.a.clone(),
+            b: request.b.clone(),
+            weights: request.weights.clone(),
+            feature: request.feature,
+            stride: stride.round() as usize,
+            threshold: request.threshold,
+            grid_a,
+            grid_b,
+            matches: lines
+                .iter()
+                .map(|line| Match {
+                    a: a.on_disk(line.a),
+                    b: b.on_disk(line.b),
+                    score: line.score,
+                })
+                .collect(),
+        };
+        let text = serde_json::to_string_pretty(&report)?;
+        if json == Path::new("-") {
+            println!("{text}");
+        } else {
+            write_atomically(json, text.as_bytes())?;
+        }
+    }
+    eprintln!(
+        "{} mutual matches of {} and {} cells at stride {stride} ({} trained {} steps on {}): {}",
+        lines.len(),
+        grid_a[0] * grid_a[1],
+        cells_b,
+        info.model.backbone.name(),
+        info.steps,
+        info.data,
+        request.out.display()
+    );
+    Ok(())
+}
+
+/// Lines above, joint PCA colours below.
+fn picture(
+    request: &Request,
+    a: &Picture,
+    b: &Picture,
+    lines: &[MatchLine],
+    maps: [(Tensor<4>, [usize; 2]); 2],
+) -> anyhow::Result<RgbImage> {
+    const GAP: u32 = 8;
+    let best = lines.iter().map(|line| line.score).fold(f32::MIN, f32::max);
+    let options = DrawOptions {
+        scale: 1,
+        gap: GAP,
+        score_range: [request.threshold.min(best - 1e-3), best],
+        ..DrawOptions::default()
+    };
+    let shown = &lines[..lines.len().min(request.max_lines)];
+    let matches = draw_matches(&a.resized, &b.resized, shown, &options);
+
+    let [(map_a, grid_a), (map_b, grid_b)] = maps;
+    let [_, channels, ..] = map_a.dims();
+    let cells = |map: Tensor<4>| -> anyhow::Result<Vec<f32>> {
+        map.permute([0, 2, 3, 1])
+            .try_into_vec_as()
+            .context("reading features back from the device")
+    };
+    let (colors_a, colors_b) = joint_pca(&cells(map_a)?, &cells(map_b)?, channels);
+    let [pca_a, pca_b] = [(colors_a, grid_a, a), (colors_b, grid_b, b)].map(|(colors, grid, p)| {
+        cells_to_image(&colors, grid, p.resized.width(), p.resized.height(), false)
+    });
+    let (pca, _) = side_by_side(&pca_a, &pca_b, GAP);
+    Ok(stack_vertical(&[&matches, &pca], GAP, Rgb([255; 3])))
+}
+
+fn features(encoder: &Encoder, picture: &Picture, feature: Feature, device: &Device) -> Tensor<4> {
+    dense_features(
+        encoder,
+        image_batch(std::slice::from_ref(&picture.resized), device),
+        feature,
+    )
+}
+
+/// A picture as the network sees it.
+struct Picture {
+    resized: RgbImage,
+    /// Pixels on disk per pixel shown, along x and y.
+    scale: [f32; 2],
+}
+
+impl Picture {
+    /// Resized so that the longer side is about `size`, both sides multiples of 32.
+    fn open(path: &Path, size: u32) -> anyhow::Result<Self> {
+        if !(32..=4096).contains(&size) {
+            bail!("--size {size}: must be between 32 and 4096 pixels");
+        }
+        let image = decode(path, &DecodeLimits::default())
+            .map_err(|reason| anyhow::anyhow!("{}: {reason}", path.display()))?;
+        let (width, height) = image.dimensions();
+        let longer = f64::from(width.max(height));
+        let side = |pixels: u32| {
+            let wanted = f64::from(pixels) * f64::from(size) / longer;
+            ((wanted / 32.0).round().max(1.0) * 32.0) as u32
+        };
+        let (w, h) = (side(width), side(height));
+        Ok(Self {
+            resized: imageops::resize(&image, w, h, imageops::FilterType::Triangle),
+            scale: [width as f32 / w as f32, height as f32 / h as f32],
+        })
+    }
+
+    fn on_disk(&self, [x, y]: [f32; 2]) -> [f32; 2] {
+        [x * self.scale[0], y * self.scale[1]]
+    }
+}

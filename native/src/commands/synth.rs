@@ -1,0 +1,104 @@
+//! `densecl synth`: the embedded scenes as files.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use densecl::synthetic::{CLASS_NAMES, Correspondence, Frame, SceneConfig, scene_pair};
+use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
+use indicatif::{ParallelProgressIterator, ProgressBar};
+use rayon::prelude::*;
+
+use crate::run_dir::write_atomically;
+
+/// Writes `count` scene pairs under `out`:
+///
+/// - `images/00000_a.png`, `_b.png`: the two views;
+/// - `labels/00000_a.png`, `_b.png`: class index per pixel, names in `classes.txt`;
+/// - `instances/…`: object number per pixel, 0 = background;
+/// - `correspondence/00000_ab.npy`, `_ba.npy`: float32 [height, width, 2], the (x, y) in the other
+///   view of each pixel's point, pixel centres at +0.5; NaN where it is not visible there.
+///
+/// # Errors
+/// When `out` cannot be written to or holds other files, or a setting is out of range.
+pub(crate) fn synth(
+    out: &Path,
+    count: usize,
+    seed: u64,
+    config: &SceneConfig,
+) -> anyhow::Result<()> {
+    config.validate().map_err(|e| anyhow::anyhow!("--{e}"))?;
+    if fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some()) {
+        bail!(
+            "{} is not empty: give a new folder with --out",
+            out.display()
+        );
+    }
+    for folder in ["images", "labels", "instances", "correspondence"] {
+        let path = out.join(folder);
+        fs::create_dir_all(&path).with_context(|| format!("making {}", path.display()))?;
+    }
+    write_atomically(
+        &out.join("classes.txt"),
+        (CLASS_NAMES.join("\n") + "\n").as_bytes(),
+    )?;
+
+    let bar = ProgressBar::new(count as u64);
+    (0..count)
+        .into_par_iter()
+        .progress_with(bar)
+        .try_for_each(|i| {
+            let pair = scene_pair(seed, i as u64, config);
+            for (name, frame) in [("a", &pair.a), ("b", &pair.b)] {
+                write_frame(out, &format!("{i:05}_{name}.png"), frame)?;
+            }
+            for (name, map) in [("ab", &pair.a_to_b), ("ba", &pair.b_to_a)] {
+                let path = out
+                    .join("correspondence")
+                    .join(format!("{i:05}_{name}.npy"));
+                write_atomically(&path, &npy(map))?;
+            }
+            anyhow::Ok(())
+        })?;
+    println!("{count} scene pairs in {}", out.display());
+    Ok(())
+}
+
+fn write_frame(out: &Path, name: &str, frame: &Frame) -> anyhow::Result<()> {
+    let (width, height) = frame.image.dimensions();
+    let pictures = [
+        ("images", frame.image.as_raw(), ExtendedColorType::Rgb8),
+        ("labels", frame.labels.as_raw(), ExtendedColorType::L8),
+        ("instances", frame.instances.as_raw(), ExtendedColorType::L8),
+    ];
+    for (folder, pixels, color) in pictures {
+        let path = out.join(folder).join(name);
+        let mut bytes = Vec::new();
+        PngEncoder::new(&mut bytes)
+            .write_image(pixels, width, height, color)
+            .with_context(|| format!("encoding {}", path.display()))?;
+        write_atomically(&path, &bytes)?;
+    }
+    Ok(())
+}
+
+/// NumPy's format, version 1.0: a text header padded to 64 bytes, then the values.
+fn npy(map: &Correspondence) -> Vec<u8> {
+    let mut header = format!(
+        "{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {}, 2), }}",
+        map.height, map.width
+    );
+    const PREFIX: usize = 10;
+    let padding = (64 - (PREFIX + header.len() + 1) % 64) % 64;
+    header.push_str(&" ".repeat(padding));
+    header.push('\n');
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend((header.len() as u16).to_le_bytes());
+    bytes.extend(header.as_bytes());
+    for (target, visible) in map.target.iter().zip(&map.visible) {
+        let [x, y] = if *visible { *target } else { [f32::NAN; 2] };
+        bytes.extend(x.to_le_bytes());
+        bytes.extend(y.to_le_bytes());
+    }
+    bytes
+}

@@ -1,0 +1,263 @@
+//! The settings of a run: the method's own from the core, and what only a native trainer needs.
+
+use anyhow::bail;
+use densecl::augment::ViewConfig;
+use densecl::config::{MethodConfig, ModelConfig, OptimConfig};
+use densecl::synthetic::SceneConfig;
+use serde::{Deserialize, Serialize};
+
+/// Everything that decides a run; saved with it as `config.toml`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RunConfig {
+    pub(crate) data: DataConfig,
+    pub(crate) model: ModelConfig,
+    pub(crate) method: MethodConfig,
+    pub(crate) views: ViewConfig,
+    pub(crate) optim: OptimConfig,
+    pub(crate) train: TrainConfig,
+    pub(crate) checkpoint: CheckpointConfig,
+    pub(crate) log: LogConfig,
+    pub(crate) eval: EvalConfig,
+    pub(crate) scenes: SceneConfig,
+}
+
+/// Where images come from and how they are read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct DataConfig {
+    /// A folder of images, a text file with a path per line, or `scenes`: the embedded generator.
+    pub(crate) source: String,
+    /// Scenes to render when `source` is `scenes`.
+    pub(crate) scene_count: usize,
+    /// Threads that decode and augment; 0 = as many as cores.
+    pub(crate) threads: usize,
+    /// Batches made ahead of the device.
+    pub(crate) prefetch: usize,
+    /// Share of unreadable files above which the run stops.
+    pub(crate) max_bad_share: f64,
+}
+
+/// The word for [`DataConfig::source`] that means the embedded generator.
+pub(crate) const SCENES: &str = "scenes";
+
+impl Default for DataConfig {
+    fn default() -> Self {
+        Self {
+            source: SCENES.to_string(),
+            scene_count: 1024,
+            threads: 0,
+            prefetch: 4,
+            max_bad_share: 0.1,
+        }
+    }
+}
+
+/// How long and with what.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct TrainConfig {
+    /// Images per step.
+    pub(crate) batch_size: usize,
+    /// Passes over the data, unless `steps` says otherwise.
+    pub(crate) epochs: u64,
+    /// Steps of the whole run; 0 = by `epochs`.
+    pub(crate) steps: u64,
+    /// The one seed; weights, data order, views and queues all follow from it.
+    pub(crate) seed: u64,
+    /// auto, cpu, vulkan, metal, wgpu or cuda.
+    pub(crate) device: String,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            batch_size: 256,
+            epochs: 200,
+            steps: 0,
+            seed: 0,
+            device: "auto".to_string(),
+        }
+    }
+}
+
+/// When the state of a run is saved.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct CheckpointConfig {
+    /// Steps between checkpoints; 0 = only at the end and on Ctrl-C.
+    pub(crate) every_steps: u64,
+    /// Newest checkpoints kept.
+    pub(crate) keep: usize,
+}
+
+impl Default for CheckpointConfig {
+    fn default() -> Self {
+        Self {
+            every_steps: 1000,
+            keep: 2,
+        }
+    }
+}
+
+/// What is recorded.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct LogConfig {
+    /// Steps between rows of `metrics.jsonl`; reading the figures waits for the device.
+    pub(crate) every_steps: u64,
+    /// Write TensorBoard event files too.
+    pub(crate) tensorboard: bool,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self {
+            every_steps: 10,
+            tensorboard: true,
+        }
+    }
+}
+
+/// The measurement before and after training.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct EvalConfig {
+    /// Held-out pairs whose correspondence is measured: rendered scenes seen from two viewpoints, or
+    /// two views of each of as many images that are kept out of training. 0 = do not measure.
+    pub(crate) pairs: usize,
+}
+
+impl Default for EvalConfig {
+    fn default() -> Self {
+        Self { pairs: 100 }
+    }
+}
+
+impl RunConfig {
+    /// Checks every range and what must fit together.
+    ///
+    /// # Errors
+    /// One line that names the setting, its value and what is permitted.
+    pub(crate) fn validate(&self) -> anyhow::Result<()> {
+        self.model.validate()?;
+        self.method.validate()?;
+        self.optim.validate()?;
+        self.views
+            .validate()
+            .map_err(|e| anyhow::anyhow!("views.{e}"))?;
+        self.scenes
+            .validate()
+            .map_err(|e| anyhow::anyhow!("scenes.{e}"))?;
+        let batch = self.train.batch_size;
+        let accumulate = self.optim.accumulate;
+        if batch == 0 {
+            bail!("train.batch_size = 0: must be at least 1");
+        }
+        if !batch.is_multiple_of(accumulate) {
+            bail!("optim.accumulate = {accumulate}: must divide train.batch_size = {batch}");
+        }
+        let micro = batch / accumulate;
+        let groups = self.method.bn_groups;
+        if !micro.is_multiple_of(groups) {
+            bail!(
+                "method.bn_groups = {groups}: must divide the {micro} images that go through the \
+                 network at once (train.batch_size / optim.accumulate)"
+            );
+        }
+        let stride = self.model.output_stride;
+        if !(self.views.size as usize).is_multiple_of(32) {
+            bail!(
+                "views.size = {}: must be a multiple of 32, so that the feature grid of stride \
+                 {stride} covers the view exactly",
+                self.views.size
+            );
+        }
+        if micro / groups * (self.views.size as usize / stride).pow(2) < 2 {
+            bail!(
+                "method.bn_groups = {groups}: a group of {} images at {} px leaves a single value \
+                 per channel, which cannot be normalised; use fewer groups or larger views",
+                micro / groups,
+                self.views.size
+            );
+        }
+        if self.data.prefetch == 0 {
+            bail!("data.prefetch = 0: must be at least 1");
+        }
+        if !(0.0..=1.0).contains(&self.data.max_bad_share) {
+            bail!(
+                "data.max_bad_share = {}: must be between 0 and 1",
+                self.data.max_bad_share
+            );
+        }
+        if self.train.steps == 0 && self.train.epochs == 0 {
+            bail!("train.epochs = 0: must be at least 1, or give train.steps");
+        }
+        if self.log.every_steps == 0 {
+            bail!("log.every_steps = 0: must be at least 1");
+        }
+        if self.checkpoint.keep == 0 {
+            bail!("checkpoint.keep = 0: must be at least 1");
+        }
+        Ok(())
+    }
+
+    /// `densecl`, or `mocov2` when λ is 0.
+    pub(crate) fn method_name(&self) -> &'static str {
+        if self.method.lambda == 0.0 {
+            "mocov2"
+        } else {
+            "densecl"
+        }
+    }
+}
+
+/// The configurations that come with the program: name and text.
+pub(crate) const PRESETS: [(&str, &str); 5] = [
+    ("quickstart", include_str!("../../configs/quickstart.toml")),
+    (
+        "densecl_r50_imagenet_200ep",
+        include_str!("../../configs/densecl_r50_imagenet_200ep.toml"),
+    ),
+    (
+        "densecl_r50_coco_800ep",
+        include_str!("../../configs/densecl_r50_coco_800ep.toml"),
+    ),
+    (
+        "mocov2_r50_coco_800ep",
+        include_str!("../../configs/mocov2_r50_coco_800ep.toml"),
+    ),
+    ("photos_r18", include_str!("../../configs/photos_r18.toml")),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings;
+
+    #[test]
+    fn every_preset_resolves_and_is_valid() {
+        for (name, text) in PRESETS {
+            let config: RunConfig =
+                settings::resolve(None, Some((name, text)), &[]).expect("a preset that resolves");
+            config.validate().expect("a valid preset");
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_together_is_named() {
+        let cases: [(&str, &str); 5] = [
+            ("method.bn_groups=3", "method.bn_groups = 3"),
+            ("optim.accumulate=7", "optim.accumulate = 7"),
+            ("views.size=100", "views.size = 100"),
+            ("train.batch_size=0", "train.batch_size = 0"),
+            ("method.lambda=1.5", "method.lambda = 1.5"),
+        ];
+        for (set, expected) in cases {
+            let config: RunConfig =
+                settings::resolve(None, None, &[set.to_string()]).expect("a known key");
+            let error = config.validate().expect_err("out of range").to_string();
+            assert!(error.contains(expected) && !error.contains('\n'), "{error}");
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Those who listen to a run: the terminal, `metrics.jsonl`, TensorBoard.
+
+use std::io::Cursor;
+use std::time::{Duration, Instant};
+
+use image::ImageFormat;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::events::{Observer, TrainEvent};
+use crate::report::{JsonlWriter, MetricRow, TensorBoardWriter};
+
+/// Rows to `metrics.jsonl`.
+impl Observer for JsonlWriter {
+    fn event(&mut self, event: &TrainEvent) -> anyhow::Result<()> {
+        match event {
+            TrainEvent::Row(row) => self.write(row),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Scalars and pictures to TensorBoard.
+impl Observer for TensorBoardWriter {
+    fn event(&mut self, event: &TrainEvent) -> anyhow::Result<()> {
+        match event {
+            TrainEvent::Row(row) => {
+                let scalars = [
+                    ("loss/total", Some(row.loss)),
+                    ("loss/global", Some(row.loss_global)),
+                    ("loss/dense", Some(row.loss_dense)),
+                    ("accuracy/global", Some(row.accuracy_global)),
+                    ("accuracy/dense", Some(row.accuracy_dense)),
+                    ("correspondence/accuracy", row.correspondence_accuracy),
+                    ("correspondence/chance", row.correspondence_chance),
+                    ("features/std", Some(row.feature_std)),
+                    ("optim/grad_norm", Some(row.grad_norm)),
+                    ("optim/learning_rate", Some(row.learning_rate)),
+                    ("speed/images_per_second", Some(row.images_per_second)),
+                    ("speed/data_wait_share", Some(row.data_wait_share)),
+                ];
+                for (tag, value) in scalars {
+                    if let Some(value) = value {
+                        self.scalar(tag, row.step, value)?;
+                    }
+                }
+                Ok(())
+            }
+            TrainEvent::Measured { step, measured } => {
+                self.scalar("correspondence/held_out", *step, measured.accuracy)
+            }
+            TrainEvent::Picture { tag, step, image } => {
+                let mut png = Vec::new();
+                image.write_to(&mut Cursor::new(&mut png), ImageFormat::Png)?;
+                self.image(tag, *step, &png, image.width(), image.height())
+            }
+            TrainEvent::Ended => self.flush(),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A progress bar where someone watches, a line now and then where not.
+pub(crate) struct Terminal {
+    bar: ProgressBar,
+    last_line: Option<Instant>,
+    row: Option<MetricRow>,
+    total_steps: u64,
+    epochs: u64,
+}
+
+/// Time between lines when standard error is not a terminal.
+const LINE_EVERY: Duration = Duration::from_secs(20);
+
+impl Terminal {
+    pub(crate) fn new() -> Self {
+        let bar = ProgressBar::new(0);
+        let style =
+            ProgressStyle::with_template("{bar:24.cyan/dim} {pos}/{len} · {eta} left · {msg}");
+        if let Ok(style) = style {
+            bar.set_style(style);
+        }
+        Self {
+            bar,
+            last_line: None,
+            row: None,
+            total_steps: 0,
+            epochs: 0,
+        }
+    }
+
+    fn say(&self, line: &str) {
+        if self.bar.is_hidden() {
+            eprintln!("{line}");
+        } else {
+            self.bar.println(line);
+        }
+    }
+}
+
+/// The figures of a row in one short line.
+fn summary(row: &MetricRow, epochs: u64) -> String {
+    let percent = |share: Option<f64>| {
+        share.map_or("–".to_string(), |share| format!("{:.1} %", 100.0 * share))
+    };
+    format!(
+        "epoch {:.1}/{epochs} · {:.1} img/s · loss {:.3} (global {:.3}, dense {:.3}) · \
+         correspondence {} (chance {})",
+        row.epoch,
+        row.images_per_second,
+        row.loss,
+        row.loss_global,
+        row.loss_dense,
+        percent(row.correspondence_accuracy),
+        percent(row.correspondence_chance),
+    )
+}
+
+impl Observer for Terminal {
+    fn event(&mut self, event: &TrainEvent) -> anyhow::Result<()> {
+        match event {
+            TrainEvent::Started { step, total_steps, steps_per_epoch } => {
+                self.total_steps = *total_steps;
+                self.epochs = total_steps.div_ceil(*steps_per_epoch);
+                self.bar.set_length(*total_steps);
+                self.bar.set_position(*step);
+                // Without this the time before the resume counts as time for the steps after it.
+                self.bar.reset_eta();
+            }
+            TrainEvent::Stepped { step } => self.bar.set_position(*step),
+            TrainEvent::Row(row) => {
+                self.bar.set_message(summary(row, self.epochs));
+                let due = self.last_line.is_none_or(|at| at.elapsed() >= LINE_EVERY);
+                if self.bar.is_hidden() && due {
+                    eprintln!("step {}/{} · {}", row.step, self.total_steps, summary(row, self.epochs));
+                    self.last_line = Some(Instant::now());
+                }
+                self.row = Some((*row).clone());
+            }
+            TrainEvent::Note(text) => self.say(text),
+            TrainEvent::Measured { step, measured } => self.say(&format!(
+                "step {step}: correspondence accuracy {:.1} % on {} held-out pairs ({} cells, chance \
+                 {:.1} %)",
+                100.0 * measured.accuracy,
+                measured.pairs,
+                measured.cells,
+                100.0 * measured.chance,
+            )),
+            TrainEvent::Saved { path } => log::debug!("saved {}", path.display()),
+            TrainEvent::Picture { .. } => {}
+            TrainEvent::Ended => {
+                self.bar.finish_and_clear();
+                if let Some(row) = &self.row {
+                    eprintln!("step {}/{} · {}", row.step, self.total_steps, summary(row, self.epochs));
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,403 @@
+//! The training loop: batches in, events out.
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use anyhow::{Context, bail};
+use burn::tensor::{Device, Tensor, TensorData};
+use densecl::augment::ViewGeometry;
+use densecl::checkpoint;
+use densecl::densecl::{DenseCl, StepOutput, StepSettings, Views, key_order};
+use densecl::loss;
+use densecl::metrics::CorrespondenceAccuracy;
+use densecl::schedule::{self, Progress};
+
+use crate::config::RunConfig;
+use crate::data::loader::{Batch, Loader, LoaderConfig};
+use crate::data::{BadFile, Source};
+use crate::events::{Observer, TrainEvent};
+use crate::report::{MetricRow, read_jsonl};
+use crate::run_dir::RunDir;
+
+/// What a run needs that is settled before its first step.
+pub(crate) struct Plan {
+    pub(crate) config: RunConfig,
+    pub(crate) device: Device,
+    pub(crate) source: Arc<Source>,
+    pub(crate) queue_len: usize,
+    pub(crate) steps_per_epoch: u64,
+    pub(crate) total_steps: u64,
+}
+
+impl Plan {
+    /// # Errors
+    /// When data and settings do not fit together.
+    pub(crate) fn new(config: RunConfig, device: Device, source: Source) -> anyhow::Result<Self> {
+        let images = source.len();
+        let batch = config.train.batch_size;
+        if images < batch {
+            bail!(
+                "{images} images are fewer than the batch of {batch}: add images, or set \
+                 train.batch_size to at most {images}"
+            );
+        }
+        let queue_len = config.method.queue_len(images, batch)?;
+        let steps_per_epoch = (images / batch) as u64;
+        let total_steps = match config.train.steps {
+            0 => config.train.epochs.saturating_mul(steps_per_epoch),
+            steps => steps,
+        };
+        let source = Arc::new(source);
+        Ok(Self {
+            config,
+            device,
+            source,
+            queue_len,
+            steps_per_epoch,
+            total_steps,
+        })
+    }
+
+    /// A learner at step 0.
+    pub(crate) fn learner(&self) -> DenseCl {
+        let RunConfig {
+            model,
+            method,
+            optim,
+            train,
+            ..
+        } = &self.config;
+        DenseCl::new(
+            model,
+            method,
+            optim,
+            self.queue_len,
+            train.seed,
+            &self.device,
+        )
+    }
+
+    /// The batches from `first_step` on.
+    pub(crate) fn loader(&self, first_step: u64) -> anyhow::Result<Loader> {
+        let RunConfig {
+            data, train, views, ..
+        } = &self.config;
+        let config = LoaderConfig {
+            batch_size: train.batch_size,
+            seed: train.seed,
+            threads: data.threads,
+            prefetch: data.prefetch,
+            views: views.clone(),
+            max_bad_share: data.max_bad_share,
+        };
+        Loader::start(Arc::clone(&self.source), config, first_step)
+    }
+
+    /// One part of a batch's views on the device.
+    fn upload(&self, values: &[f32], images: usize) -> Tensor<4> {
+        let side = self.config.views.size as usize;
+        let data = TensorData::new(values.to_vec(), [images, 3, side, side]);
+        Tensor::from_data(data, &self.device)
+    }
+
+    /// The query views of a whole batch.
+    pub(crate) fn query_views(&self, batch: &Batch) -> Tensor<4> {
+        self.upload(&batch.query, self.config.train.batch_size)
+    }
+
+    fn micro_batches(&self, batch: &Batch) -> Vec<Views> {
+        let RunConfig {
+            optim,
+            train,
+            method,
+            ..
+        } = &self.config;
+        let count = optim.accumulate;
+        let images = train.batch_size / count;
+        let floats = batch.query.len() / count;
+        let parts = batch
+            .query
+            .chunks_exact(floats)
+            .zip(batch.key.chunks_exact(floats));
+        parts
+            .enumerate()
+            .map(|(i, (query, key))| Views {
+                query: self.upload(query, images),
+                key: self.upload(key, images),
+                key_order: if method.shuffle_keys {
+                    key_order(images, train.seed, batch.step * count as u64 + i as u64)
+                } else {
+                    (0..images).collect()
+                },
+            })
+            .collect()
+    }
+}
+
+/// How the loop ended.
+pub(crate) struct Ended {
+    pub(crate) learner: DenseCl,
+    /// Steps taken.
+    pub(crate) step: u64,
+    /// Whether someone asked to stop before the last step.
+    pub(crate) interrupted: bool,
+    /// Seconds of training, earlier parts of the run included.
+    pub(crate) seconds: f64,
+    pub(crate) bad_files: Vec<BadFile>,
+    pub(crate) last_row: Option<MetricRow>,
+}
+
+/// Takes `learner` from `first_step` to the end, or until `stop` is set.
+///
+/// # Errors
+/// Too many bad files, a loss that is not finite, a device or disk that fails. Checkpoints written
+/// before stay as they are.
+pub(crate) fn train(
+    plan: &Plan,
+    mut learner: DenseCl,
+    first_step: u64,
+    run: &RunDir,
+    observer: &mut dyn Observer,
+    stop: &AtomicBool,
+) -> anyhow::Result<Ended> {
+    let config = &plan.config;
+    let mut loader = plan.loader(first_step)?;
+    let mut clock = Clock::start(seconds_before(run, first_step)?, first_step);
+    let mut last_row = None;
+    let mut step = first_step;
+
+    observer.event(&TrainEvent::Started {
+        step,
+        total_steps: plan.total_steps,
+        steps_per_epoch: plan.steps_per_epoch,
+    })?;
+    while step < plan.total_steps && !stop.load(Ordering::SeqCst) {
+        let batch = loader.next()?;
+        let settings = settings(plan, step);
+        let output = learner.step(plan.micro_batches(&batch), &settings);
+        step += 1;
+        observer.event(&TrainEvent::Stepped { step })?;
+
+        let last = step == plan.total_steps || stop.load(Ordering::SeqCst);
+        if last || step.is_multiple_of(config.log.every_steps) {
+            let row = row(
+                plan,
+                step,
+                &settings,
+                &output,
+                &batch,
+                clock.lap(step, &loader),
+            )?;
+            check_finite(&row, run)?;
+            observer.event(&TrainEvent::Row(&row))?;
+            last_row = Some(row);
+        }
+        let every = config.checkpoint.every_steps;
+        if last || (every > 0 && step.is_multiple_of(every)) {
+            save(plan, &learner, step, &output, run, observer)?;
+        }
+    }
+    observer.event(&TrainEvent::Ended)?;
+    Ok(Ended {
+        learner,
+        step,
+        interrupted: step < plan.total_steps,
+        seconds: clock.seconds(),
+        bad_files: loader.bad_files(),
+        last_row,
+    })
+}
+
+fn settings(plan: &Plan, step: u64) -> StepSettings {
+    let RunConfig {
+        optim,
+        method,
+        train,
+        ..
+    } = &plan.config;
+    let scale = if optim.scale_lr {
+        train.batch_size as f64 / 256.0
+    } else {
+        1.0
+    };
+    let progress = Progress {
+        step,
+        total_steps: plan.total_steps,
+        steps_per_epoch: plan.steps_per_epoch,
+    };
+    StepSettings {
+        step,
+        learning_rate: schedule::learning_rate(optim.lr * scale, optim.schedule, progress),
+        lambda: schedule::lambda(method.lambda, method.lambda_warmup_steps, step),
+    }
+}
+
+fn save(
+    plan: &Plan,
+    learner: &DenseCl,
+    step: u64,
+    output: &StepOutput,
+    run: &RunDir,
+    observer: &mut dyn Observer,
+) -> anyhow::Result<()> {
+    // The last good checkpoint must not be pushed out by one with NaN in it.
+    let figures = output.figures()?;
+    if !(figures.loss.is_finite() && figures.grad_norm.is_finite()) {
+        return Err(not_finite(step, run));
+    }
+    let RunConfig {
+        model,
+        train,
+        checkpoint,
+        ..
+    } = &plan.config;
+    let bytes = checkpoint::save(learner, model, train.seed, plan.source.len(), step)?;
+    let path = run.save_checkpoint(step, &bytes, checkpoint.keep)?;
+    observer.event(&TrainEvent::Saved { path: &path })
+}
+
+fn check_finite(row: &MetricRow, run: &RunDir) -> anyhow::Result<()> {
+    if row.loss.is_finite() && row.grad_norm.is_finite() {
+        Ok(())
+    } else {
+        Err(not_finite(row.step, run))
+    }
+}
+
+fn not_finite(step: u64, run: &RunDir) -> anyhow::Error {
+    let kept = match run.checkpoints().ok().and_then(|mut found| found.pop()) {
+        Some((good, path)) => format!("the checkpoint of step {good} is kept: {}", path.display()),
+        None => "no checkpoint had been written yet".to_string(),
+    };
+    anyhow::anyhow!(
+        "the loss is not finite at step {step}; {kept}. Try a lower optim.lr, optim.clip_norm = 1, or \
+         a higher method.temperature"
+    )
+}
+
+/// Seconds that the run took up to `step`, from its log.
+fn seconds_before(run: &RunDir, step: u64) -> anyhow::Result<f64> {
+    let path = run.metrics();
+    if step == 0 || !path.exists() {
+        return Ok(0.0);
+    }
+    let rows = read_jsonl(&path).with_context(|| format!("reading {}", path.display()))?;
+    let before = rows.iter().rfind(|row| row.step <= step);
+    Ok(before.map_or(0.0, |row| row.seconds))
+}
+
+/// The figures of one step, read back from the device.
+fn row(
+    plan: &Plan,
+    step: u64,
+    settings: &StepSettings,
+    output: &StepOutput,
+    batch: &Batch,
+    lap: Lap,
+) -> anyhow::Result<MetricRow> {
+    let figures = output.figures()?;
+    let correspondence = correspondence(output, &batch.geometry)?;
+    let images = lap.steps as f64 * plan.config.train.batch_size as f64;
+    Ok(MetricRow {
+        step,
+        epoch: step as f64 / plan.steps_per_epoch as f64,
+        loss: figures.loss.into(),
+        loss_global: figures.loss_global.into(),
+        loss_dense: figures.loss_dense.into(),
+        accuracy_global: figures.accuracy_global.into(),
+        accuracy_dense: figures.accuracy_dense.into(),
+        correspondence_accuracy: correspondence.accuracy(),
+        correspondence_chance: correspondence.chance(),
+        feature_std: figures.feature_std.into(),
+        grad_norm: figures.grad_norm.into(),
+        learning_rate: settings.learning_rate,
+        lambda: settings.lambda,
+        images_per_second: images / lap.seconds,
+        data_wait_share: (lap.waited / lap.seconds).min(1.0),
+        chance_loss: loss::chance(plan.queue_len),
+        seconds: lap.total,
+    })
+}
+
+/// How many of the step's matches lie within one cell of where the views' geometry puts them.
+fn correspondence(
+    output: &StepOutput,
+    geometry: &[[ViewGeometry; 2]],
+) -> anyhow::Result<CorrespondenceAccuracy> {
+    let mut accuracy = CorrespondenceAccuracy::default();
+    let mut geometry = geometry.iter();
+    for matches in &output.matches {
+        let [_, cells] = matches.dims();
+        let grid = cells.isqrt();
+        let chosen: Vec<i32> = matches
+            .try_to_vec_as()
+            .context("reading matches back from the device")?;
+        for (chosen, [query, key]) in chosen.chunks_exact(cells).zip(&mut geometry) {
+            let chosen: Vec<usize> = chosen.iter().map(|&cell| cell as usize).collect();
+            accuracy.add(&chosen, &query.true_matches(key, grid), [grid, grid]);
+        }
+    }
+    Ok(accuracy)
+}
+
+/// Time since the last row, and over the whole run.
+struct Clock {
+    started: Instant,
+    before: f64,
+    last: Instant,
+    last_step: u64,
+    last_waited: f64,
+}
+
+/// One interval between two rows.
+struct Lap {
+    steps: u64,
+    seconds: f64,
+    waited: f64,
+    total: f64,
+}
+
+impl Clock {
+    fn start(before: f64, step: u64) -> Self {
+        let now = Instant::now();
+        Self {
+            started: now,
+            before,
+            last: now,
+            last_step: step,
+            last_waited: 0.0,
+        }
+    }
+
+    fn seconds(&self) -> f64 {
+        self.before + self.started.elapsed().as_secs_f64()
+    }
+
+    fn lap(&mut self, step: u64, loader: &Loader) -> Lap {
+        let now = Instant::now();
+        let waited = loader.waited().as_secs_f64();
+        let lap = Lap {
+            steps: step - self.last_step,
+            seconds: (now - self.last).as_secs_f64().max(1e-9),
+            waited: waited - self.last_waited,
+            total: self.seconds(),
+        };
+        (self.last, self.last_step, self.last_waited) = (now, step, waited);
+        lap
+    }
+}
+
+/// Lists the files that did not decode in the run's folder.
+///
+/// # Errors
+/// When it cannot be written.
+pub(crate) fn list_bad_files(run: &RunDir, files: &[BadFile]) -> anyhow::Result<()> {
+    let path = run.bad_files();
+    let lines: String = files
+        .iter()
+        .map(|bad| format!("{}: {}\n", bad.path.display(), bad.reason))
+        .collect();
+    fs::write(&path, lines).with_context(|| format!("writing {}", path.display()))
+}

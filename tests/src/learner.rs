@@ -1,0 +1,136 @@
+//! A learner small enough to step in milliseconds, with formula weights and formula views.
+
+use burn::tensor::{Device, Tensor};
+use densecl::{
+    config::{Backbone, MethodConfig, ModelConfig, OptimConfig},
+    densecl::{DenseCl, StepSettings, Views},
+    model::Tensors,
+};
+
+use crate::{
+    golden::formula,
+    network::{Gradient, fill, tensor, values},
+};
+
+/// Everything that decides what a tiny learner is.
+#[derive(Debug, Clone)]
+pub struct Tiny {
+    /// ResNet-10 of width 8, stride 8: 4×4 cells at 32 px.
+    pub model: ModelConfig,
+    /// m = 0.9, so that one step shows; 1 group unless changed.
+    pub method: MethodConfig,
+    /// The authors' defaults.
+    pub optim: OptimConfig,
+    /// Keys in each queue: no multiple of the batch.
+    pub queue: usize,
+}
+
+/// Side of the tiny learner's images in pixels.
+pub const SIDE: usize = 32;
+/// Its learning rate.
+pub const LEARNING_RATE: f64 = 0.05;
+
+impl Default for Tiny {
+    fn default() -> Self {
+        Self {
+            model: ModelConfig {
+                backbone: Backbone::ResNet10,
+                width: 8,
+                output_stride: 8,
+                dim: 16,
+                num_grid: 0,
+            },
+            method: MethodConfig {
+                momentum: 0.9,
+                bn_groups: 1,
+                ..MethodConfig::default()
+            },
+            optim: OptimConfig::default(),
+            queue: 10,
+        }
+    }
+}
+
+impl Tiny {
+    /// A learner at step 0 with the formula's weights in the query encoder, and in the key encoder
+    /// those under the prefix `key.`: two encoders that differ, as after some training.
+    pub fn learner(&self, device: &Device) -> DenseCl {
+        let Self {
+            model,
+            method,
+            optim,
+            queue,
+        } = self;
+        let mut learner = DenseCl::new(model, method, optim, *queue, 7, device);
+        fill(&mut learner.query, "", Gradient::Tracked);
+        fill(&mut learner.key, "key.", Gradient::None);
+        learner
+    }
+}
+
+/// Step `step` at [`LEARNING_RATE`] and λ = 0.5.
+pub fn settings(step: u64) -> StepSettings {
+    StepSettings {
+        step,
+        learning_rate: LEARNING_RATE,
+        lambda: 0.5,
+    }
+}
+
+/// The views `name` of `batch` images; the keys are encoded in the batch's order.
+pub fn views(name: &str, batch: usize, device: &Device) -> Views {
+    let images = |which: &str| {
+        let shape = [batch, 3, SIDE, SIDE];
+        let values = formula(&format!("{name}/{which}"), shape.iter().product());
+        tensor(values, shape, device)
+    };
+    Views {
+        query: images("query"),
+        key: images("key"),
+        key_order: (0..batch).collect(),
+    }
+}
+
+/// `images` with image `index` replaced by another one.
+pub fn with_other_image(images: Tensor<4>, index: usize) -> Tensor<4> {
+    let [_, c, h, w] = images.dims();
+    let other = tensor(
+        formula("other image", c * h * w),
+        [1, c, h, w],
+        &images.device(),
+    );
+    images.slice_assign([index..index + 1, 0..c, 0..h, 0..w], other)
+}
+
+/// Everything a step changes, by name: both encoders, SGD's velocity, both queues.
+pub fn state(learner: &DenseCl) -> Vec<(String, Vec<f32>)> {
+    let mut state = Vec::new();
+    let encoders = [("query", &learner.query), ("key", &learner.key)];
+    for (which, encoder) in encoders {
+        let tensors = encoder.named().into_iter();
+        state.extend(tensors.map(|t| (format!("{which}.{}", t.name), values(&t.values))));
+    }
+    let velocity = learner.optimizer.state(&learner.query).into_iter();
+    state.extend(velocity.map(|t| (format!("velocity.{}", t.name), values(&t.values))));
+    let queues = [
+        ("global", &learner.global_queue),
+        ("dense", &learner.dense_queue),
+    ];
+    for (which, queue) in queues {
+        state.push((format!("queue.{which}"), values(&queue.keys())));
+        state.push((
+            format!("queue.{which}.position"),
+            vec![queue.position() as f32],
+        ));
+    }
+    state
+}
+
+/// The key cell of each query cell of every micro-batch, flat.
+///
+/// # Panics
+/// When the device does not answer.
+pub fn matches(output: &densecl::densecl::StepOutput) -> Vec<Vec<i64>> {
+    let flat = output.matches.iter().map(|m| m.clone().try_into_vec_as());
+    flat.map(|m| m.expect("the device answers")).collect()
+}

@@ -1,0 +1,223 @@
+//! Finite differences: the gradients of the method's own layers against the slopes of their outputs.
+//!
+//! L = Σ w·f(θ) with fixed weights w. For a direction d, (L(θ + εd) − L(θ − εd)) / 2ε must be ⟨∇L, d⟩.
+//! Random directions through one tensor at a time: the difference along a single coordinate would
+//! drown in f32's rounding.
+
+use std::collections::BTreeMap;
+
+use burn::tensor::Tensor;
+use densecl::{
+    loss::info_nce,
+    model::{
+        BatchNorm, Block, BlockShape, DenseHead, GlobalHead, Init, Phase, TensorVisitor, Tensors,
+    },
+};
+use densecl_tests::{
+    golden::formula,
+    network::{Gradient, cpu, fill, gradients, input, named_values, set, tensor, values},
+};
+
+/// ε. Smaller loses the difference in rounding, larger crosses more of ReLU's kinks.
+const STEP: f32 = 1e-3;
+/// Allowed |slope − ⟨∇L, d⟩| relative to ‖∇L‖·‖d‖/√n, the size ⟨∇L, d⟩ has for a random d. A missing
+/// or doubled term is off by about 1; where nothing is kinked rounding costs 2e-4, and ReLUs that
+/// switch within ±ε cost up to 2e-2.
+const BOUND: f64 = 5e-2;
+/// Random directions for each tensor.
+const DIRECTIONS: usize = 4;
+
+const INPUT: &str = "input";
+
+/// A part of the network, as a function of its parameters and its input.
+struct Function<M, const D: usize> {
+    what: &'static str,
+    part: M,
+    input: Tensor<D>,
+    forward: fn(&mut M, Tensor<D>) -> Tensor<1>,
+}
+
+impl<M: Tensors, const D: usize> Function<M, D> {
+    /// Asserts that the gradient of every parameter and of the input is the slope.
+    fn check(&self) {
+        let gradients = self.gradients();
+        let mut base = named_values(&self.part);
+        base.insert(INPUT.to_owned(), values(&self.input));
+        base.retain(|name, _| !name.contains("running_"));
+        assert_eq!(
+            gradients.keys().collect::<Vec<_>>(),
+            base.keys().collect::<Vec<_>>(),
+            "{}: what has a gradient (left) and what should have one (right)",
+            self.what
+        );
+        for (name, gradient) in &gradients {
+            for index in 0..DIRECTIONS {
+                let direction = formula(&format!("direction/{name}/{index}"), gradient.len());
+                let [ahead, behind] = [STEP, -STEP].map(|step| {
+                    let moved = base[name].iter().zip(&direction);
+                    self.value(name, moved.map(|(x, d)| x + step * d).collect())
+                });
+                let slope = (ahead - behind) / (2.0 * f64::from(STEP));
+                let expected = dot(gradient, &direction);
+                let size = dot(gradient, gradient).sqrt()
+                    * (dot(&direction, &direction) / direction.len() as f64).sqrt();
+                let error = (slope - expected).abs() / size;
+                assert!(
+                    error <= BOUND,
+                    "{}, {name}, direction {index}: slope {slope:e}, gradient {expected:e}, \
+                     error {error:.1e}",
+                    self.what
+                );
+            }
+        }
+    }
+
+    /// ∇L by name, by autodiff.
+    fn gradients(&self) -> BTreeMap<String, Vec<f32>> {
+        let mut part = self.part.clone();
+        let base = named_values(&part);
+        set(&mut part, Gradient::Tracked, |name, _| base[name].clone());
+        let input = self.input.clone().autodiff().require_grad();
+        let output = (self.forward)(&mut part, input.clone());
+        let weights = tensor(self.weights(output.dims()[0]), output.dims(), &cpu());
+        let backward = (output * weights.autodiff()).sum().backward();
+        let mut found = gradients(&part, &backward);
+        let of_input = input.grad(&backward).expect("a gradient of the input");
+        found.insert(INPUT.to_owned(), values(&of_input));
+        found
+    }
+
+    /// L with the tensor `name` replaced, outside any gradient graph, summed in f64.
+    fn value(&self, name: &str, replacement: Vec<f32>) -> f64 {
+        let mut part = self.part.clone();
+        let mut input = self.input.clone();
+        if name == INPUT {
+            input = tensor(replacement, input.dims(), &cpu());
+        } else {
+            let mut base = named_values(&part);
+            base.insert(name.to_owned(), replacement);
+            set(&mut part, Gradient::None, |name, _| base[name].clone());
+        }
+        let output = values(&(self.forward)(&mut part, input));
+        dot(&output, &self.weights(output.len()))
+    }
+
+    fn weights(&self, n: usize) -> Vec<f32> {
+        formula(&format!("loss_weights/{}", self.what), n)
+    }
+}
+
+fn dot(a: &[f32], b: &[f32]) -> f64 {
+    let products = a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b));
+    products.sum()
+}
+
+/// `part` with formula weights.
+fn filled<M: Tensors>(mut part: M, prefix: &str) -> M {
+    fill(&mut part, prefix, Gradient::None);
+    part
+}
+
+fn with_init<M>(build: impl FnOnce(&Init) -> M) -> M {
+    let device = cpu();
+    build(&Init {
+        seed: 0,
+        device: &device,
+    })
+}
+
+/// A part without parameters.
+#[derive(Debug, Clone)]
+struct Nothing;
+
+impl Tensors for Nothing {
+    fn visit<V: TensorVisitor>(&mut self, _: &str, _: &mut V) {}
+}
+
+#[test]
+fn info_nce_by_its_query() {
+    let function = Function {
+        what: "info_nce",
+        part: Nothing,
+        input: input::<2>("gradients/query", [4, 8]),
+        forward: |_, query| {
+            let key = input("gradients/key", [4, 8]);
+            info_nce(query, key, input("gradients/queue", [12, 8]), 0.2).loss
+        },
+    };
+    function.check();
+}
+
+#[test]
+fn the_global_head() {
+    let function = Function {
+        what: "global_head",
+        part: filled(with_init(|init| GlobalHead::new(init, 8, 4)), "global_head."),
+        input: input("gradients/global_head", [2, 8, 3, 3]),
+        forward: |head, features| head.forward(features).flatten(0, 1),
+    };
+    function.check();
+}
+
+#[test]
+fn the_dense_head_with_and_without_a_grid() {
+    for num_grid in [0, 2] {
+        let head = with_init(|init| DenseHead::new(init, 8, 4, num_grid));
+        let function = Function {
+            what: "dense_head",
+            part: filled(head, "dense_head."),
+            input: input("gradients/dense_head", [2, 8, 3, 3]),
+            forward: |head, features| head.forward(features).flatten(0, 3),
+        };
+        function.check();
+    }
+}
+
+#[test]
+fn split_batch_norm() {
+    let function = Function {
+        what: "split_bn",
+        part: filled(with_init(|init| BatchNorm::new(init, 3)), "split_bn."),
+        input: input("gradients/split_bn", [4, 3, 3, 3]),
+        forward: |norm, x| norm.forward(x, Phase::Train { groups: 2 }).flatten(0, 3),
+    };
+    function.check();
+}
+
+const DILATED: BlockShape = BlockShape {
+    input: 4,
+    planes: 6,
+    stride: 1,
+    dilation: 1,
+    dilation_after: 2,
+};
+
+#[test]
+fn a_dilated_basic_block_in_train_mode() {
+    let function = Function {
+        what: "basic block",
+        part: filled(with_init(|init| Block::basic(init, "", DILATED)), "basic."),
+        input: input("gradients/basic", [4, 4, 5, 5]),
+        forward: |block, x| block.forward(x, Phase::Train { groups: 2 }).flatten(0, 3),
+    };
+    function.check();
+}
+
+#[test]
+fn a_dilated_bottleneck_in_train_mode() {
+    let shape = BlockShape {
+        planes: 2,
+        dilation: 2,
+        ..DILATED
+    };
+    let function = Function {
+        what: "bottleneck",
+        part: filled(
+            with_init(|init| Block::bottleneck(init, "", shape)),
+            "bottleneck.",
+        ),
+        input: input("gradients/bottleneck", [4, 4, 5, 5]),
+        forward: |block, x| block.forward(x, Phase::Train { groups: 2 }).flatten(0, 3),
+    };
+    function.check();
+}

@@ -1,0 +1,336 @@
+//! Weights and checkpoints as bytes: exact round trips, and one clear error for everything else.
+
+use densecl::{
+    Error, checkpoint,
+    config::{Backbone, ModelConfig},
+    densecl::DenseCl,
+    model::{Encoder, Phase},
+    weights::{self, Archive, FORMAT_VERSION, WeightsInfo},
+};
+use densecl_tests::{
+    cases,
+    learner::{SIDE, Tiny, settings, state, views},
+    network::{cpu, named_values},
+};
+use proptest::prelude::*;
+
+/// What the tests' checkpoints say of their run.
+const SEED: u64 = 7;
+const IMAGES: usize = 100;
+
+/// The smallest network, so that files are short.
+fn small() -> Tiny {
+    let mut tiny = Tiny::default();
+    (tiny.model.width, tiny.model.dim) = (2, 4);
+    tiny
+}
+
+fn info(model: &ModelConfig) -> WeightsInfo {
+    WeightsInfo {
+        format_version: FORMAT_VERSION,
+        method: "densecl".to_owned(),
+        model: model.clone(),
+        steps: 12,
+        data: "formula".to_owned(),
+        config: "seed = 7\n".to_owned(),
+    }
+}
+
+fn weights_file() -> Vec<u8> {
+    let tiny = small();
+    let encoder = tiny.learner(&cpu()).query;
+    weights::save(&encoder, &info(&tiny.model)).expect("saved")
+}
+
+fn after_steps(tiny: &Tiny, steps: u64) -> DenseCl {
+    let mut learner = tiny.learner(&cpu());
+    (0..steps).for_each(|step| take_step(&mut learner, step));
+    learner
+}
+
+fn take_step(learner: &mut DenseCl, step: u64) {
+    let views = views(&format!("files/{step}"), 4, &cpu());
+    learner.step(vec![views], &settings(step));
+}
+
+fn checkpoint_file(tiny: &Tiny, steps: u64) -> Vec<u8> {
+    let learner = after_steps(tiny, steps);
+    checkpoint::save(&learner, &tiny.model, SEED, IMAGES, steps).expect("saved")
+}
+
+fn load_checkpoint(
+    bytes: &[u8],
+    tiny: &Tiny,
+) -> densecl::Result<(DenseCl, checkpoint::CheckpointInfo)> {
+    let Tiny {
+        model,
+        method,
+        optim,
+        queue,
+    } = tiny;
+    checkpoint::load(bytes, model, method, optim, *queue, &cpu())
+}
+
+/// One line, not empty, and no debris of Rust's `Debug` output.
+fn assert_one_line(error: &Error) -> String {
+    let message = error.to_string();
+    assert!(!message.is_empty() && !message.contains('\n'), "{message:?}");
+    message
+}
+
+#[test]
+fn weights_come_back_bit_for_bit() {
+    let tiny = Tiny::default();
+    let learner = after_steps(&tiny, 1);
+    let bytes = weights::save(&learner.query, &info(&tiny.model)).expect("saved");
+    let (loaded, read) = weights::load(&bytes, &cpu()).expect("loaded");
+    assert_eq!(read, info(&tiny.model));
+    assert_eq!(named_values(&loaded), named_values(&learner.query));
+    let again = weights::save(&loaded, &read).expect("saved");
+    assert_eq!(again, bytes, "the same weights are the same bytes");
+}
+
+/// Dilation needs no other weights.
+#[test]
+fn weights_load_at_every_output_stride() {
+    let bytes = weights_file();
+    let (trained, _) = weights::load(&bytes, &cpu()).expect("loaded");
+    for stride in [8, 16, 32] {
+        let loaded = weights::load_with_stride(&bytes, Some(stride), &cpu());
+        let (mut encoder, info) = loaded.expect("loaded");
+        assert_eq!(info.model.output_stride, stride);
+        assert_eq!(named_values(&encoder), named_values(&trained));
+        let images = views("files", 1, &cpu()).query;
+        let [_, _, rows, _] = encoder.backbone.forward(images, Phase::Eval).dims();
+        assert_eq!(rows, SIDE / stride);
+    }
+    let refused = weights::load_with_stride(&bytes, Some(4), &cpu());
+    let message = assert_one_line(&refused.expect_err("no such stride"));
+    assert!(message.contains("model.output_stride = 4"), "{message}");
+}
+
+/// At step 0 there is no velocity yet; later there is.
+#[test]
+fn a_restored_learner_goes_on_bit_for_bit() {
+    let tiny = Tiny::default();
+    for steps in [0, 3] {
+        let mut learner = after_steps(&tiny, steps);
+        let bytes = checkpoint::save(&learner, &tiny.model, SEED, IMAGES, steps).expect("saved");
+        let (mut restored, info) = load_checkpoint(&bytes, &tiny).expect("loaded");
+        assert_eq!((info.step, info.seed, info.images), (steps, SEED, IMAGES));
+        assert_eq!(state(&restored), state(&learner), "after {steps} steps");
+        for step in steps..steps + 2 {
+            take_step(&mut learner, step);
+            take_step(&mut restored, step);
+            assert_eq!(state(&restored), state(&learner), "step {step} after {steps}");
+        }
+    }
+}
+
+#[test]
+fn a_truncated_file_is_an_error_at_every_length() {
+    let tiny = small();
+    let (whole, saved) = (weights_file(), checkpoint_file(&tiny, 1));
+    let lengths = |bytes: &[u8]| {
+        let header = 8 + header_len(bytes);
+        let step = bytes.len() / 50;
+        (0..200)
+            .chain((0..bytes.len()).step_by(step))
+            .chain(header - 3..header + 3)
+            .chain(bytes.len() - 9..bytes.len())
+            .collect::<Vec<_>>()
+    };
+    for length in lengths(&whole) {
+        let error = weights::load(&whole[..length], &cpu()).expect_err("truncated weights");
+        assert!(matches!(error, Error::Format(_)), "{length}: {error:?}");
+        assert_one_line(&error);
+    }
+    for length in lengths(&saved) {
+        let error = load_checkpoint(&saved[..length], &tiny).expect_err("a truncated checkpoint");
+        assert!(matches!(error, Error::Format(_)), "{length}: {error:?}");
+        assert_one_line(&error);
+    }
+    let trailing = [&whole[..], &[0]].concat();
+    assert!(weights::load(&trailing, &cpu()).is_err(), "a byte too many");
+}
+
+/// Length of the JSON header behind the eight bytes that hold it.
+fn header_len(bytes: &[u8]) -> usize {
+    let length = bytes[..8].try_into().map(u64::from_le_bytes);
+    length.expect("eight bytes") as usize
+}
+
+/// Where the table of tensors begins: behind the metadata block, whose text a flipped bit may change
+/// into another valid text.
+fn table_start(bytes: &[u8]) -> usize {
+    let header = &bytes[..8 + header_len(bytes)];
+    let first = b"\"dense_head.conv1.bias\"";
+    let found = header.windows(first.len()).position(|w| w == first);
+    found.expect("the first tensor by name")
+}
+
+#[test]
+fn a_flipped_bit_in_the_table_of_tensors_is_an_error() {
+    let whole = weights_file();
+    let table = table_start(&whole)..8 + header_len(&whole);
+    let mut refused = 0;
+    for byte in (0..8).chain(table) {
+        let bit = byte % 8;
+        let mut bytes = whole.clone();
+        bytes[byte] ^= 1 << bit;
+        match weights::load(&bytes, &cpu()) {
+            Err(error) => {
+                assert_one_line(&error);
+                refused += 1;
+            }
+            // The header is padded with blanks.
+            Ok(_) => assert_eq!(whole[byte], b' ', "byte {byte}, bit {bit} went unseen"),
+        }
+    }
+    assert!(refused > 1000, "{refused} flips refused");
+}
+
+proptest! {
+    #![proptest_config(cases(200))]
+
+    /// Anywhere in the header, the metadata included: an error or a whole network, never a panic.
+    #[test]
+    fn a_flipped_header_bit_never_panics(at in any::<prop::sample::Index>(), bit in 0u8..8) {
+        let mut bytes = weights_file();
+        let at = at.index(8 + header_len(&bytes));
+        bytes[at] ^= 1 << bit;
+        match weights::load(&bytes, &cpu()) {
+            Err(error) => {
+                assert_one_line(&error);
+            }
+            Ok((encoder, info)) => prop_assert_eq!(
+                named_values(&encoder).len(),
+                named_values(&Encoder::new(&info.model, 0, &cpu())).len()
+            ),
+        }
+    }
+
+    /// Bytes that never were a file of ours.
+    #[test]
+    fn arbitrary_bytes_are_an_error(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let error = weights::load(&bytes, &cpu()).expect_err("noise");
+        assert_one_line(&error);
+        let error = load_checkpoint(&bytes, &small()).expect_err("noise");
+        assert_one_line(&error);
+    }
+}
+
+/// Weights of one network under the name of another.
+fn mislabelled(tensors: &ModelConfig, label: &ModelConfig) -> String {
+    let mut archive = Archive::default();
+    let encoder = Encoder::new(tensors, 0, &cpu());
+    archive.insert_all("", &encoder).expect("read back");
+    let bytes = archive.to_bytes(&info(label)).expect("written");
+    let error = weights::load(&bytes, &cpu()).expect_err("another network");
+    assert!(matches!(error, Error::Mismatch(_)), "{error:?}");
+    assert_one_line(&error)
+}
+
+#[test]
+fn weights_of_another_network_name_the_tensors() {
+    let small = small().model;
+    let deeper = ModelConfig {
+        backbone: Backbone::ResNet18,
+        ..small.clone()
+    };
+    let wider = ModelConfig {
+        width: 4,
+        ..small.clone()
+    };
+    let missing = mislabelled(&small, &deeper);
+    assert!(missing.contains("layer1.1.conv1.weight is missing"), "{missing}");
+    let extra = mislabelled(&deeper, &small);
+    assert!(extra.contains("layer1.1.bn1.bias is not part of it"), "{extra}");
+    let shaped = mislabelled(&small, &wider);
+    assert!(
+        shaped.contains("conv1.weight has shape [2, 3, 7, 7], expected [4, 3, 7, 7]"),
+        "{shaped}"
+    );
+}
+
+#[test]
+fn a_failed_restore_changes_nothing() {
+    let tiny = small();
+    let mut archive = Archive::default();
+    let mut encoder = tiny.learner(&cpu()).query;
+    archive.insert_all("", &encoder).expect("read back");
+    archive.take("layer4.0.conv1.weight").expect("there");
+    let other = Encoder::new(&tiny.model, 9, &cpu());
+    let before = named_values(&other);
+    encoder = other;
+    let error = archive.restore("", &mut encoder).expect_err("one missing");
+    let message = assert_one_line(&error);
+    assert!(message.contains("layer4.0.conv1.weight is missing"), "{message}");
+    assert_eq!(named_values(&encoder), before);
+}
+
+#[test]
+fn a_checkpoint_of_another_run_says_what_differs() {
+    let tiny = small();
+    let bytes = checkpoint_file(&tiny, 1);
+    let refused = |other: &Tiny| {
+        let error = load_checkpoint(&bytes, other).expect_err("another run");
+        assert!(matches!(error, Error::Mismatch(_)), "{error:?}");
+        assert_one_line(&error)
+    };
+    let mut other = tiny.clone();
+    other.model.backbone = Backbone::ResNet50;
+    let message = refused(&other);
+    assert!(message.contains("resnet10") && message.contains("resnet50"), "{message}");
+    let mut other = tiny.clone();
+    other.queue += 1;
+    let message = refused(&other);
+    assert!(
+        message.contains("queue.global has shape [10, 4], expected [11, 4]"),
+        "{message}"
+    );
+}
+
+#[test]
+fn newer_and_foreign_files_say_so() {
+    let tiny = small();
+    let encoder = Encoder::new(&tiny.model, 0, &cpu());
+    let newer = WeightsInfo {
+        format_version: FORMAT_VERSION + 1,
+        ..info(&tiny.model)
+    };
+    let bytes = weights::save(&encoder, &newer).expect("saved");
+    let message = assert_one_line(&weights::load(&bytes, &cpu()).expect_err("newer"));
+    assert!(message.contains("newer densecl"), "{message}");
+
+    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/golden/model/split_bn.safetensors");
+    let bytes = std::fs::read(golden).expect("a golden file");
+    let message = assert_one_line(&weights::load(&bytes, &cpu()).expect_err("foreign"));
+    assert!(message.contains("not one that densecl wrote"), "{message}");
+
+    // A checkpoint is no weights file, nor the reverse.
+    assert!(weights::load(&checkpoint_file(&tiny, 0), &cpu()).is_err());
+    assert!(load_checkpoint(&weights_file(), &tiny).is_err());
+}
+
+#[test]
+fn settings_out_of_range_are_errors_of_one_line() {
+    let mut tiny = Tiny::default();
+    tiny.model.output_stride = 12;
+    tiny.method.lambda = 1.5;
+    tiny.method.queue = 3;
+    tiny.optim.momentum = f64::NAN;
+    for (key, error) in [
+        ("model.output_stride", tiny.model.validate().err()),
+        ("method.lambda", tiny.method.validate().err()),
+        ("optim.momentum", tiny.optim.validate().err()),
+        ("method.queue", tiny.method.queue_len(100, 4).err()),
+        ("method.queue", {
+            tiny.method.queue = 101;
+            tiny.method.queue_len(100, 4).err()
+        }),
+    ] {
+        let message = assert_one_line(&error.unwrap_or_else(|| panic!("{key} went unseen")));
+        assert!(message.starts_with(&format!("{key} = ")), "{message}");
+    }
+}

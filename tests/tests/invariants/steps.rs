@@ -1,0 +1,233 @@
+//! Whole steps: the shuffle of the keys, gradient accumulation, warm-up, the matching modes.
+
+use std::collections::BTreeMap;
+
+use densecl::{
+    config::Matching,
+    densecl::{DenseCl, StepFigures, StepSettings, Views, key_order},
+    matching::{best_match, similarity},
+    model::Phase,
+};
+use densecl_tests::{
+    cases,
+    golden::{assert_close, relative_error},
+    learner::{LEARNING_RATE, Tiny, matches, settings, state, views},
+    network::{cpu, named_values, values},
+};
+use proptest::prelude::*;
+
+const BATCH: usize = 4;
+
+fn tiny(groups: usize) -> Tiny {
+    let mut tiny = Tiny::default();
+    tiny.method.bn_groups = groups;
+    tiny
+}
+
+/// One step from the start; what it says and where it leaves the learner.
+fn one_step(tiny: &Tiny, micro_batches: Vec<Views>) -> (StepFigures, Vec<Vec<i64>>, DenseCl) {
+    let mut learner = tiny.learner(&cpu());
+    let output = learner.step(micro_batches, &settings(0));
+    let figures = output.figures().expect("the CPU answers");
+    (figures, matches(&output), learner)
+}
+
+fn with_order(order: &[usize]) -> Views {
+    Views {
+        key_order: order.to_vec(),
+        ..views("steps", BATCH, &cpu())
+    }
+}
+
+/// Without groups the order in which the key encoder sees the images changes rounding only: keys
+/// come back in the batch's order.
+#[test]
+fn the_shuffle_of_the_keys_is_undone() {
+    let (figures, cells, learner) = one_step(&tiny(1), vec![with_order(&[0, 1, 2, 3])]);
+    // A cycle and its inverse differ, so a restore in the wrong direction shows.
+    for order in [[1, 2, 3, 0], [2, 0, 3, 1]] {
+        let (shuffled, shuffled_cells, other) = one_step(&tiny(1), vec![with_order(&order)]);
+        assert_eq!(cells, shuffled_cells, "matches with {order:?}");
+        let losses = |f: &StepFigures| [f.loss, f.loss_global, f.loss_dense, f.grad_norm];
+        assert_close("figures", &losses(&shuffled), &losses(&figures), 1e-4);
+        for ((name, got), (_, want)) in state(&other).iter().zip(&state(&learner)) {
+            assert_close(name, got, want, 1e-4);
+        }
+    }
+}
+
+/// With groups it decides which images share statistics: that is its purpose.
+#[test]
+fn the_shuffle_moves_keys_across_groups() {
+    let keys = |order| values(&one_step(&tiny(2), vec![with_order(order)]).2.global_queue.keys());
+    let straight = keys(&[0, 1, 2, 3]);
+    // Sample i is in group i mod 2: this order keeps 0 with 2 and 1 with 3 …
+    let (error, _) = relative_error(&keys(&[2, 1, 0, 3]), &straight);
+    assert!(error < 1e-4, "{error:e}");
+    // … and this one puts 0 with 1 and 2 with 3.
+    let (error, _) = relative_error(&keys(&[0, 2, 1, 3]), &straight);
+    assert!(error > 1e-2, "{error:e}");
+}
+
+proptest! {
+    #![proptest_config(cases(64))]
+
+    #[test]
+    fn a_key_order_is_a_permutation_of_seed_and_draw(
+        n in 1usize..300,
+        seed in any::<u64>(),
+        draw in any::<u64>(),
+    ) {
+        let order = key_order(n, seed, draw);
+        prop_assert_eq!(&order, &key_order(n, seed, draw));
+        let mut sorted = order;
+        sorted.sort_unstable();
+        prop_assert_eq!(sorted, (0..n).collect::<Vec<_>>());
+        if n > 20 {
+            prop_assert_ne!(key_order(n, seed, draw), key_order(n, seed, draw.wrapping_add(1)));
+        }
+    }
+}
+
+/// SGD's first velocity: the gradient, where there is no weight decay.
+fn velocity(learner: &DenseCl) -> BTreeMap<String, Vec<f32>> {
+    let state = learner.optimizer.state(&learner.query).into_iter();
+    state.map(|t| (t.name, values(&t.values))).collect()
+}
+
+/// Micro-batches a and b: the gradient is the mean of a's and b's, each normalised by its own
+/// statistics and against the queues from before the step; then a's keys are enqueued and b's.
+#[test]
+fn accumulation_averages_the_gradients_of_its_micro_batches() {
+    let mut tiny = tiny(2);
+    tiny.optim.weight_decay = 0.0;
+    let [a, b] = ["a", "b"].map(|name| views(name, BATCH, &cpu()));
+    let (figures_a, cells_a, with_a) = one_step(&tiny, vec![a.clone()]);
+    let (figures_b, cells_b, with_b) = one_step(&tiny, vec![b.clone()]);
+    let (figures, cells, with_both) = one_step(&tiny, vec![a, b]);
+
+    assert_eq!(cells, [cells_a, cells_b].concat());
+    let mean = |x: f32, y: f32| (x + y) / 2.0;
+    let losses = |f: &StepFigures| {
+        [
+            f.loss,
+            f.loss_global,
+            f.loss_dense,
+            f.accuracy_global,
+            f.accuracy_dense,
+            f.feature_std,
+        ]
+    };
+    let pairs = losses(&figures_a).into_iter().zip(losses(&figures_b));
+    let want: Vec<f32> = pairs.map(|(x, y)| mean(x, y)).collect();
+    assert_close("figures", &losses(&figures), &want, 1e-6);
+
+    let (of_a, of_b) = (velocity(&with_a), velocity(&with_b));
+    for (name, got) in velocity(&with_both) {
+        let pairs = of_a[&name].iter().zip(&of_b[&name]);
+        let want: Vec<f32> = pairs.map(|(&x, &y)| mean(x, y)).collect();
+        assert_close(&name, &got, &want, 1e-5);
+    }
+
+    let queues = |l: &DenseCl| [&l.global_queue, &l.dense_queue].map(|q| values(&q.keys()));
+    for ((both, a), b) in queues(&with_both)
+        .iter()
+        .zip(queues(&with_a))
+        .zip(queues(&with_b))
+    {
+        let batch = BATCH * 16;
+        assert_eq!(both[..batch], a[..batch], "keys of the first micro-batch");
+        assert_eq!(both[batch..2 * batch], b[..batch], "keys of the second");
+        assert_eq!(both[2 * batch..], a[2 * batch..], "keys from before");
+    }
+    assert_eq!(with_both.global_queue.position(), 2 * BATCH);
+}
+
+/// λ = 0 during the warm-up: the dense head rests (no decay here), and moves once λ is not 0.
+#[test]
+fn the_dense_head_learns_only_after_the_warm_up() {
+    let mut tiny = tiny(1);
+    tiny.optim.weight_decay = 0.0;
+    let mut learner = tiny.learner(&cpu());
+    for (step, lambda) in [(0, 0.0), (1, 0.5)] {
+        let before = named_values(&learner.query);
+        let settings = StepSettings {
+            step,
+            learning_rate: LEARNING_RATE,
+            lambda,
+        };
+        let output = learner.step(vec![views("steps", BATCH, &cpu())], &settings);
+        let figures = output.figures().expect("the CPU answers");
+        assert!(figures.loss_dense > 0.0, "shown whatever λ is");
+        let want = (1.0 - lambda as f32) * figures.loss_global + lambda as f32 * figures.loss_dense;
+        assert_close("loss", &[figures.loss], &[want], 1e-6);
+        for (name, after) in named_values(&learner.query) {
+            let rests = lambda == 0.0 && name.starts_with("dense_head.");
+            assert_eq!(after == before[&name], rests, "{name} at λ = {lambda}");
+        }
+    }
+}
+
+#[test]
+fn clipping_scales_the_whole_gradient() {
+    let mut free = tiny(1);
+    free.optim.weight_decay = 0.0;
+    let mut clipped = free.clone();
+    clipped.optim.clip_norm = 0.1;
+    let batch = || vec![views("steps", BATCH, &cpu())];
+    let (figures, _, whole) = one_step(&free, batch());
+    let (reported, _, part) = one_step(&clipped, batch());
+    assert_eq!(figures.grad_norm, reported.grad_norm, "the norm before clipping");
+    assert!(figures.grad_norm > 0.1, "nothing to clip");
+    let scale = 0.1 / figures.grad_norm;
+    let whole = velocity(&whole);
+    for (name, got) in velocity(&part) {
+        let want: Vec<f32> = whole[&name].iter().map(|g| g * scale).collect();
+        assert_close(&name, &got, &want, 1e-4);
+    }
+}
+
+/// Cells chosen in step `step`, and the learner before it.
+fn chosen(matching: Matching, step: u64) -> (Vec<i64>, DenseCl) {
+    let mut tiny = tiny(1);
+    tiny.method.matching = matching;
+    let before = tiny.learner(&cpu());
+    let mut learner = before.clone();
+    let output = learner.step(vec![views("steps", BATCH, &cpu())], &settings(step));
+    let figures = output.figures().expect("the CPU answers");
+    assert!(figures.loss.is_finite());
+    let mut cells = matches(&output);
+    (cells.remove(0), before)
+}
+
+#[test]
+fn dense_matching_goes_by_the_dense_head() {
+    let (cells, mut learner) = chosen(Matching::Dense, 0);
+    densecl::model::follow(&mut learner.key, &learner.query, 0.9);
+    let Views { query, key, .. } = views("steps", BATCH, &cpu());
+    let phase = Phase::Train { groups: 1 };
+    let q = learner.query.inference().forward(query, phase);
+    let k = learner.key.forward(key, phase);
+    let want: Vec<i64> = best_match(similarity(q.dense, k.dense))
+        .try_into_vec_as()
+        .expect("the CPU answers");
+    assert_eq!(cells, want);
+    assert_ne!(cells, chosen(Matching::Backbone, 0).0);
+}
+
+#[test]
+fn random_matches_are_drawn_anew_each_step_from_the_seed() {
+    let draw = |step| chosen(Matching::Random, step).0;
+    let first = draw(0);
+    assert_eq!(first.len(), BATCH * 16);
+    assert!(first.iter().all(|cell| (0..16).contains(cell)));
+    assert_eq!(first, draw(0));
+    assert_ne!(first, draw(1));
+}
+
+/// The step is a pure function of its inputs, to the bit.
+#[test]
+fn the_same_step_twice_is_the_same_step() {
+    let run = || state(&one_step(&tiny(2), vec![with_order(&[2, 0, 3, 1])]).2);
+    assert_eq!(run(), run());
+}

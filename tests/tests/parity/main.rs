@@ -1,0 +1,10 @@
+//! Parity with PyTorch: every golden of `golden/model` against the core on the CPU.
+//!
+//! The bound is [`densecl_tests::golden::TOLERANCE`], 1e-4 of a tensor's largest magnitude, where its
+//! reason stands; matches, accuracies, permutations and queue positions must be equal. Each test ends
+//! by asserting that it read every tensor of its file.
+
+mod blocks;
+mod features;
+mod losses;
+mod training;

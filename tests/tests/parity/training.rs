@@ -1,0 +1,236 @@
+//! Whole training steps: losses, matches, gradients, updated parameters, BN buffers, queues.
+
+use std::collections::BTreeMap;
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use densecl::{
+    config::{Backbone, MethodConfig, ModelConfig, OptimConfig},
+    densecl::{DenseCl, StepSettings, Views},
+    model::{Embeddings, Phase},
+    queue::Queue,
+};
+use densecl_tests::{
+    golden::{Golden, TOLERANCE, assert_close},
+    learner::matches,
+    network::{Gradient, cpu, fill, input, named_values, tensor, values},
+};
+
+const BATCH: usize = 8;
+const SIDE: usize = 64;
+const GROUPS: usize = 2;
+const QUEUE: usize = 20;
+
+struct Case {
+    file: &'static str,
+    steps: usize,
+    output_stride: usize,
+    num_grid: usize,
+    lambda: f64,
+    weight_decay: f64,
+}
+
+impl Case {
+    fn learner(&self, golden: &Golden, device: &Device) -> DenseCl {
+        let model = ModelConfig {
+            backbone: Backbone::ResNet10,
+            width: 8,
+            output_stride: self.output_stride,
+            dim: 16,
+            num_grid: self.num_grid,
+        };
+        let method = MethodConfig {
+            momentum: 0.99,
+            bn_groups: GROUPS,
+            ..MethodConfig::default()
+        };
+        let optim = OptimConfig {
+            weight_decay: self.weight_decay,
+            ..OptimConfig::default()
+        };
+        let mut learner = DenseCl::new(&model, &method, &optim, QUEUE, 0, device);
+        fill(&mut learner.query, "", Gradient::Tracked);
+        fill(&mut learner.key, "", Gradient::None);
+        let queue = |which: &str| {
+            let (_, keys) = golden.f32(&format!("initial/queue_{which}"));
+            Queue::from_parts(tensor(keys, [QUEUE, 16], device), 0)
+        };
+        (learner.global_queue, learner.dense_queue) = (queue("global"), queue("dense"));
+        learner
+    }
+
+    fn views(&self, golden: &Golden, step: usize) -> Views {
+        let images = |which| {
+            let name = format!("{}/step{step}/{which}", self.file);
+            input(&name, [BATCH, 3, SIDE, SIDE])
+        };
+        let (_, order) = golden.i64(&format!("step{step}/permutation"));
+        Views {
+            query: images("q"),
+            key: images("k"),
+            key_order: order.iter().map(|&i| i as usize).collect(),
+        }
+    }
+
+    fn agrees(&self) {
+        let golden = Golden::open(self.file);
+        let mut learner = self.learner(&golden, &cpu());
+        self.embeddings_agree(&golden, &learner);
+        let before = named_values(&learner.query);
+
+        for step in 0..self.steps {
+            let settings = StepSettings {
+                step: step as u64,
+                learning_rate: 0.05,
+                lambda: self.lambda,
+            };
+            let output = learner.step(vec![self.views(&golden, step)], &settings);
+            let figures = output.figures().expect("the CPU answers");
+            for (key, got) in [
+                ("loss", figures.loss),
+                ("loss_global", figures.loss_global),
+                ("loss_dense", figures.loss_dense),
+                ("accuracy_global", figures.accuracy_global),
+                ("accuracy_dense", figures.accuracy_dense),
+                ("grad_norm", figures.grad_norm),
+            ] {
+                golden.assert_close(&format!("step{step}/{key}"), &[1], &[got], TOLERANCE);
+            }
+            let key = format!("step{step}/match");
+            assert_eq!(
+                matches(&output),
+                [golden.i64(&key).1],
+                "{}: {key}",
+                self.file
+            );
+            if step == 0 {
+                self.gradients_agree(&golden, &learner, &before);
+            }
+        }
+        self.end_agrees(&golden, &learner);
+        golden.assert_all_read();
+    }
+
+    /// What both encoders say at step 0, when the momentum update changes nothing.
+    fn embeddings_agree(&self, golden: &Golden, learner: &DenseCl) {
+        let Views {
+            query,
+            key,
+            key_order,
+        } = self.views(golden, 0);
+        let phase = Phase::Train { groups: GROUPS };
+        let close = |key: &str, shape: &[usize], got: Vec<f32>| {
+            golden.assert_close(&format!("step0/{key}"), shape, &got, TOLERANCE);
+        };
+        let q = learner.query.clone().forward(query.autodiff(), phase);
+        close("q_global", &q.global.dims(), values(&q.global));
+        close("q_cells", &q.dense.dims(), values(&q.dense));
+
+        let select = |order: &[usize]| -> Tensor<1, Int> {
+            let order: Vec<i32> = order.iter().map(|&i| i as i32).collect();
+            Tensor::from_data(TensorData::new(order, [BATCH]), &cpu())
+        };
+        let mut place = vec![0; BATCH];
+        for (to, &from) in key_order.iter().enumerate() {
+            place[from] = to;
+        }
+        let shuffled = key.select(0, select(&key_order));
+        let k: Embeddings = learner.key.clone().forward(shuffled, phase);
+        let global = k.global.select(0, select(&place));
+        let cells = k.dense.select(0, select(&place));
+        let pooled = k.dense_pooled.select(0, select(&place));
+        close("k_global", &global.dims(), values(&global));
+        close("k_cells", &cells.dims(), values(&cells));
+        close("k_pooled", &pooled.dims(), values(&pooled));
+    }
+
+    /// SGD's first velocity is the gradient plus the decay.
+    fn gradients_agree(
+        &self,
+        golden: &Golden,
+        learner: &DenseCl,
+        before: &BTreeMap<String, Vec<f32>>,
+    ) {
+        let decay = self.weight_decay as f32;
+        for velocity in learner.optimizer.state(&learner.query) {
+            let key = format!("step0/grad/{}", velocity.name);
+            if golden.keys(&key).next().is_none() {
+                continue;
+            }
+            let theta = &before[&velocity.name];
+            let moved = values(&velocity.values);
+            let gradient: Vec<f32> = moved
+                .iter()
+                .zip(theta)
+                .map(|(v, t)| v - decay * t)
+                .collect();
+            golden.assert_close(&key, &velocity.shape, &gradient, TOLERANCE);
+        }
+    }
+
+    fn end_agrees(&self, golden: &Golden, learner: &DenseCl) {
+        for (which, encoder) in [("query", &learner.query), ("key", &learner.key)] {
+            let got = named_values(encoder);
+            let prefix = format!("end/{which}/");
+            for key in golden.keys(&prefix) {
+                let what = format!("{}: {key}", self.file);
+                let (_, want) = golden.f32(key);
+                assert_close(&what, &got[&key[prefix.len()..]], &want, TOLERANCE);
+            }
+        }
+        let pointer = golden.i64("end/queue_pointer").1;
+        let queues = [
+            ("global", &learner.global_queue),
+            ("dense", &learner.dense_queue),
+        ];
+        for (which, queue) in queues {
+            let keys = values(&queue.keys());
+            golden.assert_close(
+                &format!("end/queue_{which}"),
+                &[QUEUE, 16],
+                &keys,
+                TOLERANCE,
+            );
+            assert_eq!([queue.position() as i64], pointer[..], "{which} queue");
+        }
+    }
+}
+
+#[test]
+fn three_steps_agree() {
+    let case = Case {
+        file: "train_steps",
+        steps: 3,
+        output_stride: 32,
+        num_grid: 0,
+        lambda: 0.5,
+        weight_decay: 1e-4,
+    };
+    case.agrees();
+}
+
+#[test]
+fn a_step_at_stride_8_on_a_pooled_grid_with_the_dense_loss_alone_agrees() {
+    let case = Case {
+        file: "train_stride8_grid3",
+        steps: 1,
+        output_stride: 8,
+        num_grid: 3,
+        lambda: 1.0,
+        weight_decay: 1e-4,
+    };
+    case.agrees();
+}
+
+/// MoCo v2: the dense head gets no gradient, but still weight decay, as PyTorch's zero gradients.
+#[test]
+fn a_step_of_moco_agrees() {
+    let case = Case {
+        file: "train_moco",
+        steps: 1,
+        output_stride: 32,
+        num_grid: 0,
+        lambda: 0.0,
+        weight_decay: 0.1,
+    };
+    case.agrees();
+}
