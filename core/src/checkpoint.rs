@@ -130,7 +130,12 @@ pub fn load(
             .collect();
         learner.optimizer.restore(velocity?);
     }
-    Ok((learner, info))
+    match archive.names().next() {
+        None => Ok((learner, info)),
+        Some(extra) => Err(Error::Mismatch(format!(
+            "{extra} is not part of the run's state"
+        ))),
+    }
 }
 
 fn take(archive: &mut Archive, name: &str, shape: &[usize]) -> Result<Stored> {

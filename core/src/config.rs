@@ -1,5 +1,5 @@
-//! The settings of the method as plain serde structs; every default is the authors'
-//! (`configs/selfsup/densecl/densecl_imagenet_200ep.py` unless said otherwise).
+//! The settings of the method as plain serde structs; defaults are the authors'
+//! (`configs/selfsup/densecl/densecl_imagenet_200ep.py`) unless said otherwise.
 
 use serde::{Deserialize, Serialize};
 

@@ -5,16 +5,16 @@
 //!
 //! ```text
 //! x_q, x_k = two views of an image                              augment     §4.1
-//! F_q = f(x_q; θq)   F_k = f(x_k; θk)     S×S backbone cells    model       §3.1
-//! q = g(F_q)         k⁺ = g(F_k)          global vectors        model::head §3.1
+//! F_q = f(x_q; θq)   F_k = f(x_k; θk)     S×S backbone cells    model       §3.2
+//! q = g(F_q)         k⁺ = g(F_k)          global vectors        model::head §3.2
 //! r_i = h(F_q)_i     t_j = h(F_k)_j       dense vectors, S² each
 //! θk ← m·θk + (1−m)·θq                                          model::momentum (MoCo, eq. 2)
 //!
-//! c_i = argmax_j cos(F_q,i , F_k,j)       which key cell is i's positive   matching  eq. 3
+//! c_i = argmax_j cos(F_q,i , F_k,j)       which key cell is i's positive   matching  eq. 4
 //!
 //! L_q = −log  exp(q·k⁺/τ) / (exp(q·k⁺/τ) + Σ exp(q·k₋/τ))          loss  eq. 1
 //! L_r = (1/S²) Σ_i −log  exp(r_i·t_cᵢ/τ) / (exp(r_i·t_cᵢ/τ) + Σ exp(r_i·t₋/τ))   eq. 2
-//! L   = (1−λ)·L_q + λ·L_r                                                        eq. 4
+//! L   = (1−λ)·L_q + λ·L_r                                                        eq. 3
 //!
 //! k₋: a queue of global keys; t₋: a queue of dense keys, each the mean over an image's cells  queue
 //! ```

@@ -23,7 +23,6 @@ pub fn info_nce(
     temperature: f64,
 ) -> InfoNce {
     let [n, _] = query.dims();
-    let [k, _] = queue.dims();
     let same_graph = |t: Tensor<2>| {
         if query.is_autodiff() {
             t.inner().autodiff()
@@ -41,11 +40,10 @@ pub fn info_nce(
 
     let logits = Tensor::cat(vec![l_pos, l_neg], 1) / temperature; // [N, 1 + K], positives first
     let loss = -log_softmax(logits, 1).slice([0..n, 0..1]).mean();
-    debug_assert!(k > 0);
     InfoNce { loss, accuracy }
 }
 
-/// L = (1−λ)·L_global + λ·L_dense (equation 4).
+/// L = (1−λ)·L_global + λ·L_dense (equation 3).
 pub fn weighted(global: Tensor<1>, dense: Tensor<1>, lambda: f64) -> Tensor<1> {
     global * (1.0 - lambda) + dense * lambda
 }

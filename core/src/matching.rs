@@ -1,4 +1,4 @@
-//! Correspondence by the features themselves (section 3.3 of the paper).
+//! Correspondence by the features themselves (section 3.4 of the paper).
 //!
 //! Knows tensors and grids, no model: the trainer, the evaluator and the browser share it.
 
@@ -19,7 +19,7 @@ pub fn similarity(query: Tensor<3>, key: Tensor<3>) -> Tensor<3> {
 
 /// For each query cell the key cell that is most similar: [B, N, M] → [B, N].
 ///
-/// c_i = argmax_j sim(f_i, f'_j), equation 3 of the paper.
+/// c_i = argmax_j sim(f_i, f'_j), equation 4 of the paper.
 pub fn best_match(similarity: Tensor<3>) -> Tensor<2, Int> {
     similarity.argmax(2).squeeze_dim(2)
 }

@@ -4,10 +4,7 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 
-use crate::{
-    model::normal_pair,
-    rng::{Purpose, stream},
-};
+use crate::rng::{Purpose, normal_pair, stream};
 
 /// K unit-length keys of dimension D, oldest overwritten first.
 #[derive(Debug, Clone)]

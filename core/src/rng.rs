@@ -4,7 +4,7 @@
 //! carried from one sample to the next, so the number of loader threads, the order in which they
 //! finish and a restart from a checkpoint change nothing.
 
-use rand::SeedableRng;
+use rand::{RngExt, SeedableRng};
 
 /// The generator behind every stream: ChaCha with 8 rounds, whose output is fixed by its
 /// specification and so is the same on every platform.
@@ -22,11 +22,11 @@ pub enum Purpose {
     Views = 3,
     /// The unit vectors that fill a queue at the start; index = which queue.
     Queue = 4,
-    /// The permutation of the keys across the groups of split BN; index = step.
+    /// The permutation of the keys across the groups of split BN; index = micro-batch of the run.
     Shuffle = 5,
     /// A procedural scene; index = its number.
     Scene = 6,
-    /// Random matches (the paper's ablation); index = step.
+    /// Random matches (the paper's ablation); index = micro-batch of the run.
     Matching = 7,
 }
 
@@ -37,4 +37,11 @@ pub fn stream(seed: u64, purpose: Purpose, index: u64) -> Rng {
     key[8..16].copy_from_slice(&(purpose as u64).to_le_bytes());
     key[16..24].copy_from_slice(&index.to_le_bytes());
     Rng::from_seed(key)
+}
+
+/// Two independent standard normal numbers (Box–Muller).
+pub(crate) fn normal_pair(rng: &mut Rng) -> [f64; 2] {
+    let radius = (-2.0 * (1.0 - rng.random::<f64>()).ln()).sqrt();
+    let (sin, cos) = (std::f64::consts::TAU * rng.random::<f64>()).sin_cos();
+    [radius * cos, radius * sin]
 }

@@ -26,7 +26,7 @@ const METADATA_KEY: &str = "densecl";
 pub struct WeightsInfo {
     /// [`FORMAT_VERSION`] of the writer.
     pub format_version: u32,
-    /// `densecl`, `mocov2` (λ = 0) or `untrained`.
+    /// `densecl`, or `mocov2` when λ was 0.
     pub method: String,
     /// The network.
     pub model: ModelConfig,

@@ -37,8 +37,12 @@ pub(crate) enum Command {
     /// List presets, or print the settings that a preset or file resolves to
     Config(Config),
     /// Print a completion script for your shell
+    #[command(after_help = "Examples:
+  densecl completions bash > ~/.local/share/bash-completion/completions/densecl
+  densecl completions zsh > ~/.zfunc/_densecl
+  densecl completions fish > ~/.config/fish/completions/densecl.fish")]
     Completions {
-        /// The shell, e.g. `densecl completions bash > ~/.local/share/bash-completion/completions/densecl`
+        /// The shell
         shell: clap_complete::Shell,
     },
 }
@@ -138,10 +142,10 @@ impl From<FeatureName> for Feature {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   densecl match a.jpg b.jpg --weights runs/quickstart/weights.safetensors --out matches.png
-  densecl match a.jpg b.jpg --weights w.safetensors --out m.png --stride 8 --threshold 0.7 --json m.json
+  densecl match a.jpg b.jpg --weights w.safetensors --stride 8 --threshold 0.7 --json -
 
-Above the lines between cells that choose each other, below both pictures coloured by the three
-directions in which their features vary most: equal colours mean equal features.")]
+Above: the lines between cells that choose each other. Below: both pictures coloured by the
+three directions in which their features vary most; equal colours mean equal features.")]
 pub(crate) struct Match {
     /// The first picture
     #[arg(value_hint = ValueHint::FilePath)]
@@ -152,7 +156,7 @@ pub(crate) struct Match {
     /// Weights that densecl wrote
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) weights: PathBuf,
-    /// The picture to write
+    /// The picture to write, a PNG
     #[arg(long, value_name = "FILE", default_value = "matches.png")]
     pub(crate) out: PathBuf,
     /// Also write the matches in pixels of the pictures; - for standard output
@@ -178,11 +182,14 @@ pub(crate) struct Match {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  densecl plot runs/quickstart
+  densecl plot runs/mine --out curves.png")]
 pub(crate) struct Plot {
     /// The folder of a run
     #[arg(value_hint = ValueHint::DirPath)]
     pub(crate) run: PathBuf,
-    /// The picture to write [default: RUN/curves.png]
+    /// The picture to write, a PNG [default: RUN/curves.png]
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
 }
@@ -191,8 +198,8 @@ pub(crate) struct Plot {
 #[command(after_help = "Example:
   densecl synth --out scenes --count 100 --size 256
 
-Writes images, labels, instances (PNG) and correspondence (NPY: float32 [height, width, 2], the (x, y)
-of each pixel's point in the other view, NaN where it is hidden).")]
+Writes images, labels, instances (PNG) and correspondence (NPY: float32 [height, width, 2],
+the (x, y) of each pixel's point in the other view, NaN where it is hidden).")]
 pub(crate) struct Synth {
     /// A new folder
     #[arg(long, value_name = "DIR")]
@@ -212,6 +219,10 @@ pub(crate) struct Synth {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  densecl config                                   list the presets
+  densecl config quickstart > my.toml              start a file of your own from a preset
+  densecl config my.toml --set optim.lr=0.1        what that would run with")]
 pub(crate) struct Config {
     /// A preset or a TOML file [default: list the presets]
     pub(crate) name: Option<String>,

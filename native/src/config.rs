@@ -3,6 +3,7 @@
 use anyhow::bail;
 use densecl::augment::ViewConfig;
 use densecl::config::{MethodConfig, ModelConfig, OptimConfig};
+use densecl::device::DeviceChoice;
 use densecl::synthetic::SceneConfig;
 use serde::{Deserialize, Serialize};
 
@@ -140,6 +141,7 @@ impl RunConfig {
     /// # Errors
     /// One line that names the setting, its value and what is permitted.
     pub(crate) fn validate(&self) -> anyhow::Result<()> {
+        self.train.device.parse::<DeviceChoice>()?;
         self.model.validate()?;
         self.method.validate()?;
         self.optim.validate()?;
@@ -210,6 +212,18 @@ impl RunConfig {
             "densecl"
         }
     }
+}
+
+/// What a preset's header says it is: the first sentence of it, without brackets.
+pub(crate) fn title(text: &str) -> String {
+    let lines = text.lines().map_while(|line| line.strip_prefix("# "));
+    let paragraph = lines.collect::<Vec<_>>().join(" ");
+    let end = [". ", " ("]
+        .iter()
+        .filter_map(|stop| paragraph.find(stop))
+        .min();
+    let title = &paragraph[..end.unwrap_or(paragraph.len())];
+    title.trim_end_matches('.').to_string()
 }
 
 /// The configurations that come with the program: name and text.

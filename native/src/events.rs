@@ -46,7 +46,7 @@ pub(crate) enum TrainEvent<'a> {
     },
     /// Something the user should read.
     Note(String),
-    /// The training loop has ended.
+    /// The run has ended and everything is measured.
     Ended,
 }
 

@@ -3,15 +3,19 @@
 mod cli;
 mod commands;
 mod config;
+mod console;
 mod data;
 mod events;
 mod observers;
+mod panics;
 mod probe;
 mod report;
+mod run_data;
 mod run_dir;
 mod settings;
 mod trainer;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
@@ -22,18 +26,25 @@ use cli::{Cli, Command};
 use commands::{matching, plot, pretrain, synth};
 
 fn main() -> ExitCode {
+    panics::install_hook();
     // Warnings of ours; the GPU stack's only on request (RUST_LOG).
     let filter = env_logger::Env::default().default_filter_or("error,densecl=warn");
     env_logger::Builder::from_env(filter)
-        .format_timestamp(None)
-        .format_target(false)
+        .format(|out, record| {
+            let level = match record.level() {
+                log::Level::Warn => "warning".to_string(),
+                level => level.as_str().to_lowercase(),
+            };
+            writeln!(out, "{level}: {}", record.args())
+        })
+        .target(env_logger::Target::Pipe(Box::new(console::LogTarget)))
         .init();
     match run(Cli::parse()) {
         Ok(true) => ExitCode::SUCCESS,
         // Interrupted: what a shell calls 128 + SIGINT.
         Ok(false) => ExitCode::from(130),
         Err(error) => {
-            eprintln!("error: {error:#}");
+            console::note(format_args!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -81,7 +92,7 @@ fn run(cli: Cli) -> anyhow::Result<bool> {
         }
         Some(Command::Plot(args)) => {
             let path = plot::plot(&args.run, args.out.as_deref())?;
-            println!("{}", path.display());
+            console::print(&format!("{}\n", path.display()))?;
             Ok(true)
         }
         Some(Command::Synth(args)) => {
@@ -94,25 +105,23 @@ fn run(cli: Cli) -> anyhow::Result<bool> {
         }
         Some(Command::Config(args)) => {
             match args.name {
-                None => config::PRESETS.iter().for_each(|(name, text)| {
-                    let title = text.lines().next().unwrap_or_default();
-                    println!("{name:28} {}", title.trim_start_matches("# "));
-                }),
+                None => {
+                    let lines = config::PRESETS
+                        .map(|(name, text)| format!("{name:27} {}\n", config::title(text)));
+                    console::print(&lines.concat())?;
+                }
                 Some(name) => {
                     let (_, config) = pretrain::resolve(Some(&name), &args.sets)?;
                     config.validate()?;
-                    print!("{}", settings::to_toml(&config)?);
+                    console::print(&settings::to_toml(&config)?)?;
                 }
             }
             Ok(true)
         }
         Some(Command::Completions { shell }) => {
-            clap_complete::generate(
-                shell,
-                &mut Cli::command(),
-                "densecl",
-                &mut std::io::stdout(),
-            );
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "densecl", &mut script);
+            console::print(&String::from_utf8_lossy(&script))?;
             Ok(true)
         }
     }

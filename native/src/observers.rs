@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use image::ImageFormat;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::console;
 use crate::events::{Observer, TrainEvent};
 use crate::report::{JsonlWriter, MetricRow, TensorBoardWriter};
 
@@ -63,7 +64,8 @@ impl Observer for TensorBoardWriter {
 pub(crate) struct Terminal {
     bar: ProgressBar,
     last_line: Option<Instant>,
-    row: Option<MetricRow>,
+    /// The last row, unless it stands in a line already.
+    untold: Option<MetricRow>,
     total_steps: u64,
     epochs: u64,
 }
@@ -74,39 +76,48 @@ const LINE_EVERY: Duration = Duration::from_secs(20);
 impl Terminal {
     pub(crate) fn new() -> Self {
         let bar = ProgressBar::new(0);
-        let style =
-            ProgressStyle::with_template("{bar:24.cyan/dim} {pos}/{len} · {eta} left · {msg}");
+        // Two lines, each of which fits in 80 columns.
+        let style = ProgressStyle::with_template(
+            "{bar:24.cyan/dim} {pos}/{len} · {eta} left{prefix}\n{wide_msg}",
+        );
         if let Ok(style) = style {
             bar.set_style(style);
         }
+        console::keep_above(&bar);
         Self {
             bar,
             last_line: None,
-            row: None,
+            untold: None,
             total_steps: 0,
             epochs: 0,
         }
     }
 
-    fn say(&self, line: &str) {
-        if self.bar.is_hidden() {
-            eprintln!("{line}");
-        } else {
-            self.bar.println(line);
-        }
+    fn tell(&self, row: &MetricRow) {
+        let (step, total) = (row.step, self.total_steps);
+        console::note(format_args!(
+            "step {step}/{total}{} · {}",
+            pace(row, self.epochs),
+            figures(row)
+        ));
     }
 }
 
-/// The figures of a row in one short line.
-fn summary(row: &MetricRow, epochs: u64) -> String {
+/// How far and how fast.
+fn pace(row: &MetricRow, epochs: u64) -> String {
+    format!(
+        " · epoch {:.1}/{epochs} · {:.1} img/s",
+        row.epoch, row.images_per_second
+    )
+}
+
+/// How well.
+fn figures(row: &MetricRow) -> String {
     let percent = |share: Option<f64>| {
         share.map_or("–".to_string(), |share| format!("{:.1} %", 100.0 * share))
     };
     format!(
-        "epoch {:.1}/{epochs} · {:.1} img/s · loss {:.3} (global {:.3}, dense {:.3}) · \
-         correspondence {} (chance {})",
-        row.epoch,
-        row.images_per_second,
+        "loss {:.3} (global {:.3}, dense {:.3}) · correspondence {} (chance {})",
         row.loss,
         row.loss_global,
         row.loss_dense,
@@ -118,7 +129,11 @@ fn summary(row: &MetricRow, epochs: u64) -> String {
 impl Observer for Terminal {
     fn event(&mut self, event: &TrainEvent) -> anyhow::Result<()> {
         match event {
-            TrainEvent::Started { step, total_steps, steps_per_epoch } => {
+            TrainEvent::Started {
+                step,
+                total_steps,
+                steps_per_epoch,
+            } => {
                 self.total_steps = *total_steps;
                 self.epochs = total_steps.div_ceil(*steps_per_epoch);
                 self.bar.set_length(*total_steps);
@@ -128,16 +143,19 @@ impl Observer for Terminal {
             }
             TrainEvent::Stepped { step } => self.bar.set_position(*step),
             TrainEvent::Row(row) => {
-                self.bar.set_message(summary(row, self.epochs));
+                self.bar.set_prefix(pace(row, self.epochs));
+                self.bar.set_message(figures(row));
                 let due = self.last_line.is_none_or(|at| at.elapsed() >= LINE_EVERY);
                 if self.bar.is_hidden() && due {
-                    eprintln!("step {}/{} · {}", row.step, self.total_steps, summary(row, self.epochs));
+                    self.tell(row);
                     self.last_line = Some(Instant::now());
+                    self.untold = None;
+                } else {
+                    self.untold = Some((*row).clone());
                 }
-                self.row = Some((*row).clone());
             }
-            TrainEvent::Note(text) => self.say(text),
-            TrainEvent::Measured { step, measured } => self.say(&format!(
+            TrainEvent::Note(text) => console::note(text),
+            TrainEvent::Measured { step, measured } => console::note(format_args!(
                 "step {step}: correspondence accuracy {:.1} % on {} held-out pairs ({} cells, chance \
                  {:.1} %)",
                 100.0 * measured.accuracy,
@@ -149,8 +167,8 @@ impl Observer for Terminal {
             TrainEvent::Picture { .. } => {}
             TrainEvent::Ended => {
                 self.bar.finish_and_clear();
-                if let Some(row) = &self.row {
-                    eprintln!("step {}/{} · {}", row.step, self.total_steps, summary(row, self.epochs));
+                if let Some(row) = self.untold.take() {
+                    self.tell(&row);
                 }
             }
         }

@@ -1,12 +1,13 @@
 //! A run's folder: what is where, and writes that leave either the old file or the new one.
 
 use std::fs;
-use std::io::Write;
+use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use image::{ImageFormat, RgbImage};
 
-/// `RUN/`: `config.toml`, `metrics.jsonl`, `checkpoints/`, `tensorboard/`, `weights.safetensors`,
+/// `RUN/`: `config.toml`, `data.json`, `metrics.jsonl`, `checkpoints/`, `tensorboard/`, `weights.safetensors`,
 /// `result.json`, `curves.png`, `matches.png`, `bad_files.txt`.
 #[derive(Debug, Clone)]
 pub(crate) struct RunDir(PathBuf);
@@ -15,31 +16,67 @@ impl RunDir {
     /// Makes the folder of a new run.
     ///
     /// # Errors
-    /// When it cannot be written to, or already holds checkpoints of another run.
-    pub(crate) fn create(path: &Path) -> anyhow::Result<Self> {
+    /// When it cannot be written to, or already holds a run and is not to be overwritten.
+    pub(crate) fn create(path: &Path, overwrite: bool) -> anyhow::Result<Self> {
         let run = Self(path.to_path_buf());
-        let checkpoints = run.checkpoints_dir();
-        fs::create_dir_all(&checkpoints).with_context(|| {
-            format!(
-                "{} cannot be made: choose another folder with --out",
-                checkpoints.display()
+        let shown = path.display();
+        let refused = |error: std::io::Error| {
+            anyhow::anyhow!(
+                "{shown} cannot be written to ({error}): choose another folder with --out"
             )
-        })?;
+        };
+        fs::create_dir_all(run.checkpoints_dir()).map_err(refused)?;
         // Found out now rather than at the first checkpoint, an hour into the run.
-        tempfile::tempfile_in(path).with_context(|| {
-            format!(
-                "{} cannot be written to: choose another folder with --out",
-                path.display()
-            )
-        })?;
+        tempfile::tempfile_in(path).map_err(refused)?;
+        if overwrite {
+            return Ok(run);
+        }
         if let Some((step, _)) = run.checkpoints()?.last() {
             bail!(
-                "{} already holds a run (at step {step}): continue it with --resume {0}, or choose \
-                 another folder with --out",
-                path.display()
+                "{shown} already holds a run (at step {step}): continue it with --resume {shown}, \
+                 replace it with --overwrite, or choose another folder with --out"
+            );
+        }
+        if run.config().exists() {
+            bail!(
+                "{shown} already holds a config.toml, of a run without a checkpoint or of something \
+                 else: replace it with --overwrite, or choose another folder with --out"
             );
         }
         Ok(run)
+    }
+
+    /// Removes what an earlier run left, and nothing else: the folder may hold other files too.
+    ///
+    /// # Errors
+    /// When something cannot be removed.
+    pub(crate) fn clear(&self) -> anyhow::Result<()> {
+        let removed = |result: std::io::Result<()>, path: &Path| match result {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("removing {}", path.display()))
+            }
+            _ => Ok(()),
+        };
+        for (_, path) in self.checkpoints()? {
+            removed(fs::remove_file(&path), &path)?;
+        }
+        let folder = self.tensorboard();
+        removed(fs::remove_dir_all(&folder), &folder)?;
+        for file in [
+            self.config(),
+            self.data(),
+            self.metrics(),
+            self.weights(),
+            self.result(),
+            self.before(),
+            self.curves(),
+            self.matches_before(),
+            self.matches(),
+            self.bad_files(),
+        ] {
+            removed(fs::remove_file(&file), &file)?;
+        }
+        Ok(())
     }
 
     /// Opens the folder of an earlier run.
@@ -66,6 +103,11 @@ impl RunDir {
     /// The resolved settings.
     pub(crate) fn config(&self) -> PathBuf {
         self.0.join("config.toml")
+    }
+
+    /// Which files the run is on, so that it is not continued on others.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.0.join("data.json")
     }
 
     /// One JSON object per logged step.
@@ -176,7 +218,8 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> anyhow::Result<()> 
         .suffix(".partial")
         .tempfile_in(folder)
         .with_context(context)?;
-    file.write_all(bytes).with_context(context)?;
+    // Not through the wrapper, whose errors name the temporary file.
+    file.as_file_mut().write_all(bytes).with_context(context)?;
     file.as_file().sync_all().with_context(context)?;
     // Temporary files are private to the user; results are to be shared like any other file.
     #[cfg(unix)]
@@ -193,6 +236,33 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> anyhow::Result<()> 
     Ok(())
 }
 
+/// Refuses a name for a picture that promises another format than PNG.
+///
+/// # Errors
+/// When `path` does not end in `.png`.
+pub(crate) fn ensure_png(path: &Path) -> anyhow::Result<()> {
+    let extension = path.extension().unwrap_or_default();
+    if !extension.eq_ignore_ascii_case("png") {
+        bail!(
+            "{}: the picture is a PNG, give a name that ends in .png",
+            path.display()
+        );
+    }
+    Ok(())
+}
+
+/// Writes a picture as PNG, whole or not at all.
+///
+/// # Errors
+/// When it cannot be written.
+pub(crate) fn write_png(path: &Path, picture: &RgbImage) -> anyhow::Result<()> {
+    let mut bytes = Cursor::new(Vec::new());
+    picture
+        .write_to(&mut bytes, ImageFormat::Png)
+        .with_context(|| format!("encoding {}", path.display()))?;
+    write_atomically(path, bytes.get_ref())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -200,7 +270,7 @@ mod tests {
     #[test]
     fn the_newest_checkpoints_are_kept_in_order_of_steps() {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        let run = RunDir::create(&dir.path().join("run")).expect("a new run");
+        let run = RunDir::create(&dir.path().join("run"), false).expect("a new run");
         for step in [5, 90, 100, 1000] {
             run.save_checkpoint(step, b"state", 2).expect("saved");
         }
@@ -211,13 +281,30 @@ mod tests {
             .map(|(step, _)| step)
             .collect();
         assert_eq!(steps, [100, 1000]);
-        let error = RunDir::create(run.path())
+        let error = RunDir::create(run.path(), false)
             .expect_err("a run is there")
             .to_string();
         assert!(
             error.contains("--resume") && error.contains("step 1000"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn only_what_a_run_wrote_is_cleared() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let run = RunDir::create(dir.path(), false).expect("a new run");
+        run.save_checkpoint(5, b"state", 2).expect("saved");
+        fs::write(run.config(), "").expect("written");
+        fs::write(dir.path().join("notes.txt"), "mine").expect("written");
+        fs::write(dir.path().join("checkpoints/best.pt"), "mine").expect("written");
+        RunDir::create(dir.path(), true)
+            .and_then(|run| run.clear())
+            .expect("cleared");
+        assert!(run.checkpoints().expect("listed").is_empty());
+        assert!(!run.config().exists());
+        assert!(dir.path().join("notes.txt").exists());
+        assert!(dir.path().join("checkpoints/best.pt").exists());
     }
 
     #[test]

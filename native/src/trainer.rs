@@ -1,6 +1,5 @@
 //! The training loop: batches in, events out.
 
-use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -13,6 +12,7 @@ use densecl::densecl::{DenseCl, StepOutput, StepSettings, Views, key_order};
 use densecl::loss;
 use densecl::metrics::CorrespondenceAccuracy;
 use densecl::schedule::{self, Progress};
+use log::Level;
 
 use crate::config::RunConfig;
 use crate::data::loader::{Batch, Loader, LoaderConfig};
@@ -79,8 +79,8 @@ impl Plan {
         )
     }
 
-    /// The batches from `first_step` on.
-    pub(crate) fn loader(&self, first_step: u64) -> anyhow::Result<Loader> {
+    /// The batches from `first_step` on; files that do not decode are named at this log level.
+    pub(crate) fn loader(&self, first_step: u64, bad_file_level: Level) -> anyhow::Result<Loader> {
         let RunConfig {
             data, train, views, ..
         } = &self.config;
@@ -91,6 +91,7 @@ impl Plan {
             prefetch: data.prefetch,
             views: views.clone(),
             max_bad_share: data.max_bad_share,
+            bad_file_level,
         };
         Loader::start(Arc::clone(&self.source), config, first_step)
     }
@@ -146,7 +147,6 @@ pub(crate) struct Ended {
     /// Seconds of training, earlier parts of the run included.
     pub(crate) seconds: f64,
     pub(crate) bad_files: Vec<BadFile>,
-    pub(crate) last_row: Option<MetricRow>,
 }
 
 /// Takes `learner` from `first_step` to the end, or until `stop` is set.
@@ -163,24 +163,26 @@ pub(crate) fn train(
     stop: &AtomicBool,
 ) -> anyhow::Result<Ended> {
     let config = &plan.config;
-    let mut loader = plan.loader(first_step)?;
+    let mut loader = plan.loader(first_step, Level::Warn)?;
     let mut clock = Clock::start(seconds_before(run, first_step)?, first_step);
-    let mut last_row = None;
     let mut step = first_step;
+    let mut stopping = stop.load(Ordering::SeqCst);
 
     observer.event(&TrainEvent::Started {
         step,
         total_steps: plan.total_steps,
         steps_per_epoch: plan.steps_per_epoch,
     })?;
-    while step < plan.total_steps && !stop.load(Ordering::SeqCst) {
+    while step < plan.total_steps && !stopping {
         let batch = loader.next()?;
         let settings = settings(plan, step);
         let output = learner.step(plan.micro_batches(&batch), &settings);
         step += 1;
         observer.event(&TrainEvent::Stepped { step })?;
 
-        let last = step == plan.total_steps || stop.load(Ordering::SeqCst);
+        // Asked once per step: the step that is seen to be the last is also saved.
+        stopping = stop.load(Ordering::SeqCst);
+        let last = step == plan.total_steps || stopping;
         if last || step.is_multiple_of(config.log.every_steps) {
             let row = row(
                 plan,
@@ -192,21 +194,18 @@ pub(crate) fn train(
             )?;
             check_finite(&row, run)?;
             observer.event(&TrainEvent::Row(&row))?;
-            last_row = Some(row);
         }
         let every = config.checkpoint.every_steps;
         if last || (every > 0 && step.is_multiple_of(every)) {
             save(plan, &learner, step, &output, run, observer)?;
         }
     }
-    observer.event(&TrainEvent::Ended)?;
     Ok(Ended {
         learner,
         step,
         interrupted: step < plan.total_steps,
         seconds: clock.seconds(),
         bad_files: loader.bad_files(),
-        last_row,
     })
 }
 
@@ -387,17 +386,4 @@ impl Clock {
         (self.last, self.last_step, self.last_waited) = (now, step, waited);
         lap
     }
-}
-
-/// Lists the files that did not decode in the run's folder.
-///
-/// # Errors
-/// When it cannot be written.
-pub(crate) fn list_bad_files(run: &RunDir, files: &[BadFile]) -> anyhow::Result<()> {
-    let path = run.bad_files();
-    let lines: String = files
-        .iter()
-        .map(|bad| format!("{}: {}\n", bad.path.display(), bad.reason))
-        .collect();
-    fs::write(&path, lines).with_context(|| format!("writing {}", path.display()))
 }

@@ -148,11 +148,26 @@ fn info_nce_by_its_query() {
     function.check();
 }
 
+/// Equations 1 and 2 learn by the query alone, even where keys could carry a gradient.
+#[test]
+fn no_gradient_reaches_keys() {
+    let leaf = |name| input::<2>(name, [4, 8]).autodiff().require_grad();
+    let [query, key, queue] = ["gradients/q", "gradients/k", "gradients/queue"].map(leaf);
+    let backward = info_nce(query.clone(), key.clone(), queue.clone(), 0.2)
+        .loss
+        .backward();
+    assert!(query.grad(&backward).is_some());
+    assert!(key.grad(&backward).is_none() && queue.grad(&backward).is_none());
+}
+
 #[test]
 fn the_global_head() {
     let function = Function {
         what: "global_head",
-        part: filled(with_init(|init| GlobalHead::new(init, 8, 4)), "global_head."),
+        part: filled(
+            with_init(|init| GlobalHead::new(init, 8, 4)),
+            "global_head.",
+        ),
         input: input("gradients/global_head", [2, 8, 3, 3]),
         forward: |head, features| head.forward(features).flatten(0, 1),
     };

@@ -4,7 +4,7 @@ use burn::tensor::{Device, Tensor, TensorData, module::conv2d, ops::ConvOptions}
 use rand::RngExt;
 
 use super::visit::{Kind, TensorVisitor, Tensors};
-use crate::rng::{Purpose, Rng, stream};
+use crate::rng::{Purpose, Rng, normal_pair, stream};
 
 /// Draws initial weights: each tensor from a stream of its own, so a layer's weights do not depend on
 /// what is built before it.
@@ -48,14 +48,7 @@ impl Init<'_> {
     }
 }
 
-/// Two independent standard normal numbers (Box–Muller).
-pub(crate) fn normal_pair(rng: &mut Rng) -> [f64; 2] {
-    let radius = (-2.0 * (1.0 - rng.random::<f64>()).ln()).sqrt();
-    let (sin, cos) = (std::f64::consts::TAU * rng.random::<f64>()).sin_cos();
-    [radius * cos, radius * sin]
-}
-
-/// A 2-D convolution. Weights [out, in, k, k]; bias [out] or none.
+/// A 2-D convolution. Weights `[out, in, k, k]`; bias `[out]` or none.
 #[derive(Debug, Clone)]
 pub struct Conv2d {
     weight: Tensor<4>,
@@ -123,7 +116,7 @@ impl Tensors for Conv2d {
     }
 }
 
-/// A fully connected layer. Weights [out, in] as in PyTorch; bias [out].
+/// A fully connected layer. Weights `[out, in]` as in PyTorch; bias `[out]`.
 #[derive(Debug, Clone)]
 pub struct Linear {
     weight: Tensor<2>,

@@ -17,5 +17,3 @@ pub use momentum::follow;
 pub use norm::{BatchNorm, Phase};
 pub use resnet::{ResNet, Stages};
 pub use visit::{Kind, NamedTensor, TensorVisitor, Tensors};
-
-pub(crate) use layers::normal_pair;

@@ -15,8 +15,9 @@ use densecl::weights;
 use image::{Rgb, RgbImage, imageops};
 use serde::Serialize;
 
+use crate::console;
 use crate::data::decode::{DecodeLimits, decode};
-use crate::run_dir::write_atomically;
+use crate::run_dir::{ensure_png, write_atomically, write_png};
 
 /// What to match and how.
 #[derive(Debug, Clone)]
@@ -63,6 +64,16 @@ struct Match {
 /// # Errors
 /// One line for the user.
 pub(crate) fn run(request: &Request, device: &Device) -> anyhow::Result<()> {
+    let threshold = request.threshold;
+    if !(-1.0..=1.0).contains(&threshold) {
+        bail!("--threshold {threshold}: a cosine similarity is between -1 and 1");
+    }
+    if let Some(stride) = request.stride
+        && !matches!(stride, 8 | 16 | 32)
+    {
+        bail!("--stride {stride}: must be 8, 16 or 32");
+    }
+    ensure_png(&request.out)?;
     let path = &request.weights;
     let bytes = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
     let (encoder, info) = weights::load_with_stride(&bytes, request.stride, device)
@@ -102,9 +113,7 @@ pub(crate) fn run(request: &Request, device: &Device) -> anyhow::Result<()> {
         .collect();
 
     let picture = picture(request, &a, &b, &lines, [(map_a, grid_a), (map_b, grid_b)])?;
-    picture
-        .save(&request.out)
-        .with_context(|| format!("writing {}", request.out.display()))?;
+    write_png(&request.out, &picture)?;
     if let Some(json) = &request.json {
         let report = Report {
             a: request.a.clone(),
@@ -126,12 +135,12 @@ pub(crate) fn run(request: &Request, device: &Device) -> anyhow::Result<()> {
         };
         let text = serde_json::to_string_pretty(&report)?;
         if json == Path::new("-") {
-            println!("{text}");
+            console::print(&format!("{text}\n"))?;
         } else {
             write_atomically(json, text.as_bytes())?;
         }
     }
-    eprintln!(
+    console::note(format_args!(
         "{} mutual matches of {} and {} cells at stride {stride} ({} trained {} steps on {}): {}",
         lines.len(),
         grid_a[0] * grid_a[1],
@@ -140,7 +149,7 @@ pub(crate) fn run(request: &Request, device: &Device) -> anyhow::Result<()> {
         info.steps,
         info.data,
         request.out.display()
-    );
+    ));
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use anyhow::bail;
 
 use crate::config::RunConfig;
 use crate::report::{curves_png, read_jsonl};
-use crate::run_dir::RunDir;
+use crate::run_dir::{RunDir, ensure_png};
 use crate::settings;
 
 /// Draws `RUN/curves.png`, or `out`; returns where.
@@ -15,6 +15,9 @@ use crate::settings;
 /// When `run` is no run, or has not logged a step yet.
 pub(crate) fn plot(run: &Path, out: Option<&Path>) -> anyhow::Result<PathBuf> {
     let run = RunDir::open(run)?;
+    if let Some(out) = out {
+        ensure_png(out)?;
+    }
     let config: RunConfig = settings::resolve(Some(&run.config()), None, &[])?;
     let metrics = run.metrics();
     let rows = if metrics.exists() {

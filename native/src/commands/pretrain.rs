@@ -14,14 +14,14 @@ use densecl::weights::{self, FORMAT_VERSION, WeightsInfo};
 use image::{Rgb, RgbImage};
 use serde::Serialize;
 
-use crate::config::{PRESETS, RunConfig, SCENES};
-use crate::data::scan::Dataset;
-use crate::data::{Source, decode};
+use crate::config::{PRESETS, RunConfig};
+use crate::console;
 use crate::events::{Observer, Observers, TrainEvent};
 use crate::observers::Terminal;
 use crate::probe::{self, Measured, Pair};
 use crate::report::{JsonlWriter, TensorBoardWriter, curves_png, read_jsonl};
-use crate::run_dir::{RunDir, write_atomically};
+use crate::run_data;
+use crate::run_dir::{RunDir, write_atomically, write_png};
 use crate::settings;
 use crate::trainer::{self, Ended, Plan};
 
@@ -75,25 +75,39 @@ const CALIBRATION_BATCHES: usize = 40;
 /// # Errors
 /// One line for the user.
 pub(crate) fn pretrain(request: &Request, stop: &Arc<AtomicBool>) -> anyhow::Result<bool> {
-    let (config, run, resumed) = prepare(request)?;
+    let (config, out, resumed) = prepare(request)?;
+    if let Some(json) = &request.json {
+        ensure_folder(json)?;
+    }
     let choice: DeviceChoice = config.train.device.parse()?;
     let selected = pollster::block_on(select(choice))?;
+    let run = match &resumed {
+        Some(_) => RunDir::open(&out)?,
+        None => RunDir::create(&out, request.overwrite)?,
+    };
 
     let mut terminal = Terminal::new();
     terminal.event(&TrainEvent::Note(format!("device: {}", selected.reason)))?;
-    let (source, pairs) = data(&config, &mut terminal)?;
-    let images = source.len();
-    let plan = Plan::new(config, selected.device.clone(), source)?;
-    terminal.event(&TrainEvent::Note(describe(&plan, images)))?;
+    let data = run_data::open(&config, &mut terminal)?;
+    let (pairs, bad_pairs) = (data.pairs, data.bad_pairs);
+    let plan = Plan::new(config, selected.device.clone(), data.source)?;
+    terminal.event(&TrainEvent::Note(describe(&plan)))?;
 
     let (learner, first_step) = match &resumed {
-        Some((step, path)) => (load_checkpoint(&plan, path, &selected)?, *step),
-        None => (plan.learner(), 0),
+        Some((step, path)) => {
+            data.listing.ensure_same(&run)?;
+            (load_checkpoint(&plan, *step, path, &selected)?, *step)
+        }
+        None => {
+            // Not before: what can be refused has been, and the earlier run was still there.
+            run.clear()?;
+            data.listing.save(&run)?;
+            (plan.learner(), 0)
+        }
     };
-    if resumed.is_none() {
-        let text = settings::to_toml(&plan.config)?;
-        write_atomically(&run.config(), text.as_bytes())?;
-    }
+    // When resumed, too: its length may be another now, and holds for the next time.
+    let text = settings::to_toml(&plan.config)?;
+    write_atomically(&run.config(), text.as_bytes())?;
     let mut observers = Observers(vec![Box::new(terminal)]);
     let keep = resumed.is_some().then_some(first_step);
     observers
@@ -112,10 +126,16 @@ pub(crate) fn pretrain(request: &Request, stop: &Arc<AtomicBool>) -> anyhow::Res
     } else if run.before().exists() {
         Some(read_json(&run.before())?)
     } else {
-        Some(measure_untrained(&plan, &pairs, &run, &mut observers)?)
+        measure_untrained(&plan, &pairs, &run, &mut observers, stop)?
     };
 
-    let ended = trainer::train(&plan, learner, first_step, &run, &mut observers, stop)?;
+    let mut ended = trainer::train(&plan, learner, first_step, &run, &mut observers, stop)?;
+    if ended.interrupted && ended.step == 0 {
+        run.clear()?;
+        console::note("stopped before the first step: there is nothing to continue");
+        return Ok(false);
+    }
+    ended.bad_files.extend(bad_pairs);
     finish(
         &plan,
         &run,
@@ -129,8 +149,9 @@ pub(crate) fn pretrain(request: &Request, stop: &Arc<AtomicBool>) -> anyhow::Res
 }
 
 /// The settings and the folder of the run, and the checkpoint to continue from.
-#[allow(clippy::type_complexity)]
-fn prepare(request: &Request) -> anyhow::Result<(RunConfig, RunDir, Option<(u64, PathBuf)>)> {
+type Prepared = (RunConfig, PathBuf, Option<(u64, PathBuf)>);
+
+fn prepare(request: &Request) -> anyhow::Result<Prepared> {
     if let Some(path) = &request.resume {
         return prepare_resume(request, path);
     }
@@ -140,17 +161,10 @@ fn prepare(request: &Request) -> anyhow::Result<(RunConfig, RunDir, Option<(u64,
         .out
         .clone()
         .unwrap_or_else(|| Path::new("runs").join(name));
-    if request.overwrite && out.join("config.toml").is_file() {
-        fs::remove_dir_all(&out).with_context(|| format!("removing {}", out.display()))?;
-    }
-    Ok((config, RunDir::create(&out)?, None))
+    Ok((config, out, None))
 }
 
-#[allow(clippy::type_complexity)]
-fn prepare_resume(
-    request: &Request,
-    path: &Path,
-) -> anyhow::Result<(RunConfig, RunDir, Option<(u64, PathBuf)>)> {
+fn prepare_resume(request: &Request, path: &Path) -> anyhow::Result<Prepared> {
     if request.config.is_some() || request.out.is_some() {
         bail!("--resume continues a run with its own settings: leave out --config and --out");
     }
@@ -180,7 +194,7 @@ fn prepare_resume(
             path.display()
         )
     })?;
-    Ok((config, run, Some(newest)))
+    Ok((config, path.to_path_buf(), Some(newest)))
 }
 
 /// A preset or a file, with overrides: the name for the run's folder and the settings.
@@ -211,38 +225,21 @@ pub(crate) fn resolve(
     ))
 }
 
-/// The images to train on and the pairs kept out of it.
-fn data(config: &RunConfig, terminal: &mut Terminal) -> anyhow::Result<(Source, Vec<Pair>)> {
-    let seed = config.train.seed;
-    let wanted = config.eval.pairs;
-    if config.data.source == SCENES {
-        let count = config.data.scene_count;
-        terminal.event(&TrainEvent::Note(format!("rendering {count} scenes")))?;
-        let images = probe::training_scenes(&config.scenes, seed, count);
-        return Ok((
-            Source::Memory(images),
-            Pair::scenes(&config.scenes, seed, wanted),
-        ));
+/// Found out now rather than when the run is over.
+fn ensure_folder(json: &Path) -> anyhow::Result<()> {
+    let folder = json.parent().filter(|folder| *folder != Path::new(""));
+    match folder {
+        Some(folder) if !folder.is_dir() => bail!(
+            "--json {}: there is no folder {}",
+            json.display(),
+            folder.display()
+        ),
+        _ => Ok(()),
     }
-    let dataset = Dataset::scan(Path::new(&config.data.source))?;
-    let most = dataset.paths().len() / 20;
-    let (dataset, held_out) = dataset.hold_out(wanted.min(most));
-    let limits = decode::DecodeLimits::default();
-    let images: Vec<RgbImage> = held_out
-        .iter()
-        .filter_map(|path| match decode::decode(path, &limits) {
-            Ok(image) => Some(image),
-            Err(reason) => {
-                log::warn!("{}: {reason}; left out of the measurement", path.display());
-                None
-            }
-        })
-        .collect();
-    let pairs = Pair::views(&images, &config.views, seed);
-    Ok((Source::Files(dataset), pairs))
 }
 
-fn describe(plan: &Plan, images: usize) -> String {
+fn describe(plan: &Plan) -> String {
+    let images = plan.source.len();
     let config = &plan.config;
     let grid = match config.model.num_grid {
         0 => config.views.size as usize / config.model.output_stride,
@@ -264,9 +261,17 @@ fn describe(plan: &Plan, images: usize) -> String {
 
 fn load_checkpoint(
     plan: &Plan,
+    step: u64,
     path: &Path,
     selected: &Selected,
 ) -> anyhow::Result<densecl::densecl::DenseCl> {
+    if step > plan.total_steps {
+        bail!(
+            "the run is at step {step} already, more than the {} steps asked for: give more with \
+             --steps or --epochs",
+            plan.total_steps
+        );
+    }
     let bytes = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
     let RunConfig {
         model,
@@ -300,13 +305,14 @@ fn load_checkpoint(
     Ok(learner)
 }
 
-/// What the network can do before it has learned anything.
+/// What the network can do before it has learned anything; `None` when asked to stop.
 fn measure_untrained(
     plan: &Plan,
     pairs: &[Pair],
     run: &RunDir,
     observer: &mut dyn Observer,
-) -> anyhow::Result<Measured> {
+    stop: &AtomicBool,
+) -> anyhow::Result<Option<Measured>> {
     let RunConfig {
         model,
         train,
@@ -317,8 +323,12 @@ fn measure_untrained(
     let phase = Phase::Train {
         groups: method.bn_groups,
     };
-    let mut loader = plan.loader(0)?;
+    // Training meets the same files again, and names them then.
+    let mut loader = plan.loader(0, log::Level::Debug)?;
     for _ in 0..CALIBRATION_BATCHES {
+        if stop.load(Ordering::SeqCst) {
+            return Ok(None);
+        }
         encoder
             .backbone
             .forward(plan.query_views(&loader.next()?), phase);
@@ -334,14 +344,12 @@ fn measure_untrained(
         step: 0,
         image: &picture,
     })?;
-    picture
-        .save(run.matches_before())
-        .context("writing the picture of matches")?;
+    write_png(&run.matches_before(), &picture)?;
     write_atomically(
         &run.before(),
         serde_json::to_string_pretty(&measured)?.as_bytes(),
     )?;
-    Ok(measured)
+    Ok(Some(measured))
 }
 
 fn match_picture(plan: &Plan, encoder: &Encoder, pair: &Pair) -> anyhow::Result<RgbImage> {
@@ -400,8 +408,7 @@ fn finish(
             Ok(before) => stack_vertical(&[&before.to_rgb8(), &picture], 12, Rgb([255; 3])),
             Err(_) => picture,
         };
-        both.save(run.matches())
-            .context("writing the picture of matches")?;
+        write_png(&run.matches(), &both)?;
         Some(measured)
     };
     observer.event(&TrainEvent::Ended)?;
@@ -412,11 +419,13 @@ fn finish(
         &format!("{} · {}", config.method_name(), config.data.source),
         &run.curves(),
     )?;
-    if !ended.bad_files.is_empty() {
-        trainer::list_bad_files(run, &ended.bad_files)?;
-        let count = ended.bad_files.len();
+    let bad_files = run_data::list_bad_files(run, &ended.bad_files)?;
+    if bad_files > 0 {
         let list = run.bad_files();
-        eprintln!("{count} files could not be read: {}", list.display());
+        console::note(format_args!(
+            "{bad_files} files did not decode and were skipped; they are listed in {}",
+            list.display()
+        ));
     }
 
     let result = RunResult {
@@ -431,22 +440,22 @@ fn finish(
         steps: ended.step,
         total_steps: plan.total_steps,
         interrupted: ended.interrupted,
-        loss: ended.last_row.as_ref().map(|row| row.loss),
+        loss: rows.last().map(|row| row.loss),
         seed: config.train.seed,
         seconds: ended.seconds,
         images_per_second: (ended.step * config.train.batch_size as u64) as f64 / ended.seconds,
         device: selected.name.clone(),
-        bad_files: ended.bad_files.len(),
+        bad_files,
         weights: run.weights(),
     };
     let json = serde_json::to_string_pretty(&result)?;
     write_atomically(&run.result(), json.as_bytes())?;
     match request.json.as_deref() {
-        Some(path) if path == Path::new("-") => println!("{json}"),
+        Some(path) if path == Path::new("-") => console::print(&format!("{json}\n"))?,
         Some(path) => write_atomically(path, json.as_bytes())?,
         None => {}
     }
-    eprint!("{}", closing(&result, run));
+    console::note(closing(&result, run).trim_end());
     Ok(!ended.interrupted)
 }
 
@@ -515,8 +524,8 @@ pub(crate) fn stop_on_ctrl_c() -> anyhow::Result<Arc<AtomicBool>> {
         if flag.swap(true, Ordering::SeqCst) {
             std::process::exit(130);
         }
-        eprintln!(
-            "\nstopping after this step, with a checkpoint; press Ctrl-C again to stop at once"
+        console::note(
+            "\nstopping after this step, with a checkpoint; press Ctrl-C again to stop at once",
         );
     })
     .context("installing the Ctrl-C handler")?;

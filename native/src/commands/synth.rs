@@ -9,6 +9,7 @@ use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
 use indicatif::{ParallelProgressIterator, ProgressBar};
 use rayon::prelude::*;
 
+use crate::console;
 use crate::run_dir::write_atomically;
 
 /// Writes `count` scene pairs under `out`:
@@ -28,6 +29,9 @@ pub(crate) fn synth(
     config: &SceneConfig,
 ) -> anyhow::Result<()> {
     config.validate().map_err(|e| anyhow::anyhow!("--{e}"))?;
+    if count == 0 {
+        bail!("--count 0: must be at least 1");
+    }
     if fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some()) {
         bail!(
             "{} is not empty: give a new folder with --out",
@@ -36,7 +40,8 @@ pub(crate) fn synth(
     }
     for folder in ["images", "labels", "instances", "correspondence"] {
         let path = out.join(folder);
-        fs::create_dir_all(&path).with_context(|| format!("making {}", path.display()))?;
+        fs::create_dir_all(&path)
+            .with_context(|| format!("{} cannot be made, choose another --out", path.display()))?;
     }
     write_atomically(
         &out.join("classes.txt"),
@@ -60,8 +65,7 @@ pub(crate) fn synth(
             }
             anyhow::Ok(())
         })?;
-    println!("{count} scene pairs in {}", out.display());
-    Ok(())
+    console::print(&format!("{count} scene pairs in {}\n", out.display()))
 }
 
 fn write_frame(out: &Path, name: &str, frame: &Frame) -> anyhow::Result<()> {

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use log::Level;
+
 use super::decode::DecodeError;
 use super::source::Source;
 
@@ -35,6 +37,7 @@ pub(super) fn proof(max_share: f64, images: usize) -> usize {
 pub(super) struct BadFiles {
     source: Arc<Source>,
     max_share: f64,
+    level: Level,
     /// For each image whether it has decoded, and how many have.
     decoded: Vec<bool>,
     good: usize,
@@ -42,11 +45,13 @@ pub(super) struct BadFiles {
 }
 
 impl BadFiles {
-    pub(super) fn new(source: Arc<Source>, max_share: f64) -> Self {
+    /// Those of `source`; each is told once, at this level.
+    pub(super) fn new(source: Arc<Source>, max_share: f64, level: Level) -> Self {
         let decoded = vec![false; source.len()];
         Self {
             source,
             max_share,
+            level,
             decoded,
             good: 0,
             bad: BTreeMap::new(),
@@ -70,9 +75,7 @@ impl BadFiles {
             return Ok(());
         }
         self.add(skipped);
-        let seen = self.good + self.bad.len();
-        let judged = seen.max(JUDGED_FROM.min(self.source.len()));
-        if self.bad.len() as f64 > self.max_share * judged as f64 {
+        if self.bad.len() as f64 > self.max_share * self.judged() as f64 {
             return Err(self.too_many());
         }
         Ok(())
@@ -98,10 +101,17 @@ impl BadFiles {
     fn add(&mut self, skipped: Vec<(usize, DecodeError)>) {
         for (image, reason) in skipped {
             if !self.bad.contains_key(&image) {
-                log::warn!("skipped {}: {reason}", self.source.name(image).display());
+                let path = self.source.name(image);
+                log::log!(self.level, "skipped {}: {reason}", path.display());
                 self.bad.insert(image, reason);
             }
         }
+    }
+
+    /// Files of which the bad ones are a share.
+    fn judged(&self) -> usize {
+        let seen = self.good + self.bad.len();
+        seen.max(JUDGED_FROM.min(self.source.len()))
     }
 
     fn too_many(&self) -> anyhow::Error {
@@ -122,10 +132,10 @@ impl BadFiles {
             );
         }
         anyhow::anyhow!(
-            "{} of {} files seen do not decode, more than the allowed share of {}: repair or \
-             remove them, or allow more ({examples})",
+            "{} of {} files do not decode, more than the allowed share of {}: repair or remove them, \
+             or allow more with data.max_bad_share ({examples})",
             files.len(),
-            files.len() + self.good,
+            self.judged(),
             self.max_share,
         )
     }

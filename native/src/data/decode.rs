@@ -9,16 +9,16 @@
 //! What is in the file decides, not its extension. Limits are checked on the header, before memory
 //! for pixels is asked for.
 
-use std::any::Any;
 use std::fmt;
 use std::fs::File;
 use std::io::{Cursor, ErrorKind, Read};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use image::error::LimitErrorKind;
 use image::{DynamicImage, ImageBuffer, ImageDecoder, ImageError, ImageFormat, ImageReader};
 use image::{Pixel, RgbImage};
+
+use crate::panics;
 
 /// What a file may cost.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,16 +109,8 @@ pub(crate) fn decode(path: &Path, limits: &DecodeLimits) -> Result<RgbImage, Dec
     let (format, bytes) = read(path, limits)?;
     // The codecs are fuzzed, but a run of days over files from the net must not end because one of
     // them meets an input nobody tried. Nothing outlives the call but its result.
-    catch_unwind(AssertUnwindSafe(|| decode_bytes(format, &bytes, limits)))
-        .unwrap_or_else(|panic| Err(DecodeError::Corrupt(panic_text(panic.as_ref()))))
-}
-
-/// What a panic said, for an error message.
-pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied())
-        .unwrap_or("panic")
-        .to_owned()
+    panics::catch(|| decode_bytes(format, &bytes, limits))
+        .unwrap_or_else(|panic| Err(DecodeError::Corrupt(panic)))
 }
 
 /// The file's format and content; nothing but its first bytes where those are not of an image.

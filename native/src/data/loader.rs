@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use densecl::augment::{ViewConfig, ViewGeometry};
+use log::Level;
 
 use super::bad_files::{BadFile, BadFiles};
 use super::permutation::epoch_order;
@@ -38,6 +39,8 @@ pub(crate) struct LoaderConfig {
     pub(crate) views: ViewConfig,
     /// The share of files, in [0, 1], that may turn out not to decode before the run is stopped.
     pub(crate) max_bad_share: f64,
+    /// The log level at which they are named.
+    pub(crate) bad_file_level: Level,
 }
 
 /// The input of one training step. Sample b of the batch is image `images[b]`.
@@ -105,7 +108,11 @@ impl Loader {
              a batch size of at most {images}"
         );
 
-        let bad_files = BadFiles::new(Arc::clone(&source), config.max_bad_share);
+        let bad_files = BadFiles::new(
+            Arc::clone(&source),
+            config.max_bad_share,
+            config.bad_file_level,
+        );
         let most_useful = batch_size.saturating_mul(config.prefetch);
         let threads = match config.threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
@@ -141,7 +148,7 @@ impl Loader {
     /// The next batch, waiting for it if need be.
     ///
     /// A file that does not decode is replaced by the one after it in the order of the epoch (the
-    /// first after the last), and reported by one warning in the log.
+    /// first after the last), and reported once in the log.
     ///
     /// # Errors
     /// When too large a share of the files does not decode, or a worker thread panicked. The loader

@@ -60,6 +60,14 @@ impl Dataset {
         &self.paths
     }
 
+    /// A checksum (CRC-32C) of the paths in their order: other files, another run.
+    pub(crate) fn fingerprint(&self) -> u32 {
+        self.paths.iter().fold(0, |sum, path| {
+            let sum = crc32c::crc32c_append(sum, path.as_os_str().as_encoded_bytes());
+            crc32c::crc32c_append(sum, b"\0")
+        })
+    }
+
     /// Takes `count` images out, evenly spread over the order: the data without them, and they.
     pub(crate) fn hold_out(self, count: usize) -> (Self, Vec<PathBuf>) {
         let total = self.paths.len();

@@ -1,6 +1,5 @@
 //! The threads that make samples, each from its [`Job`] alone.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -12,9 +11,10 @@ use densecl::augment::{self, View, ViewConfig, ViewGeometry};
 use image::RgbImage;
 
 use super::bad_files::proof;
-use super::decode::{DecodeError, DecodeLimits, decode, panic_text};
+use super::decode::{DecodeError, DecodeLimits, decode};
 use super::loader::LoaderConfig;
 use super::source::Source;
+use crate::panics;
 
 /// One sample to make.
 pub(super) struct Job {
@@ -153,8 +153,8 @@ impl Maker {
             }
             // A job lost in a panic would leave the consumer waiting for ever. What the thread
             // works with is read only, so nothing is left half done.
-            let sample = catch_unwind(AssertUnwindSafe(|| self.sample(&job)))
-                .unwrap_or_else(|panic| Err(SampleError::Panicked(panic_text(panic.as_ref()))));
+            let sample = panics::catch(|| self.sample(&job))
+                .unwrap_or_else(|panic| Err(SampleError::Panicked(panic)));
             if results.send((job, sample)).is_err() {
                 return;
             }

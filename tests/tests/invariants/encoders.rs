@@ -113,7 +113,10 @@ fn features_of_an_image_do_not_depend_on_the_others() {
             let per_image = map.dims()[1..].iter().product();
             values(&map)[..per_image].to_vec()
         };
-        assert_eq!(first(images.clone()), first(with_other_image(images.clone(), 1)));
+        assert_eq!(
+            first(images.clone()),
+            first(with_other_image(images.clone(), 1))
+        );
     }
     assert_eq!(named_values(&encoder), before);
 }
@@ -199,7 +202,12 @@ fn embeddings_do_not_cross_groups() {
     let images = views("encoders", 4, &cpu()).key;
     let mut per_image = |images| {
         let e = encoder.forward(images, Phase::Train { groups: 2 });
-        let rows = |t: &Tensor<2>| values(t).chunks(16).map(<[f32]>::to_vec).collect::<Vec<_>>();
+        let rows = |t: &Tensor<2>| {
+            values(t)
+                .chunks(16)
+                .map(<[f32]>::to_vec)
+                .collect::<Vec<_>>()
+        };
         let dense = e.dense.clone().reshape([4, 16 * 16]);
         let dense: Vec<_> = values(&dense).chunks(256).map(<[f32]>::to_vec).collect();
         let rows = rows(&e.global).into_iter().zip(rows(&e.dense_pooled));

@@ -74,7 +74,10 @@ fn load_checkpoint(
 /// One line, not empty, and no debris of Rust's `Debug` output.
 fn assert_one_line(error: &Error) -> String {
     let message = error.to_string();
-    assert!(!message.is_empty() && !message.contains('\n'), "{message:?}");
+    assert!(
+        !message.is_empty() && !message.contains('\n'),
+        "{message:?}"
+    );
     message
 }
 
@@ -122,7 +125,11 @@ fn a_restored_learner_goes_on_bit_for_bit() {
         for step in steps..steps + 2 {
             take_step(&mut learner, step);
             take_step(&mut restored, step);
-            assert_eq!(state(&restored), state(&learner), "step {step} after {steps}");
+            assert_eq!(
+                state(&restored),
+                state(&learner),
+                "step {step} after {steps}"
+            );
         }
     }
 }
@@ -243,9 +250,15 @@ fn weights_of_another_network_name_the_tensors() {
         ..small.clone()
     };
     let missing = mislabelled(&small, &deeper);
-    assert!(missing.contains("layer1.1.conv1.weight is missing"), "{missing}");
+    assert!(
+        missing.contains("layer1.1.conv1.weight is missing"),
+        "{missing}"
+    );
     let extra = mislabelled(&deeper, &small);
-    assert!(extra.contains("layer1.1.bn1.bias is not part of it"), "{extra}");
+    assert!(
+        extra.contains("layer1.1.bn1.bias is not part of it"),
+        "{extra}"
+    );
     let shaped = mislabelled(&small, &wider);
     assert!(
         shaped.contains("conv1.weight has shape [2, 3, 7, 7], expected [4, 3, 7, 7]"),
@@ -265,7 +278,10 @@ fn a_failed_restore_changes_nothing() {
     encoder = other;
     let error = archive.restore("", &mut encoder).expect_err("one missing");
     let message = assert_one_line(&error);
-    assert!(message.contains("layer4.0.conv1.weight is missing"), "{message}");
+    assert!(
+        message.contains("layer4.0.conv1.weight is missing"),
+        "{message}"
+    );
     assert_eq!(named_values(&encoder), before);
 }
 
@@ -281,7 +297,10 @@ fn a_checkpoint_of_another_run_says_what_differs() {
     let mut other = tiny.clone();
     other.model.backbone = Backbone::ResNet50;
     let message = refused(&other);
-    assert!(message.contains("resnet10") && message.contains("resnet50"), "{message}");
+    assert!(
+        message.contains("resnet10") && message.contains("resnet50"),
+        "{message}"
+    );
     let mut other = tiny.clone();
     other.queue += 1;
     let message = refused(&other);
@@ -303,7 +322,10 @@ fn newer_and_foreign_files_say_so() {
     let message = assert_one_line(&weights::load(&bytes, &cpu()).expect_err("newer"));
     assert!(message.contains("newer densecl"), "{message}");
 
-    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/golden/model/split_bn.safetensors");
+    let golden = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/golden/model/split_bn.safetensors"
+    );
     let bytes = std::fs::read(golden).expect("a golden file");
     let message = assert_one_line(&weights::load(&bytes, &cpu()).expect_err("foreign"));
     assert!(message.contains("not one that densecl wrote"), "{message}");

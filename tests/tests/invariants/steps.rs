@@ -59,7 +59,14 @@ fn the_shuffle_of_the_keys_is_undone() {
 /// With groups it decides which images share statistics: that is its purpose.
 #[test]
 fn the_shuffle_moves_keys_across_groups() {
-    let keys = |order| values(&one_step(&tiny(2), vec![with_order(order)]).2.global_queue.keys());
+    let keys = |order| {
+        values(
+            &one_step(&tiny(2), vec![with_order(order)])
+                .2
+                .global_queue
+                .keys(),
+        )
+    };
     let straight = keys(&[0, 1, 2, 3]);
     // Sample i is in group i mod 2: this order keeps 0 with 2 and 1 with 3 …
     let (error, _) = relative_error(&keys(&[2, 1, 0, 3]), &straight);
@@ -177,7 +184,10 @@ fn clipping_scales_the_whole_gradient() {
     let batch = || vec![views("steps", BATCH, &cpu())];
     let (figures, _, whole) = one_step(&free, batch());
     let (reported, _, part) = one_step(&clipped, batch());
-    assert_eq!(figures.grad_norm, reported.grad_norm, "the norm before clipping");
+    assert_eq!(
+        figures.grad_norm, reported.grad_norm,
+        "the norm before clipping"
+    );
     assert!(figures.grad_norm > 0.1, "nothing to clip");
     let scale = 0.1 / figures.grad_norm;
     let whole = velocity(&whole);

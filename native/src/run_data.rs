@@ -1,0 +1,150 @@
+//! The images of a run: those to train on, those kept out for the measurement, and the account of
+//! what they were, kept in the run's folder.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use serde::{Deserialize, Serialize};
+
+use crate::config::{RunConfig, SCENES};
+use crate::data::scan::Dataset;
+use crate::data::{BadFile, Source, decode};
+use crate::events::{Observer, TrainEvent};
+use crate::observers::Terminal;
+use crate::probe::{self, Pair};
+use crate::run_dir::{RunDir, write_atomically};
+
+/// What a run was started on.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Listing {
+    /// Files, those kept out of training included; scenes where there are none.
+    files: usize,
+    /// [`Dataset::fingerprint`]; 0 for scenes, which the settings describe.
+    fingerprint: u32,
+}
+
+/// The images of a run.
+pub(crate) struct Data {
+    /// Those to train on.
+    pub(crate) source: Source,
+    /// What it was started on.
+    pub(crate) listing: Listing,
+    /// Kept out of training.
+    pub(crate) pairs: Vec<Pair>,
+    /// Files that were to be among them, but do not decode.
+    pub(crate) bad_pairs: Vec<BadFile>,
+}
+
+/// The images to train on and the pairs kept out of it.
+///
+/// # Errors
+/// When there are none.
+pub(crate) fn open(config: &RunConfig, terminal: &mut Terminal) -> anyhow::Result<Data> {
+    let seed = config.train.seed;
+    let wanted = config.eval.pairs;
+    if config.data.source == SCENES {
+        let count = config.data.scene_count;
+        terminal.event(&TrainEvent::Note(format!("rendering {count} scenes")))?;
+        let images = probe::training_scenes(&config.scenes, seed, count);
+        return Ok(Data {
+            listing: Listing {
+                files: images.len(),
+                fingerprint: 0,
+            },
+            source: Source::Memory(images),
+            pairs: Pair::scenes(&config.scenes, seed, wanted),
+            bad_pairs: Vec::new(),
+        });
+    }
+    let dataset = Dataset::scan(Path::new(&config.data.source))?;
+    let listing = Listing {
+        files: dataset.paths().len(),
+        fingerprint: dataset.fingerprint(),
+    };
+    let most = dataset.paths().len() / 20;
+    let (dataset, held_out) = dataset.hold_out(wanted.min(most));
+    let limits = decode::DecodeLimits::default();
+    let mut bad_pairs = Vec::new();
+    let mut images = Vec::new();
+    for path in held_out {
+        match decode::decode(&path, &limits) {
+            Ok(image) => images.push(image),
+            Err(reason) => {
+                log::warn!("skipped {}: {reason}", path.display());
+                let reason = reason.to_string();
+                bad_pairs.push(BadFile { path, reason });
+            }
+        }
+    }
+    Ok(Data {
+        pairs: Pair::views(&images, &config.views, seed),
+        source: Source::Files(dataset),
+        listing,
+        bad_pairs,
+    })
+}
+
+impl Listing {
+    /// Keeps it with the run.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(crate) fn save(self, run: &RunDir) -> anyhow::Result<()> {
+        let text = serde_json::to_string_pretty(&self)?;
+        write_atomically(&run.data(), text.as_bytes())
+    }
+
+    /// Refuses to continue on other files than the run began with: their order decides every batch.
+    ///
+    /// # Errors
+    /// When they differ, or what the run began with cannot be read.
+    pub(crate) fn ensure_same(self, run: &RunDir) -> anyhow::Result<()> {
+        let path = run.data();
+        let text =
+            fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+        let began: Self = serde_json::from_str(&text)
+            .with_context(|| format!("{} is damaged", path.display()))?;
+        if began.files != self.files {
+            bail!(
+                "the data has changed: {} files when the run began, {} now; to continue exactly it \
+                 must be the same",
+                began.files,
+                self.files
+            );
+        }
+        if began != self {
+            bail!(
+                "the data has changed: as many files as when the run began, but other names; to \
+                 continue exactly they must be the same"
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Lists the files that did not decode in the run's folder, with those of its earlier parts, and
+/// counts them.
+///
+/// # Errors
+/// When the list cannot be read or written.
+pub(crate) fn list_bad_files(run: &RunDir, files: &[BadFile]) -> anyhow::Result<usize> {
+    let path = run.bad_files();
+    let mut lines: BTreeSet<String> = match fs::read_to_string(&path) {
+        Ok(text) => text.lines().map(str::to_string).collect(),
+        Err(error) if error.kind() == ErrorKind::NotFound => BTreeSet::new(),
+        Err(error) => return Err(error).with_context(|| format!("reading {}", path.display())),
+    };
+    let describe = |bad: &BadFile| format!("{}: {}", bad.path.display(), bad.reason);
+    lines.extend(files.iter().map(describe));
+    if !lines.is_empty() {
+        let text: String = lines
+            .iter()
+            .flat_map(|line| [line.as_str(), "\n"])
+            .collect();
+        write_atomically(&path, text.as_bytes())?;
+    }
+    Ok(lines.len())
+}

@@ -1,0 +1,186 @@
+//! A run that was interrupted goes on as if it had not been.
+
+use std::io::{BufRead, BufReader};
+use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::sandbox::{Ran, Sandbox, has_checkpoint};
+
+/// Long enough to be interrupted on a fast machine.
+const LONG: &str = "--steps 60 --data photos --set checkpoint.every_steps=7";
+
+fn photos() -> Sandbox {
+    let sandbox = Sandbox::new();
+    sandbox.pictures("photos", 30);
+    sandbox
+}
+
+fn wait_for_checkpoint(sandbox: &Sandbox, run: &str) {
+    let started = Instant::now();
+    while !has_checkpoint(&sandbox.path(run)) {
+        assert!(started.elapsed() < Duration::from_secs(60), "no checkpoint");
+        sleep(Duration::from_millis(2));
+    }
+}
+
+fn assert_same(sandbox: &Sandbox, run: &str, reference: &str) {
+    assert_eq!(sandbox.metrics(run), sandbox.metrics(reference));
+    assert!(
+        sandbox.weights(run) == sandbox.weights(reference),
+        "{run}: other weights"
+    );
+    let [ours, theirs] = [run, reference].map(|run| sandbox.json(&format!("{run}/result.json")));
+    for key in [
+        "steps",
+        "loss",
+        "interrupted",
+        "correspondence_accuracy_after",
+    ] {
+        assert_eq!(ours[key], theirs[key], "{key}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn killed_runs_end_as_those_that_were_not() {
+    let sandbox = photos();
+    sandbox.pretrain(&format!("{LONG} --out whole")).succeeded();
+
+    for (run, steps_more) in [("killed_early", 0), ("killed_later", 90)] {
+        let mut child = sandbox.start(&format!("{LONG} --out {run}"));
+        wait_for_checkpoint(&sandbox, run);
+        sleep(Duration::from_millis(steps_more));
+        child.kill().expect("killed");
+        assert_eq!(
+            child.wait().expect("ended").code(),
+            None,
+            "it was too fast to be killed"
+        );
+        assert!(!sandbox.path(&format!("{run}/weights.safetensors")).exists());
+        sandbox
+            .run(&format!("pretrain --resume {run} --set data.threads=3"))
+            .succeeded();
+        assert_same(&sandbox, run, "whole");
+    }
+
+    let child = sandbox.start(&format!("{LONG} --out stopped"));
+    wait_for_checkpoint(&sandbox, "stopped");
+    interrupt(child.id());
+    let ran = Ran::from(child.wait_with_output().expect("ended"));
+    assert_eq!(ran.code, Some(130), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("densecl pretrain --resume stopped"),
+        "{}",
+        ran.stderr
+    );
+    let result = sandbox.json("stopped/result.json");
+    assert_eq!(result["interrupted"], true);
+    let step = result["steps"].as_u64().expect("a number");
+    let newest = sandbox.names("stopped/checkpoints").pop();
+    assert_eq!(newest, Some(format!("step_{step:08}.safetensors")));
+    sandbox.run("pretrain --resume stopped").succeeded();
+    assert_same(&sandbox, "stopped", "whole");
+}
+
+#[cfg(unix)]
+fn interrupt(process: u32) {
+    let status = Command::new("kill")
+        .args(["-INT", &process.to_string()])
+        .status();
+    assert!(status.expect("kill runs").success());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_run_stopped_before_its_first_step_can_be_started_again() {
+    let sandbox = Sandbox::new();
+    let mut child = sandbox.start("--steps 2 --out run --set data.scene_count=400");
+    let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
+    assert!(lines.any(|line| line.expect("UTF-8").contains("rendering")));
+    interrupt(child.id());
+    let rest: Vec<String> = lines.map(|line| line.expect("UTF-8")).collect();
+    assert_eq!(child.wait().expect("ended").code(), Some(130), "{rest:?}");
+    let last = rest.last().expect("a line");
+    assert!(last.contains("stopped before the first step"), "{last}");
+    sandbox.pretrain("--steps 2 --out run").succeeded();
+}
+
+#[test]
+fn a_finished_run_can_be_made_longer() {
+    let sandbox = photos();
+    let run = "--data photos --set optim.schedule=epoch --out run";
+    sandbox.pretrain(&format!("{run} --steps 4")).succeeded();
+    sandbox.run("pretrain --resume run --steps 6").succeeded();
+    assert_eq!(sandbox.json("run/result.json")["steps"], 6);
+    assert_eq!(sandbox.metrics("run").len(), 6);
+
+    // The new length is remembered, and nothing left to do is no error.
+    let weights = sandbox.weights("run");
+    sandbox.run("pretrain --resume run").succeeded();
+    let result = sandbox.json("run/result.json");
+    assert_eq!(
+        (&result["steps"], &result["total_steps"]),
+        (&6.into(), &6.into())
+    );
+    assert_ne!(result["loss"], Value::Null);
+    assert!(sandbox.weights("run") == weights);
+
+    let shorter = sandbox.run("pretrain --resume run --steps 5");
+    shorter.refused(&["at step 6 already", "5 steps", "--steps"]);
+}
+
+#[test]
+fn only_the_same_run_is_continued() {
+    let sandbox = photos();
+    sandbox
+        .pretrain("--steps 2 --data photos --out run")
+        .succeeded();
+    for set in [
+        "method.lambda=0.7",
+        "optim.lr=1",
+        "model.width=16",
+        "train.seed=3",
+        "views.size=32",
+    ] {
+        let ran = sandbox.run(&format!("pretrain --resume run --steps 3 --set {set}"));
+        ran.refused(&["continues the same run", "only train.steps"]);
+    }
+    let both = sandbox.run("pretrain --resume run --config quickstart");
+    assert_eq!(both.code, Some(2));
+
+    let none = sandbox.run("pretrain --resume photos");
+    none.refused(&["photos is not the folder of a run", "--out"]);
+    let missing = sandbox.run("pretrain --resume nowhere");
+    missing.refused(&["nowhere is not the folder of a run"]);
+    let empty = sandbox.names("run/checkpoints").len();
+    assert_eq!(empty, 1);
+
+    std::fs::rename(
+        sandbox.path("photos/001.png"),
+        sandbox.path("photos/renamed.png"),
+    )
+    .expect("renamed");
+    let renamed = sandbox.run("pretrain --resume run --steps 3");
+    renamed.refused(&["the data has changed", "other names"]);
+    std::fs::rename(
+        sandbox.path("photos/renamed.png"),
+        sandbox.path("photos/001.png"),
+    )
+    .expect("renamed");
+    sandbox.pictures("photos/more", 1);
+    let more = sandbox.run("pretrain --resume run --steps 3");
+    more.refused(&[
+        "the data has changed",
+        "30 files when the run began, 31 now",
+    ]);
+
+    std::fs::remove_dir_all(sandbox.path("photos/more")).expect("removed");
+    sandbox.run("pretrain --resume run --steps 3").succeeded();
+    std::fs::remove_dir_all(sandbox.path("run/checkpoints")).expect("removed");
+    std::fs::create_dir(sandbox.path("run/checkpoints")).expect("made");
+    let without = sandbox.run("pretrain --resume run");
+    without.refused(&["run holds no checkpoint yet", "--overwrite"]);
+}

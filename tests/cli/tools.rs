@@ -1,0 +1,226 @@
+//! `match`, `synth`, `config`, `completions`, the help, and standard output that nobody reads.
+
+use std::process::Stdio;
+
+use crate::sandbox::{Ran, Sandbox};
+
+#[test]
+fn matches_lie_inside_the_pictures() {
+    let sandbox = Sandbox::new();
+    sandbox.pretrain("--steps 2 --out run").succeeded();
+    sandbox
+        .run("synth --out scenes --count 1 --size 96")
+        .succeeded();
+    // Neither square nor of one size.
+    let whole = sandbox.picture("scenes/images/00000_b.png");
+    let part = image::imageops::crop_imm(&whole, 3, 5, 90, 60).to_image();
+    part.save(sandbox.path("b.jpg")).expect("a picture");
+
+    let pictures = "match scenes/images/00000_a.png b.jpg --weights run/weights.safetensors";
+    let settings = "--device cpu --size 128 --threshold -1";
+    for (feature, stride, cell) in [
+        ("stage4", "", 32),
+        ("stage4", "--stride 8", 8),
+        ("stage3", "", 16),
+        ("dense", "--stride 16", 16),
+    ] {
+        let ran = sandbox.run(&format!(
+            "{pictures} {settings} --feature {feature} {stride} --json -"
+        ));
+        let ran = ran.succeeded();
+        let report: serde_json::Value = serde_json::from_str(&ran.stdout).expect("JSON");
+        assert_eq!(report["stride"], cell, "{feature} {stride}");
+        let matches = report["matches"].as_array().expect("a list");
+        assert!(!matches.is_empty());
+        for found in matches {
+            for (side, [width, height]) in [("a", [96.0, 96.0]), ("b", [90.0, 60.0])] {
+                let [x, y] = [0, 1].map(|i| found[side][i].as_f64().expect("a number"));
+                assert!(
+                    (0.0..=width).contains(&x) && (0.0..=height).contains(&y),
+                    "{found}"
+                );
+            }
+            assert!((-1.001..=1.001).contains(&found["score"].as_f64().expect("a number")));
+        }
+        let picture = sandbox.picture("matches.png");
+        assert!(picture.width() > 128 && picture.height() > 128);
+    }
+
+    // A picture and itself: every cell finds itself.
+    sandbox
+        .run(&format!("match b.jpg b.jpg --weights run/weights.safetensors {settings} --out m.png --json m.json"))
+        .succeeded();
+    let matches = sandbox.json("m.json")["matches"].clone();
+    for found in matches.as_array().expect("a list") {
+        assert!(
+            found["score"].as_f64().expect("a number") > 0.999,
+            "{found}"
+        );
+    }
+}
+
+#[test]
+fn scenes_are_written_as_the_help_says() {
+    let sandbox = Sandbox::new();
+    sandbox
+        .run("synth --out a --count 2 --size 48 --seed 7")
+        .succeeded();
+    let classes = sandbox.text("a/classes.txt").lines().count();
+    for name in ["00000_a", "00000_b", "00001_a", "00001_b"] {
+        assert_eq!(
+            sandbox
+                .picture(&format!("a/images/{name}.png"))
+                .dimensions(),
+            (48, 48)
+        );
+        for folder in ["labels", "instances"] {
+            let picture = image::open(sandbox.path(&format!("a/{folder}/{name}.png")));
+            let picture = picture.expect("a picture").into_luma8();
+            assert_eq!(picture.dimensions(), (48, 48));
+            if folder == "labels" {
+                assert!(
+                    picture
+                        .pixels()
+                        .all(|class| usize::from(class[0]) < classes)
+                );
+            }
+        }
+    }
+    for name in ["00000_ab", "00000_ba", "00001_ab", "00001_ba"] {
+        let bytes = sandbox.read(&format!("a/correspondence/{name}.npy"));
+        assert_eq!(&bytes[..8], b"\x93NUMPY\x01\x00");
+        let length = usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
+        assert!((10 + length).is_multiple_of(64));
+        let header = str::from_utf8(&bytes[10..10 + length]).expect("text");
+        let expected = "{'descr': '<f4', 'fortran_order': False, 'shape': (48, 48, 2), }";
+        assert_eq!(header.trim_end(), expected);
+        assert!(header.ends_with('\n'));
+        let (values, rest) = bytes[10 + length..].as_chunks::<4>();
+        assert_eq!((values.len(), rest.len()), (48 * 48 * 2, 0));
+        let values: Vec<f32> = values.iter().map(|v| f32::from_le_bytes(*v)).collect();
+        let visible = values.iter().filter(|v| !v.is_nan());
+        assert!(visible.clone().count() > values.len() / 4);
+        assert!(visible.clone().all(|v| (0.0..=48.0).contains(v)), "{name}");
+    }
+    sandbox
+        .run("synth --out b --count 2 --size 48 --seed 7")
+        .succeeded();
+    let scene = "images/00001_b.png";
+    assert_eq!(
+        sandbox.read(&format!("a/{scene}")),
+        sandbox.read(&format!("b/{scene}"))
+    );
+
+    sandbox
+        .run("synth --out a --count 1")
+        .refused(&["a is not empty", "--out"]);
+    sandbox
+        .run("synth --out c --count 0")
+        .refused(&["--count 0", "at least 1"]);
+    sandbox
+        .run("synth --out c --count 1 --size 1")
+        .refused(&["--size = 1", "16 to 2048"]);
+    sandbox
+        .run("synth --out c --count 1 --baseline 7")
+        .refused(&["--baseline = 7", "0 to 1"]);
+    sandbox.write("file", "");
+    sandbox
+        .run("synth --out file/c --count 1")
+        .refused(&["file/c", "--out"]);
+    assert!(!sandbox.path("c").exists());
+}
+
+#[test]
+fn presets_are_listed_and_print_what_they_resolve_to() {
+    let sandbox = Sandbox::new();
+    let list = sandbox.run("config").succeeded().stdout;
+    for preset in [
+        "quickstart",
+        "densecl_r50_imagenet_200ep",
+        "densecl_r50_coco_800ep",
+        "mocov2_r50_coco_800ep",
+        "photos_r18",
+    ] {
+        assert!(list.lines().any(|line| line.starts_with(preset)), "{list}");
+        let toml = sandbox.run(&format!("config {preset}")).succeeded().stdout;
+        sandbox.write("mine.toml", &toml);
+        assert_eq!(sandbox.run("config mine.toml").succeeded().stdout, toml);
+    }
+    let set = sandbox
+        .run("config quickstart --set optim.lr=0.25")
+        .succeeded();
+    assert!(set.stdout.contains("lr = 0.25\n"), "{}", set.stdout);
+}
+
+#[test]
+fn every_command_has_help_with_examples_and_shells_complete() {
+    let sandbox = Sandbox::new();
+    for command in [
+        "",
+        "pretrain",
+        "match",
+        "plot",
+        "synth",
+        "config",
+        "completions",
+    ] {
+        let help = sandbox.run(&format!("{command} --help")).succeeded().stdout;
+        assert!(
+            help.contains("Example") && help.contains("\n  densecl"),
+            "{help}"
+        );
+        assert!(
+            help.lines().all(|line| line.chars().count() <= 100),
+            "{help}"
+        );
+    }
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = sandbox
+            .run(&format!("completions {shell}"))
+            .succeeded()
+            .stdout;
+        assert!(script.contains("pretrain"), "{shell}");
+    }
+    assert!(
+        sandbox
+            .run("--version")
+            .succeeded()
+            .stdout
+            .starts_with("densecl ")
+    );
+    let wrong = sandbox.run("pretrian");
+    assert_eq!(wrong.code, Some(2));
+    assert!(
+        wrong
+            .stderr
+            .contains("similar subcommand exists: 'pretrain'"),
+        "{}",
+        wrong.stderr
+    );
+}
+
+/// A reader that has seen enough, or a terminal that was closed, ends no run.
+#[cfg(unix)]
+#[test]
+fn closed_pipes_are_no_error() {
+    let sandbox = Sandbox::new();
+    for arguments in ["config", "config quickstart", "completions bash"] {
+        let mut command = sandbox.command(arguments);
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("starts");
+        drop(child.stdout.take());
+        let ran = Ran::from(child.wait_with_output().expect("it ends"));
+        assert_eq!(
+            (ran.code, ran.stderr.as_str()),
+            (Some(0), ""),
+            "{arguments}"
+        );
+    }
+    let mut child = sandbox.start("--steps 3 --out run --json -");
+    drop((child.stdout.take(), child.stderr.take()));
+    assert_eq!(child.wait().expect("it ends").code(), Some(0));
+    assert_eq!(sandbox.json("run/result.json")["steps"], 3);
+}

@@ -1,0 +1,97 @@
+//! The same in, the same out; and every kind of step can be taken.
+
+use crate::sandbox::Sandbox;
+
+#[test]
+fn a_run_follows_from_its_seed_whatever_the_threads() {
+    let sandbox = Sandbox::new();
+    sandbox.pictures("photos", 20);
+    let weights = |name: &str, arguments: &str| {
+        let run = format!("--steps 6 --data photos --out {name} {arguments}");
+        sandbox.pretrain(&run).succeeded();
+        sandbox.weights(name)
+    };
+    let one = weights("one", "--set data.threads=1");
+    assert_eq!(
+        weights("three", "--set data.threads=3 --set data.prefetch=1"),
+        one
+    );
+    assert_eq!(sandbox.metrics("one"), sandbox.metrics("three"));
+    assert_eq!(weights("again", "--set data.threads=1"), one);
+    assert_ne!(weights("other", "--set data.threads=1 --seed 1"), one);
+}
+
+#[test]
+fn every_kind_of_step_runs() {
+    let sandbox = Sandbox::new();
+    let cases = [
+        (
+            "accumulate",
+            "--set optim.accumulate=2 --set method.bn_groups=1",
+        ),
+        ("clip", "--set optim.clip_norm=0.1"),
+        ("moco", "--set method.lambda=0"),
+        (
+            "dense_only",
+            "--set method.lambda=1 --set method.lambda_warmup_steps=2",
+        ),
+        ("by_dense", "--set method.matching=dense"),
+        ("by_chance", "--set method.matching=random"),
+        (
+            "pooled",
+            "--set model.num_grid=3 --set model.output_stride=16",
+        ),
+        ("fine", "--set model.output_stride=8"),
+        (
+            "bottleneck",
+            "--set model.backbone=resnet50 --set model.width=4",
+        ),
+        ("per_epoch", "--set optim.schedule=epoch --steps 8"),
+        (
+            "per_step",
+            "--set optim.schedule=step --set optim.scale_lr=true --steps 8",
+        ),
+        ("ordered_keys", "--set method.shuffle_keys=false"),
+        (
+            "unmeasured",
+            "--set eval.pairs=0 --set log.tensorboard=false",
+        ),
+    ];
+    for (name, arguments) in cases {
+        let steps = if arguments.contains("--steps") {
+            ""
+        } else {
+            "--steps 4"
+        };
+        sandbox
+            .pretrain(&format!("{steps} {arguments} --out {name}"))
+            .succeeded();
+        for row in sandbox.metrics(name) {
+            assert!(
+                row["loss"].as_f64().is_some_and(f64::is_finite),
+                "{name}: {row}"
+            );
+        }
+        let method = if name == "moco" { "mocov2" } else { "densecl" };
+        assert_eq!(sandbox.weights_info(name)["method"], method);
+    }
+
+    let column = |name: &str, key: &str| -> Vec<f64> {
+        let rows = sandbox.metrics(name);
+        rows.iter()
+            .map(|row| row[key].as_f64().expect(key))
+            .collect()
+    };
+    assert_eq!(column("dense_only", "lambda"), [0.0, 0.0, 1.0, 1.0]);
+    // Two epochs of four steps each.
+    let per_epoch = column("per_epoch", "learning_rate");
+    assert!(
+        per_epoch[..4].iter().all(|lr| *lr == per_epoch[0]),
+        "{per_epoch:?}"
+    );
+    assert!(per_epoch[4] < per_epoch[3]);
+    let per_step = column("per_step", "learning_rate");
+    assert!(per_step.is_sorted_by(|a, b| a > b), "{per_step:?}");
+    assert_eq!(per_step[0], 0.03 * 4.0 / 256.0);
+    assert!(sandbox.names("unmeasured/tensorboard").is_empty());
+}

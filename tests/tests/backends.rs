@@ -1,0 +1,148 @@
+//! The GPU path against the CPU: one whole tiny step on each, and the choice of the device.
+//!
+//! wgpu is what the project is for, so nothing here is skipped: a machine without a GPU runs it on
+//! Mesa's software Vulkan.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use burn::tensor::Device;
+use densecl::{
+    config::Matching,
+    densecl::{DenseCl, Views},
+    device::{DeviceChoice, Selected, select},
+};
+use densecl_tests::{
+    golden::assert_close,
+    learner::{Tiny, matches, settings, state, views},
+    network::cpu,
+};
+
+/// Largest relative error between the backends: f32 on both, but GPUs sum in another order, fuse
+/// multiplications with additions and take divisions and roots within a few units in the last place;
+/// a step carries that through some twenty layers, forth and back. Measured on lavapipe: 4e-6.
+const AGREEMENT: f32 = 1e-3;
+
+/// The Vulkan loader dislikes instances that come and go on several threads.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn vulkan() -> Selected {
+    pollster::block_on(select(DeviceChoice::Vulkan)).unwrap_or_else(|error| {
+        panic!(
+            "{error}\nThis test needs a Vulkan adapter and is never skipped. Without a GPU, install \
+             the software one: apt-get install mesa-vulkan-drivers (Debian, Ubuntu)"
+        )
+    })
+}
+
+/// What a step from the formula's weights says, matches and leaves behind.
+struct Step {
+    figures: Vec<(&'static str, f32)>,
+    matches: Vec<Vec<i64>>,
+    state: Vec<(String, Vec<f32>)>,
+}
+
+fn step(tiny: &Tiny, device: &Device) -> Step {
+    let mut learner: DenseCl = tiny.learner(device);
+    let views = Views {
+        key_order: vec![2, 0, 3, 1],
+        ..views("backends", 4, device)
+    };
+    let output = learner.step(vec![views], &settings(0));
+    let figures = output.figures().expect("the device answers");
+    Step {
+        figures: vec![
+            ("loss", figures.loss),
+            ("loss_global", figures.loss_global),
+            ("loss_dense", figures.loss_dense),
+            ("accuracy_global", figures.accuracy_global),
+            ("accuracy_dense", figures.accuracy_dense),
+            ("feature_std", figures.feature_std),
+            ("grad_norm", figures.grad_norm),
+        ],
+        matches: matches(&output),
+        state: state(&learner),
+    }
+}
+
+/// Forward, matching, both losses, backward, SGD, EMA, enqueue; split BN, shuffled keys, a pooled
+/// grid and clipping on the way.
+#[test]
+fn a_whole_step_agrees_with_the_cpu() {
+    let _alone = alone();
+    let selected = vulkan();
+    let mut tiny = Tiny::default();
+    tiny.method.bn_groups = 2;
+    tiny.method.matching = Matching::Backbone;
+    tiny.model.num_grid = 3;
+    tiny.optim.clip_norm = 1.0;
+    let want = step(&tiny, &cpu());
+    let got = step(&tiny, &selected.device);
+
+    assert_eq!(got.matches, want.matches, "matches on {}", selected.name);
+    for ((name, got), (_, want)) in got.figures.iter().zip(&want.figures) {
+        assert_close(name, &[*got], &[*want], AGREEMENT);
+    }
+    assert_eq!(got.state.len(), want.state.len());
+    for ((name, got), (_, want)) in got.state.iter().zip(&want.state) {
+        assert_close(name, got, want, AGREEMENT);
+    }
+}
+
+#[test]
+fn an_adapter_asked_for_twice_is_the_same_device() {
+    let _alone = alone();
+    let (first, second) = (vulkan(), vulkan());
+    assert_eq!(first.device, second.device);
+    assert_eq!(first.name, second.name);
+}
+
+#[test]
+fn auto_takes_hardware_or_the_cpu_and_says_why() {
+    let _alone = alone();
+    let vulkan = vulkan();
+    let auto = pollster::block_on(select(DeviceChoice::Auto)).expect("the CPU is always there");
+    assert!(!auto.name.contains("software"), "{}", auto.name);
+    assert!(!auto.reason.contains('\n'), "{}", auto.reason);
+    if auto.name == "cpu" {
+        assert!(
+            vulkan.name.ends_with("software)"),
+            "{} was left out",
+            vulkan.name
+        );
+        let why = format!("{} is slower than the CPU backend", vulkan.name);
+        assert!(auto.reason.contains(&why), "{}", auto.reason);
+        assert_eq!(auto.device, cpu());
+    } else {
+        assert!(auto.reason.starts_with(&auto.name), "{}", auto.reason);
+    }
+}
+
+#[test]
+fn the_cpu_is_there_when_asked_for() {
+    let selected = pollster::block_on(select(DeviceChoice::Cpu)).expect("always there");
+    assert_eq!((&*selected.name, selected.device), ("cpu", cpu()));
+}
+
+#[test]
+fn a_device_that_does_not_exist_lists_those_that_do() {
+    let _alone = alone();
+    let vulkan = vulkan();
+    let refused = |choice| {
+        let error = pollster::block_on(select(choice)).expect_err("no such device");
+        let message = error.to_string();
+        assert!(!message.contains('\n'), "{message:?}");
+        message
+    };
+    if !cfg!(target_os = "macos") {
+        let message = refused(DeviceChoice::Metal);
+        assert!(message.starts_with("--device metal: "), "{message}");
+        let there = format!("there is cpu, wgpu: {}", vulkan.name);
+        assert!(message.contains(&there), "{message}");
+    }
+    let message = refused(DeviceChoice::Cuda);
+    assert!(message.contains("--features cuda"), "{message}");
+}
