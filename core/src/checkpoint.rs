@@ -40,7 +40,8 @@ const QUEUES: [&str; 2] = ["queue.global", "queue.dense"];
 /// The state of `learner` after `step` steps of the run with `seed` over `images` images.
 ///
 /// # Errors
-/// [`Error::Device`] when a tensor cannot be read back.
+/// [`Error::Device`] when a tensor cannot be read back; [`Error::NotFinite`] when one has a NaN or an
+/// infinity in it: what would be saved is nothing to continue from.
 pub fn save(
     learner: &DenseCl,
     model: &ModelConfig,
@@ -62,6 +63,9 @@ pub fn save(
     for (name, queue) in QUEUES.iter().zip(queues) {
         let keys = queue.keys();
         archive.insert(name.to_string(), keys.dims().to_vec(), &keys)?;
+    }
+    if let Some(name) = archive.not_finite() {
+        return Err(Error::NotFinite(name.to_string()));
     }
     archive.to_bytes(&CheckpointInfo {
         format_version: FORMAT_VERSION,

@@ -23,6 +23,9 @@ pub enum Error {
     /// A weights or checkpoint file is whole but belongs to another network.
     #[error("{0}")]
     Mismatch(String),
+    /// A number of the learner is NaN or infinite.
+    #[error("{0} is not finite")]
+    NotFinite(String),
     /// The requested compute device does not exist or could not be opened.
     #[error("{0}")]
     Device(String),

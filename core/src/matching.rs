@@ -76,6 +76,11 @@ pub fn mutual_matches(similarity: &[f32], cells_b: usize, threshold: f32) -> Vec
     matches
 }
 
+/// The centre of a cell of a row-major grid, (x, y) in cells: its column and row, each + 0.5.
+pub fn cell_center(cell: usize, columns: usize) -> [f32; 2] {
+    [(cell % columns) as f32 + 0.5, (cell / columns) as f32 + 0.5]
+}
+
 /// The peak of a similarity map between its cells: a parabola through the best cell and its
 /// neighbours, separately along x and y.
 ///

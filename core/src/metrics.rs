@@ -1,5 +1,7 @@
 //! Measures of what was learned: numbers in, numbers out.
 
+use crate::matching::cell_center;
+
 /// Share of matches that lie within one cell of the truth, beside its chance level.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct CorrespondenceAccuracy {
@@ -55,9 +57,8 @@ impl CorrespondenceAccuracy {
 
 /// Whether `cell`'s centre lies at most one cell from `point`.
 pub fn within_one_cell(cell: usize, point: [f32; 2], columns: usize) -> bool {
-    let dx = (cell % columns) as f32 + 0.5 - point[0];
-    let dy = (cell / columns) as f32 + 0.5 - point[1];
-    dx * dx + dy * dy <= 1.0
+    let [x, y] = cell_center(cell, columns);
+    (x - point[0]).powi(2) + (y - point[1]).powi(2) <= 1.0
 }
 
 #[cfg(test)]

@@ -90,6 +90,15 @@ impl Archive {
         Ok(())
     }
 
+    /// The first tensor with a NaN or an infinity in it.
+    pub fn not_finite(&self) -> Option<&str> {
+        let bad = |stored: &Stored| stored.values.iter().any(|value| !value.is_finite());
+        self.tensors
+            .iter()
+            .find(|(_, stored)| bad(stored))
+            .map(|(name, _)| name.as_str())
+    }
+
     /// Takes a tensor out.
     pub fn take(&mut self, name: &str) -> Option<Stored> {
         self.tensors.remove(name)

@@ -30,7 +30,7 @@ pub(crate) enum Command {
     Pretrain(Pretrain),
     /// Draw the matches between two pictures
     Match(Match),
-    /// Draw the curves of a run
+    /// Draw the curves and matches of a run again
     Plot(Plot),
     /// Write rendered scene pairs with exact correspondence and labels
     Synth(Synth),
@@ -75,7 +75,7 @@ pub(crate) struct Pretrain {
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) sets: Vec<String>,
     /// Steps of the whole run
-    #[arg(long, conflicts_with = "epochs")]
+    #[arg(long, conflicts_with = "epochs", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) steps: Option<u64>,
     /// Passes over the data
     #[arg(long)]
@@ -189,7 +189,7 @@ pub(crate) struct Plot {
     /// The folder of a run
     #[arg(value_hint = ValueHint::DirPath)]
     pub(crate) run: PathBuf,
-    /// The picture to write, a PNG [default: RUN/curves.png]
+    /// Where to write the curves, a PNG [default: RUN/curves.png]
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
 }
@@ -227,7 +227,7 @@ pub(crate) struct Config {
     /// A preset or a TOML file [default: list the presets]
     pub(crate) name: Option<String>,
     /// Set one setting; may be given often
-    #[arg(long = "set", value_name = "KEY=VALUE")]
+    #[arg(long = "set", value_name = "KEY=VALUE", requires = "name")]
     pub(crate) sets: Vec<String>,
 }
 

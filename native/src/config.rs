@@ -39,6 +39,9 @@ pub(crate) struct DataConfig {
     pub(crate) max_bad_share: f64,
 }
 
+/// More loader threads, or batches ahead of the device, than any machine has use for.
+const MAX_AHEAD: usize = 1024;
+
 /// The word for [`DataConfig::source`] that means the embedded generator.
 pub(crate) const SCENES: &str = "scenes";
 
@@ -183,8 +186,20 @@ impl RunConfig {
                 self.views.size
             );
         }
-        if self.data.prefetch == 0 {
-            bail!("data.prefetch = 0: must be at least 1");
+        if self.data.scene_count == 0 {
+            bail!("data.scene_count = 0: must be at least 1");
+        }
+        if !(1..=MAX_AHEAD).contains(&self.data.prefetch) {
+            bail!(
+                "data.prefetch = {}: must be 1 to {MAX_AHEAD} batches",
+                self.data.prefetch
+            );
+        }
+        if self.data.threads > MAX_AHEAD {
+            bail!(
+                "data.threads = {}: must be 0 (as many as cores) to {MAX_AHEAD}",
+                self.data.threads
+            );
         }
         if !(0.0..=1.0).contains(&self.data.max_bad_share) {
             bail!(

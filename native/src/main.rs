@@ -6,8 +6,11 @@ mod config;
 mod console;
 mod data;
 mod events;
+mod files;
 mod observers;
+mod outcome;
 mod panics;
+mod pictures;
 mod probe;
 mod report;
 mod run_data;
@@ -19,7 +22,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
-use densecl::device::{DeviceChoice, select};
+use densecl::device::{DeviceChoice, Selected, select};
 use densecl::synthetic::SceneConfig;
 
 use cli::{Cli, Command};
@@ -74,8 +77,7 @@ fn run(cli: Cli) -> anyhow::Result<bool> {
             &pretrain::stop_on_ctrl_c()?,
         ),
         Some(Command::Match(args)) => {
-            let choice: DeviceChoice = args.device.device.as_deref().unwrap_or("auto").parse()?;
-            let selected = pollster::block_on(select(choice))?;
+            let selected = open_device(&args.device)?;
             let request = matching::Request {
                 a: args.a,
                 b: args.b,
@@ -91,8 +93,11 @@ fn run(cli: Cli) -> anyhow::Result<bool> {
             matching::run(&request, &selected.device).map(|()| true)
         }
         Some(Command::Plot(args)) => {
-            let path = plot::plot(&args.run, args.out.as_deref())?;
-            console::print(&format!("{}\n", path.display()))?;
+            // One pair of pictures: not worth waking a GPU.
+            let selected = pollster::block_on(select(DeviceChoice::Cpu))?;
+            for path in plot::plot(&args.run, args.out.as_deref(), &selected.device)? {
+                console::print(&format!("{}\n", path.display()))?;
+            }
             Ok(true)
         }
         Some(Command::Synth(args)) => {
@@ -125,4 +130,12 @@ fn run(cli: Cli) -> anyhow::Result<bool> {
             Ok(true)
         }
     }
+}
+
+/// Opens the device asked for and says which it is, and why.
+fn open_device(args: &cli::Device) -> anyhow::Result<Selected> {
+    let choice: DeviceChoice = args.device.as_deref().unwrap_or("auto").parse()?;
+    let selected = pollster::block_on(select(choice))?;
+    console::note(format_args!("device: {}", selected.reason));
+    Ok(selected)
 }

@@ -54,7 +54,7 @@ impl Observer for TensorBoardWriter {
                 image.write_to(&mut Cursor::new(&mut png), ImageFormat::Png)?;
                 self.image(tag, *step, &png, image.width(), image.height())
             }
-            TrainEvent::Ended => self.flush(),
+            TrainEvent::Saved { .. } | TrainEvent::Ended => self.flush(),
             _ => Ok(()),
         }
     }

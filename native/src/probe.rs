@@ -4,7 +4,7 @@ use anyhow::Context;
 use burn::tensor::{Device, Tensor};
 use densecl::augment::{ViewConfig, ViewGeometry, two_views};
 use densecl::features::{Feature, dense_features, image_batch, map_similarity};
-use densecl::matching::{best_match, mutual_matches};
+use densecl::matching::{best_match, cell_center, mutual_matches};
 use densecl::metrics::CorrespondenceAccuracy;
 use densecl::model::Encoder;
 use densecl::synthetic::{Correspondence, SceneConfig, scene_image, scene_pair};
@@ -85,11 +85,10 @@ impl Pair {
             Truth::Views(views) => views[0].true_matches(&views[1], rows),
             Truth::Scene(correspondence) => (0..rows * columns)
                 .map(|cell| {
-                    let x = ((cell % columns) as f32 + 0.5) * stride;
-                    let y = ((cell / columns) as f32 + 0.5) * stride;
+                    let [x, y] = cell_center(cell, columns).map(|cells| cells * stride);
                     correspondence
                         .at(x, y)
-                        .map(|[x, y]| [x / stride, y / stride])
+                        .map(|point| point.map(|pixels| pixels / stride))
                 })
                 .collect(),
         }
@@ -151,12 +150,7 @@ pub(crate) fn lines(
     let values: Vec<f32> = similarity
         .try_into_vec_as()
         .context("reading similarities back from the device")?;
-    let center = |cell: usize| {
-        [
-            ((cell % columns) as f32 + 0.5) * stride,
-            ((cell / columns) as f32 + 0.5) * stride,
-        ]
-    };
+    let center = |cell: usize| cell_center(cell, columns).map(|cells| cells * stride);
     let matches = mutual_matches(&values, grid[0] * columns, -1.0);
     Ok(matches
         .into_iter()

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
@@ -13,9 +13,9 @@ use crate::config::{RunConfig, SCENES};
 use crate::data::scan::Dataset;
 use crate::data::{BadFile, Source, decode};
 use crate::events::{Observer, TrainEvent};
-use crate::observers::Terminal;
+use crate::files::write_atomically;
 use crate::probe::{self, Pair};
-use crate::run_dir::{RunDir, write_atomically};
+use crate::run_dir::RunDir;
 
 /// What a run was started on.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -42,12 +42,12 @@ pub(crate) struct Data {
 ///
 /// # Errors
 /// When there are none.
-pub(crate) fn open(config: &RunConfig, terminal: &mut Terminal) -> anyhow::Result<Data> {
+pub(crate) fn open(config: &RunConfig, observer: &mut dyn Observer) -> anyhow::Result<Data> {
     let seed = config.train.seed;
     let wanted = config.eval.pairs;
     if config.data.source == SCENES {
         let count = config.data.scene_count;
-        terminal.event(&TrainEvent::Note(format!("rendering {count} scenes")))?;
+        observer.event(&TrainEvent::Note(format!("rendering {count} scenes")))?;
         let images = probe::training_scenes(&config.scenes, seed, count);
         return Ok(Data {
             listing: Listing {
@@ -64,8 +64,7 @@ pub(crate) fn open(config: &RunConfig, terminal: &mut Terminal) -> anyhow::Resul
         files: dataset.paths().len(),
         fingerprint: dataset.fingerprint(),
     };
-    let most = dataset.paths().len() / 20;
-    let (dataset, held_out) = dataset.hold_out(wanted.min(most));
+    let (dataset, held_out) = hold_out(dataset, wanted);
     let limits = decode::DecodeLimits::default();
     let mut bad_pairs = Vec::new();
     let mut images = Vec::new();
@@ -85,6 +84,32 @@ pub(crate) fn open(config: &RunConfig, terminal: &mut Terminal) -> anyhow::Resul
         listing,
         bad_pairs,
     })
+}
+
+/// Takes as many as wanted out of the data, but no more than a twentieth of it.
+fn hold_out(dataset: Dataset, wanted: usize) -> (Dataset, Vec<PathBuf>) {
+    let most = dataset.paths().len() / 20;
+    dataset.hold_out(wanted.min(most))
+}
+
+/// The first of the pairs that are kept out of training, as [`open`] would give it; `None` where
+/// nothing is kept out.
+///
+/// # Errors
+/// When the data is not there any more.
+pub(crate) fn example_pair(config: &RunConfig) -> anyhow::Result<Option<Pair>> {
+    let seed = config.train.seed;
+    if config.data.source == SCENES {
+        let count = config.eval.pairs.min(1);
+        return Ok(Pair::scenes(&config.scenes, seed, count).pop());
+    }
+    let dataset = Dataset::scan(Path::new(&config.data.source))?;
+    let (_, held_out) = hold_out(dataset, config.eval.pairs);
+    let limits = decode::DecodeLimits::default();
+    let first = held_out
+        .iter()
+        .find_map(|path| decode::decode(path, &limits).ok());
+    Ok(first.and_then(|image| Pair::views(&[image], &config.views, seed).pop()))
 }
 
 impl Listing {

@@ -1,11 +1,12 @@
-//! A run's folder: what is where, and writes that leave either the old file or the new one.
+//! A run's folder: what is where, and what may be removed from it.
 
 use std::fs;
-use std::io::{Cursor, Write};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use image::{ImageFormat, RgbImage};
+
+use crate::files::write_atomically;
 
 /// `RUN/`: `config.toml`, `data.json`, `metrics.jsonl`, `checkpoints/`, `tensorboard/`, `weights.safetensors`,
 /// `result.json`, `curves.png`, `matches.png`, `bad_files.txt`.
@@ -37,32 +38,24 @@ impl RunDir {
                  replace it with --overwrite, or choose another folder with --out"
             );
         }
-        if run.config().exists() {
+        if let Some(found) = run
+            .files()
+            .into_iter()
+            .chain(event_files(&run.tensorboard())?)
+            .find(|p| p.exists())
+        {
             bail!(
-                "{shown} already holds a config.toml, of a run without a checkpoint or of something \
-                 else: replace it with --overwrite, or choose another folder with --out"
+                "{} is there already, from a run without a checkpoint or from something else: replace \
+                 it with --overwrite, or choose another folder with --out",
+                found.display()
             );
         }
         Ok(run)
     }
 
-    /// Removes what an earlier run left, and nothing else: the folder may hold other files too.
-    ///
-    /// # Errors
-    /// When something cannot be removed.
-    pub(crate) fn clear(&self) -> anyhow::Result<()> {
-        let removed = |result: std::io::Result<()>, path: &Path| match result {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(error).with_context(|| format!("removing {}", path.display()))
-            }
-            _ => Ok(()),
-        };
-        for (_, path) in self.checkpoints()? {
-            removed(fs::remove_file(&path), &path)?;
-        }
-        let folder = self.tensorboard();
-        removed(fs::remove_dir_all(&folder), &folder)?;
-        for file in [
+    /// The files of a run, its checkpoints and event files apart.
+    fn files(&self) -> [PathBuf; 10] {
+        [
             self.config(),
             self.data(),
             self.metrics(),
@@ -73,8 +66,23 @@ impl RunDir {
             self.matches_before(),
             self.matches(),
             self.bad_files(),
-        ] {
-            removed(fs::remove_file(&file), &file)?;
+        ]
+    }
+
+    /// Removes what an earlier run left, and nothing else: the folder may hold other files too.
+    ///
+    /// # Errors
+    /// When something cannot be removed.
+    pub(crate) fn clear(&self) -> anyhow::Result<()> {
+        let checkpoints = self.checkpoints()?.into_iter().map(|(_, path)| path);
+        let events = event_files(&self.tensorboard())?;
+        for file in self.files().into_iter().chain(checkpoints).chain(events) {
+            match fs::remove_file(&file) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    return Err(error).with_context(|| format!("removing {}", file.display()));
+                }
+                _ => {}
+            }
         }
         Ok(())
     }
@@ -203,64 +211,22 @@ impl RunDir {
     }
 }
 
-/// Writes `bytes` beside `path`, makes sure that they are on the disk, and only then takes its place.
-///
-/// # Errors
-/// When that fails; what was at `path` is then still there, whole.
-pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    let context = || format!("writing {}", path.display());
-    let folder = match path.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
+/// TensorBoard's event files in `folder`; none when there is no such folder.
+fn event_files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error).with_context(|| format!("reading {}", folder.display())),
     };
-    let mut file = tempfile::Builder::new()
-        .prefix(".densecl-")
-        .suffix(".partial")
-        .tempfile_in(folder)
-        .with_context(context)?;
-    // Not through the wrapper, whose errors name the temporary file.
-    file.as_file_mut().write_all(bytes).with_context(context)?;
-    file.as_file().sync_all().with_context(context)?;
-    // Temporary files are private to the user; results are to be shared like any other file.
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        let permissions = fs::Permissions::from_mode(0o644);
-        file.as_file()
-            .set_permissions(permissions)
-            .with_context(context)?;
+    let mut found = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+        if name.starts_with(b"events.out.tfevents.") {
+            found.push(path);
+        }
     }
-    file.persist(path)
-        .map_err(|e| e.error)
-        .with_context(context)?;
-    Ok(())
-}
-
-/// Refuses a name for a picture that promises another format than PNG.
-///
-/// # Errors
-/// When `path` does not end in `.png`.
-pub(crate) fn ensure_png(path: &Path) -> anyhow::Result<()> {
-    let extension = path.extension().unwrap_or_default();
-    if !extension.eq_ignore_ascii_case("png") {
-        bail!(
-            "{}: the picture is a PNG, give a name that ends in .png",
-            path.display()
-        );
-    }
-    Ok(())
-}
-
-/// Writes a picture as PNG, whole or not at all.
-///
-/// # Errors
-/// When it cannot be written.
-pub(crate) fn write_png(path: &Path, picture: &RgbImage) -> anyhow::Result<()> {
-    let mut bytes = Cursor::new(Vec::new());
-    picture
-        .write_to(&mut bytes, ImageFormat::Png)
-        .with_context(|| format!("encoding {}", path.display()))?;
-    write_atomically(path, bytes.get_ref())
+    Ok(found)
 }
 
 #[cfg(test)]
@@ -296,6 +262,11 @@ mod tests {
         let run = RunDir::create(dir.path(), false).expect("a new run");
         run.save_checkpoint(5, b"state", 2).expect("saved");
         fs::write(run.config(), "").expect("written");
+        let tensorboard = run.tensorboard();
+        fs::create_dir(&tensorboard).expect("made");
+        let event = tensorboard.join("events.out.tfevents.1.densecl");
+        fs::write(&event, "").expect("written");
+        fs::write(tensorboard.join("notes.txt"), "mine").expect("written");
         fs::write(dir.path().join("notes.txt"), "mine").expect("written");
         fs::write(dir.path().join("checkpoints/best.pt"), "mine").expect("written");
         RunDir::create(dir.path(), true)
@@ -303,21 +274,25 @@ mod tests {
             .expect("cleared");
         assert!(run.checkpoints().expect("listed").is_empty());
         assert!(!run.config().exists());
+        assert!(!event.exists());
+        assert!(tensorboard.join("notes.txt").exists());
         assert!(dir.path().join("notes.txt").exists());
         assert!(dir.path().join("checkpoints/best.pt").exists());
     }
 
     #[test]
-    fn a_failed_write_leaves_the_old_file_and_nothing_else() {
-        let dir = tempfile::tempdir().expect("a temporary folder");
-        let path = dir.path().join("file");
-        write_atomically(&path, b"old").expect("written");
-        // A folder cannot be replaced by a file.
-        let taken = dir.path().join("folder");
-        fs::create_dir(&taken).expect("made");
-        assert!(write_atomically(&taken, b"new").is_err());
-        assert_eq!(fs::read(&path).expect("still there"), b"old");
-        assert_eq!(fs::read_dir(dir.path()).expect("listed").count(), 2);
+    fn a_file_of_something_else_is_not_replaced_unasked() {
+        for name in ["weights.safetensors", "result.json"] {
+            let dir = tempfile::tempdir().expect("a temporary folder");
+            fs::write(dir.path().join(name), "mine").expect("written");
+            let error = RunDir::create(dir.path(), false)
+                .expect_err("refused")
+                .to_string();
+            assert!(
+                error.contains(name) && error.contains("--overwrite"),
+                "{error}"
+            );
+        }
     }
 
     #[test]

@@ -103,12 +103,8 @@ impl Plan {
         Tensor::from_data(data, &self.device)
     }
 
-    /// The query views of a whole batch.
-    pub(crate) fn query_views(&self, batch: &Batch) -> Tensor<4> {
-        self.upload(&batch.query, self.config.train.batch_size)
-    }
-
-    fn micro_batches(&self, batch: &Batch) -> Vec<Views> {
+    /// The views of a batch on the device, in as many parts as go through the network one by one.
+    pub(crate) fn micro_batches(&self, batch: &Batch) -> Vec<Views> {
         let RunConfig {
             optim,
             train,
@@ -197,7 +193,7 @@ pub(crate) fn train(
         }
         let every = config.checkpoint.every_steps;
         if last || (every > 0 && step.is_multiple_of(every)) {
-            save(plan, &learner, step, &output, run, observer)?;
+            save(plan, &learner, step, run, observer)?;
         }
     }
     Ok(Ended {
@@ -237,22 +233,20 @@ fn save(
     plan: &Plan,
     learner: &DenseCl,
     step: u64,
-    output: &StepOutput,
     run: &RunDir,
     observer: &mut dyn Observer,
 ) -> anyhow::Result<()> {
-    // The last good checkpoint must not be pushed out by one with NaN in it.
-    let figures = output.figures()?;
-    if !(figures.loss.is_finite() && figures.grad_norm.is_finite()) {
-        return Err(not_finite(step, run));
-    }
     let RunConfig {
         model,
         train,
         checkpoint,
         ..
     } = &plan.config;
-    let bytes = checkpoint::save(learner, model, train.seed, plan.source.len(), step)?;
+    let bytes = match checkpoint::save(learner, model, train.seed, plan.source.len(), step) {
+        // The last good checkpoint must not be pushed out by one with NaN in it.
+        Err(densecl::Error::NotFinite(_)) => return Err(not_finite(step, run)),
+        bytes => bytes?,
+    };
     let path = run.save_checkpoint(step, &bytes, checkpoint.keep)?;
     observer.event(&TrainEvent::Saved { path: &path })
 }

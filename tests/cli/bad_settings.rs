@@ -5,7 +5,7 @@ use crate::sandbox::Sandbox;
 #[test]
 fn settings_that_do_not_exist_or_do_not_fit_are_named() {
     let sandbox = Sandbox::new();
-    let cases: [(&str, &[&str]); 22] = [
+    let cases: [(&str, &[&str]); 26] = [
         (
             "--set optim.lrr=1",
             &[
@@ -79,6 +79,13 @@ fn settings_that_do_not_exist_or_do_not_fit_are_named() {
             "--config nothing",
             &["nothing is neither a file nor a preset", "quickstart"],
         ),
+        ("--json .", &["--json .", "is a folder"]),
+        ("--set data.prefetch=0", &["data.prefetch = 0", "1 to 1024"]),
+        ("--set data.threads=9999", &["data.threads = 9999", "1024"]),
+        (
+            "--set data.scene_count=0",
+            &["data.scene_count = 0", "at least 1"],
+        ),
         (
             "--json nowhere/x.json",
             &["--json nowhere/x.json", "no folder nowhere"],
@@ -92,8 +99,10 @@ fn settings_that_do_not_exist_or_do_not_fit_are_named() {
     }
     let insisted = "--steps 1 --out run --set method.queue=17 --set method.queue_exceeds_data=true";
     sandbox.pretrain(insisted).succeeded();
-    let twice = sandbox.pretrain("--steps 1 --epochs 1");
-    assert_eq!(twice.code, Some(2), "{}", twice.stderr);
+    for wrong in ["--steps 1 --epochs 1", "--steps 0", "--batch-size four"] {
+        let ran = sandbox.pretrain(wrong);
+        assert_eq!(ran.code, Some(2), "{wrong}: {}", ran.stderr);
+    }
 }
 
 #[test]

@@ -49,10 +49,10 @@ fn killed_runs_end_as_those_that_were_not() {
     let sandbox = photos();
     sandbox.pretrain(&format!("{LONG} --out whole")).succeeded();
 
-    for (run, steps_more) in [("killed_early", 0), ("killed_later", 90)] {
+    for (run, more) in [("killed_early", 0), ("killed_later", 40)] {
         let mut child = sandbox.start(&format!("{LONG} --out {run}"));
         wait_for_checkpoint(&sandbox, run);
-        sleep(Duration::from_millis(steps_more));
+        sleep(Duration::from_millis(more));
         child.kill().expect("killed");
         assert_eq!(
             child.wait().expect("ended").code(),

@@ -65,8 +65,9 @@ fn a_run_leaves_weights_figures_and_pictures() {
     let curves = sandbox.read("runs/a/curves.png");
     std::fs::remove_file(sandbox.path("runs/a/curves.png")).expect("removed");
     let plotted = sandbox.run("plot runs/a").succeeded();
-    assert_eq!(plotted.stdout, "runs/a/curves.png\n");
+    assert_eq!(plotted.stdout, "runs/a/curves.png\nruns/a/matches.png\n");
     assert_eq!(sandbox.read("runs/a/curves.png"), curves);
+    assert_eq!(sandbox.picture("runs/a/matches.png"), both);
 }
 
 #[test]
@@ -133,7 +134,7 @@ fn a_config_toml_of_something_else_is_left_alone() {
     sandbox.write("project/config.toml", "theme = \"mine\"\n");
     let ran = sandbox.pretrain("--steps 1 --out project");
     ran.refused(&[
-        "project already holds a config.toml",
+        "project/config.toml is there already",
         "--overwrite",
         "--out",
     ]);

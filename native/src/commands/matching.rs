@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use burn::tensor::{Device, Tensor};
 use densecl::features::{Feature, dense_features, image_batch, map_similarity};
-use densecl::matching::{mutual_matches, subcell_peak};
+use densecl::matching::{cell_center, mutual_matches, subcell_peak};
 use densecl::model::Encoder;
 use densecl::visualize::{
     DrawOptions, MatchLine, cells_to_image, draw_matches, joint_pca, side_by_side, stack_vertical,
@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use crate::console;
 use crate::data::decode::{DecodeLimits, decode};
-use crate::run_dir::{ensure_png, write_atomically, write_png};
+use crate::files::{ensure_png, write_atomically, write_png};
 
 /// What to match and how.
 #[derive(Debug, Clone)]
@@ -45,10 +45,13 @@ struct Report {
     b: PathBuf,
     weights: PathBuf,
     feature: Feature,
-    stride: usize,
     threshold: f32,
+    /// Rows and columns of the feature grids.
     grid_a: [usize; 2],
     grid_b: [usize; 2],
+    /// Width and height of a cell, in pixels of the pictures as the network saw them.
+    cell_a: [f32; 2],
+    cell_b: [f32; 2],
     matches: Vec<Match>,
 }
 
@@ -87,8 +90,7 @@ pub(crate) fn run(request: &Request, device: &Device) -> anyhow::Result<()> {
         let [_, _, rows, columns] = map.dims();
         [rows, columns]
     });
-    // Features of an earlier stage have a finer grid than the output stride.
-    let stride = a.resized.width() as f32 / grid_a[1] as f32;
+    let (cell_a, cell_b) = (a.cell(grid_a), b.cell(grid_b));
 
     let similarity: Vec<f32> = map_similarity(map_a.clone(), map_b.clone())
         .try_into_vec_as()
@@ -99,13 +101,10 @@ pub(crate) fn run(request: &Request, device: &Device) -> anyhow::Result<()> {
         .iter()
         .map(|m| {
             let row = &similarity[m.a * cells_b..][..cells_b];
-            let [x, y] = subcell_peak(row, m.b, grid_b);
+            let scaled = |[x, y]: [f32; 2], [width, height]: [f32; 2]| [x * width, y * height];
             MatchLine {
-                a: [
-                    ((m.a % grid_a[1]) as f32 + 0.5) * stride,
-                    ((m.a / grid_a[1]) as f32 + 0.5) * stride,
-                ],
-                b: [x * stride, y * stride],
+                a: scaled(cell_center(m.a, grid_a[1]), cell_a),
+                b: scaled(subcell_peak(row, m.b, grid_b), cell_b),
                 score: m.score,
                 correct: None,
             }
@@ -120,7 +119,8 @@ pub(crate) fn run(request: &Request, device: &Device) -> anyhow::Result<()> {
             b: request.b.clone(),
             weights: request.weights.clone(),
             feature: request.feature,
-            stride: stride.round() as usize,
+            cell_a,
+            cell_b,
             threshold: request.threshold,
             grid_a,
             grid_b,
@@ -141,10 +141,12 @@ pub(crate) fn run(request: &Request, device: &Device) -> anyhow::Result<()> {
         }
     }
     console::note(format_args!(
-        "{} mutual matches of {} and {} cells at stride {stride} ({} trained {} steps on {}): {}",
+        "{} mutual matches of {} and {} cells of {} x {} px ({} trained {} steps on {}): {}",
         lines.len(),
         grid_a[0] * grid_a[1],
         cells_b,
+        cell_a[0],
+        cell_a[1],
         info.model.backbone.name(),
         info.steps,
         info.data,
@@ -221,6 +223,13 @@ impl Picture {
             resized: imageops::resize(&image, w, h, imageops::FilterType::Triangle),
             scale: [width as f32 / w as f32, height as f32 / h as f32],
         })
+    }
+
+    /// Width and height of a cell of a grid over the picture. Where the dense head pools, cells need
+    /// not be square.
+    fn cell(&self, [rows, columns]: [usize; 2]) -> [f32; 2] {
+        let (width, height) = self.resized.dimensions();
+        [width as f32 / columns as f32, height as f32 / rows as f32]
     }
 
     fn on_disk(&self, [x, y]: [f32; 2]) -> [f32; 2] {

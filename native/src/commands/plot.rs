@@ -1,19 +1,30 @@
-//! `densecl plot RUN`: the curves of a run, drawn again from its log.
+//! `densecl plot RUN`: the pictures of a run, drawn again from what it left.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::bail;
+use anyhow::{Context, bail};
+use burn::tensor::Device;
+use densecl::weights;
 
 use crate::config::RunConfig;
-use crate::report::{curves_png, read_jsonl};
-use crate::run_dir::{RunDir, ensure_png};
+use crate::files::ensure_png;
+use crate::pictures;
+use crate::report::read_jsonl;
+use crate::run_data;
+use crate::run_dir::RunDir;
 use crate::settings;
 
-/// Draws `RUN/curves.png`, or `out`; returns where.
+/// Draws `RUN/curves.png`, or `out`; and `RUN/matches.png` where the run has weights already and
+/// keeps pairs out of training. Returns what was drawn.
 ///
 /// # Errors
 /// When `run` is no run, or has not logged a step yet.
-pub(crate) fn plot(run: &Path, out: Option<&Path>) -> anyhow::Result<PathBuf> {
+pub(crate) fn plot(
+    run: &Path,
+    out: Option<&Path>,
+    device: &Device,
+) -> anyhow::Result<Vec<PathBuf>> {
     let run = RunDir::open(run)?;
     if let Some(out) = out {
         ensure_png(out)?;
@@ -31,8 +42,22 @@ pub(crate) fn plot(run: &Path, out: Option<&Path>) -> anyhow::Result<PathBuf> {
             run.path().display()
         );
     }
-    let out = out.map_or_else(|| run.curves(), Path::to_path_buf);
-    let title = format!("{} · {}", config.method_name(), config.data.source);
-    curves_png(&rows, &title, &out)?;
-    Ok(out)
+    let curves = out.map_or_else(|| run.curves(), Path::to_path_buf);
+    pictures::curves(&config, &rows, &curves)?;
+    let mut drawn = vec![curves];
+
+    let path = run.weights();
+    if path.exists()
+        && let Some(pair) = run_data::example_pair(&config)?
+    {
+        let bytes = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+        let (encoder, _) = weights::load(&bytes, device)
+            .with_context(|| format!("{} cannot be used", path.display()))?;
+        pictures::save_before_and_after(
+            &run,
+            pictures::matches(&config, &encoder, &pair, device)?,
+        )?;
+        drawn.push(run.matches());
+    }
+    Ok(drawn)
 }

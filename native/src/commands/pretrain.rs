@@ -8,22 +8,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, bail};
 use densecl::checkpoint;
 use densecl::device::{DeviceChoice, Selected, select};
-use densecl::model::{Encoder, Phase};
-use densecl::visualize::{DrawOptions, draw_matches, stack_vertical};
-use densecl::weights::{self, FORMAT_VERSION, WeightsInfo};
-use image::{Rgb, RgbImage};
-use serde::Serialize;
 
 use crate::config::{PRESETS, RunConfig};
 use crate::console;
 use crate::events::{Observer, Observers, TrainEvent};
+use crate::files::write_atomically;
 use crate::observers::Terminal;
-use crate::probe::{self, Measured, Pair};
-use crate::report::{JsonlWriter, TensorBoardWriter, curves_png, read_jsonl};
+use crate::outcome;
+use crate::report::{JsonlWriter, TensorBoardWriter};
 use crate::run_data;
-use crate::run_dir::{RunDir, write_atomically, write_png};
+use crate::run_dir::RunDir;
 use crate::settings;
-use crate::trainer::{self, Ended, Plan};
+use crate::trainer::{self, Plan};
 
 /// What the command line asked for.
 #[derive(Debug, Default)]
@@ -41,34 +37,6 @@ pub(crate) struct Request {
     /// Replace an earlier run in the same folder.
     pub(crate) overwrite: bool,
 }
-
-/// The figures of a run: `result.json`.
-#[derive(Debug, Serialize)]
-struct RunResult {
-    densecl_version: &'static str,
-    correspondence_accuracy_before: Option<f64>,
-    correspondence_accuracy_after: Option<f64>,
-    correspondence_chance: Option<f64>,
-    pairs: usize,
-    cells: u64,
-    data: String,
-    images: usize,
-    steps: u64,
-    total_steps: u64,
-    interrupted: bool,
-    loss: Option<f64>,
-    seed: u64,
-    seconds: f64,
-    images_per_second: f64,
-    device: String,
-    bad_files: usize,
-    weights: PathBuf,
-}
-
-/// Batches by whose statistics the untrained network's batch normalisation is calibrated. The
-/// statistics of a fresh network are mean 0 and variance 1, which would make it look worse than it
-/// is; 0.9⁴⁰ of that is left.
-const CALIBRATION_BATCHES: usize = 40;
 
 /// Runs. `Ok(false)` when the run was interrupted.
 ///
@@ -126,7 +94,7 @@ pub(crate) fn pretrain(request: &Request, stop: &Arc<AtomicBool>) -> anyhow::Res
     } else if run.before().exists() {
         Some(read_json(&run.before())?)
     } else {
-        measure_untrained(&plan, &pairs, &run, &mut observers, stop)?
+        outcome::measure_untrained(&plan, &pairs, &run, &mut observers, stop)?
     };
 
     let mut ended = trainer::train(&plan, learner, first_step, &run, &mut observers, stop)?;
@@ -136,16 +104,22 @@ pub(crate) fn pretrain(request: &Request, stop: &Arc<AtomicBool>) -> anyhow::Res
         return Ok(false);
     }
     ended.bad_files.extend(bad_pairs);
-    finish(
+    let result = outcome::conclude(
         &plan,
         &run,
-        &selected,
+        &selected.name,
         &pairs,
         before,
-        ended,
+        &ended,
         &mut observers,
-        request,
-    )
+    )?;
+    match request.json.as_deref() {
+        Some(path) if path == Path::new("-") => console::print(&format!("{}\n", result.json()?))?,
+        Some(path) => write_atomically(path, result.json()?.as_bytes())?,
+        None => {}
+    }
+    console::note(result.closing(&run).trim_end());
+    Ok(!result.interrupted)
 }
 
 /// The settings and the folder of the run, and the checkpoint to continue from.
@@ -154,6 +128,12 @@ type Prepared = (RunConfig, PathBuf, Option<(u64, PathBuf)>);
 fn prepare(request: &Request) -> anyhow::Result<Prepared> {
     if let Some(path) = &request.resume {
         return prepare_resume(request, path);
+    }
+    if request.config.is_none() && request.sets.is_empty() {
+        bail!(
+            "nothing says what to train on: give --data PATH, or --config with a preset or a file \
+             (`densecl config` lists the presets)"
+        );
     }
     let (name, config) = resolve(request.config.as_deref(), &request.sets)?;
     config.validate()?;
@@ -227,6 +207,9 @@ pub(crate) fn resolve(
 
 /// Found out now rather than when the run is over.
 fn ensure_folder(json: &Path) -> anyhow::Result<()> {
+    if json.is_dir() {
+        bail!("--json {}: is a folder, give a file in it", json.display());
+    }
     let folder = json.parent().filter(|folder| *folder != Path::new(""));
     match folder {
         Some(folder) if !folder.is_dir() => bail!(
@@ -303,209 +286,6 @@ fn load_checkpoint(
         );
     }
     Ok(learner)
-}
-
-/// What the network can do before it has learned anything; `None` when asked to stop.
-fn measure_untrained(
-    plan: &Plan,
-    pairs: &[Pair],
-    run: &RunDir,
-    observer: &mut dyn Observer,
-    stop: &AtomicBool,
-) -> anyhow::Result<Option<Measured>> {
-    let RunConfig {
-        model,
-        train,
-        method,
-        ..
-    } = &plan.config;
-    let mut encoder = Encoder::new(model, train.seed, &plan.device);
-    let phase = Phase::Train {
-        groups: method.bn_groups,
-    };
-    // Training meets the same files again, and names them then.
-    let mut loader = plan.loader(0, log::Level::Debug)?;
-    for _ in 0..CALIBRATION_BATCHES {
-        if stop.load(Ordering::SeqCst) {
-            return Ok(None);
-        }
-        encoder
-            .backbone
-            .forward(plan.query_views(&loader.next()?), phase);
-    }
-    let measured = probe::measure(&encoder, pairs, model.output_stride, &plan.device)?;
-    observer.event(&TrainEvent::Measured {
-        step: 0,
-        measured: &measured,
-    })?;
-    let picture = match_picture(plan, &encoder, &pairs[0])?;
-    observer.event(&TrainEvent::Picture {
-        tag: "matches",
-        step: 0,
-        image: &picture,
-    })?;
-    write_png(&run.matches_before(), &picture)?;
-    write_atomically(
-        &run.before(),
-        serde_json::to_string_pretty(&measured)?.as_bytes(),
-    )?;
-    Ok(Some(measured))
-}
-
-fn match_picture(plan: &Plan, encoder: &Encoder, pair: &Pair) -> anyhow::Result<RgbImage> {
-    let lines = probe::lines(encoder, pair, plan.config.model.output_stride, &plan.device)?;
-    let scale = (480 / pair.a.width()).max(1);
-    Ok(draw_matches(
-        &pair.a,
-        &pair.b,
-        &lines,
-        &DrawOptions {
-            scale,
-            ..DrawOptions::default()
-        },
-    ))
-}
-
-/// Everything that a run leaves behind.
-#[allow(clippy::too_many_arguments)]
-fn finish(
-    plan: &Plan,
-    run: &RunDir,
-    selected: &Selected,
-    pairs: &[Pair],
-    before: Option<Measured>,
-    ended: Ended,
-    observer: &mut Observers,
-    request: &Request,
-) -> anyhow::Result<bool> {
-    let config = &plan.config;
-    let encoder = ended.learner.query.clone().inference();
-    let info = WeightsInfo {
-        format_version: FORMAT_VERSION,
-        method: config.method_name().to_string(),
-        model: config.model.clone(),
-        steps: ended.step,
-        data: config.data.source.clone(),
-        config: settings::to_toml(config)?,
-    };
-    write_atomically(&run.weights(), &weights::save(&encoder, &info)?)?;
-
-    let after = if pairs.is_empty() {
-        None
-    } else {
-        let measured = probe::measure(&encoder, pairs, config.model.output_stride, &plan.device)?;
-        observer.event(&TrainEvent::Measured {
-            step: ended.step,
-            measured: &measured,
-        })?;
-        let picture = match_picture(plan, &encoder, &pairs[0])?;
-        observer.event(&TrainEvent::Picture {
-            tag: "matches",
-            step: ended.step,
-            image: &picture,
-        })?;
-        let both = match image::open(run.matches_before()) {
-            Ok(before) => stack_vertical(&[&before.to_rgb8(), &picture], 12, Rgb([255; 3])),
-            Err(_) => picture,
-        };
-        write_png(&run.matches(), &both)?;
-        Some(measured)
-    };
-    observer.event(&TrainEvent::Ended)?;
-
-    let rows = read_jsonl(&run.metrics())?;
-    curves_png(
-        &rows,
-        &format!("{} · {}", config.method_name(), config.data.source),
-        &run.curves(),
-    )?;
-    let bad_files = run_data::list_bad_files(run, &ended.bad_files)?;
-    if bad_files > 0 {
-        let list = run.bad_files();
-        console::note(format_args!(
-            "{bad_files} files did not decode and were skipped; they are listed in {}",
-            list.display()
-        ));
-    }
-
-    let result = RunResult {
-        densecl_version: env!("CARGO_PKG_VERSION"),
-        correspondence_accuracy_before: before.as_ref().map(|m| m.accuracy),
-        correspondence_accuracy_after: after.as_ref().map(|m| m.accuracy),
-        correspondence_chance: after.as_ref().map(|m| m.chance),
-        pairs: pairs.len(),
-        cells: after.as_ref().map_or(0, |m| m.cells),
-        data: config.data.source.clone(),
-        images: plan.source.len(),
-        steps: ended.step,
-        total_steps: plan.total_steps,
-        interrupted: ended.interrupted,
-        loss: rows.last().map(|row| row.loss),
-        seed: config.train.seed,
-        seconds: ended.seconds,
-        images_per_second: (ended.step * config.train.batch_size as u64) as f64 / ended.seconds,
-        device: selected.name.clone(),
-        bad_files,
-        weights: run.weights(),
-    };
-    let json = serde_json::to_string_pretty(&result)?;
-    write_atomically(&run.result(), json.as_bytes())?;
-    match request.json.as_deref() {
-        Some(path) if path == Path::new("-") => console::print(&format!("{json}\n"))?,
-        Some(path) => write_atomically(path, json.as_bytes())?,
-        None => {}
-    }
-    console::note(closing(&result, run).trim_end());
-    Ok(!ended.interrupted)
-}
-
-/// The last words to the user.
-fn closing(result: &RunResult, run: &RunDir) -> String {
-    use std::fmt::Write as _;
-    let mut text = String::new();
-    let percent = |share: Option<f64>| share.map_or(f64::NAN, |share| 100.0 * share);
-    if result.correspondence_accuracy_after.is_some() {
-        let _ = writeln!(
-            text,
-            "\nCells matched within one cell of the truth, {} held-out pairs ({} cells):\n  \
-             random matches     {:5.1} %\n  untrained network  {:5.1} %\n  after {:6} steps {:5.1} %\n",
-            result.pairs,
-            result.cells,
-            percent(result.correspondence_chance),
-            percent(result.correspondence_accuracy_before),
-            result.steps,
-            percent(result.correspondence_accuracy_after),
-        );
-    }
-    let _ = writeln!(text, "weights   {}", result.weights.display());
-    let _ = writeln!(
-        text,
-        "pictures  {}, {}",
-        run.matches().display(),
-        run.curves().display()
-    );
-    let _ = writeln!(
-        text,
-        "figures   {}, {}",
-        run.result().display(),
-        run.metrics().display()
-    );
-    if result.interrupted {
-        let _ = writeln!(
-            text,
-            "stopped at step {} of {}; continue with\n  densecl pretrain --resume {}",
-            result.steps,
-            result.total_steps,
-            run.path().display()
-        );
-    } else {
-        let _ = writeln!(
-            text,
-            "try       densecl match A.jpg B.jpg --weights {} --out matches.png",
-            result.weights.display()
-        );
-    }
-    text
 }
 
 fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> anyhow::Result<T> {

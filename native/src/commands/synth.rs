@@ -10,7 +10,7 @@ use indicatif::{ParallelProgressIterator, ProgressBar};
 use rayon::prelude::*;
 
 use crate::console;
-use crate::run_dir::write_atomically;
+use crate::files::write_atomically;
 
 /// Writes `count` scene pairs under `out`:
 ///

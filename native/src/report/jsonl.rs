@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use super::MetricRow;
+use crate::files::write_atomically;
 
 /// Reads a `metrics.jsonl`, by rising step.
 ///
@@ -82,7 +83,7 @@ impl JsonlWriter {
                     .flat_map(|(line, _)| [*line, "\n"])
                     .collect();
                 if kept != text {
-                    replace(path, &kept).with_context(cannot_write)?;
+                    write_atomically(path, kept.as_bytes())?;
                 }
             }
             Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -114,19 +115,6 @@ impl JsonlWriter {
             .write_all(line.as_bytes())
             .with_context(cannot_write)
     }
-}
-
-/// Replaces the file's content, leaving either the old or the new whole.
-fn replace(path: &Path, text: &str) -> Result<()> {
-    let folder = path
-        .parent()
-        .filter(|p| !p.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(text.as_bytes())?;
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    Ok(())
 }
 
 #[cfg(test)]

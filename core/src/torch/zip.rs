@@ -1,0 +1,200 @@
+//! Entries of a zip archive as slices of it: stored ones only, which is how torch writes them.
+//!
+//! An archive without compression is a directory of slices. Reading just that keeps memory at the
+//! file's size, leaves no decompressor to trust and no zip bomb to explode. The fields are those of
+//! PKWARE's APPNOTE 6.3.9, sections 4.3.7 to 4.3.16.
+
+use std::collections::HashMap;
+
+use super::{cursor::Cursor, damaged, value::clip};
+use crate::error::Result;
+
+const LOCAL: u32 = 0x0403_4b50;
+const CENTRAL: u32 = 0x0201_4b50;
+const END: u32 = 0x0605_4b50;
+const END_64: u32 = 0x0606_4b50;
+const LOCATOR_64: u32 = 0x0706_4b50;
+
+const END_LENGTH: usize = 22;
+const LOCATOR_LENGTH: usize = 20;
+/// The id of the extra field with 64-bit sizes.
+const EXTRA_64: u16 = 1;
+
+/// Whether the bytes begin as a zip archive does.
+pub(super) fn is_zip(bytes: &[u8]) -> bool {
+    bytes.starts_with(&LOCAL.to_le_bytes())
+}
+
+/// All entries, name → bytes; each was compared with its checksum.
+///
+/// # Errors
+/// `Error::Format` when the archive is damaged or truncated, or holds an entry that is compressed,
+/// encrypted, or there twice.
+pub(super) fn entries(bytes: &[u8]) -> Result<HashMap<&str, &[u8]>> {
+    let Directory { offset, count } = directory(bytes)?;
+    let mut cursor = Cursor::new(bytes, offset);
+    let mut entries = HashMap::new();
+    let mut left = bytes.len();
+    for _ in 0..count {
+        let (name, data) = entry(bytes, &mut cursor)?;
+        // Entries of an honest archive lie side by side. This bounds the work for one whose
+        // entries overlap.
+        left = left
+            .checked_sub(data.slice.len())
+            .ok_or_else(|| damaged("the entries of the zip archive overlap"))?;
+        if crc32fast::hash(data.slice) != data.checksum {
+            return Err(damaged(format!(
+                "the checksum of {} in the zip archive is wrong",
+                clip(name)
+            )));
+        }
+        if entries.insert(name, data.slice).is_some() {
+            return Err(damaged(format!(
+                "{} is twice in the zip archive",
+                clip(name)
+            )));
+        }
+    }
+    Ok(entries)
+}
+
+struct Directory {
+    offset: usize,
+    count: u64,
+}
+
+/// Finds the central directory through the record at the end.
+fn directory(bytes: &[u8]) -> Result<Directory> {
+    let missing = || damaged("the zip archive has no directory at its end; it may be truncated");
+    let earliest = bytes
+        .len()
+        .saturating_sub(END_LENGTH + usize::from(u16::MAX));
+    let latest = bytes.len().checked_sub(END_LENGTH).ok_or_else(missing)?;
+    // A comment of any length may follow the record; its length must then reach the end exactly.
+    let end = (earliest..=latest).rev().find(|&at| {
+        let comment = u16::from_le_bytes([bytes[at + 20], bytes[at + 21]]);
+        bytes[at..].starts_with(&END.to_le_bytes()) && at + usize::from(comment) == latest
+    });
+    let end = end.ok_or_else(missing)?;
+    let mut cursor = Cursor::new(bytes, end + 4);
+    let disks = cursor.u32()?;
+    let _on_this_disk = cursor.u16()?;
+    let count = cursor.u16()?;
+    let _size = cursor.u32()?;
+    let offset = cursor.u32()?;
+    if let Some(directory) = directory_64(bytes, end)? {
+        return Ok(directory);
+    }
+    if disks != 0 {
+        return Err(damaged("a zip archive in several parts"));
+    }
+    Ok(Directory {
+        offset: place(u64::from(offset))?,
+        count: u64::from(count),
+    })
+}
+
+/// The 64-bit twin of the record at the end, where there is one; torch always writes it.
+fn directory_64(bytes: &[u8], end: usize) -> Result<Option<Directory>> {
+    let Some(locator) = end.checked_sub(LOCATOR_LENGTH) else {
+        return Ok(None);
+    };
+    let mut cursor = Cursor::new(bytes, locator);
+    if cursor.u32()? != LOCATOR_64 {
+        return Ok(None);
+    }
+    let _disk = cursor.u32()?;
+    let mut cursor = Cursor::new(bytes, place(cursor.u64()?)?);
+    if cursor.u32()? != END_64 {
+        return Err(damaged(
+            "the zip archive's 64-bit directory is not where it is said to be",
+        ));
+    }
+    // Size of the record, versions, disks, entries on this disk.
+    cursor.take(8 + 2 + 2 + 4 + 4 + 8)?;
+    let count = cursor.u64()?;
+    let _size = cursor.u64()?;
+    let offset = place(cursor.u64()?)?;
+    Ok(Some(Directory { offset, count }))
+}
+
+struct Data<'a> {
+    slice: &'a [u8],
+    checksum: u32,
+}
+
+/// The entry that the directory describes at `cursor`.
+fn entry<'a>(bytes: &'a [u8], cursor: &mut Cursor<'a>) -> Result<(&'a str, Data<'a>)> {
+    if cursor.u32()? != CENTRAL {
+        return Err(damaged("the directory of the zip archive is broken"));
+    }
+    let _versions = cursor.u32()?;
+    let flags = cursor.u16()?;
+    let method = cursor.u16()?;
+    let _time = cursor.u32()?;
+    let checksum = cursor.u32()?;
+    let compressed = cursor.u32()?;
+    let size = cursor.u32()?;
+    let [name_length, extra_length, comment_length] =
+        [cursor.u16()?, cursor.u16()?, cursor.u16()?];
+    // Disk, internal and external attributes.
+    cursor.take(2 + 2 + 4)?;
+    let offset = cursor.u32()?;
+    let name = cursor.take(usize::from(name_length))?;
+    let extra = cursor.take(usize::from(extra_length))?;
+    cursor.take(usize::from(comment_length))?;
+
+    let name = std::str::from_utf8(name)
+        .map_err(|_| damaged("a name in the zip archive is not UTF-8"))?;
+    if method != 0 || flags & 1 != 0 {
+        return Err(damaged(format!(
+            "{} in the zip archive is compressed or encrypted, which torch never does; was it \
+             packed again by another program?",
+            clip(name)
+        )));
+    }
+    let [size, compressed, offset] = widen(extra, [size, compressed, offset])?;
+    if size != compressed {
+        return Err(damaged(format!(
+            "{} in the zip archive has two different sizes",
+            clip(name)
+        )));
+    }
+
+    let mut local = Cursor::new(bytes, place(offset)?);
+    if local.u32()? != LOCAL {
+        return Err(damaged(format!(
+            "{} is not where the zip archive's directory says",
+            clip(name)
+        )));
+    }
+    local.take(22)?;
+    let [name_length, extra_length] = [local.u16()?, local.u16()?];
+    local.take(usize::from(name_length) + usize::from(extra_length))?;
+    let slice = local.take_u64(size)?;
+    Ok((name, Data { slice, checksum }))
+}
+
+/// Replaces the fields that are too small for their values by those in the 64-bit extra field.
+fn widen(extra: &[u8], fields: [u32; 3]) -> Result<[u64; 3]> {
+    let mut wide = Cursor::new(extra, 0);
+    let mut at = Cursor::new(extra, 0);
+    while extra.len() - at.at() >= 4 {
+        let (id, length) = (at.u16()?, at.u16()?);
+        let content = at.take(usize::from(length))?;
+        if id == EXTRA_64 {
+            wide = Cursor::new(content, 0);
+            break;
+        }
+    }
+    let [a, b, c] = fields.map(|field| match field {
+        u32::MAX => wide.u64(),
+        small => Ok(u64::from(small)),
+    });
+    Ok([a?, b?, c?])
+}
+
+/// An offset in the file as an index; on a 32-bit machine it may not be one.
+fn place(offset: u64) -> Result<usize> {
+    usize::try_from(offset).map_err(|_| damaged("an offset beyond what this machine can address"))
+}
