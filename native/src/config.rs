@@ -171,6 +171,15 @@ impl RunConfig {
             );
         }
         let stride = self.model.output_stride;
+        let cells = self.views.size as usize / stride;
+        if self.model.num_grid > cells {
+            bail!(
+                "model.num_grid = {}: the feature map of {} px views at stride {stride} has only {cells} x \
+                 {cells} cells",
+                self.model.num_grid,
+                self.views.size
+            );
+        }
         if !(self.views.size as usize).is_multiple_of(32) {
             bail!(
                 "views.size = {}: must be a multiple of 32, so that the feature grid of stride \

@@ -1,6 +1,5 @@
 //! The binary from outside: what a user types, and what comes back. But for the quick start every run
-//! is tiny (a narrow
-//! ResNet-10 on 64 px views), so that it takes seconds.
+//! is tiny (a narrow ResNet-10 on 64 px views), so that it takes seconds.
 
 mod bad_data;
 mod bad_settings;

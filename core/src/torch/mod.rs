@@ -236,9 +236,7 @@ struct Found<'f, 'a> {
 impl Found<'_, '_> {
     fn collect(&mut self, dict: Id, prefix: &str, depth: usize) -> Result<()> {
         if depth > MAX_DEPTH {
-            return Err(damaged(
-                "dictionaries nested deeper than in any checkpoint",
-            ));
+            return Err(damaged("dictionaries nested deeper than in any checkpoint"));
         }
         let file = self.file;
         for &(key, value) in file.dict(dict).unwrap_or_default() {

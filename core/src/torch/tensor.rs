@@ -95,10 +95,13 @@ impl TensorRef<'_> {
             return Err(damaged("a storage has fewer numbers than it says"));
         }
         if count > 0 {
-            let last = self.shape.iter().zip(&self.strides).try_fold(
-                self.offset,
-                |last, (&side, &stride)| (side - 1).checked_mul(stride)?.checked_add(last),
-            );
+            let last = self
+                .shape
+                .iter()
+                .zip(&self.strides)
+                .try_fold(self.offset, |last, (&side, &stride)| {
+                    (side - 1).checked_mul(stride)?.checked_add(last)
+                });
             if last.is_none_or(|last| last >= self.storage.elements) {
                 return Err(outside());
             }

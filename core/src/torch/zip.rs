@@ -135,8 +135,7 @@ fn entry<'a>(bytes: &'a [u8], cursor: &mut Cursor<'a>) -> Result<(&'a str, Data<
     let checksum = cursor.u32()?;
     let compressed = cursor.u32()?;
     let size = cursor.u32()?;
-    let [name_length, extra_length, comment_length] =
-        [cursor.u16()?, cursor.u16()?, cursor.u16()?];
+    let [name_length, extra_length, comment_length] = [cursor.u16()?, cursor.u16()?, cursor.u16()?];
     // Disk, internal and external attributes.
     cursor.take(2 + 2 + 4)?;
     let offset = cursor.u32()?;
@@ -144,8 +143,8 @@ fn entry<'a>(bytes: &'a [u8], cursor: &mut Cursor<'a>) -> Result<(&'a str, Data<
     let extra = cursor.take(usize::from(extra_length))?;
     cursor.take(usize::from(comment_length))?;
 
-    let name = std::str::from_utf8(name)
-        .map_err(|_| damaged("a name in the zip archive is not UTF-8"))?;
+    let name =
+        std::str::from_utf8(name).map_err(|_| damaged("a name in the zip archive is not UTF-8"))?;
     if method != 0 || flags & 1 != 0 {
         return Err(damaged(format!(
             "{} in the zip archive is compressed or encrypted, which torch never does; was it \

@@ -1,0 +1,273 @@
+//! The names that programs give to the tensors of a ResNet and of a contrastive method.
+
+use std::{collections::BTreeSet, fmt};
+
+use super::{POSITIONS, QUEUES, few};
+use crate::error::{Error, Result};
+
+/// Whose names a checkpoint has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Layout {
+    /// Our own: `conv1.weight`, `global_head.*`, or `query.*`, `key.*`, `velocity.*`, `queue.*`.
+    Densecl,
+    /// A ResNet's names without a classifier, as the authors release their backbones.
+    Backbone,
+    /// torchvision's: the same with a classifier `fc.*`.
+    Torchvision,
+    /// The authors' training state: `encoder_q.0.*`, `encoder_q.1.mlp.*`, `mlp2.*`, `queue2`.
+    Authors,
+    /// Official MoCo: `module.encoder_q.*` with the head as `fc.*`.
+    Moco,
+    /// mmselfsup and mmpretrain: `backbone.*`, perhaps `neck.*`, `encoder_k.*`.
+    OpenMmlab,
+    /// lightly: the backbone as a sequence, `backbone.0.weight` to `backbone.7.*`.
+    Lightly,
+}
+
+impl fmt::Display for Layout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Densecl => "densecl's own file",
+            Self::Backbone => "a backbone without a classifier (the authors' release)",
+            Self::Torchvision => "a ResNet of torchvision",
+            Self::Authors => "a training state of the authors' DenseCL",
+            Self::Moco => "a checkpoint of MoCo",
+            Self::OpenMmlab => "a checkpoint of mmselfsup or mmpretrain",
+            Self::Lightly => "a checkpoint of lightly",
+        })
+    }
+}
+
+/// Why a known tensor is not used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reason {
+    /// Batches seen by a batch normalisation: only a cumulative average needs it.
+    Counter,
+    /// The classifier: backbones here have none.
+    Classifier,
+    /// MoCo v1's head: one linear layer, where the global head has two.
+    LinearHead,
+    /// The same tensor as another of the file.
+    CopyOf(String),
+    /// A constant of the program that wrote the file.
+    Constant,
+    /// lightly's heads, momentum encoder or memory bank. Its method is another one (its dense queue
+    /// holds matched cells), so training cannot continue from them.
+    OtherMethod,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Counter => f.write_str("a counter of batches, needed for nothing"),
+            Self::Classifier => f.write_str("the classifier; a backbone has none"),
+            Self::LinearHead => {
+                f.write_str("MoCo v1's linear head; the global head has two layers")
+            }
+            Self::CopyOf(original) => write!(f, "a copy of {original}"),
+            Self::Constant => f.write_str("a constant of the program that wrote it"),
+            Self::OtherMethod => f.write_str("lightly's method is another one"),
+        }
+    }
+}
+
+/// What becomes of one tensor.
+#[derive(Debug)]
+pub(super) enum Fate {
+    /// It is used under this name of ours.
+    Use(String),
+    Drop(Reason),
+    Unknown,
+}
+
+/// A layout, and what there is in a file of it.
+#[derive(Debug)]
+pub(super) struct Scheme {
+    pub(super) layout: Layout,
+    /// Whether there are a query and a key encoder.
+    pub(super) both: bool,
+}
+
+impl Scheme {
+    /// The layout of these names, from which `module.` is gone.
+    pub(super) fn of(names: &BTreeSet<String>) -> Result<Self> {
+        let any = |prefix: &str| names.iter().any(|name| name.starts_with(prefix));
+        let (layout, key) = if any("query.") || any("global_head.") || any("dense_head.") {
+            (Layout::Densecl, "key.")
+        } else if any("encoder_q.0.") {
+            (Layout::Authors, "encoder_k.")
+        } else if any("encoder_q.") {
+            (Layout::Moco, "encoder_k.")
+        } else if names.contains("backbone.0.weight") {
+            // A momentum encoder of lightly's is dropped: no name of ours begins like this.
+            (Layout::Lightly, "\0")
+        } else if names.contains("backbone.conv1.weight") {
+            (Layout::OpenMmlab, "encoder_k.")
+        } else if names.contains("conv1.weight") && any("fc.") {
+            (Layout::Torchvision, "key.")
+        } else if names.contains("conv1.weight") {
+            (Layout::Backbone, "key.")
+        } else {
+            return Err(unrecognised(names));
+        };
+        Ok(Self {
+            layout,
+            both: any(key),
+        })
+    }
+
+    /// What stands before our names of the query encoder.
+    pub(super) fn query(&self) -> &'static str {
+        if self.both { "query." } else { "" }
+    }
+
+    /// What becomes of the tensor `name`, from which `module.` is gone.
+    pub(super) fn fate(&self, name: &str, shape: &[usize]) -> Fate {
+        if name.ends_with(".num_batches_tracked") && shape.is_empty() {
+            return Fate::Drop(Reason::Counter);
+        }
+        let query = self.query();
+        match self.layout {
+            Layout::Densecl => Fate::Use(name.to_string()),
+            Layout::Torchvision | Layout::Backbone => backbone(query, name),
+            Layout::Authors => {
+                if let Some(rest) = name.strip_prefix("encoder_q.") {
+                    sequence(query, rest)
+                } else if let Some(rest) = name.strip_prefix("encoder_k.") {
+                    sequence("key.", rest)
+                } else if let Some(rest) = name.strip_prefix("backbone.") {
+                    // The authors' class has a second name for its backbone.
+                    Fate::Drop(Reason::CopyOf(format!("encoder_q.0.{rest}")))
+                } else {
+                    queue(name)
+                }
+            }
+            Layout::Moco => {
+                if let Some(rest) = name.strip_prefix("encoder_q.") {
+                    moco(query, rest)
+                } else if let Some(rest) = name.strip_prefix("encoder_k.") {
+                    moco("key.", rest)
+                } else {
+                    queue(name)
+                }
+            }
+            Layout::OpenMmlab => {
+                if let Some(rest) = name.strip_prefix("backbone.") {
+                    backbone(query, rest)
+                } else if let Some(rest) = name.strip_prefix("neck.") {
+                    head(query, rest)
+                } else if name.starts_with("head.") {
+                    Fate::Drop(Reason::Classifier)
+                } else if name.starts_with("data_preprocessor.") || name == "encoder_k.steps" {
+                    Fate::Drop(Reason::Constant)
+                } else if let Some(rest) = name.strip_prefix("encoder_k.") {
+                    sequence("key.", rest.strip_prefix("module.").unwrap_or(rest))
+                } else {
+                    queue(name)
+                }
+            }
+            Layout::Lightly => lightly(query, name),
+        }
+    }
+}
+
+/// A ResNet's own names.
+fn backbone(encoder: &str, name: &str) -> Fate {
+    if name.starts_with("fc.") {
+        Fate::Drop(Reason::Classifier)
+    } else {
+        Fate::Use(format!("{encoder}{name}"))
+    }
+}
+
+/// The neck of DenseCL and MoCo v2 in OpenSelfSup and its successors: layers with a ReLU between.
+fn head(encoder: &str, name: &str) -> Fate {
+    let layers = [
+        ("mlp.0.", "global_head.fc1."),
+        ("mlp.2.", "global_head.fc2."),
+        ("mlp2.0.", "dense_head.conv1."),
+        ("mlp2.2.", "dense_head.conv2."),
+    ];
+    let layer = layers
+        .iter()
+        .find_map(|(theirs, ours)| Some((name.strip_prefix(theirs)?, ours)));
+    layer.map_or(Fate::Unknown, |(rest, ours)| {
+        Fate::Use(format!("{encoder}{ours}{rest}"))
+    })
+}
+
+/// An encoder as a sequence of backbone and neck.
+fn sequence(encoder: &str, name: &str) -> Fate {
+    if let Some(rest) = name.strip_prefix("0.") {
+        backbone(encoder, rest)
+    } else if let Some(rest) = name.strip_prefix("1.") {
+        head(encoder, rest)
+    } else {
+        Fate::Unknown
+    }
+}
+
+/// A torchvision ResNet whose classifier was replaced by the head.
+fn moco(encoder: &str, name: &str) -> Fate {
+    match name.strip_prefix("fc.") {
+        None => backbone(encoder, name),
+        Some("weight" | "bias") => Fate::Drop(Reason::LinearHead),
+        Some(rest) => head(encoder, &format!("mlp.{rest}")),
+    }
+}
+
+/// MoCo's buffers, which DenseCL has twice.
+fn queue(name: &str) -> Fate {
+    let name = match name {
+        "queue" => QUEUES[0],
+        "queue2" => QUEUES[1],
+        "queue_ptr" => POSITIONS[0],
+        "queue2_ptr" => POSITIONS[1],
+        _ => return Fate::Unknown,
+    };
+    Fate::Use(name.to_string())
+}
+
+/// `nn.Sequential(*resnet.children())` without its end: 2 and 3 are ReLU and pooling.
+fn lightly(encoder: &str, name: &str) -> Fate {
+    let dropped = [
+        "projection_head",
+        "prediction_head",
+        "backbone_momentum.",
+        "criterion",
+    ];
+    if dropped.iter().any(|prefix| name.starts_with(prefix)) {
+        return Fate::Drop(Reason::OtherMethod);
+    }
+    let children = [
+        ("0.", "conv1."),
+        ("1.", "bn1."),
+        ("4.", "layer1."),
+        ("5.", "layer2."),
+        ("6.", "layer3."),
+        ("7.", "layer4."),
+    ];
+    let child = name.strip_prefix("backbone.").and_then(|name| {
+        let found = |(theirs, ours): &(&str, &str)| Some((name.strip_prefix(theirs)?, *ours));
+        children
+            .iter()
+            .find_map(|pair| found(pair).map(|(rest, ours)| format!("{ours}{rest}")))
+    });
+    child.map_or(Fate::Unknown, |name| Fate::Use(format!("{encoder}{name}")))
+}
+
+fn unrecognised(names: &BTreeSet<String>) -> Error {
+    let has = |part: &str| names.iter().any(|name| name.contains(part));
+    let first: Vec<&String> = names.iter().take(5).collect();
+    let what = if has("cls_token") || has("patch_embed") || has("pos_embed") {
+        "a vision transformer, and only ResNets are read"
+    } else {
+        "of no layout known here (torchvision, the authors', MoCo, mmselfsup, mmpretrain, lightly)"
+    };
+    Error::Mismatch(format!(
+        "the checkpoint is {what}; its keys: {}",
+        few(&first)
+    ))
+}

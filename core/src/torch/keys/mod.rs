@@ -1,0 +1,264 @@
+//! Whose checkpoint it is, and what its tensors are called here.
+//!
+//! Everybody trains the same ResNet and names it differently. [`recognise`] decides on the layout
+//! from names and shapes alone, and accounts for every tensor: used under a name of ours, dropped for
+//! a reason, or unknown. [`Mapping::apply`] then moves the values. Nothing is loaded in part without
+//! saying so.
+
+mod layout;
+mod network;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use self::layout::{Fate, Scheme};
+pub use self::layout::{Layout, Reason};
+use crate::{
+    config::ModelConfig,
+    error::{Error, Result},
+    weights::Stored,
+};
+
+/// Target names of the queues, [K, dim] each.
+const QUEUES: [&str; 2] = ["queue.global", "queue.dense"];
+/// Target names of the places at which they are written next.
+const POSITIONS: [&str; 2] = ["queue_position.global", "queue_position.dense"];
+
+/// An account of a checkpoint's tensors.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Mapping {
+    /// Whose names they are.
+    pub layout: Layout,
+    /// The network, from the shapes. They do not tell the output stride, nor the grid of the dense
+    /// head, nor `dim` where there are no heads: these are the defaults.
+    pub model: ModelConfig,
+    /// From the file's key to ours: torchvision's names for the backbone, `global_head.*`,
+    /// `dense_head.*`. With a key encoder in the file ([`Self::is_checkpoint`]) encoders are under
+    /// `query.` and `key.`, beside `queue.global`, `queue.dense` and their `queue_position.*`.
+    pub used: Vec<(String, String)>,
+    /// Keys that are known and have no use here.
+    pub dropped: Vec<(String, Reason)>,
+    /// Our names of tensors that the network needs and the file lacks.
+    pub missing: Vec<String>,
+    /// Keys of which nothing is known.
+    pub unknown: Vec<String>,
+    /// Keys whose shape is not the network's, in words.
+    pub misshapen: Vec<String>,
+    /// Parts of a training state that the file does not have at all, e.g. `dense head`.
+    pub absent: Vec<&'static str>,
+}
+
+/// Tensors under our names.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Imported {
+    /// As [`Mapping::used`] says, without the positions of the queues.
+    pub tensors: BTreeMap<String, Stored>,
+    /// Where the global and the dense queue are written next; 0 where the file does not say.
+    pub queue_positions: [usize; 2],
+}
+
+/// Decides on the layout and the network, and accounts for every one of `keys` (name, shape).
+///
+/// # Errors
+/// [`Error::Mismatch`] when the names are those of no layout known here, or the backbone is none of
+/// ours. Keys that are unknown or missing are no error yet, see [`Mapping::check`].
+pub fn recognise(keys: &[(String, Vec<usize>)]) -> Result<Mapping> {
+    // DataParallel puts its prefix before every key, or is not there.
+    let parallel = !keys.is_empty() && keys.iter().all(|(key, _)| key.starts_with("module."));
+    let bare = |key: &str| {
+        let start = if parallel { "module.".len() } else { 0 };
+        key[start..].to_string()
+    };
+    let names: BTreeSet<String> = keys.iter().map(|(key, _)| bare(key)).collect();
+    let scheme = Scheme::of(&names)?;
+
+    let mut mapping = Mapping {
+        layout: scheme.layout,
+        model: ModelConfig::default(),
+        used: Vec::new(),
+        dropped: Vec::new(),
+        missing: Vec::new(),
+        unknown: Vec::new(),
+        misshapen: Vec::new(),
+        absent: Vec::new(),
+    };
+    // Our name → the file's key and shape.
+    let mut found: BTreeMap<String, (&str, &[usize])> = BTreeMap::new();
+    for (key, shape) in keys {
+        match scheme.fate(&bare(key), shape) {
+            Fate::Use(name) => {
+                if let Some((first, _)) = found.insert(name, (key, shape)) {
+                    return Err(Error::Mismatch(format!(
+                        "{first} and {key} are the same tensor"
+                    )));
+                }
+            }
+            Fate::Drop(reason) => mapping.dropped.push((key.clone(), reason)),
+            Fate::Unknown => mapping.unknown.push(key.clone()),
+        }
+    }
+
+    let shapes: BTreeMap<&str, &[usize]> = found
+        .iter()
+        .map(|(name, (_, shape))| (name.as_str(), *shape))
+        .collect();
+    mapping.model = network::infer(scheme.query(), &shapes)?;
+    mapping.absent = absent(&shapes);
+    let expected = network::expected(&mapping.model, &scheme, &shapes);
+    for (name, (key, shape)) in &found {
+        match expected.get(name) {
+            None => mapping.unknown.push((*key).to_string()),
+            Some(wanted) => {
+                if wanted.as_slice() != *shape {
+                    mapping
+                        .misshapen
+                        .push(format!("{key} has shape {shape:?}, expected {wanted:?}"));
+                }
+                mapping.used.push(((*key).to_string(), name.clone()));
+            }
+        }
+    }
+    let lacking = expected.keys().filter(|name| !found.contains_key(*name));
+    mapping.missing = lacking.cloned().collect();
+    Ok(mapping)
+}
+
+/// The parts of a training state of which nothing is there.
+fn absent(shapes: &BTreeMap<&str, &[usize]>) -> Vec<&'static str> {
+    let parts = [
+        ("global head", "global_head.fc1.weight"),
+        ("dense head", "dense_head.conv1.weight"),
+        ("key encoder", "key.conv1.weight"),
+        ("global queue", QUEUES[0]),
+        ("dense queue", QUEUES[1]),
+    ];
+    let lacks = |name: &str| !shapes.keys().any(|key| key.ends_with(name));
+    let lacking = parts.iter().filter(|(_, name)| lacks(name));
+    lacking.map(|(part, _)| *part).collect()
+}
+
+impl Mapping {
+    /// Whether a key encoder is in the file, and so encoders are named `query.…` and `key.…`.
+    pub fn is_checkpoint(&self) -> bool {
+        !self.absent.contains(&"key encoder")
+    }
+
+    /// Whether training can continue from it: nothing is absent.
+    pub fn is_complete(&self) -> bool {
+        self.absent.is_empty()
+    }
+
+    /// # Errors
+    /// [`Error::Mismatch`] with the names when a key is unknown, missing or has another shape.
+    pub fn check(&self) -> Result<()> {
+        let network = format!(
+            "{} of width {}",
+            self.model.backbone.name(),
+            self.model.width
+        );
+        let problems = [
+            (&self.unknown, "keys that are no part of it"),
+            (&self.missing, "missing tensors"),
+            (&self.misshapen, "other shapes"),
+        ];
+        match problems.iter().find(|(keys, _)| !keys.is_empty()) {
+            None => Ok(()),
+            Some((keys, what)) => Err(Error::Mismatch(format!(
+                "read as {} ({network}), the file has {what}: {}",
+                self.layout,
+                few(keys)
+            ))),
+        }
+    }
+
+    /// Moves the tensors that the account was made of to our names.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] as [`Self::check`], and when `tensors` are others; [`Error::Format`] when
+    /// a used tensor holds NaN or infinity, when two copies of the backbone differ, or a queue's
+    /// position is outside of it.
+    pub fn apply(&self, tensors: Vec<(String, Stored)>) -> Result<Imported> {
+        self.check()?;
+        let mut tensors: HashMap<String, Stored> = tensors.into_iter().collect();
+        for (key, reason) in &self.dropped {
+            if let Reason::CopyOf(original) = reason
+                && !same(tensors.get(key), tensors.get(original))
+            {
+                return Err(Error::Format(format!(
+                    "{key} should be the same as {original}, and is not"
+                )));
+            }
+        }
+        let mut imported = Imported {
+            tensors: BTreeMap::new(),
+            queue_positions: [0; 2],
+        };
+        for (key, name) in &self.used {
+            let stored = tensors
+                .remove(key)
+                .ok_or_else(|| Error::Mismatch(format!("{key} is gone")))?;
+            if let Some(value) = stored.values.iter().find(|value| !value.is_finite()) {
+                return Err(Error::Format(format!("{key} holds {value}")));
+            }
+            if let Some(which) = POSITIONS.iter().position(|position| position == name) {
+                // The shape was checked to be that of one number.
+                imported.queue_positions[which] =
+                    stored.values.first().map_or(0, |&at| at as usize);
+            } else if QUEUES.contains(&name.as_str()) && self.layout != Layout::Densecl {
+                imported.tensors.insert(name.clone(), transposed(stored));
+            } else {
+                imported.tensors.insert(name.clone(), stored);
+            }
+        }
+        for (queue, position) in QUEUES.iter().zip(imported.queue_positions) {
+            let keys = imported
+                .tensors
+                .get(*queue)
+                .map_or(1, |stored| stored.shape[0]);
+            if position >= keys {
+                return Err(Error::Format(format!(
+                    "{queue} is written at {position}, past its {keys} keys"
+                )));
+            }
+        }
+        Ok(imported)
+    }
+}
+
+/// Bit by bit, so that NaN equals itself; false when one is not there.
+fn same(a: Option<&Stored>, b: Option<&Stored>) -> bool {
+    let (Some(a), Some(b)) = (a, b) else {
+        return false;
+    };
+    let bits = |stored: &Stored| {
+        stored
+            .values
+            .iter()
+            .map(|v| v.to_bits())
+            .collect::<Vec<_>>()
+    };
+    a.shape == b.shape && bits(a) == bits(b)
+}
+
+/// [dim, K] → [K, dim]: others keep a queue's keys in columns.
+fn transposed(stored: Stored) -> Stored {
+    let (rows, columns) = (stored.shape[0], stored.shape[1]);
+    let values = (0..columns)
+        .flat_map(|column| (0..rows).map(move |row| row * columns + column))
+        .map(|at| stored.values[at])
+        .collect();
+    Stored {
+        shape: vec![columns, rows],
+        values,
+    }
+}
+
+/// `first, second and 12 more`.
+fn few<T: AsRef<str>>(names: &[T]) -> String {
+    const SHOWN: usize = 4;
+    let shown: Vec<&str> = names.iter().take(SHOWN).map(AsRef::as_ref).collect();
+    let shown = shown.join(", ");
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
