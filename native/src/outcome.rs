@@ -33,7 +33,10 @@ pub(crate) struct RunResult {
     densecl_version: &'static str,
     correspondence_accuracy_before: Option<f64>,
     correspondence_accuracy_after: Option<f64>,
+    correspondence_accuracy_mirrored_before: Option<f64>,
+    correspondence_accuracy_mirrored_after: Option<f64>,
     correspondence_chance: Option<f64>,
+    correspondence_same_place: Option<f64>,
     pairs: usize,
     cells: u64,
     data: String,
@@ -164,7 +167,10 @@ pub(crate) fn conclude(
         densecl_version: env!("CARGO_PKG_VERSION"),
         correspondence_accuracy_before: before.as_ref().map(|m| m.accuracy),
         correspondence_accuracy_after: after.as_ref().map(|m| m.accuracy),
+        correspondence_accuracy_mirrored_before: before.as_ref().map(|m| m.mirrored),
+        correspondence_accuracy_mirrored_after: after.as_ref().map(|m| m.mirrored),
         correspondence_chance: after.as_ref().map(|m| m.chance),
+        correspondence_same_place: after.as_ref().map(|m| m.same_place),
         pairs: pairs.len(),
         cells: after.as_ref().map_or(0, |m| m.cells),
         data: config.data.source.clone(),
@@ -201,14 +207,20 @@ impl RunResult {
         if self.correspondence_accuracy_after.is_some() {
             let _ = writeln!(
                 text,
-                "\nCells matched within one cell of the truth, {} held-out pairs ({} cells):\n  \
-             random matches     {:5.1} %\n  untrained network  {:5.1} %\n  after {:6} steps {:5.1} %\n",
+                "\nCells matched within one cell of the truth, {} held-out pairs ({} cells):\n\
+             \x20                      as it is   second picture mirrored\n\
+             \x20 untrained network   {:6.1} %   {:6.1} %\n\
+             \x20 after {:6} steps  {:6.1} %   {:6.1} %\n\
+             \x20 (random matches {:.1} %, the same place in both pictures {:.1} %)\n",
                 self.pairs,
                 self.cells,
-                percent(self.correspondence_chance),
                 percent(self.correspondence_accuracy_before),
+                percent(self.correspondence_accuracy_mirrored_before),
                 self.steps,
                 percent(self.correspondence_accuracy_after),
+                percent(self.correspondence_accuracy_mirrored_after),
+                percent(self.correspondence_chance),
+                percent(self.correspondence_same_place),
             );
         }
         let _ = writeln!(text, "weights   {}", self.weights.display());

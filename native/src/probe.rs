@@ -10,6 +10,7 @@ use densecl::model::Encoder;
 use densecl::synthetic::{Correspondence, SceneConfig, scene_image, scene_pair};
 use densecl::visualize::MatchLine;
 use image::RgbImage;
+use image::imageops::flip_horizontal;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -36,8 +37,13 @@ enum Truth {
 pub(crate) struct Measured {
     /// Share of matched cells within one cell of the truth, in [0, 1].
     pub(crate) accuracy: f64,
-    /// The same for random matches.
+    /// The same with every second picture mirrored, where knowing *where* in a picture things usually
+    /// are misleads: a network with zero padding can tell.
+    pub(crate) mirrored: f64,
+    /// What random matches would reach.
     pub(crate) chance: f64,
+    /// What matching every cell with the cell at the same place would reach.
+    pub(crate) same_place: f64,
     /// Cells whose true match lies in the other picture.
     pub(crate) cells: u64,
     /// Pairs measured.
@@ -80,7 +86,7 @@ impl Pair {
     }
 
     /// Where each cell of A's grid truly lies in B, in cells of B; row major.
-    fn truth(&self, [rows, columns]: [usize; 2], stride: f32) -> Vec<Option<[f32; 2]>> {
+    fn truth(&self, [rows, columns]: [usize; 2], stride: f32) -> Truths {
         match &self.truth {
             Truth::Views(views) => views[0].true_matches(&views[1], rows),
             Truth::Scene(correspondence) => (0..rows * columns)
@@ -113,24 +119,59 @@ pub(crate) fn measure(
     stride: usize,
     device: &Device,
 ) -> anyhow::Result<Measured> {
-    let mut accuracy = CorrespondenceAccuracy::default();
+    let [mut plain, mut mirrored, mut same_place] = [CorrespondenceAccuracy::default(); 3];
     for chunk in pairs.chunks(BATCH) {
-        let (similarity, grid) = similarity(encoder, chunk, device);
-        let cells = grid[0] * grid[1];
-        let chosen: Vec<i32> = best_match(similarity)
-            .try_into_vec_as()
-            .context("reading matches back from the device")?;
-        for (pair, chosen) in chunk.iter().zip(chosen.chunks_exact(cells)) {
-            let chosen: Vec<usize> = chosen.iter().map(|&cell| cell as usize).collect();
-            accuracy.add(&chosen, &pair.truth(grid, stride as f32), grid);
+        let a = features(encoder, chunk.iter().map(|pair| pair.a.clone()), device);
+        let [_, _, rows, columns] = a.dims();
+        let grid = [rows, columns];
+        let truth = chunk.iter().map(|pair| pair.truth(grid, stride as f32));
+        let truth: Vec<Truths> = truth.collect();
+        let mirror = |truth: &Truths| -> Truths {
+            truth
+                .iter()
+                .map(|t| t.map(|[x, y]| [columns as f32 - x, y]))
+                .collect()
+        };
+
+        let b = features(encoder, chunk.iter().map(|pair| pair.b.clone()), device);
+        for (chosen, truth) in best_cells(a.clone(), b)?.iter().zip(&truth) {
+            plain.add(chosen, truth, grid);
+            same_place.add(&(0..rows * columns).collect::<Vec<_>>(), truth, grid);
+        }
+        let b = features(
+            encoder,
+            chunk.iter().map(|pair| flip_horizontal(&pair.b)),
+            device,
+        );
+        for (chosen, truth) in best_cells(a, b)?.iter().zip(&truth) {
+            mirrored.add(chosen, &mirror(truth), grid);
         }
     }
+    let share = |share: Option<f64>| share.unwrap_or(0.0);
     Ok(Measured {
-        accuracy: accuracy.accuracy().unwrap_or(0.0),
-        chance: accuracy.chance().unwrap_or(0.0),
-        cells: accuracy.cells,
+        accuracy: share(plain.accuracy()),
+        mirrored: share(mirrored.accuracy()),
+        chance: share(plain.chance()),
+        same_place: share(same_place.accuracy()),
+        cells: plain.cells,
         pairs: pairs.len(),
     })
+}
+
+/// Where each cell of a picture truly lies in the other, in cells.
+type Truths = Vec<Option<[f32; 2]>>;
+
+/// For each picture of a batch and each of its cells, the most similar cell of the other.
+fn best_cells(a: Tensor<4>, b: Tensor<4>) -> anyhow::Result<Vec<Vec<usize>>> {
+    let chosen = best_match(map_similarity(a, b));
+    let [_, cells] = chosen.dims();
+    let chosen: Vec<i32> = chosen
+        .try_into_vec_as()
+        .context("reading matches back from the device")?;
+    let rows = chosen.chunks_exact(cells);
+    Ok(rows
+        .map(|row| row.iter().map(|&cell| cell as usize).collect())
+        .collect())
 }
 
 /// Mutual nearest neighbours of one pair as lines to draw, each marked right or wrong.
@@ -143,11 +184,12 @@ pub(crate) fn lines(
     stride: usize,
     device: &Device,
 ) -> anyhow::Result<Vec<MatchLine>> {
-    let (similarity, grid) = similarity(encoder, std::slice::from_ref(pair), device);
-    let columns = grid[1];
+    let [a, b] = [&pair.a, &pair.b].map(|p| features(encoder, std::iter::once(p.clone()), device));
+    let [_, _, rows, columns] = a.dims();
+    let grid = [rows, columns];
     let stride = stride as f32;
     let truth = pair.truth(grid, stride);
-    let values: Vec<f32> = similarity
+    let values: Vec<f32> = map_similarity(a, b)
         .try_into_vec_as()
         .context("reading similarities back from the device")?;
     let center = |cell: usize| cell_center(cell, columns).map(|cells| cells * stride);
@@ -168,12 +210,12 @@ pub(crate) fn lines(
         .collect())
 }
 
-/// Similarities [n, cells, cells] of each pair and the grid [rows, columns].
-fn similarity(encoder: &Encoder, pairs: &[Pair], device: &Device) -> (Tensor<3>, [usize; 2]) {
-    let [a, b] = [|pair: &Pair| pair.a.clone(), |pair: &Pair| pair.b.clone()].map(|side| {
-        let images: Vec<RgbImage> = pairs.iter().map(side).collect();
-        dense_features(encoder, image_batch(&images, device), Feature::Stage4)
-    });
-    let [_, _, rows, columns] = a.dims();
-    (map_similarity(a, b), [rows, columns])
+/// The last backbone features of a batch of pictures.
+fn features(
+    encoder: &Encoder,
+    images: impl Iterator<Item = RgbImage>,
+    device: &Device,
+) -> Tensor<4> {
+    let images: Vec<RgbImage> = images.collect();
+    dense_features(encoder, image_batch(&images, device), Feature::Stage4)
 }

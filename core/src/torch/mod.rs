@@ -1,9 +1,9 @@
 //! Checkpoints of PyTorch (`.pth`), read as data: nothing in them is executed.
 //!
 //! A `.pth` is a pickle, a program that Python's reader runs, beside raw numbers. `pickle` reads the
-//! program without running it; `zip` and `legacy` are the two ways in which torch packs both into one
-//! file (since 1.6 and before); `tensor` makes row-major f32 of a strided view; [`keys`] knows whose
-//! names the tensors have.
+//! program without running it, and `meaning` says what its calls stand for; `zip` and `legacy` are
+//! the two ways in which torch packs both into one file (since 1.6 and before); `tensor` makes
+//! row-major f32 of a strided view; [`keys`] knows whose names the tensors have.
 //!
 //! What a file says of sizes is believed only as far as the file is long: memory stays within a small
 //! multiple of the file's, and whatever is wrong with it is an [`Error`].
@@ -11,6 +11,7 @@
 mod cursor;
 pub mod keys;
 mod legacy;
+mod meaning;
 mod pickle;
 mod tensor;
 mod value;
@@ -289,23 +290,33 @@ fn parse_zip(bytes: &[u8]) -> Result<(Graph<'_>, HashMap<&str, &[u8]>)> {
             "a zip archive, but not one that torch.save wrote (no data.pkl)".to_string(),
         ));
     };
-    let entry = |name: &str| entries.get(format!("{folder}{name}").as_str());
-    if entry("constants.pkl").is_some() {
+    if entries.contains_key(format!("{folder}constants.pkl").as_str()) {
         return Err(Error::Format(
             "a TorchScript program, not a checkpoint; save its state_dict() instead".to_string(),
         ));
     }
-    if entry("byteorder").is_some_and(|order| *order != b"little") {
+    if let Some((name, _)) = entries.iter().find(|(_, slice)| slice.is_none()) {
+        return Err(Error::Format(format!(
+            "{} in it is compressed or encrypted, which torch never does; was it packed again by \
+             another program?",
+            clip(name)
+        )));
+    }
+    let entry = |name: &str| {
+        let slice = entries.get(format!("{folder}{name}").as_str());
+        slice.copied().flatten()
+    };
+    if entry("byteorder").is_some_and(|order| order != b"little") {
         return Err(Error::Format(
             "written on a big-endian machine; load and save it again with torch".to_string(),
         ));
     }
-    let pickle = entry("data.pkl").copied().unwrap_or_default();
+    let pickle = entry("data.pkl").unwrap_or_default();
     let graph = pickle::read_pickle(&mut Cursor::new(pickle, 0))?;
     let data = format!("{folder}data/");
     let storages = entries
         .iter()
-        .filter_map(|(name, slice)| Some((name.strip_prefix(&data)?, *slice)))
+        .filter_map(|(name, slice)| Some((name.strip_prefix(&data)?, (*slice)?)))
         .collect();
     Ok((graph, storages))
 }

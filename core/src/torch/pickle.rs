@@ -13,12 +13,12 @@ use std::collections::HashMap;
 use super::{
     cursor::Cursor,
     damaged,
-    value::{Graph, Id, Name, Node, Storage, TensorRef},
+    value::{Graph, Id, Name, Node},
 };
 use crate::error::Result;
 
-/// Opcodes in one pickle. A ResNet-101's training state takes about a hundred thousand.
-const MAX_STEPS: usize = 1 << 21;
+/// Opcodes in one pickle. A ResNet-101's training state takes some fifty thousand.
+const MAX_STEPS: usize = 1 << 20;
 /// Dimensions of a tensor.
 const MAX_RANK: usize = 8;
 
@@ -47,10 +47,11 @@ pub(super) fn read_pickle<'a>(cursor: &mut Cursor<'a>) -> Result<Graph<'a>> {
     }
 }
 
-struct Machine<'a, 'c> {
+/// The stack machine, which makes nodes where Python's makes objects.
+pub(super) struct Machine<'a, 'c> {
     cursor: &'c mut Cursor<'a>,
     nodes: Vec<Node<'a>>,
-    stack: Vec<Id>,
+    pub(super) stack: Vec<Id>,
     /// Heights of the stack at which a MARK stands.
     marks: Vec<usize>,
     memo: HashMap<u32, Id>,
@@ -243,13 +244,13 @@ impl<'a> Machine<'a, '_> {
     }
 
     /// Counts work, so that its sum is bounded.
-    fn spend(&mut self, steps: usize) -> Result<()> {
+    pub(super) fn spend(&mut self, steps: usize) -> Result<()> {
         let left = self.steps.checked_sub(steps);
         self.steps = left.ok_or_else(|| damaged("a pickle longer than any checkpoint's"))?;
         Ok(())
     }
 
-    fn push(&mut self, node: Node<'a>) {
+    pub(super) fn push(&mut self, node: Node<'a>) {
         // At most one node per step, so an index fits.
         self.stack.push(self.nodes.len() as Id);
         self.nodes.push(node);
@@ -274,18 +275,18 @@ impl<'a> Machine<'a, '_> {
         Ok(self.stack.split_off(mark))
     }
 
-    fn node(&self, id: Id) -> &Node<'a> {
+    pub(super) fn node(&self, id: Id) -> &Node<'a> {
         &self.nodes[id as usize]
     }
 
-    fn str(&self, id: Id) -> Result<&'a str> {
+    pub(super) fn str(&self, id: Id) -> Result<&'a str> {
         match self.node(id) {
             Node::Str(text) => Ok(text),
             _ => Err(damaged("something else where a name belongs")),
         }
     }
 
-    fn items(&self, id: Id) -> Result<&[Id]> {
+    pub(super) fn items(&self, id: Id) -> Result<&[Id]> {
         match self.node(id) {
             Node::Tuple(items) | Node::List(items) => Ok(items),
             _ => Err(damaged("something else where a tuple belongs")),
@@ -293,7 +294,7 @@ impl<'a> Machine<'a, '_> {
     }
 
     /// A length, an offset or a stride.
-    fn size(&self, id: Id) -> Result<usize> {
+    pub(super) fn size(&self, id: Id) -> Result<usize> {
         let size = match self.node(id) {
             Node::Int(value) => usize::try_from(*value).ok(),
             _ => None,
@@ -301,7 +302,7 @@ impl<'a> Machine<'a, '_> {
         size.ok_or_else(|| damaged("a tensor whose size is no number, or is below 0"))
     }
 
-    fn sizes(&self, id: Id) -> Result<Vec<usize>> {
+    pub(super) fn sizes(&self, id: Id) -> Result<Vec<usize>> {
         let items = self.items(id)?;
         if items.len() > MAX_RANK {
             return Err(damaged(format!(
@@ -378,120 +379,6 @@ impl<'a> Machine<'a, '_> {
         let id = id.ok_or_else(|| damaged("a pickle that recalls what it never stored"))?;
         self.stack.push(*id);
         Ok(())
-    }
-
-    /// Writes down what a call means.
-    fn call(&mut self, function: Id, args: Id) -> Result<()> {
-        let Node::Global(Name { module, name }) = *self.node(function) else {
-            self.opaque(function, vec![function, args]);
-            return Ok(());
-        };
-        match (module, name) {
-            ("torch._utils", "_rebuild_tensor_v2") => {
-                let tensor = self.tensor(args)?;
-                self.push(Node::Tensor(Box::new(tensor)));
-            }
-            // A parameter is its tensor, a size is its tuple: the first argument.
-            ("torch._utils", "_rebuild_parameter") | ("torch", "Size") => {
-                let first = self.items(args)?.first().copied();
-                let first = first.ok_or_else(|| damaged("a parameter without a tensor"))?;
-                self.stack.push(first);
-            }
-            ("collections", "OrderedDict") => {
-                let pairs = match *self.items(args)? {
-                    [] => Vec::new(),
-                    [list] => self.pairs_of(list)?,
-                    _ => return Err(damaged("an OrderedDict of several things")),
-                };
-                self.push(Node::Dict(pairs));
-            }
-            _ => self.opaque(function, vec![args]),
-        }
-        Ok(())
-    }
-
-    /// `[[key, value], …]`, as Python 2 stores an OrderedDict.
-    fn pairs_of(&mut self, list: Id) -> Result<Vec<(Id, Id)>> {
-        // The list is copied, and may be so again and again.
-        self.spend(self.items(list)?.len())?;
-        let pair = |&id: &Id| match *self.items(id)? {
-            [key, value] => Ok((key, value)),
-            _ => Err(damaged("a dictionary of other things than pairs")),
-        };
-        self.items(list)?.iter().map(pair).collect()
-    }
-
-    /// An object of the class `class`, of which nothing else is known.
-    fn opaque(&mut self, class: Id, parts: Vec<Id>) {
-        let name = match *self.node(class) {
-            Node::Global(name) | Node::Opaque(name, _) => name,
-            _ => Name {
-                module: "an unnamed",
-                name: "object",
-            },
-        };
-        self.push(Node::Opaque(name, parts));
-    }
-
-    /// `(storage, offset, size, stride, …)`; what follows concerns gradients.
-    fn tensor(&self, args: Id) -> Result<TensorRef<'a>> {
-        let &[storage, offset, shape, strides, ..] = self.items(args)? else {
-            return Err(damaged("a tensor without its storage, size or strides"));
-        };
-        let Node::Storage(storage) = *self.node(storage) else {
-            return Err(damaged("a tensor without a storage"));
-        };
-        let tensor = TensorRef {
-            storage,
-            offset: self.size(offset)?,
-            shape: self.sizes(shape)?,
-            strides: self.sizes(strides)?,
-        };
-        if tensor.shape.len() == tensor.strides.len() {
-            Ok(tensor)
-        } else {
-            Err(damaged("a tensor with more sizes than strides, or fewer"))
-        }
-    }
-
-    /// `("storage", class, key, device, elements)` and, in the old format, a view of it
-    /// `(key, offset, elements)` or None.
-    fn persistent(&self, id: Id) -> Result<Node<'a>> {
-        let (class, key, elements, view) = match *self.items(id)? {
-            [kind, class, key, _, elements] if self.str(kind)? == "storage" => {
-                (class, key, elements, None)
-            }
-            [kind, class, key, _, elements, view] if self.str(kind)? == "storage" => {
-                (class, key, elements, Some(view))
-            }
-            // ("module", class, file, source) of a pickled network.
-            _ => {
-                let class = self.items(id)?.get(1).copied().unwrap_or(id);
-                return Ok(match *self.node(class) {
-                    Node::Global(name) => Node::Global(name),
-                    _ => Node::None,
-                });
-            }
-        };
-        let Node::Global(class) = *self.node(class) else {
-            return Err(damaged("a storage without a type"));
-        };
-        let mut storage = Storage {
-            class: class.name,
-            key: self.str(key)?,
-            offset: 0,
-            elements: self.size(elements)?,
-        };
-        if let Some(view) = view
-            && !matches!(self.node(view), Node::None)
-        {
-            let &[_, offset, elements] = self.items(view)? else {
-                return Err(damaged("a view of a storage without its bounds"));
-            };
-            storage.offset = self.size(offset)?;
-            storage.elements = self.size(elements)?;
-        }
-        Ok(Node::Storage(storage))
     }
 }
 

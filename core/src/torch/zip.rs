@@ -4,7 +4,7 @@
 //! file's size, leaves no decompressor to trust and no zip bomb to explode. The fields are those of
 //! PKWARE's APPNOTE 6.3.9, sections 4.3.7 to 4.3.16.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use super::{cursor::Cursor, damaged, value::clip};
 use crate::error::Result;
@@ -25,15 +25,15 @@ pub(super) fn is_zip(bytes: &[u8]) -> bool {
     bytes.starts_with(&LOCAL.to_le_bytes())
 }
 
-/// All entries, name → bytes; each was compared with its checksum.
+/// All entries, name → bytes, which were compared with their checksum; no bytes for an entry that is
+/// compressed or encrypted.
 ///
 /// # Errors
-/// `Error::Format` when the archive is damaged or truncated, or holds an entry that is compressed,
-/// encrypted, or there twice.
-pub(super) fn entries(bytes: &[u8]) -> Result<HashMap<&str, &[u8]>> {
+/// `Error::Format` when the archive is damaged or truncated, or an entry is there twice.
+pub(super) fn entries(bytes: &[u8]) -> Result<BTreeMap<&str, Option<&[u8]>>> {
     let Directory { offset, count } = directory(bytes)?;
     let mut cursor = Cursor::new(bytes, offset);
-    let mut entries = HashMap::new();
+    let mut entries = BTreeMap::new();
     let mut left = bytes.len();
     for _ in 0..count {
         let (name, data) = entry(bytes, &mut cursor)?;
@@ -42,13 +42,14 @@ pub(super) fn entries(bytes: &[u8]) -> Result<HashMap<&str, &[u8]>> {
         left = left
             .checked_sub(data.slice.len())
             .ok_or_else(|| damaged("the entries of the zip archive overlap"))?;
-        if crc32fast::hash(data.slice) != data.checksum {
+        if data.stored && crc32fast::hash(data.slice) != data.checksum {
             return Err(damaged(format!(
                 "the checksum of {} in the zip archive is wrong",
                 clip(name)
             )));
         }
-        if entries.insert(name, data.slice).is_some() {
+        let slice = data.stored.then_some(data.slice);
+        if entries.insert(name, slice).is_some() {
             return Err(damaged(format!(
                 "{} is twice in the zip archive",
                 clip(name)
@@ -120,7 +121,10 @@ fn directory_64(bytes: &[u8], end: usize) -> Result<Option<Directory>> {
 
 struct Data<'a> {
     slice: &'a [u8],
+    /// CRC-32 of what is stored.
     checksum: u32,
+    /// Neither compressed nor encrypted.
+    stored: bool,
 }
 
 /// The entry that the directory describes at `cursor`.
@@ -145,15 +149,9 @@ fn entry<'a>(bytes: &'a [u8], cursor: &mut Cursor<'a>) -> Result<(&'a str, Data<
 
     let name =
         std::str::from_utf8(name).map_err(|_| damaged("a name in the zip archive is not UTF-8"))?;
-    if method != 0 || flags & 1 != 0 {
-        return Err(damaged(format!(
-            "{} in the zip archive is compressed or encrypted, which torch never does; was it \
-             packed again by another program?",
-            clip(name)
-        )));
-    }
+    let stored = method == 0 && flags & 1 == 0;
     let [size, compressed, offset] = widen(extra, [size, compressed, offset])?;
-    if size != compressed {
+    if stored && size != compressed {
         return Err(damaged(format!(
             "{} in the zip archive has two different sizes",
             clip(name)
@@ -170,8 +168,13 @@ fn entry<'a>(bytes: &'a [u8], cursor: &mut Cursor<'a>) -> Result<(&'a str, Data<
     local.take(22)?;
     let [name_length, extra_length] = [local.u16()?, local.u16()?];
     local.take(usize::from(name_length) + usize::from(extra_length))?;
-    let slice = local.take_u64(size)?;
-    Ok((name, Data { slice, checksum }))
+    let slice = local.take_u64(compressed)?;
+    let data = Data {
+        slice,
+        checksum,
+        stored,
+    };
+    Ok((name, data))
 }
 
 /// Replaces the fields that are too small for their values by those in the 64-bit extra field.

@@ -88,33 +88,39 @@ pub(super) struct Scheme {
     pub(super) layout: Layout,
     /// Whether there are a query and a key encoder.
     pub(super) both: bool,
+    /// What stands before every name in the file.
+    prefix: &'static str,
 }
 
 impl Scheme {
-    /// The layout of these names, from which `module.` is gone.
-    pub(super) fn of(names: &BTreeSet<String>) -> Result<Self> {
+    /// The layout of these names, from which `prefix` is gone.
+    pub(super) fn of(names: &BTreeSet<String>, prefix: &'static str) -> Result<Self> {
         let any = |prefix: &str| names.iter().any(|name| name.starts_with(prefix));
-        let (layout, key) = if any("query.") || any("global_head.") || any("dense_head.") {
-            (Layout::Densecl, "key.")
+        let layout = if any("query.") || any("global_head.") || any("dense_head.") {
+            Layout::Densecl
         } else if any("encoder_q.0.") {
-            (Layout::Authors, "encoder_k.")
+            Layout::Authors
         } else if any("encoder_q.") {
-            (Layout::Moco, "encoder_k.")
+            Layout::Moco
         } else if names.contains("backbone.0.weight") {
-            // A momentum encoder of lightly's is dropped: no name of ours begins like this.
-            (Layout::Lightly, "\0")
+            Layout::Lightly
         } else if names.contains("backbone.conv1.weight") {
-            (Layout::OpenMmlab, "encoder_k.")
+            Layout::OpenMmlab
         } else if names.contains("conv1.weight") && any("fc.") {
-            (Layout::Torchvision, "key.")
+            Layout::Torchvision
         } else if names.contains("conv1.weight") {
-            (Layout::Backbone, "key.")
+            Layout::Backbone
         } else {
             return Err(unrecognised(names));
+        };
+        let key = match layout {
+            Layout::Authors | Layout::Moco | Layout::OpenMmlab => "encoder_k.",
+            _ => "key.",
         };
         Ok(Self {
             layout,
             both: any(key),
+            prefix,
         })
     }
 
@@ -123,7 +129,12 @@ impl Scheme {
         if self.both { "query." } else { "" }
     }
 
-    /// What becomes of the tensor `name`, from which `module.` is gone.
+    /// The axis of a queue along which its keys lie: others keep them in columns.
+    pub(super) fn queue_axis(&self) -> usize {
+        usize::from(self.layout != Layout::Densecl)
+    }
+
+    /// What becomes of the tensor `name`, from which the prefix is gone.
     pub(super) fn fate(&self, name: &str, shape: &[usize]) -> Fate {
         if name.ends_with(".num_batches_tracked") && shape.is_empty() {
             return Fate::Drop(Reason::Counter);
@@ -139,7 +150,7 @@ impl Scheme {
                     sequence("key.", rest)
                 } else if let Some(rest) = name.strip_prefix("backbone.") {
                     // The authors' class has a second name for its backbone.
-                    Fate::Drop(Reason::CopyOf(format!("encoder_q.0.{rest}")))
+                    Fate::Drop(Reason::CopyOf(format!("{}encoder_q.0.{rest}", self.prefix)))
                 } else {
                     queue(name)
                 }
@@ -249,13 +260,15 @@ fn lightly(encoder: &str, name: &str) -> Fate {
         ("6.", "layer3."),
         ("7.", "layer4."),
     ];
-    let child = name.strip_prefix("backbone.").and_then(|name| {
-        let found = |(theirs, ours): &(&str, &str)| Some((name.strip_prefix(theirs)?, *ours));
-        children
-            .iter()
-            .find_map(|pair| found(pair).map(|(rest, ours)| format!("{ours}{rest}")))
-    });
-    child.map_or(Fate::Unknown, |name| Fate::Use(format!("{encoder}{name}")))
+    let Some(name) = name.strip_prefix("backbone.") else {
+        return Fate::Unknown;
+    };
+    let child = children
+        .iter()
+        .find_map(|(theirs, ours)| Some((name.strip_prefix(theirs)?, ours)));
+    child.map_or(Fate::Unknown, |(rest, ours)| {
+        Fate::Use(format!("{encoder}{ours}{rest}"))
+    })
 }
 
 fn unrecognised(names: &BTreeSet<String>) -> Error {

@@ -64,12 +64,10 @@ pub struct Imported {
 pub fn recognise(keys: &[(String, Vec<usize>)]) -> Result<Mapping> {
     // DataParallel puts its prefix before every key, or is not there.
     let parallel = !keys.is_empty() && keys.iter().all(|(key, _)| key.starts_with("module."));
-    let bare = |key: &str| {
-        let start = if parallel { "module.".len() } else { 0 };
-        key[start..].to_string()
-    };
+    let prefix = if parallel { "module." } else { "" };
+    let bare = |key: &str| key[prefix.len()..].to_string();
     let names: BTreeSet<String> = keys.iter().map(|(key, _)| bare(key)).collect();
-    let scheme = Scheme::of(&names)?;
+    let scheme = Scheme::of(&names, prefix)?;
 
     let mut mapping = Mapping {
         layout: scheme.layout,
@@ -101,7 +99,7 @@ pub fn recognise(keys: &[(String, Vec<usize>)]) -> Result<Mapping> {
         .iter()
         .map(|(name, (_, shape))| (name.as_str(), *shape))
         .collect();
-    mapping.model = network::infer(scheme.query(), &shapes)?;
+    mapping.model = network::infer(&scheme, &shapes)?;
     mapping.absent = absent(&shapes);
     let expected = network::expected(&mapping.model, &scheme, &shapes);
     for (name, (key, shape)) in &found {
@@ -200,9 +198,12 @@ impl Mapping {
                 return Err(Error::Format(format!("{key} holds {value}")));
             }
             if let Some(which) = POSITIONS.iter().position(|position| position == name) {
-                // The shape was checked to be that of one number.
-                imported.queue_positions[which] =
-                    stored.values.first().map_or(0, |&at| at as usize);
+                // The shape was checked to be that of one number; f32 holds it exactly up to 2²⁴.
+                let at = stored.values.first().copied().unwrap_or_default();
+                if at < 0.0 {
+                    return Err(Error::Format(format!("{key} is {at}, below 0")));
+                }
+                imported.queue_positions[which] = at as usize;
             } else if QUEUES.contains(&name.as_str()) && self.layout != Layout::Densecl {
                 imported.tensors.insert(name.clone(), transposed(stored));
             } else {

@@ -2,10 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{
-    POSITIONS, QUEUES,
-    layout::{Layout, Scheme},
-};
+use super::{POSITIONS, QUEUES, layout::Scheme};
 use crate::{
     config::{Backbone, ModelConfig},
     error::{Error, Result},
@@ -33,12 +30,16 @@ fn blocks(backbone: Backbone) -> ([usize; 4], bool) {
     }
 }
 
-/// The network whose tensors stand under `encoder`.
+/// The network whose tensors these are, under our names.
 ///
 /// # Errors
 /// [`Error::Mismatch`] when its depth or stem is none of ours.
-pub(super) fn infer(encoder: &str, shapes: &BTreeMap<&str, &[usize]>) -> Result<ModelConfig> {
-    let shape = |name: &str| shapes.get(format!("{encoder}{name}").as_str()).copied();
+pub(super) fn infer(scheme: &Scheme, shapes: &BTreeMap<&str, &[usize]>) -> Result<ModelConfig> {
+    let shape = |name: &str| {
+        shapes
+            .get(format!("{}{name}", scheme.query()).as_str())
+            .copied()
+    };
     let stem = shape("conv1.weight").unwrap_or_default();
     let &[width, 3, 7, 7] = stem else {
         return Err(Error::Mismatch(format!(
@@ -68,13 +69,15 @@ pub(super) fn infer(encoder: &str, shapes: &BTreeMap<&str, &[usize]>) -> Result<
         })?;
 
     let heads = ["global_head.fc2.weight", "dense_head.conv2.weight"];
-    let head = heads.iter().find_map(|name| shape(name)?.first().copied());
+    let head = heads.iter().find_map(|name| shape(name)?.first());
+    let queue = QUEUES.iter().find_map(|name| shapes.get(name));
+    let queued = queue.and_then(|shape| shape.get(1 - scheme.queue_axis()));
     let mut model = ModelConfig {
         backbone,
         width,
         ..ModelConfig::default()
     };
-    model.dim = head.unwrap_or(model.dim);
+    model.dim = head.or(queued).copied().unwrap_or(model.dim);
     model.validate()?;
     Ok(model)
 }
@@ -98,10 +101,11 @@ pub(super) fn expected(
             &[1, 1],
         ));
     }
+    let velocities = any("velocity.");
     let mut expected = BTreeMap::new();
     for (name, shape) in encoder {
-        if found.keys().any(|name| name.starts_with("velocity.")) && !is_statistic(&name) {
-            expected.insert(format!("velocity.{name}"), vec![shape.iter().product()]);
+        if velocities && !is_statistic(&name) {
+            expected.insert(format!("velocity.{name}"), shape.clone());
         }
         if scheme.both {
             expected.insert(format!("key.{name}"), shape.clone());
@@ -109,21 +113,17 @@ pub(super) fn expected(
         expected.insert(format!("{}{name}", scheme.query()), shape);
     }
     for (queue, position) in QUEUES.iter().zip(POSITIONS) {
-        let Some(&&[rows, columns]) = found.get(queue) else {
-            // A queue of another rank is to be missed, with its name.
-            if any(queue) || found.contains_key(position) {
-                expected.insert((*queue).to_string(), vec![model.dim, 0]);
-            }
+        let shape = found.get(queue);
+        if shape.is_none() && !found.contains_key(position) {
             continue;
-        };
-        let ours = scheme.layout == Layout::Densecl;
-        let shape = if ours {
-            vec![rows, model.dim]
+        }
+        let keys = shape.and_then(|shape| shape.get(scheme.queue_axis()));
+        // Without the queue any length does: it is then missing.
+        let keys = keys.copied().unwrap_or_default();
+        if scheme.queue_axis() == 0 {
+            expected.insert((*queue).to_string(), vec![keys, model.dim]);
         } else {
-            vec![model.dim, columns]
-        };
-        expected.insert((*queue).to_string(), shape);
-        if !ours {
+            expected.insert((*queue).to_string(), vec![model.dim, keys]);
             expected.insert(position.to_string(), vec![1]);
         }
     }

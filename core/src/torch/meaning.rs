@@ -1,0 +1,125 @@
+//! What the calls and references in torch's pickles mean. No call is made; this is the list of those
+//! that are understood.
+
+use super::{
+    damaged,
+    pickle::Machine,
+    value::{Id, Name, Node, Storage, TensorRef},
+};
+use crate::error::Result;
+
+impl<'a> Machine<'a, '_> {
+    /// Writes down what a call means.
+    pub(super) fn call(&mut self, function: Id, args: Id) -> Result<()> {
+        let Node::Global(Name { module, name }) = *self.node(function) else {
+            self.opaque(function, vec![function, args]);
+            return Ok(());
+        };
+        match (module, name) {
+            ("torch._utils", "_rebuild_tensor_v2") => {
+                let tensor = self.tensor(args)?;
+                self.push(Node::Tensor(Box::new(tensor)));
+            }
+            // A parameter is its tensor, a size is its tuple: the first argument.
+            ("torch._utils", "_rebuild_parameter") | ("torch", "Size") => {
+                let first = self.items(args)?.first().copied();
+                let first = first.ok_or_else(|| damaged("a parameter without a tensor"))?;
+                self.stack.push(first);
+            }
+            ("collections", "OrderedDict") => {
+                let pairs = match *self.items(args)? {
+                    [] => Vec::new(),
+                    [list] => self.pairs_of(list)?,
+                    _ => return Err(damaged("an OrderedDict of several things")),
+                };
+                self.push(Node::Dict(pairs));
+            }
+            _ => self.opaque(function, vec![args]),
+        }
+        Ok(())
+    }
+
+    /// `[[key, value], …]`, as Python 2 stores an OrderedDict.
+    fn pairs_of(&mut self, list: Id) -> Result<Vec<(Id, Id)>> {
+        // The list is copied, and may be so again and again.
+        self.spend(self.items(list)?.len())?;
+        let pair = |&id: &Id| match *self.items(id)? {
+            [key, value] => Ok((key, value)),
+            _ => Err(damaged("a dictionary of other things than pairs")),
+        };
+        self.items(list)?.iter().map(pair).collect()
+    }
+
+    /// An object of the class `class`, of which nothing else is known.
+    pub(super) fn opaque(&mut self, class: Id, parts: Vec<Id>) {
+        let name = match *self.node(class) {
+            Node::Global(name) | Node::Opaque(name, _) => name,
+            _ => Name {
+                module: "an unnamed",
+                name: "object",
+            },
+        };
+        self.push(Node::Opaque(name, parts));
+    }
+
+    /// `(storage, offset, size, stride, …)`; what follows concerns gradients.
+    fn tensor(&self, args: Id) -> Result<TensorRef<'a>> {
+        let &[storage, offset, shape, strides, ..] = self.items(args)? else {
+            return Err(damaged("a tensor without its storage, size or strides"));
+        };
+        let Node::Storage(storage) = *self.node(storage) else {
+            return Err(damaged("a tensor without a storage"));
+        };
+        let tensor = TensorRef {
+            storage,
+            offset: self.size(offset)?,
+            shape: self.sizes(shape)?,
+            strides: self.sizes(strides)?,
+        };
+        if tensor.shape.len() == tensor.strides.len() {
+            Ok(tensor)
+        } else {
+            Err(damaged("a tensor with more sizes than strides, or fewer"))
+        }
+    }
+
+    /// `("storage", class, key, device, elements)` and, in the old format, a view of it
+    /// `(key, offset, elements)` or None.
+    pub(super) fn persistent(&self, id: Id) -> Result<Node<'a>> {
+        let (class, key, elements, view) = match *self.items(id)? {
+            [kind, class, key, _, elements] if self.str(kind)? == "storage" => {
+                (class, key, elements, None)
+            }
+            [kind, class, key, _, elements, view] if self.str(kind)? == "storage" => {
+                (class, key, elements, Some(view))
+            }
+            // ("module", class, file, source) of a pickled network.
+            _ => {
+                let class = self.items(id)?.get(1).copied().unwrap_or(id);
+                return Ok(match *self.node(class) {
+                    Node::Global(name) => Node::Global(name),
+                    _ => Node::None,
+                });
+            }
+        };
+        let Node::Global(class) = *self.node(class) else {
+            return Err(damaged("a storage without a type"));
+        };
+        let mut storage = Storage {
+            class: class.name,
+            key: self.str(key)?,
+            offset: 0,
+            elements: self.size(elements)?,
+        };
+        if let Some(view) = view
+            && !matches!(self.node(view), Node::None)
+        {
+            let &[_, offset, elements] = self.items(view)? else {
+                return Err(damaged("a view of a storage without its bounds"));
+            };
+            storage.offset = self.size(offset)?;
+            storage.elements = self.size(elements)?;
+        }
+        Ok(Node::Storage(storage))
+    }
+}
