@@ -29,6 +29,7 @@
 //! | [`queue`], [`matching`], [`loss`], [`schedule`], [`metrics`] | tensors and numbers, no model |
 //! | [`densecl`], [`optim`] | one training step |
 //! | [`checkpoint`], [`weights`] | state and networks as bytes |
+//! | [`torch`] | checkpoints of PyTorch programs, read without executing anything |
 //! | [`augment`] | seeded views and the geometry that relates them |
 //! | [`synthetic`] | procedural scenes with exact correspondence |
 //! | [`features`] | dense features and matches of any two pictures |
@@ -54,6 +55,7 @@ pub mod queue;
 pub mod rng;
 pub mod schedule;
 pub mod synthetic;
+pub mod torch;
 pub mod visualize;
 pub mod weights;
 
