@@ -9,27 +9,31 @@ pub struct CorrespondenceAccuracy {
     pub cells: u64,
     /// Those among them whose chosen key cell lies within one cell of it.
     pub correct: u64,
-    /// Sum over cells of the probability that a random key cell would.
+    /// Those among them whose true match lies within one cell of the same place.
+    same_place: u64,
+    /// Sum over cells of the probability that a random key cell would be right.
     chance_sum: f64,
 }
 
 impl CorrespondenceAccuracy {
     /// Adds the matches of one pair of views.
     ///
-    /// `matches[i]` is the key cell chosen for query cell i, row major on a grid of `grid`
-    /// (rows, columns); `truth[i]` where its point really lies, (x, y) in cells of the key view with
+    /// `matches[i]` is the key cell chosen for query cell i, row major; both views have a grid of
+    /// `grid` (rows, columns) cells; `truth[i]` where its point really lies, (x, y) in cells of the key view with
     /// cell centres at +0.5, or `None` outside of it. A match is right when its cell's centre is at
     /// most one cell (Euclidean) away.
     ///
     /// # Panics
-    /// When `matches` and `truth` differ in length.
+    /// When `matches`, `truth` and the grid differ in size.
     pub fn add(&mut self, matches: &[usize], truth: &[Option<[f32; 2]>], grid: [usize; 2]) {
         assert_eq!(matches.len(), truth.len(), "one truth per match");
         let cells = grid[0] * grid[1];
-        for (&chosen, truth) in matches.iter().zip(truth) {
+        assert_eq!(matches.len(), cells, "one match per cell");
+        for (query, (&chosen, truth)) in matches.iter().zip(truth).enumerate() {
             let Some(truth) = *truth else { continue };
             self.cells += 1;
             self.correct += u64::from(within_one_cell(chosen, truth, grid[1]));
+            self.same_place += u64::from(within_one_cell(query, truth, grid[1]));
             let near = (0..cells)
                 .filter(|&cell| within_one_cell(cell, truth, grid[1]))
                 .count();
@@ -41,12 +45,19 @@ impl CorrespondenceAccuracy {
     pub fn merge(&mut self, other: &Self) {
         self.cells += other.cells;
         self.correct += other.correct;
+        self.same_place += other.same_place;
         self.chance_sum += other.chance_sum;
     }
 
     /// Correct share in [0, 1]; `None` without a single overlapping cell.
     pub fn accuracy(&self) -> Option<f64> {
         (self.cells > 0).then(|| self.correct as f64 / self.cells as f64)
+    }
+
+    /// What matching every cell with the one at the same place would reach: a network that knows
+    /// where a cell is, not what is there, comes near it.
+    pub fn same_place(&self) -> Option<f64> {
+        (self.cells > 0).then(|| self.same_place as f64 / self.cells as f64)
     }
 
     /// What random matches would reach on the same cells.
@@ -70,9 +81,13 @@ mod tests {
         let mut accuracy = CorrespondenceAccuracy::default();
         assert_eq!(accuracy.accuracy(), None);
         // Truth at the centre of cell 4 of a 3×3 grid: it and its four neighbours are right.
-        let truth = [Some([1.5, 1.5]), Some([1.5, 1.5]), None];
-        accuracy.add(&[1, 0, 4], &truth, [3, 3]);
+        let mut truth = [None; 9];
+        truth[0] = Some([1.5, 1.5]);
+        truth[3] = Some([1.5, 1.5]);
+        accuracy.add(&[1, 0, 0, 0, 0, 0, 0, 0, 0], &truth, [3, 3]);
         assert_eq!((accuracy.cells, accuracy.correct), (2, 1));
+        // Cell 3 is a neighbour of cell 4, cell 0 is not.
+        assert_eq!(accuracy.same_place(), Some(0.5));
         assert!((accuracy.chance().expect("two cells") - 5.0 / 9.0).abs() < 1e-12);
         let other = accuracy;
         accuracy.merge(&other);

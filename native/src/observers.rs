@@ -33,6 +33,7 @@ impl Observer for TensorBoardWriter {
                     ("accuracy/dense", Some(row.accuracy_dense)),
                     ("correspondence/accuracy", row.correspondence_accuracy),
                     ("correspondence/chance", row.correspondence_chance),
+                    ("correspondence/same_place", row.correspondence_same_place),
                     ("features/std", Some(row.feature_std)),
                     ("optim/grad_norm", Some(row.grad_norm)),
                     ("optim/learning_rate", Some(row.learning_rate)),
@@ -111,18 +112,19 @@ fn pace(row: &MetricRow, epochs: u64) -> String {
     )
 }
 
-/// How well.
+/// How well, in less than 80 columns: both losses, the share of right matches, and what random ones and
+/// those at the same place would reach.
 fn figures(row: &MetricRow) -> String {
     let percent = |share: Option<f64>| {
-        share.map_or("–".to_string(), |share| format!("{:.1} %", 100.0 * share))
+        share.map_or("–".to_string(), |share| format!("{:.1}", 100.0 * share))
     };
     format!(
-        "loss {:.3} (global {:.3}, dense {:.3}) · correspondence {} (chance {})",
-        row.loss,
+        "loss global {:.2}, dense {:.2} · correspondence {} % (chance {}, place {})",
         row.loss_global,
         row.loss_dense,
         percent(row.correspondence_accuracy),
         percent(row.correspondence_chance),
+        percent(row.correspondence_same_place),
     )
 }
 

@@ -119,7 +119,7 @@ pub(crate) fn measure(
     stride: usize,
     device: &Device,
 ) -> anyhow::Result<Measured> {
-    let [mut plain, mut mirrored, mut same_place] = [CorrespondenceAccuracy::default(); 3];
+    let [mut plain, mut mirrored] = [CorrespondenceAccuracy::default(); 2];
     for chunk in pairs.chunks(BATCH) {
         let a = features(encoder, chunk.iter().map(|pair| pair.a.clone()), device);
         let [_, _, rows, columns] = a.dims();
@@ -136,7 +136,6 @@ pub(crate) fn measure(
         let b = features(encoder, chunk.iter().map(|pair| pair.b.clone()), device);
         for (chosen, truth) in best_cells(a.clone(), b)?.iter().zip(&truth) {
             plain.add(chosen, truth, grid);
-            same_place.add(&(0..rows * columns).collect::<Vec<_>>(), truth, grid);
         }
         let b = features(
             encoder,
@@ -152,7 +151,7 @@ pub(crate) fn measure(
         accuracy: share(plain.accuracy()),
         mirrored: share(mirrored.accuracy()),
         chance: share(plain.chance()),
-        same_place: share(same_place.accuracy()),
+        same_place: share(plain.same_place()),
         cells: plain.cells,
         pairs: pairs.len(),
     })

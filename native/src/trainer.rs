@@ -303,6 +303,7 @@ fn row(
         accuracy_dense: figures.accuracy_dense.into(),
         correspondence_accuracy: correspondence.accuracy(),
         correspondence_chance: correspondence.chance(),
+        correspondence_same_place: correspondence.same_place(),
         feature_std: figures.feature_std.into(),
         grad_norm: figures.grad_norm.into(),
         learning_rate: settings.learning_rate,

@@ -103,6 +103,12 @@ fn panels(history: &[MetricRow]) -> [Panel; 6] {
                 reference("chance", |row| {
                     row.correspondence_chance.unwrap_or(f64::NAN)
                 }),
+                Series {
+                    color: VERMILION,
+                    ..reference("same place", |row| {
+                        row.correspondence_same_place.unwrap_or(f64::NAN)
+                    })
+                },
                 series("matches", BLUE, |row| {
                     row.correspondence_accuracy.unwrap_or(f64::NAN)
                 }),

@@ -45,6 +45,10 @@ pub(crate) struct MetricRow {
     pub(crate) correspondence_accuracy: Option<f64>,
     /// What `correspondence_accuracy` would be for matches drawn at random, in [0, 1].
     pub(crate) correspondence_chance: Option<f64>,
+    /// What it would be if every cell matched the one at the same place, in [0, 1]: a network that
+    /// knows where a cell is, not what is there, comes near it.
+    #[serde(default)]
+    pub(crate) correspondence_same_place: Option<f64>,
     /// Standard deviation of the unit-norm global queries over the batch, mean over the channels, times
     /// √dimensions: about 1 when they spread over the sphere, 0 when they have collapsed to a point.
     #[serde(deserialize_with = "null_is_nan")]
@@ -94,6 +98,7 @@ pub(crate) mod test_rows {
             accuracy_dense: 0.4 * (1.0 - (-t).exp()),
             correspondence_accuracy: Some(0.15 + 0.3 * (1.0 - (-t).exp())),
             correspondence_chance: Some(0.06),
+            correspondence_same_place: Some(0.2),
             feature_std: 0.085,
             grad_norm: 1.5,
             learning_rate: 0.03,
