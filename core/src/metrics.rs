@@ -41,14 +41,6 @@ impl CorrespondenceAccuracy {
         }
     }
 
-    /// Adds another count.
-    pub fn merge(&mut self, other: &Self) {
-        self.cells += other.cells;
-        self.correct += other.correct;
-        self.same_place += other.same_place;
-        self.chance_sum += other.chance_sum;
-    }
-
     /// Correct share in [0, 1]; `None` without a single overlapping cell.
     pub fn accuracy(&self) -> Option<f64> {
         (self.cells > 0).then(|| self.correct as f64 / self.cells as f64)
@@ -89,8 +81,6 @@ mod tests {
         // Cell 3 is a neighbour of cell 4, cell 0 is not.
         assert_eq!(accuracy.same_place(), Some(0.5));
         assert!((accuracy.chance().expect("two cells") - 5.0 / 9.0).abs() < 1e-12);
-        let other = accuracy;
-        accuracy.merge(&other);
         assert_eq!(accuracy.accuracy(), Some(0.5));
     }
 }

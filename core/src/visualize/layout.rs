@@ -14,13 +14,6 @@ pub fn enlarge(image: &RgbImage, scale: u32) -> RgbImage {
     resize(image, image.width() * scale, image.height() * scale)
 }
 
-/// `image` resized to this height in pixels, its shape kept.
-pub fn resize_to_height(image: &RgbImage, height: u32) -> RgbImage {
-    let ratio = f64::from(height) / f64::from(image.height().max(1));
-    let width = (f64::from(image.width()) * ratio).round().max(1.0) as u32;
-    resize(image, width, height)
-}
-
 /// A smooth resize; an empty picture stays empty, as there is nothing to interpolate.
 fn resize(image: &RgbImage, width: u32, height: u32) -> RgbImage {
     if image.width() == 0 || image.height() == 0 {

@@ -15,7 +15,7 @@ mod pca;
 mod raster;
 
 pub use heat::{HeatOptions, heat_map, viridis};
-pub use layout::{cells_to_image, enlarge, resize_to_height, side_by_side, stack_vertical};
+pub use layout::{cells_to_image, enlarge, side_by_side, stack_vertical};
 pub use matches::{CORRECT, DrawOptions, MatchLine, WRONG, draw_matches};
 pub use pca::joint_pca;
 pub use raster::mark_point;

@@ -99,7 +99,7 @@ pub(crate) mod test_rows {
             correspondence_accuracy: Some(0.15 + 0.3 * (1.0 - (-t).exp())),
             correspondence_chance: Some(0.06),
             correspondence_same_place: Some(0.2),
-            feature_std: 0.085,
+            feature_std: 0.9,
             grad_norm: 1.5,
             learning_rate: 0.03,
             lambda: 0.5,
