@@ -1,4 +1,4 @@
-//! Measures of what was learned: numbers in, numbers out.
+//! How many cells find their true match.
 
 use crate::matching::cell_center;
 

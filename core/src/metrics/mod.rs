@@ -1,0 +1,25 @@
+//! Measures of what was learned: numbers in, numbers out.
+
+mod correspondence;
+
+pub use correspondence::{CorrespondenceAccuracy, within_one_cell};
+
+/// Percentage of correct key points: the share of `errors` (distances to the truth) that are at most
+/// `bound`, both in pixels. In [0, 1]; `None` without an error to judge.
+///
+/// An error that is not finite (nothing was found) counts as wrong.
+pub fn pck(errors: &[f32], bound: f32) -> Option<f64> {
+    let right = errors.iter().filter(|&&error| error <= bound).count();
+    (!errors.is_empty()).then(|| right as f64 / errors.len() as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pck_counts_errors_up_to_the_bound_and_nothing_found_as_wrong() {
+        assert_eq!(pck(&[], 1.0), None);
+        assert_eq!(pck(&[0.5, 1.0, 1.5, f32::NAN], 1.0), Some(0.5));
+    }
+}
