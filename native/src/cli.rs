@@ -34,6 +34,8 @@ pub(crate) enum Command {
     Plot(Plot),
     /// Write rendered scene pairs with exact correspondence and labels
     Synth(Synth),
+    /// Write weights in the format of another program
+    Export(Export),
     /// List presets, or print the settings that a preset or file resolves to
     Config(Config),
     /// Print a completion script for your shell
@@ -216,6 +218,28 @@ pub(crate) struct Synth {
     /// The seed
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  densecl export runs/mine/weights.safetensors --to web --out web/weights/mine")]
+pub(crate) struct Export {
+    /// Weights that densecl wrote
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) weights: PathBuf,
+    /// The program that is to load them
+    #[arg(long, value_enum)]
+    pub(crate) to: ExportFormat,
+    /// The file to write; for web a folder, which gives the bundle its name
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub(crate) out: PathBuf,
+}
+
+/// See `export::Format`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExportFormat {
+    /// The browser demo: half precision, shards below 25 MiB, a manifest with their hashes
+    Web,
 }
 
 #[derive(Debug, Args)]

@@ -6,6 +6,7 @@ mod config;
 mod console;
 mod data;
 mod events;
+mod export;
 mod files;
 mod observers;
 mod outcome;
@@ -107,6 +108,14 @@ fn run(cli: Cli) -> anyhow::Result<bool> {
                 ..SceneConfig::default()
             };
             synth::synth(&args.out, args.count, args.seed, &scenes).map(|()| true)
+        }
+        Some(Command::Export(args)) => {
+            let format = match args.to {
+                cli::ExportFormat::Web => export::Format::Web,
+            };
+            let bytes = export::export(&args.weights, format, &args.out)?;
+            console::note(format_args!("{}: {bytes} bytes", args.out.display()));
+            Ok(true)
         }
         Some(Command::Config(args)) => {
             match args.name {
