@@ -18,6 +18,7 @@ mod run_data;
 mod run_dir;
 mod settings;
 mod trainer;
+mod weights;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -27,7 +28,8 @@ use densecl::device::{DeviceChoice, Selected, select};
 use densecl::synthetic::SceneConfig;
 
 use cli::{Cli, Command};
-use commands::{matching, plot, pretrain, synth};
+use commands::{import, matching, plot, pretrain, synth};
+use export::Format;
 
 fn main() -> ExitCode {
     panics::install_hook();
@@ -109,12 +111,23 @@ fn run(cli: Cli) -> anyhow::Result<bool> {
             };
             synth::synth(&args.out, args.count, args.seed, &scenes).map(|()| true)
         }
-        Some(Command::Export(args)) => {
-            let format = match args.to {
-                cli::ExportFormat::Web => export::Format::Web,
+        Some(Command::Import(args)) => {
+            let request = import::Request {
+                file: args.file,
+                out: args.out,
+                json: args.json,
             };
-            let bytes = export::export(&args.weights, format, &args.out)?;
-            console::note(format_args!("{}: {bytes} bytes", args.out.display()));
+            import::run(&request).map(|()| true)
+        }
+        Some(Command::Export(args)) => {
+            let request = export::Request {
+                weights: args.weights,
+                format: args.to.map(Into::into).or(args.web.then_some(Format::Web)),
+                out: args.out,
+                heads: args.heads,
+                stride: args.stride,
+            };
+            console::note(export::export(&request)?);
             Ok(true)
         }
         Some(Command::Config(args)) => {

@@ -29,6 +29,11 @@ pub struct Stored {
 }
 
 impl Stored {
+    /// The values as bytes, little-endian.
+    pub fn le_bytes(&self) -> Vec<u8> {
+        self.values.iter().flat_map(|v| v.to_le_bytes()).collect()
+    }
+
     /// Whether half precision loses nothing but digits: a kernel, and every value within f16's range.
     /// Batch normalisations and biases are few, and a variance below 6e-8 would become 0.
     fn fits_half(&self) -> bool {
@@ -63,13 +68,13 @@ impl View for Written<'_> {
     }
 
     fn data(&self) -> Cow<'_, [u8]> {
-        let values = self.stored.values.iter();
         Cow::Owned(if self.half {
+            let values = self.stored.values.iter();
             values
                 .flat_map(|&v| f16::from_f32(v).to_le_bytes())
                 .collect()
         } else {
-            values.flat_map(|v| v.to_le_bytes()).collect()
+            self.stored.le_bytes()
         })
     }
 
@@ -133,6 +138,17 @@ impl Archive {
     /// Takes a tensor out.
     pub fn take(&mut self, name: &str) -> Option<Stored> {
         self.tensors.remove(name)
+    }
+
+    /// The tensor of this name.
+    pub fn get(&self, name: &str) -> Option<&Stored> {
+        self.tensors.get(name)
+    }
+
+    /// Every tensor with its name, in the order of the names.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Stored)> {
+        let tensors = self.tensors.iter();
+        tensors.map(|(name, stored)| (name.as_str(), stored))
     }
 
     /// Names of the tensors still in the archive.
@@ -202,31 +218,9 @@ impl Archive {
     /// # Errors
     /// [`Error::Format`] when they are damaged, of a newer version, or no such file at all.
     pub fn from_bytes<T: DeserializeOwned>(bytes: &[u8]) -> Result<(Self, T)> {
-        let damaged = |e: &dyn std::fmt::Display| {
-            Error::Format(format!(
-                "not a whole safetensors file ({e}); it may be truncated"
-            ))
-        };
-        let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| damaged(&e))?;
-        let json = header
-            .metadata()
-            .as_ref()
-            .and_then(|m| m.get(METADATA_KEY))
-            .ok_or_else(|| {
-                Error::Format("a safetensors file, but not one that densecl wrote".to_string())
-            })?;
-        #[derive(Deserialize)]
-        struct Version {
-            format_version: u32,
-        }
-        let version: Version = serde_json::from_str(json).map_err(|e| damaged(&e))?;
-        if version.format_version > FORMAT_VERSION {
-            return Err(Error::Format(format!(
-                "written by a newer densecl (format {}, this one reads up to {FORMAT_VERSION}); update",
-                version.format_version
-            )));
-        }
-        let metadata = serde_json::from_str(json).map_err(|e| damaged(&e))?;
+        let metadata = metadata(bytes)?.ok_or_else(|| {
+            Error::Format("a safetensors file, but not one that densecl wrote".to_string())
+        })?;
         let tensors = SafeTensors::deserialize(bytes).map_err(|e| damaged(&e))?;
         let tensors = tensors
             .iter()
@@ -236,7 +230,48 @@ impl Archive {
     }
 }
 
-fn stored(name: &str, view: &TensorView) -> Result<Stored> {
+impl From<BTreeMap<String, Stored>> for Archive {
+    fn from(tensors: BTreeMap<String, Stored>) -> Self {
+        Self { tensors }
+    }
+}
+
+/// What densecl wrote about the file; none when another program wrote it.
+///
+/// # Errors
+/// [`Error::Format`] when the header is damaged, or of a newer version.
+pub(super) fn metadata<T: DeserializeOwned>(bytes: &[u8]) -> Result<Option<T>> {
+    #[derive(Deserialize)]
+    struct Version {
+        format_version: u32,
+    }
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| damaged(&e))?;
+    let Some(json) = header.metadata().as_ref().and_then(|m| m.get(METADATA_KEY)) else {
+        return Ok(None);
+    };
+    let version: Version = serde_json::from_str(json).map_err(|e| damaged(&e))?;
+    if version.format_version > FORMAT_VERSION {
+        return Err(Error::Format(format!(
+            "written by a newer densecl (format {}, this one reads up to {FORMAT_VERSION}); update",
+            version.format_version
+        )));
+    }
+    serde_json::from_str(json)
+        .map(Some)
+        .map_err(|e| damaged(&e))
+}
+
+pub(super) fn damaged(e: &dyn std::fmt::Display) -> Error {
+    Error::Format(format!(
+        "not a whole safetensors file ({e}); it may be truncated"
+    ))
+}
+
+/// The values of one tensor of a file as f32.
+///
+/// # Errors
+/// [`Error::Format`] when they are of a type that is not read.
+pub(super) fn stored(name: &str, view: &TensorView) -> Result<Stored> {
     fn values<const N: usize>(data: &[u8], read: impl Fn([u8; N]) -> f32) -> Vec<f32> {
         let (chunks, _) = data.as_chunks::<N>();
         chunks.iter().map(|bytes| read(*bytes)).collect()
@@ -246,9 +281,11 @@ fn stored(name: &str, view: &TensorView) -> Result<Stored> {
         Dtype::F32 => values(data, f32::from_le_bytes),
         Dtype::F16 => values(data, |b| f16::from_le_bytes(b).to_f32()),
         Dtype::BF16 => values(data, |b| bf16::from_le_bytes(b).to_f32()),
+        Dtype::F64 => values(data, |b| f64::from_le_bytes(b) as f32),
+        Dtype::I64 => values(data, |b| i64::from_le_bytes(b) as f32),
         other => {
             return Err(Error::Format(format!(
-                "tensor {name} has type {other:?}; F32, F16 and BF16 are read"
+                "tensor {name} has type {other:?}; F32, F16, BF16, F64 and I64 are read"
             )));
         }
     };

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use densecl::weights::{Archive, Precision, WeightsInfo};
+use densecl::weights::{Precision, Weights};
 use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -44,7 +44,7 @@ struct Shard {
 ///
 /// # Errors
 /// When the folder cannot be written to.
-pub(super) fn write(folder: &Path, archive: &Archive, info: &WeightsInfo) -> anyhow::Result<usize> {
+pub(super) fn write(folder: &Path, weights: &Weights) -> anyhow::Result<usize> {
     let shown = folder.display();
     let name = folder.file_name().and_then(|name| name.to_str());
     let name = name.with_context(|| format!("{shown}: give the bundle a folder with a name"))?;
@@ -53,7 +53,7 @@ pub(super) fn write(folder: &Path, archive: &Archive, info: &WeightsInfo) -> any
     }
     fs::create_dir_all(folder).with_context(|| format!("making the folder {shown}"))?;
 
-    let bytes = archive.to_bytes_as(info, Precision::Half)?;
+    let bytes = weights.to_bytes(Precision::Half)?;
     let mut shards = Vec::new();
     for (index, slice) in bytes.chunks(SHARD).enumerate() {
         let file = format!("{name}-{index:03}.bin");
@@ -64,7 +64,7 @@ pub(super) fn write(folder: &Path, archive: &Archive, info: &WeightsInfo) -> any
             sha256: hex(slice),
         });
     }
-    let mut described = serde_json::to_value(info).context("describing the weights")?;
+    let mut described = serde_json::to_value(&weights.info).context("describing the weights")?;
     if let Some(fields) = described.as_object_mut() {
         fields.remove("config");
     }
