@@ -17,6 +17,7 @@ mod report;
 mod run_data;
 mod run_dir;
 mod settings;
+mod start;
 mod trainer;
 mod weights;
 
