@@ -180,16 +180,21 @@ export function drawLines(context, rectA, rectB, lines, options = {}) {
     context.beginPath();
     context.moveTo(...pointAt(rectA, line.a));
     context.lineTo(...pointAt(rectB, line.b));
-    if (strong) stroke(context, "rgb(0 0 0 / 0.55)", width + 3);
-    stroke(context, style(line), strong ? width + 0.75 : width);
+    if (strong) {
+      stroke(context, "rgb(0 0 0 / 0.55)", width + 4.5);
+      stroke(context, "#fff", width + 2.5);
+    }
+    stroke(context, style(line), strong ? width + 0.5 : width);
   }
   // Dots after all lines, so that where a match begins and ends is never covered.
   for (const index of order) {
     const line = lines[index];
     context.globalAlpha = fade(index);
     for (const [x, y] of [pointAt(rectA, line.a), pointAt(rectB, line.b)]) {
-      dot(context, x, y, index === highlight ? 5.5 : 3.5, "rgb(20 20 20 / 0.7)");
-      dot(context, x, y, index === highlight ? 4 : 2.5, style(line));
+      const strong = index === highlight;
+      if (strong) dot(context, x, y, 7.5, "rgb(20 20 20 / 0.7)");
+      dot(context, x, y, strong ? 6 : 3.5, strong ? "#fff" : "rgb(20 20 20 / 0.7)");
+      dot(context, x, y, strong ? 4.5 : 2.5, style(line));
     }
   }
   context.restore();
