@@ -119,7 +119,12 @@ export class DenseMatch extends Base {
     return detail(a, b, pair, found);
   }
 
-  async matches() {
+  /** All mutual matches; with a selector what `matches` is for every element, or code that delegates events would break. */
+  matches(selector) {
+    return selector === undefined ? this.#allMatches() : super.matches(selector);
+  }
+
+  async #allMatches() {
     const { a, b } = await this.#whenLoaded();
     return this.#view.lines().map((line) => ({ point: inPixels(a, line.a), position: inPixels(b, line.b), score: line.score }));
   }
