@@ -88,6 +88,8 @@ export interface Picture {
   readonly naturalHeight: number;
   /** `width` × `height`. */
   readonly bitmap: ImageBitmap;
+  /** The same for drawing: up to 1024 pixels, where the picture has them. */
+  readonly preview: ImageBitmap;
 }
 
 /** Where each point of picture A really is in B; opaque. */
