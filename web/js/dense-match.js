@@ -193,13 +193,15 @@ export class DenseMatch extends Base {
       await turn(this, this.#demanded ? "eager" : this.loading, signal);
       this.#state("loading");
       await this.#fetch(a, b, signal);
+      await this.#last; // the first point is shown
+      if (signal.aborted || this.#scheduled || this.#phase === "error") return;
       this.#stale = this.#demanded = false;
       this.#state("ready");
       this.#view.device(this.#engine.device);
       this.#settle("resolve", this.#view.shown);
       this.dispatchEvent(new CustomEvent("load"));
     } catch (error) {
-      if (signal.aborted) return;
+      if (signal.aborted || this.#scheduled) return;
       controller.abort(); // what else was loading
       this.#fail(error);
     }

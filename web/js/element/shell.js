@@ -28,7 +28,7 @@ const STYLE = `
   border-radius: var(--_radius);
   outline: none;
   overflow: hidden;
-  touch-action: pan-y;
+  touch-action: pan-y pinch-zoom;
   user-select: none;
   -webkit-user-select: none;
 }
