@@ -42,7 +42,7 @@ fn what_is_wrong_with_a_file_is_named() {
         ("refused_expanded.pth", "more numbers than it has bytes"),
         ("refused_compressed.pth", "compressed or encrypted"),
         ("refused_torchscript.pth", "TorchScript"),
-        ("refused_complex.pth", "which are not read"),
+        ("refused_list.pth", "a list with tensors in it"),
     ];
     for (file, part) in hostile {
         let path = golden(&format!("torch/{file}"));

@@ -172,14 +172,19 @@ class Check:
         load = importlib.import_module("mmengine.runner").load_checkpoint
         for package in ["mmpretrain", "mmdet", "mmseg"]:
             backbones = importlib.import_module(f"{package}.models.backbones")
-            network = backbones.ResNet(depth=self.depth, out_indices=(0, 1, 2, 3), style="pytorch")
+            settings = dict(depth=self.depth, out_indices=(0, 1, 2, 3), style="pytorch")
             if package == "mmseg":  # the others' default
-                kept = dict(strides=(1, 2, 2, 2), dilations=(1, 1, 1, 1))
-                network = backbones.ResNet(depth=self.depth, style="pytorch", **kept)
+                settings.update(strides=(1, 2, 2, 2), dilations=(1, 1, 1, 1))
+            name = version({"mmseg": "mmsegmentation"}.get(package, package))
+            network = backbones.ResNet(**settings)
             load(network, self.path("r.pth"), map_location="cpu", strict=True)
-            name = {"mmseg": "mmsegmentation"}.get(package, package)
             network.eval()
-            self.compare(version(name), "r.pth, load_checkpoint strict", network)
+            self.compare(name, "r.pth, load_checkpoint strict", network)
+            pretrained = dict(type="Pretrained", checkpoint=self.path("r.pth"))
+            network = backbones.ResNet(**settings, init_cfg=pretrained)
+            network.init_weights()
+            network.eval()
+            self.compare(name, "r.pth, init_cfg", network)
 
     def detectron2(self) -> None:
         path = self.export("r.pkl")
@@ -202,7 +207,7 @@ class Check:
             missing = [key for key in left.missing_keys if "num_batches_tracked" not in key]
             assert not missing and not left.unexpected_keys and not left.incorrect_shapes, left
             stages = lambda x: [network(x)[f"res{n}"] for n in (2, 3, 4, 5)]  # noqa: E731
-            self.compare(version("detectron2"), f"r.pkl, DetectionCheckpointer, {norm}", stages)
+            self.compare("detectron2", f"r.pkl, DetectionCheckpointer, {norm}", stages)
 
     def adelaidet(self) -> None:
         sys.modules.setdefault("adet._C", Names("adet._C"))
