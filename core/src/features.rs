@@ -1,11 +1,11 @@
-//! Dense features of any picture, and the matches between two.
+//! Features of any picture, and the matches between two.
 
 use burn::tensor::{Device, Tensor, TensorData};
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    augment::normalize_into,
+    augment::{CropBox, crop_resize, normalize_into},
     matching::{l2_normalize, similarity},
     model::{Encoder, Phase, Stages},
 };
@@ -14,12 +14,44 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Feature {
+    /// The backbone's first stage, at stride 4.
+    Stage1,
+    /// The backbone's second stage, at stride 8.
+    Stage2,
     /// The backbone's third stage.
     Stage3,
     /// The backbone's last stage: what the method matches by.
     Stage4,
     /// The dense head's output.
     Dense,
+}
+
+/// How a picture of any shape becomes a square.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Fit {
+    /// The largest square about its centre: nothing is distorted, the longer side loses its ends.
+    Crop,
+    /// All of it, squeezed: nothing is lost.
+    Stretch,
+}
+
+/// `image` as a square of `size` pixels, resized as the views of training are.
+///
+/// # Panics
+/// When `image` has no pixels, or `size` is 0.
+pub fn square(image: &RgbImage, size: u32, fit: Fit) -> RgbImage {
+    let (width, height) = image.dimensions();
+    let crop = match fit {
+        Fit::Crop => CropBox::centered(width, height, [1.0; 2]),
+        Fit::Stretch => CropBox {
+            left: 0,
+            top: 0,
+            width,
+            height,
+        },
+    };
+    crop_resize(image, crop, size)
 }
 
 /// Pictures of one size to a batch [B, 3, H, W], normalised as in training.
@@ -37,19 +69,32 @@ pub fn image_batch(images: &[RgbImage], device: &Device) -> Tensor<4> {
     Tensor::from_data(TensorData::new(values, shape), device)
 }
 
+/// The feature maps of a batch [B, 3, H, W], BN by its running statistics.
+///
+/// `encoder` and `images` are outside any gradient graph ([`Encoder::inference`]).
+pub fn stages(encoder: &Encoder, images: Tensor<4>) -> Stages {
+    // Cheap: a copy shares its tensors. Evaluation must not move the statistics.
+    let mut backbone = encoder.backbone.clone();
+    backbone.stages(images, Phase::Eval)
+}
+
+/// One of the maps [B, C, h, w] that an encoder makes of these stages, as it is: of any length.
+pub fn map_of(encoder: &Encoder, stages: &Stages, feature: Feature) -> Tensor<4> {
+    let Stages([stage1, stage2, stage3, stage4]) = stages;
+    match feature {
+        Feature::Stage1 => stage1.clone(),
+        Feature::Stage2 => stage2.clone(),
+        Feature::Stage3 => stage3.clone(),
+        Feature::Stage4 => stage4.clone(),
+        Feature::Dense => encoder.dense_head.forward(stage4.clone()),
+    }
+}
+
 /// Unit-length features of a batch [B, C, h, w], BN by its running statistics.
 ///
 /// `encoder` and `images` are outside any gradient graph ([`Encoder::inference`]).
 pub fn dense_features(encoder: &Encoder, images: Tensor<4>, feature: Feature) -> Tensor<4> {
-    // Cheap: a copy shares its tensors. Evaluation must not move the statistics.
-    let mut encoder = encoder.clone();
-    let Stages([_, _, stage3, stage4]) = encoder.backbone.stages(images, Phase::Eval);
-    let map = match feature {
-        Feature::Stage3 => stage3,
-        Feature::Stage4 => stage4,
-        Feature::Dense => encoder.dense_head.forward(stage4),
-    };
-    l2_normalize(map, 1)
+    l2_normalize(map_of(encoder, &stages(encoder, images), feature), 1)
 }
 
 /// Similarity of every cell of A with every cell of B: unit-length maps [B, C, h, w] and

@@ -1,5 +1,7 @@
 //! The command line: what may be written, and its help.
 
+pub(crate) mod embed;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
@@ -34,6 +36,10 @@ pub(crate) enum Command {
     Plot(Plot),
     /// Write rendered scene pairs with exact correspondence and labels
     Synth(Synth),
+    /// Write the features of pictures to a file
+    Embed(embed::Embed),
+    /// Find the pictures that are most like one
+    Search(embed::Search),
     /// List presets, or print the settings that a preset or file resolves to
     Config(Config),
     /// Print a completion script for your shell

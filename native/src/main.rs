@@ -4,9 +4,13 @@ mod cli;
 mod commands;
 mod config;
 mod console;
+mod contact_sheet;
 mod data;
+mod embedding;
 mod events;
 mod files;
+mod font;
+mod npy;
 mod observers;
 mod outcome;
 mod panics;
@@ -26,7 +30,7 @@ use densecl::device::{DeviceChoice, Selected, select};
 use densecl::synthetic::SceneConfig;
 
 use cli::{Cli, Command};
-use commands::{matching, plot, pretrain, synth};
+use commands::{embed, matching, plot, pretrain, search, synth};
 
 fn main() -> ExitCode {
     panics::install_hook();
@@ -63,7 +67,7 @@ fn run(cli: Cli) -> anyhow::Result<bool> {
                 overwrite: true,
                 ..pretrain::Request::default()
             },
-            &pretrain::stop_on_ctrl_c()?,
+            &pretrain::stop_on_ctrl_c(pretrain::STOPPING)?,
         ),
         Some(Command::Pretrain(args)) => pretrain::pretrain(
             &pretrain::Request {
@@ -74,7 +78,7 @@ fn run(cli: Cli) -> anyhow::Result<bool> {
                 json: args.json,
                 overwrite: args.overwrite,
             },
-            &pretrain::stop_on_ctrl_c()?,
+            &pretrain::stop_on_ctrl_c(pretrain::STOPPING)?,
         ),
         Some(Command::Match(args)) => {
             let selected = open_device(&args.device)?;
@@ -107,6 +111,15 @@ fn run(cli: Cli) -> anyhow::Result<bool> {
                 ..SceneConfig::default()
             };
             synth::synth(&args.out, args.count, args.seed, &scenes).map(|()| true)
+        }
+        Some(Command::Embed(args)) => {
+            let stop = pretrain::stop_on_ctrl_c("stopping: nothing is written")?;
+            let selected = open_device(&args.device)?;
+            embed::run(&args, &selected.device, &stop)
+        }
+        Some(Command::Search(args)) => {
+            let selected = open_device(&args.device)?;
+            search::run(&args, &selected.device).map(|()| true)
         }
         Some(Command::Config(args)) => {
             match args.name {
