@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     augment::{CropBox, crop_resize, normalize_into},
+    error::{Error, Result},
     matching::{l2_normalize, similarity},
     model::{Encoder, Phase, Stages},
 };
@@ -69,6 +70,32 @@ pub fn image_batch(images: &[RgbImage], device: &Device) -> Tensor<4> {
     Tensor::from_data(TensorData::new(values, shape), device)
 }
 
+impl Feature {
+    /// The name on the command line and in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Stage1 => "stage1",
+            Self::Stage2 => "stage2",
+            Self::Stage3 => "stage3",
+            Self::Stage4 => "stage4",
+            Self::Dense => "dense",
+        }
+    }
+
+    /// Whether `encoder` has this feature: a backbone from elsewhere has no dense head.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] when it has not.
+    pub fn ensure_in(self, encoder: &Encoder) -> Result<()> {
+        if self == Self::Dense && encoder.dense_head.is_none() {
+            return Err(Error::Mismatch(
+                "the weights have no dense head: use the features of a stage".to_string(),
+            ));
+        }
+        Ok(())
+    }
+}
+
 /// The feature maps of a batch [B, 3, H, W], BN by its running statistics.
 ///
 /// `encoder` and `images` are outside any gradient graph ([`Encoder::inference`]).
@@ -79,6 +106,9 @@ pub fn stages(encoder: &Encoder, images: Tensor<4>) -> Stages {
 }
 
 /// One of the maps [B, C, h, w] that an encoder makes of these stages, as it is: of any length.
+///
+/// # Panics
+/// When the encoder has no such feature; ask [`Feature::ensure_in`] first.
 pub fn map_of(encoder: &Encoder, stages: &Stages, feature: Feature) -> Tensor<4> {
     let Stages([stage1, stage2, stage3, stage4]) = stages;
     match feature {
@@ -86,13 +116,19 @@ pub fn map_of(encoder: &Encoder, stages: &Stages, feature: Feature) -> Tensor<4>
         Feature::Stage2 => stage2.clone(),
         Feature::Stage3 => stage3.clone(),
         Feature::Stage4 => stage4.clone(),
-        Feature::Dense => encoder.dense_head.forward(stage4.clone()),
+        Feature::Dense => {
+            let head = encoder.dense_head.as_ref();
+            head.expect("asked for before").forward(stage4.clone())
+        }
     }
 }
 
 /// Unit-length features of a batch [B, C, h, w], BN by its running statistics.
 ///
 /// `encoder` and `images` are outside any gradient graph ([`Encoder::inference`]).
+///
+/// # Panics
+/// When the encoder has no such feature; ask [`Feature::ensure_in`] first.
 pub fn dense_features(encoder: &Encoder, images: Tensor<4>, feature: Feature) -> Tensor<4> {
     l2_normalize(map_of(encoder, &stages(encoder, images), feature), 1)
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use image::{ImageFormat, RgbImage};
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
 use crate::console;
@@ -96,6 +97,12 @@ pub(crate) fn folder_of(path: &Path) -> &Path {
 /// What was being done when an error came.
 pub(crate) fn writing(path: &Path) -> String {
     format!("writing {}", path.display())
+}
+
+/// The SHA-256 of `bytes` in hexadecimal.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    let digest = Sha256::digest(bytes);
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The JSON of a command, where its `--json` says; `-` is standard output.

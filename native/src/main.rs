@@ -8,6 +8,7 @@ mod contact_sheet;
 mod data;
 mod embedding;
 mod events;
+mod export;
 mod files;
 mod font;
 mod npy;
@@ -21,6 +22,7 @@ mod run_data;
 mod run_dir;
 mod settings;
 mod trainer;
+mod weights;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -30,7 +32,8 @@ use densecl::device::{DeviceChoice, Selected, select};
 use densecl::synthetic::SceneConfig;
 
 use cli::{Cli, Command};
-use commands::{embed, matching, plot, pretrain, search, synth};
+use commands::{embed, import, matching, plot, pretrain, search, synth};
+use export::Format;
 
 fn main() -> ExitCode {
     panics::install_hook();
@@ -120,6 +123,25 @@ fn run(cli: Cli) -> anyhow::Result<bool> {
         Some(Command::Search(args)) => {
             let selected = open_device(&args.device)?;
             search::run(&args, &selected.device).map(|()| true)
+        }
+        Some(Command::Import(args)) => {
+            let request = import::Request {
+                file: args.file,
+                out: args.out,
+                json: args.json,
+            };
+            import::run(&request).map(|()| true)
+        }
+        Some(Command::Export(args)) => {
+            let request = export::Request {
+                weights: args.weights,
+                format: args.to.map(Into::into).or(args.web.then_some(Format::Web)),
+                out: args.out,
+                heads: args.heads,
+                stride: args.stride,
+            };
+            console::note(export::export(&request)?);
+            Ok(true)
         }
         Some(Command::Config(args)) => {
             match args.name {

@@ -11,13 +11,12 @@ use anyhow::{Context, bail};
 use burn::tensor::Device;
 use crossbeam_channel::{Receiver, Sender};
 use densecl::model::Encoder;
-use densecl::weights::{self, FORMAT_VERSION, WeightsInfo};
+use densecl::weights::{FORMAT_VERSION, WeightsInfo};
 use image::RgbImage;
 use indicatif::{ProgressBar, ProgressStyle};
 use log::Level;
 use rayon::prelude::*;
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
 use crate::cli::embed::Embed;
 use crate::console;
@@ -26,7 +25,8 @@ use crate::data::scan::Dataset;
 use crate::data::{BadFile, BadFiles, Source};
 use crate::embedding::table::{Format, TableWriter};
 use crate::embedding::{Origin, Recipe};
-use crate::files::write_json;
+use crate::files::{sha256, write_json};
+use crate::weights;
 
 /// `--json`.
 #[derive(Debug, Serialize)]
@@ -88,6 +88,7 @@ pub(crate) fn run(args: &Embed, device: &Device, stop: &AtomicBool) -> anyhow::R
         );
     }
     let network = Network::open(&args.weights, args.stride, device)?;
+    recipe.ensure_in(&network.encoder)?;
     recipe.stride = network.info.model.output_stride;
 
     let source = Arc::new(Source::Files(Dataset::scan(&args.images)?));
@@ -188,14 +189,12 @@ impl Network {
         {
             bail!("--stride {stride}: must be 8, 16 or 32");
         }
+        let (encoder, info) = weights::open(path, stride, device)?;
         let bytes = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
-        let (encoder, info) = weights::load_with_stride(&bytes, stride, device)
-            .with_context(|| format!("{} cannot be used", path.display()))?;
-        let sha256 = Sha256::digest(&bytes);
         Ok(Self {
             encoder,
             info,
-            sha256: sha256.iter().map(|byte| format!("{byte:02x}")).collect(),
+            sha256: sha256(&bytes),
         })
     }
 }

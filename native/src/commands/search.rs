@@ -83,6 +83,7 @@ pub(crate) fn run(args: &Search, device: &Device) -> anyhow::Result<()> {
     recipe
         .validate()
         .with_context(|| format!("{shown} is damaged"))?;
+    recipe.ensure_in(&network.encoder)?;
     let pixels = decode(&args.query, &DecodeLimits::default())
         .map_err(|reason| anyhow::anyhow!("{}: {reason}", args.query.display()))?;
     let query = recipe.prepare(&pixels);

@@ -51,14 +51,7 @@ impl Kind {
 
     /// Its name in files and on the command line.
     pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Stage1 => "stage1",
-            Self::Stage2 => "stage2",
-            Self::Stage3 => "stage3",
-            Self::Stage4 => "stage4",
-            Self::Dense => "dense",
-            Self::Global => "global",
-        }
+        self.map().map_or("global", Feature::name)
     }
 }
 
@@ -115,6 +108,24 @@ impl Recipe {
         Ok(())
     }
 
+    /// Whether `encoder` has all of the features: weights from elsewhere may lack a head.
+    ///
+    /// # Errors
+    /// Naming the one that it has not.
+    pub(crate) fn ensure_in(&self, encoder: &Encoder) -> anyhow::Result<()> {
+        for kind in &self.features {
+            match kind.map() {
+                Some(feature) => feature.ensure_in(encoder)?,
+                None if encoder.global_head.is_none() => bail!(
+                    "the weights have no global head: use the features of a stage, which --pool mean \
+                     makes one vector per picture"
+                ),
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Whether every feature is one vector per picture.
     pub(crate) fn is_vectors(&self) -> bool {
         self.pool == Pool::Mean || self.features.iter().all(|kind| kind.map().is_none())
@@ -129,6 +140,9 @@ impl Recipe {
     ///
     /// # Errors
     /// When the device fails, or a number is not finite: weights with a NaN in them are no weights.
+    ///
+    /// # Panics
+    /// When the encoder lacks one; ask [`Self::ensure_in`] first.
     pub(crate) fn compute(
         &self,
         encoder: &Encoder,
@@ -139,7 +153,8 @@ impl Recipe {
         let compute = |&kind: &Kind| match kind.map() {
             None => {
                 let [.., last] = &stages.0;
-                self.read(kind, encoder.global_head.forward(last.clone()))
+                let head = encoder.global_head.as_ref().expect("asked for before");
+                self.read(kind, head.forward(last.clone()))
             }
             Some(feature) => {
                 let map = map_of(encoder, &stages, feature);
