@@ -12,7 +12,7 @@ use anyhow::{Context, bail};
 use burn::tensor::{Device, Tensor};
 use clap::ValueEnum;
 use densecl::config::ModelConfig;
-use densecl::features::{Feature, Fit, image_batch, map_of, square, stages};
+use densecl::features::{Feature, Fit, SIDES, image_batch, map_of, square, stages};
 use densecl::matching::l2_normalize;
 use densecl::model::Encoder;
 use image::RgbImage;
@@ -94,8 +94,12 @@ impl Recipe {
     /// # Errors
     /// Naming the option that is out of range.
     pub(crate) fn validate(&self) -> anyhow::Result<()> {
-        if !(32..=4096).contains(&self.size) {
-            bail!("--size {}: must be between 32 and 4096 pixels", self.size);
+        if !SIDES.contains(&self.size) {
+            let (least, most) = (SIDES.start(), SIDES.end());
+            bail!(
+                "--size {}: must be between {least} and {most} pixels",
+                self.size
+            );
         }
         for (i, kind) in self.features.iter().enumerate() {
             if self.features[..i].contains(kind) {

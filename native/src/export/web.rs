@@ -9,7 +9,7 @@ use densecl::weights::{Precision, Weights};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::files::write_atomically;
+use crate::files::{sha256, write_atomically};
 
 /// Bytes of a shard. Static hosts refuse files of 25 MiB and more.
 const SHARD: usize = 24 << 20;
