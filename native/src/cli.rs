@@ -66,6 +66,8 @@ pub(crate) enum Command {
   densecl pretrain --config densecl_r50_coco_800ep --data /data/coco/train2017
   densecl pretrain --config my.toml --data list.txt --set optim.lr=0.1 --set method.lambda=0
   densecl pretrain --resume runs/mine --steps 20000
+  densecl pretrain --config densecl_r50_coco_800ep --data imgs --init moco_v2_800ep_pretrain.pth.tar
+  densecl pretrain --config densecl_r50_imagenet_200ep --data /data/imagenet --continue-from epoch_100.pth
 
 Every setting can be given with --set; `densecl config NAME` prints them all.")]
 pub(crate) struct Pretrain {
@@ -81,6 +83,12 @@ pub(crate) struct Pretrain {
     /// Continue the run in this folder exactly
     #[arg(long, value_name = "RUN", value_hint = ValueHint::DirPath)]
     pub(crate) resume: Option<PathBuf>,
+    /// Start from these weights, densecl's own or another program's (see `densecl import`)
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with_all = ["resume", "continue_from"])]
+    pub(crate) init: Option<String>,
+    /// Go on from a training state of the authors, MoCo v2 or mmselfsup: both encoders, queues, SGD, step
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "resume")]
+    pub(crate) continue_from: Option<String>,
     /// Replace an earlier run in the same folder
     #[arg(long, conflicts_with = "resume")]
     pub(crate) overwrite: bool,
@@ -121,6 +129,8 @@ impl Pretrain {
         set("train.batch_size", self.batch_size.map(|n| n.to_string()));
         set("train.seed", self.seed.map(|n| n.to_string()));
         set("train.device", self.device.device.clone());
+        set("train.init", self.init.clone());
+        set("train.continue_from", self.continue_from.clone());
         sets
     }
 }

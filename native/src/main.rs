@@ -21,6 +21,7 @@ mod report;
 mod run_data;
 mod run_dir;
 mod settings;
+mod start;
 mod trainer;
 mod weights;
 

@@ -12,6 +12,7 @@ mod cursor;
 pub mod keys;
 mod legacy;
 mod meaning;
+mod momentum;
 mod pickle;
 mod tensor;
 mod value;
@@ -19,6 +20,7 @@ mod zip;
 
 use std::collections::{HashMap, HashSet};
 
+pub use self::momentum::Momentum;
 use self::{
     cursor::Cursor,
     value::{Graph, Id, Node, TensorRef, clip},

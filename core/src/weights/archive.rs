@@ -240,7 +240,7 @@ impl From<BTreeMap<String, Stored>> for Archive {
 ///
 /// # Errors
 /// [`Error::Format`] when the header is damaged, or of a newer version.
-pub(super) fn metadata<T: DeserializeOwned>(bytes: &[u8]) -> Result<Option<T>> {
+pub(crate) fn metadata<T: DeserializeOwned>(bytes: &[u8]) -> Result<Option<T>> {
     #[derive(Deserialize)]
     struct Version {
         format_version: u32,
