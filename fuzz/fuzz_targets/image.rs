@@ -6,6 +6,8 @@ use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 
+// rustfmt would look for the module's tests beside it.
+#[rustfmt::skip]
 #[path = "../../native/src/data/decode.rs"]
 mod decode;
 

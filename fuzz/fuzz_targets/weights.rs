@@ -16,7 +16,11 @@ static CPU: LazyLock<Selected> = LazyLock::new(|| {
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok((encoder, _)) = weights::load(bytes, &CPU.device) {
-        let held: usize = encoder.named().iter().map(|t| t.values.shape().num_elements()).sum();
+        let held: usize = encoder
+            .named()
+            .iter()
+            .map(|t| t.values.shape().num_elements())
+            .sum();
         // Half precision doubles; nothing else may grow.
         assert!(held <= bytes.len(), "more numbers than bytes");
     }
