@@ -39,14 +39,25 @@ pub enum Fit {
     Stretch,
 }
 
-/// `image` as a square of `size` pixels, resized as the views of training are.
+/// `image` as a square of `size` pixels: torchvision's `CenterCrop` of the shorter side, or all of it,
+/// then its `Resize` as in the views of training.
 ///
 /// # Panics
 /// When `image` has no pixels, or `size` is 0.
 pub fn square(image: &RgbImage, size: u32, fit: Fit) -> RgbImage {
     let (width, height) = image.dimensions();
     let crop = match fit {
-        Fit::Crop => CropBox::centered(width, height, [1.0; 2]),
+        Fit::Crop => {
+            let side = width.min(height);
+            // Python's round(), hence ties to even.
+            let margin = |length: u32| (f64::from(length - side) / 2.0).round_ties_even() as u32;
+            CropBox {
+                left: margin(width),
+                top: margin(height),
+                width: side,
+                height: side,
+            }
+        }
         Fit::Stretch => CropBox {
             left: 0,
             top: 0,

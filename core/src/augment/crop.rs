@@ -62,8 +62,8 @@ impl CropBox {
         Self::centered(source_width, source_height, ratio)
     }
 
-    /// The largest rectangle about the centre whose aspect ratio (width / height) lies in `ratio`.
-    pub fn centered(source_width: u32, source_height: u32, ratio: [f64; 2]) -> Self {
+    /// The largest rectangle about the centre whose aspect ratio lies in `ratio`.
+    fn centered(source_width: u32, source_height: u32, ratio: [f64; 2]) -> Self {
         let (w, h) = (f64::from(source_width), f64::from(source_height));
         let aspect = (w / h).clamp(ratio[0], ratio[1]);
         // Only the side that is too long for the ratio changes.
