@@ -7,9 +7,10 @@ use serde::Deserialize;
 use super::{
     Archive, Container, FORMAT_VERSION, Precision, WeightsInfo, archive, container::Tensors,
 };
+#[cfg(feature = "train")]
+use crate::densecl::DenseCl;
 use crate::{
     config::ModelConfig,
-    densecl::DenseCl,
     error::{Error, Result},
     model::{Encoder, Heads},
     torch::{
@@ -126,6 +127,7 @@ impl Weights {
     }
 }
 
+#[cfg(feature = "train")]
 impl Weights {
     /// Begins the training of `learner`, which has taken no step and is of `model`, from these weights:
     /// the backbone and those heads that are there with the same `dim`. Returns which were.

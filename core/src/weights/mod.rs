@@ -10,6 +10,7 @@ mod file;
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "train")]
 pub(crate) use self::{archive::metadata, container::Tensors};
 pub use self::{
     archive::{Archive, Precision, Stored},
