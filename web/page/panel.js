@@ -10,9 +10,12 @@ import { accuracyLine, matchLine, weightsLine } from "./words.js";
 /** The grid an arrow key walks while no pair is there. */
 const DEFAULT_GRID = [14, 14];
 
+/** What pictures will look like before there are any: the page does not jump when they come. */
+const PLACEHOLDER = { a: { width: 1, height: 1 }, b: { width: 1, height: 1 } };
+
 /** What a canvas depends on; nothing else makes it draw. */
 const drawn = (state, index) => [
-  state.pictures, state.sides[index], state.view, state.point, state.truthShown, state.threshold,
+  state.pictures, state.engineError, state.sides[index], state.view, state.point, state.truthShown, state.threshold,
   state.looking, state.weights[1] !== null,
 ];
 
@@ -54,7 +57,7 @@ export class Panel {
     this.#name.replaceChildren(...weightsLine(side, state.weights[this.#index]));
     this.#reading.replaceChildren(...matchLine(state, side));
     this.#figures.replaceChildren(...accuracyLine(state, side));
-    this.#showProblem(side.error);
+    this.#showProblem(state.engineError ?? side.error, Boolean(state.engineError));
   }
 
   #schedule() {
@@ -65,26 +68,41 @@ export class Panel {
   }
 
   #draw(state) {
-    const { pictures } = state;
     const width = this.#canvas.parentElement.clientWidth;
-    if (!pictures || width === 0) return;
+    if (width === 0) return;
+    const pictures = state.pictures ?? PLACEHOLDER;
     const comparing = state.weights[1] !== null;
     // Side by side they fit into the window, also when they are upright; stacked on a phone they are scrolled.
     const maxHeight = comparing || width < 560 ? Infinity : Math.max(320, innerHeight * 0.64);
     const rects = layout(width, pictures.a, pictures.b, {
-      gap: comparing ? 6 : 10, minWidth: comparing ? Infinity : 180, maxHeight,
+      gap: comparing ? 6 : 10, minWidth: comparing && width < 480 ? Infinity : 180, maxHeight,
     });
     this.#rects = rects;
     this.#canvas.style.height = `${rects.height}px`;
     const context = prepare(this.#canvas, width, rects.height);
-    paint(context, rects, { ...state, side: state.sides[this.#index] });
+    if (state.pictures) paint(context, rects, { ...state, side: state.sides[this.#index] });
+    else this.#drawPlaceholder(context, rects);
   }
 
-  #showProblem(error) {
+  #drawPlaceholder(context, { a, b }) {
+    // A veil that suits light and dark.
+    context.fillStyle = "rgb(128 128 128 / 0.11)";
+    for (const { x, y, width, height } of [a, b]) {
+      context.beginPath();
+      context.roundRect(x, y, width, height, 4);
+      context.fill();
+    }
+  }
+
+  #showProblem(error, isEngine) {
     this.#problem.hidden = !error;
     if (!error) return;
     const retry = element("button", { type: "button" }, "Try again");
-    retry.addEventListener("click", () => this.#store.set({ attempt: this.#store.state.attempt + 1 }));
+    retry.addEventListener("click", () => {
+      // An engine that could not start is not started twice on one page.
+      if (isEngine) location.reload();
+      else this.#store.set({ attempt: this.#store.state.attempt + 1 });
+    });
     this.#problem.replaceChildren(element("p", { role: "alert" }, error.message), retry);
   }
 

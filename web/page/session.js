@@ -31,7 +31,7 @@ export function startSession(store, engine) {
       const pictures = await makePictures(engine, state, signal);
       if (!signal.aborted) store.set({ pictures, picturesBusy: false });
     } catch (picturesError) {
-      if (!signal.aborted && !isAbort(picturesError)) store.set({ picturesError, picturesBusy: false });
+      if (!signal.aborted && !isAbort(picturesError) && picturesError !== store.state.engineError) store.set({ picturesError, picturesBusy: false });
     }
   });
 

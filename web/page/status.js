@@ -18,7 +18,7 @@ export function startStatus(store) {
     const spoken = state.spoken ? spokenMatch(state, shownSides(state)) : "";
     if (live.textContent !== spoken) live.textContent = spoken;
 
-    const problem = state.engineError ?? state.picturesError ?? state.notice;
+    const problem = state.picturesError ?? state.notice;
     if (problem !== shownProblem) showNotice(store, problem);
     shownProblem = problem;
   });
@@ -74,8 +74,6 @@ function showNotice(store, problem) {
 
 function remedies(store) {
   const { state } = store;
-  // An engine that could not start is not started twice on one page.
-  if (state.engineError) return [button("Try again", () => location.reload())];
   const scene = () => store.set({ kind: "scene", own: [null, null], picturesError: null });
   return [
     button("Try again", () => store.set({ attempt: state.attempt + 1 })),

@@ -57,6 +57,8 @@ function matchesWords({ threshold, truthShown }, { matches }) {
       element("span", {}, mark("right"), element("b", {}, String(right)), " right"),
       element("span", {}, mark("wrong"), element("b", {}, String(known.length - right)), " wrong"),
     );
+    const hidden = matches.length - known.length;
+    if (hidden) words.push(element("span", { class: "quiet" }, mark("hidden-point"), `${hidden} hidden there`));
   }
   return words;
 }
