@@ -19,6 +19,9 @@ const drawn = (state, index) => [
   state.looking, state.weights[1] !== null,
 ];
 
+/** What a set of weights is compared with first. */
+const opponent = (choice) => (choice === "untrained" ? "trained" : "untrained");
+
 export class Panel {
   #store;
   #index;
@@ -26,7 +29,8 @@ export class Panel {
     class: "pictures", tabindex: 0, role: "application", "aria-roledescription": "pair of pictures",
     "aria-describedby": "keys",
   });
-  #name = element("p", { class: "weights-line" });
+  #name = element("p", { class: "weights-name" });
+  #compare = element("button", { type: "button", class: "link" });
   #reading = element("div", { class: "reading" });
   #figures = element("div", { class: "figures" });
   #problem = element("div", { class: "problem", hidden: true });
@@ -39,7 +43,8 @@ export class Panel {
     this.#index = index;
     this.#canvas.setAttribute("aria-label", "First picture, to point at, and second picture, with the match");
     this.element = element("section", { class: "panel" },
-      this.#name, element("div", { class: "frame" }, this.#canvas, this.#problem), this.#reading, this.#figures);
+      element("div", { class: "weights-line" }, this.#name, this.#compare),
+      element("div", { class: "frame" }, this.#canvas, this.#problem), this.#reading, this.#figures);
     this.#listen();
     new ResizeObserver(() => this.#schedule()).observe(this.element);
     store.subscribe((state) => this.#update(state));
@@ -55,9 +60,10 @@ export class Panel {
     const side = state.sides[this.#index];
     this.element.classList.toggle("busy", side.phase === "weights" || side.phase === "features");
     this.#name.replaceChildren(...weightsLine(side, state.weights[this.#index]));
+    this.#showCompare(state.weights);
     this.#reading.replaceChildren(...matchLine(state, side));
     this.#figures.replaceChildren(...accuracyLine(state, side));
-    this.#showProblem(state.engineError ?? side.error, Boolean(state.engineError));
+    this.#showProblem(state.engineError ?? side.error);
   }
 
   #schedule() {
@@ -72,8 +78,8 @@ export class Panel {
     if (width === 0) return;
     const pictures = state.pictures ?? PLACEHOLDER;
     const comparing = state.weights[1] !== null;
-    // Side by side they fit into the window, also when they are upright; stacked on a phone they are scrolled.
-    const maxHeight = comparing || width < 560 ? Infinity : Math.max(320, innerHeight * 0.64);
+    // Both fit into the window, also upright ones, or stacked on a phone.
+    const maxHeight = comparing ? Infinity : width < 560 ? Math.max(480, innerHeight * 0.8) : Math.max(320, innerHeight * 0.64);
     const rects = layout(width, pictures.a, pictures.b, {
       gap: comparing ? 6 : 10, minWidth: comparing && width < 480 ? Infinity : 180, maxHeight,
     });
@@ -82,6 +88,12 @@ export class Panel {
     const context = prepare(this.#canvas, width, rects.height);
     if (state.pictures) paint(context, rects, { ...state, side: state.sides[this.#index] });
     else this.#drawPlaceholder(context, rects);
+  }
+
+  /** The way to two columns, in the first; the way back, in the second. */
+  #showCompare([first, second]) {
+    this.#compare.hidden = this.#index === 0 && second !== null;
+    this.#compare.textContent = this.#index === 1 ? "Close" : `Compare with ${opponent(first)} weights`;
   }
 
   #drawPlaceholder(context, { a, b }) {
@@ -94,15 +106,11 @@ export class Panel {
     }
   }
 
-  #showProblem(error, isEngine) {
+  #showProblem(error) {
     this.#problem.hidden = !error;
     if (!error) return;
     const retry = element("button", { type: "button" }, "Try again");
-    retry.addEventListener("click", () => {
-      // An engine that could not start is not started twice on one page.
-      if (isEngine) location.reload();
-      else this.#store.set({ attempt: this.#store.state.attempt + 1 });
-    });
+    retry.addEventListener("click", () => this.#store.set({ attempt: this.#store.state.attempt + 1 }));
     this.#problem.replaceChildren(element("p", { role: "alert" }, error.message), retry);
   }
 
@@ -137,6 +145,10 @@ export class Panel {
       if (event.touches.length === 1 && at(event.touches[0])) event.preventDefault();
     }, { passive: false });
     canvas.addEventListener("keydown", (event) => this.#key(event));
+    this.#compare.addEventListener("click", () => {
+      const [first] = this.#store.state.weights;
+      this.#store.set({ weights: [first, this.#index === 1 ? null : opponent(first)] });
+    });
   }
 
   #key(event) {
