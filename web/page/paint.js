@@ -26,9 +26,10 @@ export function paint(context, rects, scene) {
 const PAINTERS = {
   heatmap(context, { a, b }, scene) {
     const { pictures, side } = scene;
+    const match = scene.point ? side.match : null;
     drawPicture(context, pictures.a.bitmap, a, { radius: RADIUS });
-    drawPicture(context, pictures.b.bitmap, b, { radius: RADIUS, grey: side.match ? 1 : 0 });
-    if (side.match) drawHeat(context, side.match.row, side.pair.gridB, b, { radius: RADIUS });
+    drawPicture(context, pictures.b.bitmap, b, { radius: RADIUS, grey: match ? 1 : 0 });
+    if (match) drawHeat(context, match.row, side.pair.gridB, b, { radius: RADIUS });
     drawPointed(context, { a, b }, scene);
   },
 

@@ -79,7 +79,7 @@ export class Panel {
     const pictures = state.pictures ?? PLACEHOLDER;
     const comparing = state.weights[1] !== null;
     // Both fit into the window, also upright ones, or stacked on a phone.
-    const maxHeight = comparing ? Infinity : width < 560 ? Math.max(480, innerHeight * 0.8) : Math.max(320, innerHeight * 0.64);
+    const maxHeight = comparing ? Infinity : width < 560 ? Math.max(480, innerHeight * 0.87) : Math.max(320, innerHeight * 0.64);
     const rects = layout(width, pictures.a, pictures.b, {
       gap: comparing ? 6 : 10, minWidth: comparing && width < 480 ? Infinity : 180, maxHeight,
     });
