@@ -1,23 +1,24 @@
 //! `densecl match A B`: where a network finds the same thing in two pictures.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use burn::tensor::{Device, Tensor};
-use densecl::features::{Feature, dense_features, image_batch, map_similarity};
+use densecl::features::{
+    Feature, SIDES, dense_features, image_batch, map_similarity, network_picture,
+};
 use densecl::matching::{cell_center, mutual_matches, subcell_peak};
 use densecl::model::Encoder;
 use densecl::visualize::{
     DrawOptions, MatchLine, cells_to_image, draw_matches, joint_pca, side_by_side, stack_vertical,
 };
-use densecl::weights;
-use image::{Rgb, RgbImage, imageops};
+use image::{Rgb, RgbImage};
 use serde::Serialize;
 
 use crate::console;
 use crate::data::decode::{DecodeLimits, decode};
 use crate::files::{ensure_png, write_atomically, write_png};
+use crate::weights;
 
 /// What to match and how.
 #[derive(Debug, Clone)]
@@ -77,11 +78,11 @@ pub(crate) fn run(request: &Request, device: &Device) -> anyhow::Result<()> {
         bail!("--stride {stride}: must be 8, 16 or 32");
     }
     ensure_png(&request.out)?;
-    let path = &request.weights;
-    let bytes = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
-    let (encoder, info) = weights::load_with_stride(&bytes, request.stride, device)
-        .with_context(|| format!("{} cannot be used", path.display()))?;
-    drop(bytes);
+    let (encoder, info) = weights::open(&request.weights, request.stride, device)?;
+    request.feature.ensure_in(&encoder).with_context(|| {
+        let feature = request.feature.name();
+        format!("--feature {feature}: {}", request.weights.display())
+    })?;
 
     let a = Picture::open(&request.a, request.size)?;
     let b = Picture::open(&request.b, request.size)?;
@@ -205,23 +206,24 @@ struct Picture {
 }
 
 impl Picture {
-    /// Resized so that the longer side is about `size`, both sides multiples of 32.
+    /// Decoded and resized; the longer side about `size` pixels.
     fn open(path: &Path, size: u32) -> anyhow::Result<Self> {
-        if !(32..=4096).contains(&size) {
-            bail!("--size {size}: must be between 32 and 4096 pixels");
+        if !SIDES.contains(&size) {
+            bail!(
+                "--size {size}: must be between {} and {} pixels",
+                SIDES.start(),
+                SIDES.end()
+            );
         }
         let image = decode(path, &DecodeLimits::default())
             .map_err(|reason| anyhow::anyhow!("{}: {reason}", path.display()))?;
-        let (width, height) = image.dimensions();
-        let longer = f64::from(width.max(height));
-        let side = |pixels: u32| {
-            let wanted = f64::from(pixels) * f64::from(size) / longer;
-            ((wanted / 32.0).round().max(1.0) * 32.0) as u32
-        };
-        let (w, h) = (side(width), side(height));
+        let resized = network_picture(&image, size);
         Ok(Self {
-            resized: imageops::resize(&image, w, h, imageops::FilterType::Triangle),
-            scale: [width as f32 / w as f32, height as f32 / h as f32],
+            scale: [
+                image.width() as f32 / resized.width() as f32,
+                image.height() as f32 / resized.height() as f32,
+            ],
+            resized,
         })
     }
 
