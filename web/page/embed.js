@@ -4,7 +4,6 @@ import { byId, element } from "./dom.js";
 const ATTRIBUTES = {
   "src-a": "page/pictures/a.jpg",
   "src-b": "page/pictures/b.jpg",
-  weights: "dense-match/weights/quickstart/manifest.json",
   view: "heatmap",
 };
 

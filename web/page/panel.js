@@ -59,7 +59,7 @@ export class Panel {
 
     const side = state.sides[this.#index];
     this.element.classList.toggle("busy", side.phase === "weights" || side.phase === "features");
-    this.#name.replaceChildren(...weightsLine(side, state.weights[this.#index]));
+    this.#name.replaceChildren(...weightsLine(side, state.weights[this.#index], state.files[this.#index]));
     this.#showCompare(state.weights);
     this.#reading.replaceChildren(...matchLine(state, side));
     this.#figures.replaceChildren(...accuracyLine(state, side));

@@ -1,4 +1,5 @@
 /** What the network says, in words and small bars: for a column, for a screen reader, and for the line of timings. */
+import { finiteRange } from "../dense-match/draw.js";
 import { element } from "./dom.js";
 
 const ARCHITECTURES = { resnet: "ResNet-" };
@@ -11,9 +12,9 @@ export const megabytes = (bytes) => `${(bytes / 1e6).toFixed(1)} MB`;
 const architecture = (backbone) =>
   Object.entries(ARCHITECTURES).reduce((name, [from, to]) => name.replace(from, to), backbone ?? "");
 
-/** Which weights a column shows. @param {import("./state.js").Side} side */
-export function weightsLine({ weights, phase }, choice) {
-  const name = { trained: "Trained", untrained: "Untrained", file: weights?.name ?? "Your file" }[choice] ?? "";
+/** Which weights a column shows. @param {import("./state.js").Side} side @param {File | null} file the visitor's own */
+export function weightsLine({ weights, phase }, choice, file) {
+  const name = { trained: "Trained", untrained: "Untrained", file: file?.name }[choice] ?? "";
   return [element("strong", {}, name), element("span", { class: "quiet" }, weightsDetail(weights, phase))];
 }
 
@@ -33,18 +34,25 @@ export function matchLine(state, side) {
   return state.view === "matches" ? matchesWords(state, side) : pointWords(state, side);
 }
 
-function pointWords({ point, pictures, truthShown }, { match }) {
+function pointWords({ point, pictures, truthShown, view, pinned }, { match }) {
   if (!point) return [element("span", { class: "quiet" }, "Move the pointer over the first picture.")];
   if (!match) return [];
   const words = [element("span", {}, mark("found"), "cosine ", element("b", {}, match.score.toFixed(2)))];
-  if (!pictures?.truth || !truthShown) return words;
-  if (!match.truth) {
-    words.push(element("span", { class: "quiet" }, mark("truth"), "hidden in the second picture"));
-  } else {
-    words.push(element("span", {}, mark("truth"), element("b", {}, pixels(match.error)),
-      element("span", { class: "long" }, " from the truth")));
-  }
+  if (pictures?.truth && truthShown) words.push(truthWords(match));
+  if (view === "heatmap") words.push(scale(match.row));
+  if (pinned && matchMedia("(hover: hover)").matches) words.push(element("span", { class: "quiet long" }, "pinned; click to let go"));
   return words;
+}
+
+const truthWords = ({ truth, error }) => truth
+  ? element("span", {}, mark("truth"), element("b", {}, pixels(error)), element("span", { class: "long" }, " from the truth"))
+  : element("span", { class: "quiet" }, mark("truth"), "hidden in the second picture");
+
+/** What the colours of a heat map stand for. */
+function scale(row) {
+  const [low, high] = finiteRange(row).map((cosine) => cosine.toFixed(2));
+  return element("span", { class: "scale quiet long", title: "Cosine, from the least to the most similar cell" },
+    low, element("i", { class: "viridis", "aria-hidden": "true" }), high);
 }
 
 function matchesWords({ threshold, truthShown }, { matches }) {
