@@ -13,9 +13,6 @@ import { cellAt, centre, engine } from "./engine.js";
 /** The weights that come with the package. */
 const WEIGHTS = new URL("./weights/quickstart/manifest.json", import.meta.url).href;
 
-/** An address of the page as one that the worker can use; files and other objects as they are. */
-const absolute = (source) => (typeof source === "string" && source ? new URL(source, document.baseURI).href : source);
-
 // Where there is no DOM (a server that renders) the module can still be imported.
 const Base = globalThis.HTMLElement ?? class {};
 
@@ -41,6 +38,8 @@ export class DenseMatch extends Base {
   #demanded = false;
   /** What methods wait for: `{promise, resolve, reject}`; null when none does. */
   #waiting = null;
+  /** Pictures loaded and not closed yet, for the next load to find: `{source, size, picture}`. */
+  #pictures = new Set();
   #engine = null;
   /** Ends listening to the engine. */
   #listening = null;
@@ -78,7 +77,7 @@ export class DenseMatch extends Base {
       if (this.isConnected || !this.#alive) return;
       this.#alive = false;
       this.#controller?.abort();
-      this.#dispose();
+      this.#drop();
       this.#view.stop();
       this.#join(null);
       this.#state("idle");
@@ -119,7 +118,12 @@ export class DenseMatch extends Base {
     return detail(a, b, pair, found);
   }
 
-  async matches() {
+  /** All mutual matches; with a selector what `matches` is for every element, or code that delegates events would break. */
+  matches(selector) {
+    return selector === undefined ? this.#allMatches() : super.matches(selector);
+  }
+
+  async #allMatches() {
     const { a, b } = await this.#whenLoaded();
     return this.#view.lines().map((line) => ({ point: inPixels(a, line.a), position: inPixels(b, line.b), score: line.score }));
   }
@@ -176,8 +180,7 @@ export class DenseMatch extends Base {
     const { signal } = controller;
     const [a, b] = [this.#input("src-a"), this.#input("src-b")];
     if (!a || !b) {
-      this.#dispose();
-      this.#view.clear();
+      this.#drop();
       this.#state("idle");
       this.#settle("reject", new DOMException("The element has no two pictures: set src-a and src-b.", "InvalidStateError"));
       return;
@@ -187,13 +190,15 @@ export class DenseMatch extends Base {
       await turn(this, this.#demanded ? "eager" : this.loading, signal);
       this.#state("loading");
       await this.#fetch(a, b, signal);
+      await this.#last; // the first point is shown
+      if (signal.aborted || this.#scheduled || this.#phase === "error") return;
       this.#stale = this.#demanded = false;
       this.#state("ready");
       this.#view.device(this.#engine.device);
       this.#settle("resolve", this.#view.shown);
       this.dispatchEvent(new CustomEvent("load"));
     } catch (error) {
-      if (signal.aborted) return;
+      if (signal.aborted || this.#scheduled) return;
       controller.abort(); // what else was loading
       this.#fail(error);
     }
@@ -201,24 +206,45 @@ export class DenseMatch extends Base {
 
   async #fetch(sourceA, sourceB, signal) {
     const { size, feature, stride } = this;
-    const shared = engine(given({ wasmUrl: absolute(this.wasmUrl), workerUrl: absolute(this.workerUrl) }));
+    const shared = engine({ wasmUrl: this.wasmUrl || undefined, workerUrl: this.workerUrl || undefined });
     this.#join(shared);
     this.#view.progress(0);
-    const pictures = Promise.all([sourceA, sourceB].map((source) => shared.picture(absolute(source), { size, signal })));
+    const pictures = Promise.all([sourceA, sourceB].map((source) => this.#picture(shared, source, size, signal)));
     // The pictures are shown while the network still loads.
     pictures.then(([a, b]) => signal.aborted || this.#view.shown?.pair || this.#view.show(a, b), () => {});
-    const [weights, [a, b]] = await Promise.all([shared.weights(absolute(this.#input("weights")) || WEIGHTS, { signal }), pictures]);
+    const [weights, [a, b]] = await Promise.all([shared.weights(this.#input("weights") || WEIGHTS, { signal }), pictures]);
     signal.throwIfAborted();
     this.#view.progress(null);
     const pair = await shared.pair(a, b, { weights, feature, stride, signal, key: this.#key });
     try {
       const mutual = await pair.matches(-1);
       signal.throwIfAborted();
-      this.#dispose();
+      this.#drop([a, b]);
       this.#view.show(a, b, pair, mutual);
     } catch (error) {
       pair.dispose();
       throw error;
+    }
+  }
+
+  /** A picture; the one there is where it is the same, for the engine remembers its features. */
+  async #picture(shared, source, size, signal) {
+    const known = [...this.#pictures].find((known) => known.source === source && known.size === size);
+    if (known) return known.picture;
+    const picture = await shared.picture(source, { size, signal });
+    if (signal.aborted) close(picture);
+    else this.#pictures.add({ source, size, picture });
+    return picture;
+  }
+
+  /** Frees what is shown, and all pictures but those to keep. */
+  #drop(keep = []) {
+    this.#view.shown?.pair?.dispose();
+    this.#view.clear();
+    for (const entry of this.#pictures) {
+      if (keep.includes(entry.picture)) continue;
+      this.#pictures.delete(entry);
+      close(entry.picture);
     }
   }
 
@@ -228,6 +254,7 @@ export class DenseMatch extends Base {
     this.#listening?.abort();
     this.#engine = shared;
     if (!shared) return;
+    if (shared.device) this.#view.device(shared.device);
     this.#listening = new AbortController();
     const { signal } = this.#listening;
     shared.addEventListener("progress", (event) => this.#progress(event.detail), { signal });
@@ -258,10 +285,6 @@ export class DenseMatch extends Base {
     this.#state("error", message);
     this.#settle("reject", error);
     this.dispatchEvent(new CustomEvent("error", { detail: { type, message } }));
-  }
-
-  #dispose() {
-    this.#view.shown?.pair?.dispose();
   }
 
   // --- asking ---
@@ -323,9 +346,10 @@ function detail(a, b, pair, { cell, point, score }) {
   return { point: inPixels(a, centre(pair.gridA, cell)), position: inPixels(b, point), score };
 }
 
-/** Without the entries that are empty, so that defaults hold. */
-function given(options) {
-  return Object.fromEntries(Object.entries(options).filter(([, value]) => value));
+/** Frees a picture's pixels at once; some browsers take their time to find that nothing needs them. */
+function close({ bitmap, preview }) {
+  bitmap.close();
+  preview.close();
 }
 
 function withResolvers() {

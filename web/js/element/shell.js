@@ -28,21 +28,15 @@ const STYLE = `
   border-radius: var(--_radius);
   outline: none;
   overflow: hidden;
-  touch-action: pan-y;
+  touch-action: pan-y pinch-zoom;
   user-select: none;
   -webkit-user-select: none;
 }
 .stage.sized { aspect-ratio: auto; }
-canvas { display: block; opacity: 1; }
+canvas { display: block; }
 .ready canvas { cursor: crosshair; }
 .waiting canvas { opacity: 0.55; }
-.ring {
-  position: absolute;
-  inset: 0;
-  border-radius: var(--_radius);
-  pointer-events: none;
-}
-.stage:focus-visible + .ring { box-shadow: inset 0 0 0 3px var(--_accent), inset 0 0 0 4.5px var(--_background); }
+.stage:focus-visible { outline: 3px solid var(--_accent); outline-offset: -3px; }
 .ghost { position: absolute; inset: 0; display: flex; gap: var(--_gap); }
 .ghost i { flex: 1; border-radius: var(--_radius); background: var(--_ghost); }
 .poster { position: absolute; inset: 0; border-radius: var(--_radius); overflow: hidden; }
@@ -134,26 +128,12 @@ button:focus-visible { outline: 2px solid var(--_color); outline-offset: 2px; }
 .badge[data-kind="software"] i { background: #d99a1c; }
 .badge[data-kind="cpu"] i { background: #4d8df0; }
 .spoken { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
-@supports not (color: light-dark(#000, #fff)) {
-  :host {
-    --_background: var(--dense-match-background, #f3f4f6);
-    --_ghost: #e3e5ea;
-    --_color: var(--dense-match-color, #22262e);
-    --_faint: #5b6372;
-    --_accent: var(--dense-match-accent, #3454d1);
-  }
-  button { color: #fff; }
-  .error::before { color: #fff; background: #c2570c; }
-}
 @media (prefers-reduced-motion: no-preference) {
   canvas { transition: opacity 0.25s; }
   .track i { transition: transform 0.2s; }
 }
 @media (prefers-reduced-motion: reduce) {
   .endless .track i { width: 100%; animation: none; opacity: 0.5; }
-}
-@media (forced-colors: active) {
-  .stage:focus-visible { outline: 3px solid Highlight; outline-offset: -3px; }
 }
 `;
 
@@ -204,7 +184,7 @@ export function build(root) {
     spoken: h("div", { class: "spoken", "aria-live": "polite" }),
   };
   ui.stage.prepend(ui.ghost);
-  ui.frame = h("div", { class: "frame" }, ui.stage, h("div", { class: "ring" }), ui.poster, ui.progress, ui.error);
+  ui.frame = h("div", { class: "frame" }, ui.stage, ui.poster, ui.progress, ui.error);
   root.append(ui.frame, h("div", named("footer"), ui.readout, ui.legend, ui.badge), ui.spoken);
   return ui;
 }
