@@ -21,7 +21,8 @@ export function startEmbed() {
       await import("../dense-match/dense-match.js");
       place.replaceChildren(element("dense-match", ATTRIBUTES));
     } catch {
-      place.replaceChildren(element("p", { class: "hint" }, "The element's script did not arrive. Load the page again to see it."));
+      const words = "The element's script did not arrive. Load the page again to see it.";
+      place.replaceChildren(element("p", { class: "hint" }, words));
     }
   }, { rootMargin: "300px" });
   observer.observe(place);

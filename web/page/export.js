@@ -104,8 +104,9 @@ async function exportCsv(state) {
   (await allMatches(state)).forEach((matches, index) => {
     const { name } = columns[index].weights;
     for (const { a: from, b: to, score, correct } of matches) {
-      const numbers = [from[0] * a.width, from[1] * a.height, to[0] * b.width, to[1] * b.height].map((t) => t.toFixed(2));
-      rows.push([quoted(name), ...numbers, score.toFixed(5), correct === null ? "" : String(correct)]);
+      const places = [from[0] * a.width, from[1] * a.height, to[0] * b.width, to[1] * b.height];
+      const known = correct === null ? "" : String(correct);
+      rows.push([quoted(name), ...places.map((t) => t.toFixed(2)), score.toFixed(5), known]);
     }
   });
   const text = rows.map((row) => row.join(",")).join("\r\n") + "\r\n";

@@ -103,8 +103,8 @@ function startSide(store, engine, index) {
     }
   });
 
-  // What is asked of a pair: each answer belongs to the pair it was asked of. Answers come in the order of the questions,
-  // and one to a question before the last is shown too: while a pointer moves fast there is no other.
+  // What is asked of a pair: each answer belongs to the pair it was asked of. Answers come in the order of the
+  // questions, and one to a question before the last is shown too: while a pointer moves fast there is no other.
   const ask = (key, dependencies, question) =>
     effect(store, (s) => [side(s).pair, ...dependencies(s)], async (state, signal) => {
       const { pair } = side(state);

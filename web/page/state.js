@@ -34,7 +34,7 @@ export const initialState = {
   view: "heatmap",
   feature: "stage4",
   stride: 16,
-  /** Lower than the element's 0.9: cosines of the shipped weights are low, and over 0.9 little but the border is left. */
+  /** Lower than the element's 0.9: the shipped weights' cosines are low, and over 0.9 little but the border is left. */
   threshold: 0.75,
   /** One choice per column, "trained", "untrained" or "file"; null: no second column. */
   weights: ["trained", null],
@@ -98,9 +98,10 @@ export function fromHash(hash) {
   }));
   const lost = [];
 
-  const [kind, seed, warpSeed] = (fields.get("pair") ?? "").split(".");
+  const pair = (fields.get("pair") ?? "").split(".");
+  const [kind, seed, warpSeed] = PAIRS.includes(pair[0]) ? pair : [initialState.kind];
   const choices = {
-    kind: among(PAIRS, kind, initialState.kind),
+    kind,
     seed: wholeNumber(seed, DEFAULT_SEED),
     warpSeed: wholeNumber(warpSeed, initialState.warpSeed),
     view: among(VIEWS, fields.get("view"), initialState.view),
