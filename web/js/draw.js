@@ -281,8 +281,8 @@ export function drawMarker(context, rect, position, { kind = "ring", colour = "#
     }
     stroke(context, "rgb(0 0 0 / 0.55)", 4.5);
     stroke(context, "#fff", 2.25);
-    dot(context, x, y, 4, "rgb(0 0 0 / 0.55)");
-    dot(context, x, y, 3, colour);
+    dot(context, x, y, radius * 0.5, "rgb(0 0 0 / 0.55)");
+    dot(context, x, y, radius * 0.375, colour);
   }
   context.restore();
 }
