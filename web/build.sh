@@ -1,13 +1,24 @@
 #!/usr/bin/env bash
 # Builds both wasm modules and assembles the npm package `dense-match` in web/dist/.
 #
-#   web/build.sh          needs Rust with the wasm32 target; the first time also the network, for
-#                         wasm-bindgen's program (unless the right version is on PATH)
-#   web/build.sh --check  the same with bundled JavaScript (needs npm), and fails when something is larger than it may be
+#   web/build.sh            both modules; needs Rust with the wasm32 target, and the first time also the
+#                           network, for wasm-bindgen's program (unless the right version is on PATH)
+#   web/build.sh --check    the same with bundled JavaScript (needs npm), and fails when something is
+#                           larger than it may be
+#   web/build.sh cpu        that module alone (or gpu); the GPU's takes long to compile
 #
 # CARGO_TARGET_DIR is respected. Tools that are missing go to DENSECL_WEB_TOOLS (~/.cache/densecl-web).
 set -euo pipefail
 cd "$(dirname "$0")/.."
+
+only='' check=no
+for argument in "$@"; do
+    case $argument in
+    cpu | gpu) only=$argument ;;
+    --check) check=yes ;;
+    *) echo "usage: web/build.sh [--check] [cpu | gpu]" >&2 && exit 2 ;;
+    esac
+done
 
 tools=${DENSECL_WEB_TOOLS:-${XDG_CACHE_HOME:-$HOME/.cache}/densecl-web}
 target=${CARGO_TARGET_DIR:-target}
@@ -34,62 +45,71 @@ fi
 
 mkdir -p "$dist"
 
-# module NAME FEATURES-OF-THE-TARGET: web/dist/densecl_NAME.{js,wasm,d.ts}
+# The comments in what wasm-bindgen writes are a third of it. Only lines that are nothing but comment go, so no string
+# is touched.
+without_comments() {
+    sed -E -e '/^\s*\/\*.*\*\/\s*$/d' -e '/^\s*\/\*([^*]|\*[^/])*$/,/\*\/\s*$/d' -e '/^\s*\/\//d' -e '/^\s*$/d' -e 's/^\s+//' "$1"
+}
+
+# module NAME PROFILE TARGET-FEATURES: makes densecl_NAME.{js,wasm,d.ts}
 module() {
-    local name=$1 flags=$2
-    local raw=$target/wasm32-unknown-unknown/web-$name/densecl_web.wasm made=$dist/densecl_$name.wasm
+    local name=$1 profile=$2 flags=$3
+    local raw=$target/wasm32-unknown-unknown/$profile/densecl_web.wasm made=$dist/densecl_$name.wasm
     CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS=$flags \
-        cargo build --locked --target wasm32-unknown-unknown --profile "web-$name" \
+        cargo build --locked --target wasm32-unknown-unknown --profile "$profile" \
         --package densecl-web --no-default-features --features "$name"
     if [ "$made" -nt "$raw" ] && [ "$made" -nt web/build.sh ]; then return; fi
     local out
     out=$(mktemp -d)
     "$bindgen" --target web --remove-name-section --remove-producers-section \
         --out-name "densecl_$name" --out-dir "$out" "$raw"
-    # The size is known before the download ends, whatever the server's encoding: for the progress bar.
-    printf '\n/** Length of the .wasm file in bytes. */\nexport const BYTES = %d;\n' \
-        "$(stat -c %s "$out/densecl_${name}_bg.wasm")" >>"$out/densecl_$name.js"
     sed -i "s/densecl_${name}_bg\.wasm/densecl_$name.wasm/g" "$out/densecl_$name.js"
-    mv "$out/densecl_$name.js" "$out/densecl_$name.d.ts" "$dist/"
+    # For the progress bar: with a compressing server the length is not known otherwise.
+    printf '\nexport const BYTES = %d;\n' "$(stat -c %s "$out/densecl_${name}_bg.wasm")" >>"$out/densecl_$name.js"
+    without_comments "$out/densecl_$name.js" >"$dist/densecl_$name.js"
+    mv "$out/densecl_$name.d.ts" "$dist/"
     mv "$out/densecl_${name}_bg.wasm" "$made"
     rm -r "$out"
 }
-module cpu "-C target-feature=+simd128"
-module gpu ""
+[ "$only" = gpu ] || module cpu web-cpu "-C target-feature=+simd128"
+[ "$only" = cpu ] || module gpu web ""
 
-# The package: types, README and package.json on top, weights beside them. Its JavaScript is bundled where esbuild is
+# A file that is the same stays as it is: what watches the folder need not wake up.
+put() {
+    mkdir -p "$(dirname "$1")"
+    cmp -s "$2" "$1" || cp "$2" "$1"
+}
+# The package: types, README and package.json, weights beside them. Its JavaScript is bundled where esbuild is
 # installed (`npm ci --prefix web`, once); elsewhere the modules go there as they are and do the same.
-if [ "${1:-}" = --check ] && [ ! -d web/node_modules/esbuild ]; then
+if [ "$check" = yes ] && [ ! -d web/node_modules/esbuild ]; then
     npm ci --prefix web --no-audit --no-fund --loglevel=error
 fi
 bundled=$([ -d web/node_modules/esbuild ] && echo yes || echo no)
-copy() { cmp -s "$1" "$2" || cp "$1" "$2"; }
 (cd web/js && find . -type f) | while read -r file; do
     case $bundled/$file in
         yes/./dense-match.js | yes/./engine.js | yes/./draw.js | yes/./worker.js) continue ;; # bundle.mjs writes them
         yes/*.js) rm -f "$dist/$file" && continue ;; # part of a bundle; an earlier build may have left it
     esac
-    mkdir -p "$dist/$(dirname "$file")"
-    copy "web/js/$file" "$dist/$file"
+    put "$dist/$file" "web/js/$file"
 done
 [ "$bundled" = no ] || node web/bundle.mjs "$dist"
-mkdir -p "$dist/weights"
-cp -ru web/weights/. "$dist/weights/"
-for file in LICENSE-MIT LICENSE-APACHE; do copy "$file" "$dist/$file"; done
+for bundle in web/weights/*/; do
+    for file in "$bundle"*; do put "$dist/${file#web/}" "$file"; done
+done
+for file in LICENSE-MIT LICENSE-APACHE; do put "$dist/$file" "$file"; done
 
-[ "${1:-}" = --check ] || exit 0
+[ "$check" = yes ] || exit 0
 
-# What a visitor pays. The budgets are in bytes, gzipped as a static host does it.
+# What a visitor pays, in bytes, gzipped as a static host does it.
 failed=0
 budget() {
     local what=$1 most=$2 size=$3
-    printf '%-34s %9d of %9d bytes\n' "$what" "$size" "$most"
-    [ "$size" -le "$most" ] || { echo "web/build.sh: $what is over its budget" >&2; failed=1; }
+    printf '%-36s %9d of at most %9d bytes\n' "$what" "$size" "$most"
+    [ "$size" -le "$most" ] || { echo "web/build.sh: $what: over budget" >&2 && failed=1; }
 }
-gzipped() { cat "$@" | gzip -9 | wc -c; }
-budget "CPU module, gzipped" 450000 "$(gzipped $dist/densecl_cpu.js $dist/densecl_cpu.wasm)"
-budget "GPU module, gzipped" 3000000 "$(gzipped $dist/densecl_gpu.js $dist/densecl_gpu.wasm)"
-budget "the element's JavaScript, gzipped" 15000 \
-    "$(($(gzipped $dist/dense-match.js) + $(gzipped $dist/engine.js)))"
+gzipped() { for file in "$@"; do gzip -9 -c "$dist/$file"; done | wc -c; }
+[ "$only" = gpu ] || budget "CPU module, gzipped" 450000 "$(gzipped densecl_cpu.js densecl_cpu.wasm)"
+[ "$only" = cpu ] || budget "GPU module, gzipped" 3000000 "$(gzipped densecl_gpu.js densecl_gpu.wasm)"
+budget "the element's JavaScript, gzipped" 15000 "$(gzipped dense-match.js engine.js)"
 budget "largest file" $((25 * 1024 * 1024 - 1)) "$(find $dist -type f -printf '%s\n' | sort -n | tail -1)"
 exit "$failed"
