@@ -24,7 +24,8 @@ const TYPES = {
   ".svg": "image/svg+xml",
 };
 
-// What lies where. The page is in a folder, not at the root: a static host may put it anywhere.
+// What lies where: [path prefix, folder]. The page is in a folder, not at the root: a static host may
+// put it anywhere.
 const MOUNTS = [
   ["/demo/", path.join(ROOT, "dist")],
   ["/package/", path.join(ROOT, "web/dist")],
@@ -118,7 +119,7 @@ export class Site {
     if (nothing) return response.writeHead(204).end();
 
     const fault = this.#faults.find((candidate) => candidate.pattern.test(file));
-    const body = fault?.kind === "missing" ? null : await this.#read(file);
+    const body = fault?.kind === "missing" ? null : await this.read(file);
     fault?.reach();
     if (body === null) {
       response.setHeader("content-type", "text/plain");
@@ -172,10 +173,11 @@ export class Site {
     }
   }
 
-  async #read(file) {
+  /** What lies at `file`, or null. */
+  async read(file) {
     const made = this.#files.get(file);
     if (made !== undefined) return Buffer.from(made);
-    const mount = MOUNTS.find(([prefix]) => file.startsWith(prefix));
+    const mount = [...MOUNTS, ...this.#options.mounts].find(([prefix]) => file.startsWith(prefix));
     if (!mount) return null;
     const [prefix, folder] = mount;
     const name = file.endsWith("/") ? `${file}index.html` : file;
@@ -192,12 +194,13 @@ export class Site {
 }
 
 /**
- * @param {{csp?: string | null, cors?: boolean}} options
+ * @param {{csp?: string | null, cors?: boolean, mounts?: [string, string][]}} options
+ *   `mounts`: more folders to serve, [path prefix, folder]
  * @returns {Promise<Site>}
  */
-export async function openSite({ csp = STRICT_CSP, cors = false } = {}) {
+export async function openSite({ csp = STRICT_CSP, cors = false, mounts = [] } = {}) {
   const server = createServer();
-  const site = new Site(server, { csp, cors });
+  const site = new Site(server, { csp, cors, mounts });
   server.listen(0, "localhost");
   await once(server, "listening");
   return site;
