@@ -16,7 +16,7 @@ const REFUSED = /Failed to load resource|net::ERR_/;
  * @param {RegExp} wrong.says what the visitor reads
  * @param {(site: import("../lib/site.js").Site) => {attributes?: object, heal?: () => void}} wrong.arrange
  */
-function fails(name, { type, says, arrange, retry = true }) {
+function fails(name, { type, says, arrange }) {
   test(name, async (visit) => {
     const site = await visit.site();
     putPair(site, "tiny");
@@ -41,7 +41,6 @@ function fails(name, { type, says, arrange, retry = true }) {
     await hear(page, "load", { id: "healthy" });
     assert.equal((await heard(page, "error", "healthy")).length, 0);
     assert.equal((await heard(page, "load", "sick")).length, 0);
-    if (!retry) return;
     heal();
     await widget.part("retry").click();
     await hear(page, "load", { id: "sick" });
