@@ -49,6 +49,13 @@ export async function openWidgets(page, site, body, { script = "/package/dense-m
   await page.goto(site.url(file));
 }
 
+/** Runs `script` in the worker before the package's own worker. */
+export async function beforeWorker(site, script) {
+  site.put("/package/worker-itself.js", await site.read("/package/worker.js"));
+  site.put("/package/before.js", script);
+  site.put("/package/worker.js", 'import "./before.js";\nimport "./worker-itself.js";\n');
+}
+
 /** The events of one type so far, of one element or of all: their details. */
 export const heard = (page, type, id) =>
   page.evaluate(

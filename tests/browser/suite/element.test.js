@@ -150,18 +150,13 @@ test("the latest of several requests wins", async (visit) => {
   await show("/last.svg");
   await hear(page, "load", { count: 2 });
   slow.release();
-  // Whatever the late answer does, it has done when another picture has come the same way.
-  await page.evaluate(() => fetch("/slow.svg").then((response) => response.blob()));
-  await page.evaluate(() => document.querySelector("dense-match").match(10, 10));
-  const [seen] = await widget.colors([["a", [0.3, 0.35]]]);
-  assert.ok(alike(seen, [220, 40, 40]), `${seen}`);
-  const blob = await page.evaluate(async () => {
-    const bitmap = await createImageBitmap(await document.querySelector("dense-match").toBlob());
-    const context = new OffscreenCanvas(bitmap.width, bitmap.height).getContext("2d");
-    context.drawImage(bitmap, 0, 0);
-    return [...context.getImageData(bitmap.width * 0.9, bitmap.height * 0.9, 1, 1).data];
+  // Whatever the late answer does, it has done when the same file and then the engine have answered once more.
+  await page.evaluate(async () => {
+    await (await fetch("/slow.svg")).blob();
+    await document.querySelector("dense-match").toBlob();
   });
-  assert.ok(blob[0] > blob[2] || alike(blob, [68, 1, 84], 60), `not the late teal: ${blob}`);
+  const [seen] = await widget.colors([["b", [0.5, 0.5]]]);
+  assert.ok(alike(seen, [0xe0, 0x80, 0x10]), `${seen}`);
   assert.equal((await heard(page, "load")).length, 2);
   assert.equal((await heard(page, "error")).length, 0);
 });

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "../lib/test.js";
 import { putBundle, reference } from "../lib/bundle.js";
-import { hear, heard, openWidgets, ORDINARY, putPair, tag, Widget } from "../lib/widget.js";
+import { beforeWorker, hear, heard, openWidgets, ORDINARY, putPair, tag, Widget } from "../lib/widget.js";
 import { STRICT_CSP } from "../lib/site.js";
 
 const TINY = { "src-a": "/a.png", "src-b": "/b.png", size: 64, loading: "eager" };
@@ -121,13 +121,6 @@ test("a load that broke off goes on with the shards that are missing", async (vi
   await hear(page, "load");
   assert.equal(site.count(/part-[01]\.bin$/), before, "what had arrived is not fetched again");
 });
-
-/** Runs `script` in the worker before the package's own worker. */
-async function beforeWorker(site, script) {
-  site.put("/package/worker-itself.js", await site.read("/package/worker.js"));
-  site.put("/package/before.js", script);
-  site.put("/package/worker.js", 'import "./before.js";\nimport "./worker-itself.js";\n');
-}
 
 const REFUSALS = {
   "storage that is forbidden": `
