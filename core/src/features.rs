@@ -1,11 +1,14 @@
 //! Dense features of any picture, and the matches between two.
 
+use std::ops::RangeInclusive;
+
 use burn::tensor::{Device, Tensor, TensorData};
-use image::RgbImage;
+use image::{RgbImage, imageops};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     augment::normalize_into,
+    error::{Error, Result},
     matching::{l2_normalize, similarity},
     model::{Encoder, Phase, Stages},
 };
@@ -20,6 +23,30 @@ pub enum Feature {
     Stage4,
     /// The dense head's output.
     Dense,
+}
+
+/// Lengths in pixels that the longer side of a picture may have for the network.
+pub const SIDES: RangeInclusive<u32> = 32..=4096;
+
+/// Both sides of a picture that the network sees are multiples of this: the coarsest stride.
+const STEP: u32 = 32;
+
+/// A picture as the network sees it: resized so that the longer side is about `side` pixels and both
+/// are multiples of 32, at least 32.
+///
+/// # Panics
+/// When `side` is not in [`SIDES`], or the picture is empty.
+pub fn network_picture(image: &RgbImage, side: u32) -> RgbImage {
+    assert!(SIDES.contains(&side), "a side of {side} pixels");
+    let (width, height) = image.dimensions();
+    assert!(width > 0 && height > 0, "an empty picture");
+    let longer = f64::from(width.max(height));
+    let fit = |pixels: u32| {
+        let wanted = f64::from(pixels) * f64::from(side) / longer;
+        (wanted / f64::from(STEP)).round().max(1.0) as u32 * STEP
+    };
+    let filter = imageops::FilterType::Triangle;
+    imageops::resize(image, fit(width), fit(height), filter)
 }
 
 /// Pictures of one size to a batch [B, 3, H, W], normalised as in training.
@@ -60,4 +87,31 @@ pub fn map_similarity(a: Tensor<4>, b: Tensor<4>) -> Tensor<3> {
         map.reshape([n, c, h * w])
     };
     similarity(cells(a), cells(b))
+}
+
+/// The values of a tensor, row major: the way to read that works in a browser too.
+///
+/// # Errors
+/// [`Error::Device`] when the device failed (lost, out of memory).
+pub async fn read<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>> {
+    let failed = |e: &dyn std::fmt::Display| {
+        Error::Device(format!("reading back from the device failed: {e}"))
+    };
+    let data = tensor.into_data_async().await.map_err(|e| failed(&e))?;
+    data.try_into_vec_as().map_err(|e| failed(&e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_sides_become_multiples_of_32_and_the_longer_one_about_as_asked() {
+        let sides =
+            |width, height, side| network_picture(&RgbImage::new(width, height), side).dimensions();
+        assert_eq!(sides(640, 480, 224), (224, 160));
+        assert_eq!(sides(480, 640, 224), (160, 224));
+        assert_eq!(sides(64, 64, 100), (96, 96));
+        assert_eq!(sides(1000, 1, 64), (64, 32));
+    }
 }

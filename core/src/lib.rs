@@ -35,13 +35,17 @@
 //! | [`features`] | dense features and matches of any two pictures |
 //! | [`visualize`] | pixels in, pixels out |
 //! | [`device`] | the only place that names a backend |
+//! | [`self_test`] | whether a device computes what it should |
 //! | [`rng`] | one seed, split per purpose |
 //!
-//! The crate has no file system, no threads and no clock, and builds for wasm32.
+//! The crate has no file system, no threads and no clock, and builds for wasm32. Its Cargo features are
+//! Burn's backends; without `train` there is no gradient, and no training step.
 
 pub mod augment;
+#[cfg(feature = "train")]
 pub mod checkpoint;
 pub mod config;
+#[cfg(feature = "train")]
 pub mod densecl;
 pub mod device;
 pub mod error;
@@ -50,10 +54,12 @@ pub mod loss;
 pub mod matching;
 pub mod metrics;
 pub mod model;
+#[cfg(feature = "train")]
 pub mod optim;
 pub mod queue;
 pub mod rng;
 pub mod schedule;
+pub mod self_test;
 pub mod synthetic;
 pub mod torch;
 pub mod visualize;

@@ -28,6 +28,8 @@ pub enum Purpose {
     Scene = 6,
     /// Random matches (the paper's ablation); index = micro-batch of the run.
     Matching = 7,
+    /// A known warp of a picture; index = its number.
+    Warp = 10,
 }
 
 /// The stream for `purpose` and `index` of the run with this `seed`.

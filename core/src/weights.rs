@@ -104,6 +104,14 @@ impl Archive {
         self.tensors.remove(name)
     }
 
+    /// How many numbers its tensors hold together.
+    pub fn values(&self) -> usize {
+        self.tensors
+            .values()
+            .map(|stored| stored.values.len())
+            .sum()
+    }
+
     /// Names of the tensors still in the archive.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.tensors.keys().map(String::as_str)
@@ -292,6 +300,16 @@ pub fn load_with_stride(
         info.model.output_stride = stride;
     }
     info.model.validate()?;
+    // The file's word alone must not make us ask for gigabytes.
+    let (held, needed) = (archive.values(), Encoder::size(&info.model));
+    if held < needed {
+        return Err(Error::Mismatch(format!(
+            "the file does not fit the network it names: it holds {held} numbers, a {} of width {} \
+             has {needed}",
+            info.model.backbone.name(),
+            info.model.width
+        )));
+    }
     let mut encoder = Encoder::new(&info.model, 0, device);
     archive.restore("", &mut encoder)?;
     let extra: Vec<String> = archive

@@ -53,6 +53,15 @@ impl Encoder {
         }
     }
 
+    /// How many values the tensors of such an encoder hold: known without making one, so that a file
+    /// can be refused before memory is asked for on its word.
+    pub fn size(config: &ModelConfig) -> usize {
+        let (backbone, channels) = ResNet::size(config);
+        // Both heads: C→C and C→dim, with biases.
+        let head = (channels + 1) * (channels + config.dim);
+        backbone + 2 * head
+    }
+
     /// Images [B, 3, H, W], normalised, to embeddings.
     pub fn forward(&mut self, images: Tensor<4>, phase: Phase) -> Embeddings {
         let features = self.backbone.forward(images, phase);
@@ -103,5 +112,33 @@ impl Tensors for Encoder {
             .visit(&format!("{prefix}global_head."), visitor);
         self.dense_head
             .visit(&format!("{prefix}dense_head."), visitor);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{config::Backbone, model::NamedTensor};
+
+    #[test]
+    fn the_size_of_an_encoder_is_what_its_tensors_hold() {
+        for backbone in [
+            Backbone::ResNet10,
+            Backbone::ResNet18,
+            Backbone::ResNet34,
+            Backbone::ResNet50,
+            Backbone::ResNet101,
+        ] {
+            let config = ModelConfig {
+                backbone,
+                width: 2,
+                dim: 3,
+                ..ModelConfig::default()
+            };
+            let encoder = Encoder::new(&config, 0, &Device::flex());
+            let values = |tensor: &NamedTensor| tensor.shape.iter().product::<usize>();
+            let held: usize = encoder.named().iter().map(values).sum();
+            assert_eq!(Encoder::size(&config), held, "{backbone:?}");
+        }
     }
 }

@@ -24,16 +24,53 @@ pub struct ResNet {
 #[derive(Debug, Clone)]
 pub struct Stages(pub [Tensor<4>; 4]);
 
+/// Blocks in each stage, and whether they are bottlenecks.
+fn blocks(backbone: Backbone) -> ([usize; 4], bool) {
+    match backbone {
+        Backbone::ResNet10 => ([1, 1, 1, 1], false),
+        Backbone::ResNet18 => ([2, 2, 2, 2], false),
+        Backbone::ResNet34 => ([3, 4, 6, 3], false),
+        Backbone::ResNet50 => ([3, 4, 6, 3], true),
+        Backbone::ResNet101 => ([3, 4, 23, 3], true),
+    }
+}
+
 impl ResNet {
+    /// How many values the tensors of such a backbone hold, and its channels out: known without
+    /// making one.
+    pub(super) fn size(config: &ModelConfig) -> (usize, usize) {
+        // A convolution without bias and the four vectors of its batch normalisation.
+        let unit = |input: usize, output: usize, kernel: usize| {
+            input * output * kernel * kernel + 4 * output
+        };
+        let (counts, bottleneck) = blocks(config.backbone);
+        let mut values = unit(3, config.width, 7);
+        let mut input = config.width;
+        for (stage, count) in counts.into_iter().enumerate() {
+            let planes = config.width << stage;
+            for _ in 0..count {
+                let output = if bottleneck {
+                    planes * EXPANSION
+                } else {
+                    planes
+                };
+                values += if bottleneck {
+                    unit(input, planes, 1) + unit(planes, planes, 3) + unit(planes, output, 1)
+                } else {
+                    unit(input, planes, 3) + unit(planes, planes, 3)
+                };
+                if input != output {
+                    values += unit(input, output, 1);
+                }
+                input = output;
+            }
+        }
+        (values, input)
+    }
+
     /// A freshly initialised backbone on `init.device`.
     pub fn new(init: &Init, config: &ModelConfig) -> Self {
-        let (counts, bottleneck) = match config.backbone {
-            Backbone::ResNet10 => ([1, 1, 1, 1], false),
-            Backbone::ResNet18 => ([2, 2, 2, 2], false),
-            Backbone::ResNet34 => ([3, 4, 6, 3], false),
-            Backbone::ResNet50 => ([3, 4, 6, 3], true),
-            Backbone::ResNet101 => ([3, 4, 23, 3], true),
-        };
+        let (counts, bottleneck) = blocks(config.backbone);
         let width = config.width;
         let mut input = width;
         let mut stride_so_far = 4;

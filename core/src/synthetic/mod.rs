@@ -18,6 +18,7 @@
 //! | `object` | things made of solids, by class, in stable poses |
 //! | `scene`, `light`, `camera` | a random arrangement, its light, its two viewpoints |
 //! | `render`, `correspondence` | pictures, labels, and where each pixel is found in the other view |
+//! | `warp` | a second view, with exact truth, of a picture that is not a scene |
 
 mod camera;
 mod correspondence;
@@ -32,12 +33,14 @@ mod shape;
 #[cfg(test)]
 mod tests;
 mod texture;
+mod warp;
 
 use image::{GrayImage, RgbImage};
 use serde::{Deserialize, Serialize};
 
 pub use self::correspondence::Correspondence;
 use self::scene::{Scene, View};
+pub use self::warp::{Homography, Warp, WarpMap, warp};
 use crate::rng::{Purpose, stream};
 
 /// The name of each class; a pixel's label is an index into it. Sky and walls are background.

@@ -1,11 +1,7 @@
-//! Where tensors live: the only file that names a backend.
-//!
-//! One binary holds every backend; the choice is made at run time. A software adapter (lavapipe,
-//! SwiftShader, WARP) is many times slower than the CPU backend, so `auto` never takes one.
+//! GPUs through wgpu: which adapters answer, and opening one.
 
 use std::{
     fmt,
-    str::FromStr,
     sync::{Mutex, PoisonError},
 };
 
@@ -14,75 +10,8 @@ use burn::tensor::{
     wgpu::{WgpuBackend, wgpu},
 };
 
+use super::{DeviceChoice, Selected};
 use crate::error::{Error, Result};
-
-/// What a user may ask for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DeviceChoice {
-    /// A real GPU when one answers, otherwise the CPU.
-    Auto,
-    /// Burn's `flex` on all cores.
-    Cpu,
-    /// wgpu on the graphics API it finds best; a software adapter only when there is nothing else.
-    Wgpu,
-    /// wgpu on Vulkan.
-    Vulkan,
-    /// wgpu on Metal.
-    Metal,
-    /// CUDA, in builds with the `cuda` feature.
-    Cuda,
-}
-
-impl DeviceChoice {
-    /// Every choice, in the order shown to users.
-    pub const ALL: [Self; 6] = [
-        Self::Auto,
-        Self::Cpu,
-        Self::Vulkan,
-        Self::Metal,
-        Self::Wgpu,
-        Self::Cuda,
-    ];
-
-    /// The name on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Cpu => "cpu",
-            Self::Wgpu => "wgpu",
-            Self::Vulkan => "vulkan",
-            Self::Metal => "metal",
-            Self::Cuda => "cuda",
-        }
-    }
-}
-
-impl FromStr for DeviceChoice {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|choice| choice.name() == name)
-            .ok_or_else(|| {
-                let names = Self::ALL.map(Self::name).join(", ");
-                Error::Device(format!(
-                    "no device is called \"{name}\"; choose one of {names}"
-                ))
-            })
-    }
-}
-
-/// An opened device and why it is this one.
-#[derive(Debug, Clone)]
-pub struct Selected {
-    /// Without a gradient graph.
-    pub device: Device,
-    /// Short name for records, e.g. `cpu` or `NVIDIA H100 (Vulkan)`.
-    pub name: String,
-    /// One line for the user: which device, and why.
-    pub reason: String,
-}
 
 /// A GPU or a software rasteriser that answered.
 #[derive(Debug, Clone)]
@@ -150,30 +79,8 @@ async fn adapters(backends: wgpu::Backends) -> Vec<Adapter> {
     found
 }
 
-/// Opens the device a user asked for; asked again, gives the same one.
-///
-/// # Errors
-/// [`Error::Device`] when it does not exist, with a list of those that do.
-pub async fn select(choice: DeviceChoice) -> Result<Selected> {
-    match choice {
-        DeviceChoice::Cpu => Ok(cpu("as asked".to_string())),
-        DeviceChoice::Auto => Ok(auto().await),
-        DeviceChoice::Wgpu => named(choice, wgpu::Backends::PRIMARY).await,
-        DeviceChoice::Vulkan => named(choice, wgpu::Backends::VULKAN).await,
-        DeviceChoice::Metal => named(choice, wgpu::Backends::METAL).await,
-        DeviceChoice::Cuda => cuda(),
-    }
-}
-
-fn cpu(reason: String) -> Selected {
-    Selected {
-        device: Device::flex(),
-        name: "cpu".to_string(),
-        reason: format!("cpu: {reason}"),
-    }
-}
-
-async fn auto() -> Selected {
+/// The first GPU that answers and is no software adapter; or why there is none.
+pub(super) async fn best() -> std::result::Result<Selected, String> {
     let adapters = adapters(wgpu::Backends::PRIMARY).await;
     let mut why = Vec::new();
     for adapter in &adapters {
@@ -183,23 +90,29 @@ async fn auto() -> Selected {
         }
         match open(adapter).await {
             Ok(device) => {
-                return Selected {
+                return Ok(Selected {
                     device,
                     name: adapter.to_string(),
                     reason: format!("{adapter}: the first GPU that answered"),
-                };
+                });
             }
             Err(e) => why.push(e.to_string()),
         }
     }
-    if why.is_empty() {
-        cpu("no GPU adapter answered".to_string())
+    Err(if why.is_empty() {
+        "no GPU adapter answered".to_string()
     } else {
-        cpu(format!("no GPU to use ({})", why.join("; ")))
-    }
+        format!("no GPU to use ({})", why.join("; "))
+    })
 }
 
-async fn named(choice: DeviceChoice, backends: wgpu::Backends) -> Result<Selected> {
+/// The best adapter on the graphics API of `choice`.
+pub(super) async fn named(choice: DeviceChoice) -> Result<Selected> {
+    let backends = match choice {
+        DeviceChoice::Vulkan => wgpu::Backends::VULKAN,
+        DeviceChoice::Metal => wgpu::Backends::METAL,
+        _ => wgpu::Backends::PRIMARY,
+    };
     let adapters = adapters(backends).await;
     let Some(adapter) = adapters.first() else {
         return Err(nothing_answers(choice).await);
@@ -229,17 +142,37 @@ async fn nothing_answers(choice: DeviceChoice) -> Error {
     ))
 }
 
-/// What this process opened: the runtime refuses to open the same adapter twice.
-static OPENED: Mutex<Vec<(wgpu::Backend, DeviceKind, Device)>> = Mutex::new(Vec::new());
+/// A device that this process opened.
+struct Opened {
+    api: wgpu::Backend,
+    kind: DeviceKind,
+    device: Device,
+    handle: wgpu::Device,
+}
+
+/// The runtime refuses to open the same adapter twice, so what is open is kept.
+static OPENED: Mutex<Vec<Opened>> = Mutex::new(Vec::new());
 
 fn opened(adapter: &Adapter) -> Option<Device> {
     let opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
-    let same =
-        |(api, kind, _): &&(_, _, _)| *api == adapter.info.backend && *kind == adapter.kind();
-    opened
-        .iter()
-        .find(same)
-        .map(|(_, _, device)| device.clone())
+    let same = |o: &&Opened| o.api == adapter.info.backend && o.kind == adapter.kind();
+    opened.iter().find(same).map(|o| o.device.clone())
+}
+
+/// Calls `report` when an opened GPU is lost, and for every error on it that nothing else catches:
+/// numbers computed after one are not to be trusted. For those who can go on without the GPU.
+pub fn watch(report: impl Fn(String) + Clone + Send + Sync + 'static) {
+    let opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
+    for Opened { handle, .. } in opened.iter() {
+        let lost = report.clone();
+        handle.set_device_lost_callback(move |reason, message| {
+            lost(format!("the GPU was lost ({reason:?}): {message}"));
+        });
+        let failed = report.clone();
+        handle.on_uncaptured_error(std::sync::Arc::new(move |error: wgpu::Error| {
+            failed(format!("the GPU failed: {error}"));
+        }));
+    }
 }
 
 async fn open(adapter: &Adapter) -> Result<Device> {
@@ -263,49 +196,16 @@ async fn open(adapter: &Adapter) -> Result<Device> {
     let options = Device::wgpu_options()
         .device_kind(adapter.kind())
         .graphics_api(api);
-    let device = options
-        .init_async()
+    let (device, setup) = options
+        .init_with_setup_async()
         .await
         .map_err(|e| Error::Device(format!("{adapter} could not be opened: {e}")))?;
     let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
-    opened.push((adapter.info.backend, adapter.kind(), device.clone()));
+    opened.push(Opened {
+        api: adapter.info.backend,
+        kind: adapter.kind(),
+        device: device.clone(),
+        handle: setup.device,
+    });
     Ok(device)
-}
-
-#[cfg(feature = "cuda")]
-fn cuda() -> Result<Selected> {
-    Ok(Selected {
-        device: Device::cuda(0),
-        name: "cuda:0".to_string(),
-        reason: "cuda:0: as asked".to_string(),
-    })
-}
-
-#[cfg(not(feature = "cuda"))]
-fn cuda() -> Result<Selected> {
-    Err(Error::Device(
-        "--device cuda: this binary was built without it; build with --features cuda, or use \
-         --device auto"
-            .to_string(),
-    ))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_choice_is_read_back_and_an_unknown_one_lists_them() {
-        for choice in DeviceChoice::ALL {
-            assert_eq!(choice.name().parse::<DeviceChoice>(), Ok(choice));
-        }
-        let error = "gpu"
-            .parse::<DeviceChoice>()
-            .expect_err("no such device")
-            .to_string();
-        assert!(
-            error.contains("\"gpu\"") && error.contains("auto, cpu"),
-            "{error}"
-        );
-    }
 }

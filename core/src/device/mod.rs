@@ -1,0 +1,174 @@
+//! Where tensors live: the only place that names a backend, or asks which ones are compiled in.
+//!
+//! One binary holds every backend; the choice is made at run time. A software adapter (lavapipe,
+//! SwiftShader, WARP) is many times slower than the CPU backend, so `auto` never takes one. The
+//! browser's modules hold one backend each (features `cpu` and `wgpu`); asked for another, they say so.
+
+use std::str::FromStr;
+
+use burn::tensor::Device;
+
+use crate::error::{Error, Result};
+
+#[cfg(feature = "wgpu")]
+mod gpu;
+pub use gpu::watch;
+
+/// What `gpu` is in a build without it.
+#[cfg(not(feature = "wgpu"))]
+mod gpu {
+    use super::{DeviceChoice, Result, Selected, absent};
+
+    pub(super) async fn best() -> std::result::Result<Selected, String> {
+        Err("this build has no GPU backend".to_string())
+    }
+
+    pub(super) async fn named(choice: DeviceChoice) -> Result<Selected> {
+        Err(absent(choice, "wgpu"))
+    }
+
+    /// There is no GPU to watch.
+    pub fn watch(_: impl Fn(String) + Clone + Send + Sync + 'static) {}
+}
+
+/// What a user may ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviceChoice {
+    /// A real GPU when one answers, otherwise the CPU.
+    Auto,
+    /// Burn's `flex` on all cores.
+    Cpu,
+    /// wgpu on the graphics API it finds best; a software adapter only when there is nothing else.
+    Wgpu,
+    /// wgpu on Vulkan.
+    Vulkan,
+    /// wgpu on Metal.
+    Metal,
+    /// CUDA, in builds with the `cuda` feature.
+    Cuda,
+}
+
+impl DeviceChoice {
+    /// Every choice, in the order shown to users.
+    pub const ALL: [Self; 6] = [
+        Self::Auto,
+        Self::Cpu,
+        Self::Vulkan,
+        Self::Metal,
+        Self::Wgpu,
+        Self::Cuda,
+    ];
+
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Cpu => "cpu",
+            Self::Wgpu => "wgpu",
+            Self::Vulkan => "vulkan",
+            Self::Metal => "metal",
+            Self::Cuda => "cuda",
+        }
+    }
+}
+
+impl FromStr for DeviceChoice {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|choice| choice.name() == name)
+            .ok_or_else(|| {
+                let names = Self::ALL.map(Self::name).join(", ");
+                Error::Device(format!(
+                    "no device is called \"{name}\"; choose one of {names}"
+                ))
+            })
+    }
+}
+
+/// An opened device and why it is this one.
+#[derive(Debug, Clone)]
+pub struct Selected {
+    /// Without a gradient graph.
+    pub device: Device,
+    /// Short name for records, e.g. `cpu` or `NVIDIA H100 (Vulkan)`.
+    pub name: String,
+    /// One line for the user: which device, and why.
+    pub reason: String,
+}
+
+/// Opens the device a user asked for; asked again, gives the same one.
+///
+/// # Errors
+/// [`Error::Device`] when it does not exist, with a list of those that do.
+pub async fn select(choice: DeviceChoice) -> Result<Selected> {
+    match choice {
+        DeviceChoice::Cpu => cpu("as asked".to_string()),
+        DeviceChoice::Auto => match gpu::best().await {
+            Ok(selected) => Ok(selected),
+            Err(why) => cpu(why),
+        },
+        DeviceChoice::Wgpu | DeviceChoice::Vulkan | DeviceChoice::Metal => gpu::named(choice).await,
+        DeviceChoice::Cuda => cuda(),
+    }
+}
+
+#[cfg(feature = "cpu")]
+fn cpu(reason: String) -> Result<Selected> {
+    Ok(Selected {
+        device: Device::flex(),
+        name: "cpu".to_string(),
+        reason: format!("cpu: {reason}"),
+    })
+}
+
+#[cfg(not(feature = "cpu"))]
+fn cpu(_: String) -> Result<Selected> {
+    Err(absent(DeviceChoice::Cpu, "cpu"))
+}
+
+#[cfg(feature = "cuda")]
+fn cuda() -> Result<Selected> {
+    Ok(Selected {
+        device: Device::cuda(0),
+        name: "cuda:0".to_string(),
+        reason: "cuda:0: as asked".to_string(),
+    })
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cuda() -> Result<Selected> {
+    Err(absent(DeviceChoice::Cuda, "cuda"))
+}
+
+/// The error for a backend that is not compiled in.
+#[cfg(not(all(feature = "cpu", feature = "cuda", feature = "wgpu")))]
+fn absent(choice: DeviceChoice, feature: &str) -> Error {
+    Error::Device(format!(
+        "--device {}: this binary was built without it; build with --features {feature}, or use \
+         --device auto",
+        choice.name()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_choice_is_read_back_and_an_unknown_one_lists_them() {
+        for choice in DeviceChoice::ALL {
+            assert_eq!(choice.name().parse::<DeviceChoice>(), Ok(choice));
+        }
+        let error = "gpu"
+            .parse::<DeviceChoice>()
+            .expect_err("no such device")
+            .to_string();
+        assert!(
+            error.contains("\"gpu\"") && error.contains("auto, cpu"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,222 @@
+//! Two pictures, compared.
+
+use densecl::features::{map_similarity, read};
+use densecl::matching::{cell_center, mutual_matches, subcell_peak};
+use densecl::metrics::pck;
+use densecl::visualize::joint_pca;
+use wasm_bindgen::prelude::wasm_bindgen;
+
+use crate::{failure::Failure, truth::Truth, weights::Features};
+
+/// Most similarities of a pair: 128 MiB.
+const MAX_SIMILARITIES: usize = 1 << 25;
+
+/// The similarity of every cell of A with every cell of B.
+#[wasm_bindgen]
+#[derive(Debug)]
+pub struct Pair {
+    /// Row major, cells of A by cells of B.
+    similarity: Vec<f32>,
+    /// Rows and columns.
+    grid_a: [usize; 2],
+    grid_b: [usize; 2],
+}
+
+/// Where one cell of A is found in B.
+#[wasm_bindgen]
+#[derive(Debug, Clone)]
+pub struct Match {
+    row: Vec<f32>,
+    /// The most similar cell.
+    pub best: usize,
+    /// The similarity's peak between the cells, x in [0, 1] of B.
+    pub u: f32,
+    /// Its y.
+    pub v: f32,
+    /// Cosine similarity of the best cell.
+    pub score: f32,
+}
+
+#[wasm_bindgen]
+impl Match {
+    /// Similarity with every cell of B, row major.
+    pub fn row(&self) -> Vec<f32> {
+        self.row.clone()
+    }
+}
+
+impl Pair {
+    fn cells_b(&self) -> usize {
+        self.grid_b[0] * self.grid_b[1]
+    }
+
+    fn row(&self, cell: usize) -> &[f32] {
+        let cells = self.cells_b();
+        &self.similarity[cell * cells..][..cells]
+    }
+
+    /// The first of the most similar cells; `None` when no similarity is a number.
+    fn best(&self, cell: usize) -> Option<usize> {
+        let row = self.row(cell).iter().enumerate();
+        let numbers = row.filter(|(_, score)| !score.is_nan());
+        numbers
+            .reduce(|best, next| if next.1 > best.1 { next } else { best })
+            .map(|(index, _)| index)
+    }
+
+    /// The peak of a cell's similarity around `best`, in [0, 1] of B.
+    fn peak(&self, cell: usize, best: usize) -> [f32; 2] {
+        normalised(subcell_peak(self.row(cell), best, self.grid_b), self.grid_b)
+    }
+
+    fn centre_a(&self, cell: usize) -> [f32; 2] {
+        normalised(cell_center(cell, self.grid_a[1]), self.grid_a)
+    }
+}
+
+/// (x, y) in cells → [0, 1].
+fn normalised([x, y]: [f32; 2], [rows, columns]: [usize; 2]) -> [f32; 2] {
+    [x / columns as f32, y / rows as f32]
+}
+
+/// Distance in pixels of two normalised points.
+fn distance(a: [f32; 2], b: [f32; 2], [width, height]: [f32; 2]) -> f32 {
+    ((a[0] - b[0]) * width).hypot((a[1] - b[1]) * height)
+}
+
+#[wasm_bindgen]
+impl Pair {
+    /// Compares two pictures' features, of the same network.
+    ///
+    /// # Errors
+    /// `image-too-large` when there are too many pairs of cells; `device` when it fails; `worker` when
+    /// the features do not belong together.
+    pub async fn compare(a: &Features, b: &Features) -> Result<Pair, Failure> {
+        let (grid_a, grid_b) = (a.grid(), b.grid());
+        if a.channels() != b.channels() {
+            return Err(Failure::request("features of different networks"));
+        }
+        let cells = |grid: [usize; 2]| grid[0] * grid[1];
+        if cells(grid_a).saturating_mul(cells(grid_b)) > MAX_SIMILARITIES {
+            return Err(Failure::new(
+                "image-too-large",
+                format!(
+                    "{} × {} cells are too many to compare; choose a smaller size or a larger stride",
+                    cells(grid_a),
+                    cells(grid_b)
+                ),
+            ));
+        }
+        Ok(Self {
+            similarity: read(map_similarity(a.map(), b.map())).await?,
+            grid_a,
+            grid_b,
+        })
+    }
+
+    /// Where `cell` of A is found in B; nothing when its similarities are not numbers.
+    ///
+    /// # Errors
+    /// `worker` when A has no such cell.
+    #[wasm_bindgen(js_name = matchCell)]
+    pub fn match_cell(&self, cell: usize) -> Result<Option<Match>, Failure> {
+        let cells = self.grid_a[0] * self.grid_a[1];
+        if cell >= cells {
+            return Err(Failure::request(format!("cell {cell} of {cells}")));
+        }
+        Ok(self.best(cell).map(|best| {
+            let [u, v] = self.peak(cell, best);
+            let row = self.row(cell).to_vec();
+            Match {
+                score: row[best],
+                row,
+                best,
+                u,
+                v,
+            }
+        }))
+    }
+
+    /// Cells that choose each other and are at least `threshold` similar, best first: seven numbers for
+    /// each, namely the cell of A, the cell of B, (u, v) in A, (u, v) in B, and the similarity.
+    pub fn mutual(&self, threshold: f32) -> Vec<f32> {
+        mutual_matches(&self.similarity, self.cells_b(), threshold)
+            .into_iter()
+            .flat_map(|m| {
+                let ([ua, va], [ub, vb]) = (self.centre_a(m.a), self.peak(m.a, m.b));
+                [m.a as f32, m.b as f32, ua, va, ub, vb, m.score]
+            })
+            .collect()
+    }
+
+    /// How far the match of each cell of A is from the truth: [PCK at 0.05, PCK at 0.1 of B's longer
+    /// side, mean error in pixels, cells]. Empty when no cell of A is seen in B.
+    pub fn accuracy(&self, truth: &Truth) -> Vec<f32> {
+        let size = truth.size();
+        let cells = 0..self.grid_a[0] * self.grid_a[1];
+        let errors: Vec<f32> = cells
+            .filter_map(|cell| {
+                let truth = truth.find(self.centre_a(cell))?;
+                let found = self.best(cell).map(|best| self.peak(cell, best));
+                Some(found.map_or(f32::NAN, |found| distance(found, truth, size)))
+            })
+            .collect();
+        let longer = size[0].max(size[1]);
+        let share = |of: f32| pck(&errors, of * longer).map(|share| share as f32);
+        let (Some(near), Some(nearby)) = (share(0.05), share(0.1)) else {
+            return Vec::new();
+        };
+        let count = errors.len() as f32;
+        vec![near, nearby, errors.iter().sum::<f32>() / count, count]
+    }
+}
+
+/// Joint PCA colours of two pictures' cells: opaque RGBA of A's grid, then of B's.
+///
+/// # Errors
+/// `worker` when the features do not belong together.
+#[wasm_bindgen(js_name = jointPca)]
+pub fn pca(a: &Features, b: &Features) -> Result<Vec<u8>, Failure> {
+    if a.channels() != b.channels() {
+        return Err(Failure::request("features of different networks"));
+    }
+    let (colors_a, colors_b) = joint_pca(a.values(), b.values(), a.channels());
+    let all = colors_a.iter().chain(&colors_b);
+    Ok(all.flat_map(|&[r, g, b]| [r, g, b, 255]).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair(similarity: &[f32]) -> Pair {
+        Pair {
+            similarity: similarity.to_vec(),
+            grid_a: [1, 2],
+            grid_b: [1, 3],
+        }
+    }
+
+    #[test]
+    fn a_match_is_the_first_best_number_and_nan_is_none() {
+        let pair = pair(&[0.1, 0.9, 0.9, f32::NAN, f32::NAN, f32::NAN]);
+        let found = pair.match_cell(0).expect("a cell").expect("a match");
+        assert_eq!((found.best, found.score), (1, 0.9));
+        assert_eq!((found.u, found.v), (2.0 / 3.0, 0.5));
+        assert!(pair.match_cell(1).expect("a cell").is_none());
+        assert_eq!(
+            pair.match_cell(2).err().map(|e| e.kind()),
+            Some("worker".into())
+        );
+    }
+
+    #[test]
+    fn mutual_matches_come_with_their_places() {
+        let pair = pair(&[0.2, 0.0, 0.9, 0.8, 0.0, 0.1]);
+        assert_eq!(
+            pair.mutual(0.85),
+            [0.0, 2.0, 0.25, 0.5, 2.5 / 3.0, 0.5, 0.9]
+        );
+        assert_eq!(pair.mutual(0.0).len(), 14);
+    }
+}

@@ -1,0 +1,59 @@
+//! Where a point of one picture truly lies in the other.
+
+use densecl::synthetic::{Correspondence, WarpMap};
+use wasm_bindgen::prelude::wasm_bindgen;
+
+/// The known correspondence of two pictures of one size; positions are normalised to [0, 1].
+#[wasm_bindgen]
+#[derive(Debug, Clone)]
+pub struct Truth {
+    map: Map,
+    size: [f32; 2],
+}
+
+#[derive(Debug, Clone)]
+enum Map {
+    Scene(Correspondence),
+    Warp(WarpMap),
+}
+
+impl Truth {
+    pub(crate) fn scene(map: Correspondence) -> Self {
+        Self {
+            size: [map.width as f32, map.height as f32],
+            map: Map::Scene(map),
+        }
+    }
+
+    /// The true point of B, or `None` where A's point is not seen in B.
+    pub(crate) fn find(&self, [u, v]: [f32; 2]) -> Option<[f32; 2]> {
+        let [width, height] = self.size;
+        let (x, y) = (u * width, v * height);
+        let [x, y] = match &self.map {
+            Map::Scene(map) => map.at(x, y),
+            Map::Warp(map) => map.at(x, y),
+        }?;
+        Some([x / width, y / height])
+    }
+
+    /// Width and height of the pictures in pixels.
+    pub(crate) fn size(&self) -> [f32; 2] {
+        self.size
+    }
+}
+
+#[wasm_bindgen]
+impl Truth {
+    /// Of `Picture.warped(seed)` of a picture of `width` × `height` pixels.
+    pub fn warp(seed: u32, width: u32, height: u32) -> Truth {
+        Self {
+            map: Map::Warp(WarpMap::new(u64::from(seed), width, height)),
+            size: [width as f32, height as f32],
+        }
+    }
+
+    /// `[u, v]` in B of the point (`u`, `v`) of A; nothing where it is not seen.
+    pub fn at(&self, u: f32, v: f32) -> Option<Vec<f32>> {
+        self.find([u, v]).map(Vec::from)
+    }
+}

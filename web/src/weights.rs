@@ -1,0 +1,210 @@
+//! Networks and what they say about a picture.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use burn::tensor::{Device, Tensor};
+use densecl::config::{Backbone, ModelConfig};
+use densecl::features::{Feature, dense_features, image_batch, read};
+use densecl::model::{Encoder, Kind, Tensors};
+use densecl::weights::{self, WeightsInfo};
+use serde::Serialize;
+use wasm_bindgen::prelude::wasm_bindgen;
+
+use crate::{failure::Failure, picture::Picture, session::Session};
+
+/// The network of `configs/quickstart.toml`, which the shipped weights have: what "untrained" means.
+fn quickstart() -> ModelConfig {
+    ModelConfig {
+        backbone: Backbone::ResNet10,
+        width: 32,
+        output_stride: 8,
+        ..ModelConfig::default()
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Source {
+    File(Vec<u8>),
+    Untrained { model: ModelConfig, seed: u64 },
+}
+
+/// What JavaScript is told about a network.
+#[derive(Debug, Serialize)]
+struct Facts<'a> {
+    backbone: &'a str,
+    width: usize,
+    output_stride: usize,
+    dim: usize,
+    steps: u64,
+    data: &'a str,
+    method: &'a str,
+    parameters: usize,
+}
+
+/// Weights on the session's device. The network is made per output stride, when it is first asked for.
+#[wasm_bindgen]
+#[derive(Debug)]
+pub struct Weights {
+    source: Source,
+    info: WeightsInfo,
+    parameters: usize,
+    device: Device,
+    encoders: RefCell<BTreeMap<usize, Encoder>>,
+}
+
+impl Weights {
+    fn new(source: Source, encoder: Encoder, info: WeightsInfo, device: &Device) -> Self {
+        let learned = encoder.named();
+        let learned = learned.iter().filter(|t| t.kind == Kind::Parameter);
+        Self {
+            parameters: learned.map(|t| t.shape.iter().product::<usize>()).sum(),
+            encoders: RefCell::new(BTreeMap::from([(info.model.output_stride, encoder)])),
+            source,
+            info,
+            device: device.clone(),
+        }
+    }
+
+    fn encoder(&self, stride: usize) -> Result<Encoder, Failure> {
+        if let Some(encoder) = self.encoders.borrow().get(&stride) {
+            return Ok(encoder.clone());
+        }
+        let encoder = match &self.source {
+            Source::File(bytes) => weights::load_with_stride(bytes, Some(stride), &self.device)?.0,
+            Source::Untrained { model, seed } => {
+                let model = ModelConfig {
+                    output_stride: stride,
+                    ..model.clone()
+                };
+                model.validate()?;
+                Encoder::new(&model, *seed, &self.device)
+            }
+        };
+        self.encoders.borrow_mut().insert(stride, encoder.clone());
+        Ok(encoder)
+    }
+}
+
+#[wasm_bindgen]
+impl Weights {
+    /// From the bytes of a file that `densecl` wrote; they are not trusted.
+    ///
+    /// # Errors
+    /// `unsupported-weights`, `wrong-weights`: see `densecl::weights::load`.
+    pub fn load(session: &Session, bytes: Vec<u8>) -> Result<Weights, Failure> {
+        let device = session.device();
+        let (encoder, info) = weights::load(&bytes, device)?;
+        Ok(Self::new(Source::File(bytes), encoder, info, device))
+    }
+
+    /// The network of the shipped weights with random ones.
+    pub fn untrained(session: &Session, seed: u32) -> Weights {
+        let (device, seed) = (session.device(), u64::from(seed));
+        let model = quickstart();
+        let info = WeightsInfo {
+            format_version: weights::FORMAT_VERSION,
+            method: "untrained".to_string(),
+            model: model.clone(),
+            steps: 0,
+            data: String::new(),
+            config: String::new(),
+        };
+        let encoder = Encoder::new(&model, seed, device);
+        Self::new(Source::Untrained { model, seed }, encoder, info, device)
+    }
+
+    /// What network it is and where it comes from, as JSON.
+    ///
+    /// # Errors
+    /// `worker`, never in practice: these fields can always be written.
+    pub fn info(&self) -> Result<String, Failure> {
+        let facts = Facts {
+            backbone: self.info.model.backbone.name(),
+            width: self.info.model.width,
+            output_stride: self.info.model.output_stride,
+            dim: self.info.model.dim,
+            steps: self.info.steps,
+            data: &self.info.data,
+            method: &self.info.method,
+            parameters: self.parameters,
+        };
+        serde_json::to_string(&facts).map_err(|e| Failure::request(e.to_string()))
+    }
+
+    /// The features of a picture at an output stride of 32, 16 or 8 pixels per cell; `feature` is
+    /// `stage3`, `stage4` or `dense`. Resolves when they are computed.
+    ///
+    /// # Errors
+    /// `device` when it fails; `worker` for another feature or stride.
+    pub async fn features(
+        &self,
+        picture: &Picture,
+        feature: String,
+        stride: usize,
+    ) -> Result<Features, Failure> {
+        let feature = match feature.as_str() {
+            "stage3" => Feature::Stage3,
+            "stage4" => Feature::Stage4,
+            "dense" => Feature::Dense,
+            other => return Err(Failure::request(format!("no feature is called {other:?}"))),
+        };
+        let encoder = self.encoder(stride)?;
+        let images = image_batch(std::slice::from_ref(picture.image()), &self.device);
+        let map = dense_features(&encoder, images, feature);
+        let values = read(map.clone().permute([0, 2, 3, 1])).await?;
+        Ok(Features { map, values })
+    }
+}
+
+/// Unit-length features of one picture.
+#[wasm_bindgen]
+#[derive(Debug)]
+pub struct Features {
+    /// [1, C, h, w], on the device.
+    map: Tensor<4>,
+    /// [h, w, C], read back.
+    values: Vec<f32>,
+}
+
+impl Features {
+    pub(crate) fn map(&self) -> Tensor<4> {
+        self.map.clone()
+    }
+
+    pub(crate) fn values(&self) -> &[f32] {
+        &self.values
+    }
+
+    /// Rows and columns.
+    pub(crate) fn grid(&self) -> [usize; 2] {
+        let [_, _, rows, columns] = self.map.dims();
+        [rows, columns]
+    }
+}
+
+#[wasm_bindgen]
+impl Features {
+    /// Cells down.
+    #[wasm_bindgen(getter)]
+    pub fn rows(&self) -> usize {
+        self.grid()[0]
+    }
+
+    /// Cells across.
+    #[wasm_bindgen(getter)]
+    pub fn columns(&self) -> usize {
+        self.grid()[1]
+    }
+
+    /// Numbers per cell.
+    #[wasm_bindgen(getter)]
+    pub fn channels(&self) -> usize {
+        self.map.dims()[1]
+    }
+
+    /// [rows, columns, channels], row major.
+    pub fn data(&self) -> Vec<f32> {
+        self.values.clone()
+    }
+}
