@@ -79,7 +79,7 @@ async function runChosen() {
         // A file fails when a case in it does, which is told already; alone, it could not be run.
         if (!isCase && error?.failureType === "subtestsFailed") continue;
         failed.push(data.name);
-        console.log(`test ${data.name} ... FAILED (${seconds()})\n${inspect(error?.cause ?? error)}`);
+        console.log(`test ${data.name} ... FAILED (${seconds()})\n${inspect(error?.cause ?? error, { depth: 4 })}`);
       } else if (type === "test:stdout" || type === "test:stderr") {
         process.stderr.write(data.message);
       }

@@ -17,6 +17,9 @@ const failures = path.join(process.env.DENSECL_BROWSER_FIXTURES ?? path.join(ROO
 class Visit {
   #closing = [];
   #pages = [];
+  #fail;
+  /** Rejects when a page throws: waiting for what will not come then helps nobody. */
+  thrown = new Promise((_, reject) => (this.#fail = reject));
 
   /** A site on a port of its own. */
   async site(options) {
@@ -45,9 +48,13 @@ class Visit {
     const page = await context.newPage();
     const errors = [];
     const note = (text) => {
-      if (!tolerate?.test(text)) errors.push(text);
+      if (tolerate?.test(text)) return false;
+      errors.push(text);
+      return true;
     };
-    page.on("pageerror", (error) => note(`uncaught: ${error.stack ?? error}`));
+    page.on("pageerror", (error) => {
+      if (note(`uncaught: ${error.stack ?? error}`)) this.#fail(new Error("the page threw"));
+    });
     page.on("console", (message) => {
       if (message.type() === "error") note(`console: ${message.text()} (${message.location().url})`);
     });
@@ -85,8 +92,11 @@ export function test(name, body) {
   if (chosen && !chosen.has(name)) return;
   nodeTest(name, { timeout: TIMEOUT_MS }, async () => {
     const visit = new Visit();
+    visit.thrown.catch(() => {});
     try {
-      await body(visit);
+      const running = body(visit);
+      running.catch(() => {}); // when the page threw first, it fails as its page is closed
+      await Promise.race([running, visit.thrown]);
       if (visit.unexpected().length) throw new Error("the page reported errors that the case did not ask for");
     } catch (error) {
       const file = await visit.picture(name);
