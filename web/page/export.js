@@ -1,7 +1,7 @@
 /** What is on the screen as a file: the picture of a view as PNG; the mutual matches as SVG and CSV. */
 import { layout, lineColour, pointAt, prepare } from "../dense-match/draw.js";
 import { byId, download } from "./dom.js";
-import { paint } from "./paint.js";
+import { lineColours, paint } from "./paint.js";
 
 /** Width of an exported picture of one column in pixels; two columns are twice as wide. */
 const WIDTH = 1200;
@@ -59,7 +59,7 @@ async function exportPng(state) {
 const allMatches = (state) => Promise.all(shown(state).map((side) => side.pair.matches(state.threshold)));
 
 async function exportSvg(state) {
-  const { a, b, truth } = state.pictures;
+  const { a, b } = state.pictures;
   const size = (picture) => ({ width: picture.width * SVG_SCALE, height: picture.height * SVG_SCALE });
   const place = layout(size(a).width + size(b).width + GAP, size(a), size(b), { gap: GAP, minWidth: 0 });
   const lists = await allMatches(state);
@@ -79,9 +79,8 @@ async function exportSvg(state) {
     for (const { a: from, b: to, score, correct } of [...matches].reverse()) {
       const [x1, y1] = pointAt(place.a, from);
       const [x2, y2] = pointAt(place.b, to);
-      const span = Math.max(1 - state.threshold, 1e-6);
-      const level = (score - state.threshold) / span;
-      const stroke = truth && state.truthShown ? lineColour(correct, level) : lineColour(null, level);
+      const level = (score - state.threshold) / Math.max(1 - state.threshold, 1e-6);
+      const stroke = lineColour(correct, level, lineColours(state));
       group.append(node("line", { x1, y1, x2, y2, stroke, "stroke-width": 2, "stroke-linecap": "round" }));
       for (const [cx, cy] of [[x1, y1], [x2, y2]]) group.append(node("circle", { cx, cy, r: 3.5, fill: stroke }));
     }

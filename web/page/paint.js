@@ -4,7 +4,7 @@
  * @typedef {import("../js/draw.js").Rect} Rect
  * @typedef {object} Scene
  * @property {"heatmap" | "matches" | "pca"} view
- * @property {{a: object, b: object}} pictures
+ * @property {{a: object, b: object, truth: object | null}} pictures
  * @property {import("./state.js").Side} side
  * @property {[number, number] | null} point in the first picture
  * @property {boolean} looking the pointer or the keyboard's cursor is on the first picture
@@ -40,8 +40,7 @@ const PAINTERS = {
     }
     if (side.matches) {
       const highlight = point ? nearestMatch(side.matches, point, side.pair.gridA) : -1;
-      const colour = scene.truthShown ? "auto" : "score";
-      drawLines(context, a, b, side.matches, { range: [threshold, 1], colour, highlight });
+      drawLines(context, a, b, side.matches, { range: [threshold, 1], colour: lineColours(scene), highlight });
     }
     if (point) drawMarker(context, a, point, { kind: "dot", radius: markerRadius(a) * 0.7 });
   },
@@ -77,6 +76,9 @@ function drawPointed(context, { a, b }, { side, point, truthShown }) {
   }
   drawMarker(context, b, match.point, { kind: "ring", colour: WRONG, radius });
 }
+
+/** What the colour of a match says: whether it is right, where that is known, else how alike its ends are. */
+export const lineColours = ({ pictures, truthShown }) => (pictures.truth && truthShown ? "truth" : "score");
 
 /** The index of the match that begins nearest to a point, at most a cell and a half away; -1 if there is none. */
 export function nearestMatch(matches, [u, v], [rows, columns]) {

@@ -10,11 +10,17 @@ import { accuracyLine, matchLine, weightsLine } from "./words.js";
 /** The grid an arrow key walks while no pair is there. */
 const DEFAULT_GRID = [14, 14];
 
+/** What pictures will look like before there are any: the page does not jump when they come. */
+const PLACEHOLDER = { a: { width: 1, height: 1 }, b: { width: 1, height: 1 } };
+
 /** What a canvas depends on; nothing else makes it draw. */
 const drawn = (state, index) => [
-  state.pictures, state.sides[index], state.view, state.point, state.truthShown, state.threshold,
+  state.pictures, state.engineError, state.sides[index], state.view, state.point, state.truthShown, state.threshold,
   state.looking, state.weights[1] !== null,
 ];
+
+/** What a set of weights is compared with first. */
+const opponent = (choice) => (choice === "untrained" ? "trained" : "untrained");
 
 export class Panel {
   #store;
@@ -23,7 +29,8 @@ export class Panel {
     class: "pictures", tabindex: 0, role: "application", "aria-roledescription": "pair of pictures",
     "aria-describedby": "keys",
   });
-  #name = element("p", { class: "weights-line" });
+  #name = element("p", { class: "weights-name" });
+  #compare = element("button", { type: "button", class: "link" });
   #reading = element("div", { class: "reading" });
   #figures = element("div", { class: "figures" });
   #problem = element("div", { class: "problem", hidden: true });
@@ -36,7 +43,8 @@ export class Panel {
     this.#index = index;
     this.#canvas.setAttribute("aria-label", "First picture, to point at, and second picture, with the match");
     this.element = element("section", { class: "panel" },
-      this.#name, element("div", { class: "frame" }, this.#canvas, this.#problem), this.#reading, this.#figures);
+      element("div", { class: "weights-line" }, this.#name, this.#compare),
+      element("div", { class: "frame" }, this.#canvas, this.#problem), this.#reading, this.#figures);
     this.#listen();
     new ResizeObserver(() => this.#schedule()).observe(this.element);
     store.subscribe((state) => this.#update(state));
@@ -52,9 +60,10 @@ export class Panel {
     const side = state.sides[this.#index];
     this.element.classList.toggle("busy", side.phase === "weights" || side.phase === "features");
     this.#name.replaceChildren(...weightsLine(side, state.weights[this.#index]));
+    this.#showCompare(state.weights);
     this.#reading.replaceChildren(...matchLine(state, side));
     this.#figures.replaceChildren(...accuracyLine(state, side));
-    this.#showProblem(side.error);
+    this.#showProblem(state.engineError ?? side.error);
   }
 
   #schedule() {
@@ -65,19 +74,36 @@ export class Panel {
   }
 
   #draw(state) {
-    const { pictures } = state;
     const width = this.#canvas.parentElement.clientWidth;
-    if (!pictures || width === 0) return;
+    if (width === 0) return;
+    const pictures = state.pictures ?? PLACEHOLDER;
     const comparing = state.weights[1] !== null;
-    // Side by side they fit into the window, also when they are upright; stacked on a phone they are scrolled.
-    const maxHeight = comparing || width < 560 ? Infinity : Math.max(320, innerHeight * 0.64);
+    // Both fit into the window, also upright ones, or stacked on a phone.
+    const maxHeight = comparing ? Infinity : width < 560 ? Math.max(480, innerHeight * 0.8) : Math.max(320, innerHeight * 0.64);
     const rects = layout(width, pictures.a, pictures.b, {
-      gap: comparing ? 6 : 10, minWidth: comparing ? Infinity : 180, maxHeight,
+      gap: comparing ? 6 : 10, minWidth: comparing && width < 480 ? Infinity : 180, maxHeight,
     });
     this.#rects = rects;
     this.#canvas.style.height = `${rects.height}px`;
     const context = prepare(this.#canvas, width, rects.height);
-    paint(context, rects, { ...state, side: state.sides[this.#index] });
+    if (state.pictures) paint(context, rects, { ...state, side: state.sides[this.#index] });
+    else this.#drawPlaceholder(context, rects);
+  }
+
+  /** The way to two columns, in the first; the way back, in the second. */
+  #showCompare([first, second]) {
+    this.#compare.hidden = this.#index === 0 && second !== null;
+    this.#compare.textContent = this.#index === 1 ? "Close" : `Compare with ${opponent(first)} weights`;
+  }
+
+  #drawPlaceholder(context, { a, b }) {
+    // A veil that suits light and dark.
+    context.fillStyle = "rgb(128 128 128 / 0.11)";
+    for (const { x, y, width, height } of [a, b]) {
+      context.beginPath();
+      context.roundRect(x, y, width, height, 4);
+      context.fill();
+    }
   }
 
   #showProblem(error) {
@@ -119,6 +145,10 @@ export class Panel {
       if (event.touches.length === 1 && at(event.touches[0])) event.preventDefault();
     }, { passive: false });
     canvas.addEventListener("keydown", (event) => this.#key(event));
+    this.#compare.addEventListener("click", () => {
+      const [first] = this.#store.state.weights;
+      this.#store.set({ weights: [first, this.#index === 1 ? null : opponent(first)] });
+    });
   }
 
   #key(event) {

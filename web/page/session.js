@@ -16,12 +16,13 @@ export function startSession(store, engine) {
   engine.addEventListener("progress", ({ detail }) => store.set({ progress: detail }));
   engine.addEventListener("devicechange", ({ detail }) => store.set({ device: detail }));
 
-  effect(store, (s) => [s.engineError ? null : s.attempt], async (_, signal) => {
+  effect(store, (s) => [s.attempt], async (_, signal) => {
+    store.set({ engineError: null });
     try {
       const device = await engine.ready;
       if (!signal.aborted) store.set({ device });
     } catch (engineError) {
-      store.set({ engineError });
+      if (!signal.aborted) store.set({ engineError });
     }
   });
 
@@ -31,7 +32,9 @@ export function startSession(store, engine) {
       const pictures = await makePictures(engine, state, signal);
       if (!signal.aborted) store.set({ pictures, picturesBusy: false });
     } catch (picturesError) {
-      if (!signal.aborted && !isAbort(picturesError)) store.set({ picturesError, picturesBusy: false });
+      if (signal.aborted || isAbort(picturesError)) return;
+      // Where no engine runs there are no pictures either; that is told once, in the columns.
+      store.set({ picturesError: engine.device ? picturesError : null, picturesBusy: false });
     }
   });
 

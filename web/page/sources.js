@@ -32,7 +32,6 @@ function startKinds(store, pickPictures) {
   another.addEventListener("click", () => {
     const { kind, warpSeed } = store.state;
     if (kind === "warp") store.set({ warpSeed: warpSeed + 1 });
-    else if (kind === "own") pickPictures();
     else newScene(store);
   });
   const inputs = [...document.querySelectorAll("input[type=radio][name=kind]")];
@@ -47,7 +46,8 @@ function startKinds(store, pickPictures) {
   }
   store.subscribe(({ kind, own }) => {
     for (const input of inputs) input.checked = input.value === kind;
-    another.textContent = { scene: "Another scene", warp: "Another warp", own: "Other pictures…" }[kind];
+    another.hidden = kind === "own";
+    another.textContent = kind === "warp" ? "Another warp" : "Another scene";
     byId("own-hint").hidden = kind === "scene" || Boolean(own[1]);
   });
 }

@@ -1,6 +1,6 @@
 /** What the page tells about itself: device, progress, timings, notices, and a line for screen readers. */
 import { byId, element } from "./dom.js";
-import { deviceName, megabytes, spokenMatch, timings } from "./words.js";
+import { deviceName, megabytes, milliseconds, spokenMatch, timings } from "./words.js";
 
 /** @returns {(message: string) => void} shows a notice */
 export function startStatus(store) {
@@ -18,7 +18,7 @@ export function startStatus(store) {
     const spoken = state.spoken ? spokenMatch(state, shownSides(state)) : "";
     if (live.textContent !== spoken) live.textContent = spoken;
 
-    const problem = state.engineError ?? state.picturesError ?? state.notice;
+    const problem = state.picturesError ?? state.notice;
     if (problem !== shownProblem) showNotice(store, problem);
     shownProblem = problem;
   });
@@ -27,10 +27,14 @@ export function startStatus(store) {
 
 const shownSides = ({ sides, weights }) => sides.filter((_, index) => weights[index] !== null);
 
-function showDevice(badge, { device, engineError }) {
+function showDevice(badge, { device, engineError, sides }) {
   badge.dataset.kind = engineError ? "none" : device?.kind ?? "starting";
-  badge.textContent = engineError ? "not running" : device ? deviceName(device) : "starting…";
-  badge.title = device ? `${device.reason} Self-test passed in ${Math.round(device.selfTestMs)} ms.` : "";
+  const took = sides[0].pair ? ` · ${milliseconds(sides[0].pair.ms.features)}` : "";
+  badge.textContent = engineError ? "not running" : device ? deviceName(device) + took : "starting…";
+  badge.title = device
+    ? `Runs on ${deviceName(device)}: ${device.reason}. Self-test passed in ${milliseconds(device.selfTestMs)}.` +
+      (took && " The time is that of the features of both pictures.")
+    : "";
 }
 
 /** One bar over module and weights until the first pair is there; later work shows in its column. */
@@ -74,8 +78,6 @@ function showNotice(store, problem) {
 
 function remedies(store) {
   const { state } = store;
-  // An engine that could not start is not started twice on one page.
-  if (state.engineError) return [button("Try again", () => location.reload())];
   const scene = () => store.set({ kind: "scene", own: [null, null], picturesError: null });
   return [
     button("Try again", () => store.set({ attempt: state.attempt + 1 })),

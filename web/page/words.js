@@ -41,7 +41,8 @@ function pointWords({ point, pictures, truthShown }, { match }) {
   if (!match.truth) {
     words.push(element("span", { class: "quiet" }, mark("truth"), "hidden in the second picture"));
   } else {
-    words.push(element("span", {}, mark("truth"), element("b", {}, pixels(match.error)), " from the truth"));
+    words.push(element("span", {}, mark("truth"), element("b", {}, pixels(match.error)),
+      element("span", { class: "long" }, " from the truth")));
   }
   return words;
 }
@@ -57,6 +58,8 @@ function matchesWords({ threshold, truthShown }, { matches }) {
       element("span", {}, mark("right"), element("b", {}, String(right)), " right"),
       element("span", {}, mark("wrong"), element("b", {}, String(known.length - right)), " wrong"),
     );
+    const hidden = matches.length - known.length;
+    if (hidden) words.push(element("span", { class: "quiet" }, mark("hidden-point"), `${hidden} hidden there`));
   }
   return words;
 }
@@ -111,7 +114,9 @@ export function timings({ sides, weights, device, pictures }) {
   return parts.join(" · ");
 }
 
-const milliseconds = (ms) => (ms < 9.95 ? `${ms.toFixed(1)} ms` : `${Math.round(ms)} ms`);
+/** `1240` as "1.2 s", `2.34` as "2.3 ms". */
+export const milliseconds = (ms) =>
+  ms >= 1000 ? `${(ms / 1000).toFixed(1)} s` : ms < 9.95 ? `${ms.toFixed(1)} ms` : `${Math.round(ms)} ms`;
 
 /** What the badge says. */
 export const deviceName = ({ kind, name }) =>

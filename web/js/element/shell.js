@@ -50,6 +50,8 @@ canvas { display: block; opacity: 1; }
 .progress {
   position: absolute;
   inset: auto 12px 12px;
+  max-width: 400px;
+  margin: auto;
   padding: 9px 12px 11px;
   border-radius: calc(var(--_radius) * 0.8);
   color: var(--_color);
@@ -80,7 +82,8 @@ canvas { display: block; opacity: 1; }
   overflow: auto;
   text-align: center;
   border-radius: var(--_radius);
-  background: color-mix(in srgb, var(--_background) 92%, transparent);
+  background: color-mix(in srgb, var(--_background) 90%, transparent);
+  backdrop-filter: blur(6px);
 }
 .error p { margin: 0; max-width: 46ch; font-size: 1.08em; text-wrap: balance; overflow-wrap: anywhere; }
 .error::before {
@@ -124,7 +127,8 @@ button:focus-visible { outline: 2px solid var(--_color); outline-offset: 2px; }
   white-space: nowrap;
 }
 .badge b { font-weight: 600; color: var(--_color); }
-.badge span { overflow: hidden; text-overflow: ellipsis; }
+.badge .adapter { overflow: hidden; text-overflow: ellipsis; }
+.badge :empty:not(i) { display: none; }
 .badge i { flex: none; width: 8px; height: 8px; border-radius: 50%; background: #7c8698; }
 .badge[data-kind="gpu"] i { background: #2fae66; }
 .badge[data-kind="software"] i { background: #d99a1c; }
@@ -184,11 +188,10 @@ export function build(root) {
   const progressText = h("span", { part: "progress-text" });
   const message = h("p", { part: "message" });
   const retry = h("button", { type: "button", part: "retry" }, "Try again");
-  const badgeKind = h("b");
-  const badgeText = h("span");
+  const badgeTexts = [h("b"), h("span"), h("span", { class: "adapter" })];
   const [low, high] = [h("span"), h("span")];
   const ui = {
-    canvas, posterImage, posterSlot, progressText, message, retry, badgeKind, badgeText, low, high,
+    canvas, posterImage, posterSlot, progressText, message, retry, badgeTexts, low, high,
     stage: h("div", { ...named("stage"), tabindex: "0", role: "application", "aria-label": LABEL }, canvas),
     ghost: h("div", { class: "ghost" }, h("i"), h("i")),
     poster: h("div", named("poster"), posterSlot),
@@ -197,7 +200,7 @@ export function build(root) {
     error: h("div", { ...named("error"), role: "alert", hidden: "" }, message, retry),
     readout: h("span", { ...named("readout"), "aria-hidden": "true" }),
     legend: h("span", { ...named("legend"), "aria-hidden": "true", hidden: "" }, low, h("i", { class: "ramp", part: "ramp" }), high),
-    badge: h("span", { ...named("badge"), hidden: "" }, h("i"), badgeKind, badgeText),
+    badge: h("span", { ...named("badge"), hidden: "" }, h("i"), ...badgeTexts),
     spoken: h("div", { class: "spoken", "aria-live": "polite" }),
   };
   ui.stage.prepend(ui.ghost);

@@ -98,9 +98,11 @@ export class View {
 
   /** The view or the threshold is another. */
   changed() {
-    if (this.#shown?.pair && !this.#pinned) {
-      if (this.#host.view === "matches") this.#unpick();
-      else if (this.#host.view === "heatmap" && !this.#found) this.#owner.ask(this.#suggestion(), true);
+    if (this.#shown?.pair) {
+      const { view } = this.#host;
+      // Among the lines only a pinned point that has one is worth keeping.
+      if (view === "matches" && !(this.#pinned && this.lines().some((line) => line.cellA === this.#cursor))) this.#unpick();
+      if (view === "heatmap" && this.#cursor === null) this.#owner.ask(this.#suggestion(), true);
     }
     this.refresh();
   }
@@ -130,13 +132,11 @@ export class View {
   }
 
   device(device) {
-    const { badge, badgeKind, badgeText } = this.#ui;
-    const [kind, text] = words.badge(device, this.#shown?.pair?.ms);
+    const { badge, badgeTexts } = this.#ui;
     badge.hidden = false;
     badge.dataset.kind = device.kind;
     badge.title = device.reason ?? "";
-    badgeKind.textContent = kind;
-    badgeText.textContent = text;
+    words.badge(device, this.#shown?.pair?.ms).forEach((text, i) => (badgeTexts[i].textContent = text));
   }
 
   /** Draws soon; says at once. */
@@ -230,10 +230,10 @@ export class View {
     const { readout, legend, low, high } = this.#ui;
     const { view, threshold } = this.#host;
     const found = this.#found;
-    const heat = view === "heatmap" && found;
+    const heat = view === "heatmap" && found && this.#state !== "error";
     legend.hidden = !heat;
     if (heat) [low.textContent, high.textContent] = draw.finiteRange(found.row).map(words.decimal);
-    if (!this.#shown?.pair) readout.textContent = "";
+    if (!this.#shown?.pair || this.#state === "error") readout.textContent = "";
     else if (found) readout.textContent = words.readout(this.#pixels(found));
     else if (view === "matches") readout.textContent = words.counted(this.lines().length, threshold);
     else readout.textContent = words.hint(view, this.#place?.stacked, matchMedia("(pointer: coarse)").matches);

@@ -8,10 +8,9 @@ export const decimal = (score) => score.toFixed(2).replace("-", "−");
 /** `12 ms`, `1.4 s`. */
 export const duration = (ms) => (ms < 9.5 ? `${ms.toFixed(1)} ms` : ms < 999.5 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`);
 
-/** The badge: `["GPU", "NVIDIA … · 42 ms"]`. */
+/** The badge: what computes, how long the last comparison took, and on which adapter. */
 export function badge(device, ms) {
-  const parts = [device.name, ms ? duration(ms.features + ms.similarity) : ""].filter(Boolean);
-  return [KINDS[device.kind] ?? device.kind, parts.join(" · ")];
+  return [KINDS[device.kind] ?? device.kind, ms ? duration(ms.features + ms.similarity) : "", device.name ?? ""];
 }
 
 const pixels = ({ x, y }) => `${Math.round(x)}, ${Math.round(y)}`;
