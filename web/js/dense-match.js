@@ -41,6 +41,8 @@ export class DenseMatch extends Base {
   #demanded = false;
   /** What methods wait for: `{promise, resolve, reject}`; null when none does. */
   #waiting = null;
+  /** Pictures loaded and not closed yet, for the next load to find: `{source, size, picture}`. */
+  #pictures = new Set();
   #engine = null;
   /** Ends listening to the engine. */
   #listening = null;
@@ -78,7 +80,7 @@ export class DenseMatch extends Base {
       if (this.isConnected || !this.#alive) return;
       this.#alive = false;
       this.#controller?.abort();
-      this.#dispose();
+      this.#drop();
       this.#view.stop();
       this.#join(null);
       this.#state("idle");
@@ -119,7 +121,12 @@ export class DenseMatch extends Base {
     return detail(a, b, pair, found);
   }
 
-  async matches() {
+  /** All mutual matches; with a selector what `matches` is for every element, or code that delegates events would break. */
+  matches(selector) {
+    return selector === undefined ? this.#allMatches() : super.matches(selector);
+  }
+
+  async #allMatches() {
     const { a, b } = await this.#whenLoaded();
     return this.#view.lines().map((line) => ({ point: inPixels(a, line.a), position: inPixels(b, line.b), score: line.score }));
   }
@@ -176,8 +183,7 @@ export class DenseMatch extends Base {
     const { signal } = controller;
     const [a, b] = [this.#input("src-a"), this.#input("src-b")];
     if (!a || !b) {
-      this.#dispose();
-      this.#view.clear();
+      this.#drop();
       this.#state("idle");
       this.#settle("reject", new DOMException("The element has no two pictures: set src-a and src-b.", "InvalidStateError"));
       return;
@@ -204,7 +210,7 @@ export class DenseMatch extends Base {
     const shared = engine(given({ wasmUrl: absolute(this.wasmUrl), workerUrl: absolute(this.workerUrl) }));
     this.#join(shared);
     this.#view.progress(0);
-    const pictures = Promise.all([sourceA, sourceB].map((source) => shared.picture(absolute(source), { size, signal })));
+    const pictures = Promise.all([sourceA, sourceB].map((source) => this.#picture(shared, source, size, signal)));
     // The pictures are shown while the network still loads.
     pictures.then(([a, b]) => signal.aborted || this.#view.shown?.pair || this.#view.show(a, b), () => {});
     const [weights, [a, b]] = await Promise.all([shared.weights(absolute(this.#input("weights")) || WEIGHTS, { signal }), pictures]);
@@ -214,11 +220,32 @@ export class DenseMatch extends Base {
     try {
       const mutual = await pair.matches(-1);
       signal.throwIfAborted();
-      this.#dispose();
+      this.#drop([a, b]);
       this.#view.show(a, b, pair, mutual);
     } catch (error) {
       pair.dispose();
       throw error;
+    }
+  }
+
+  /** A picture; the one there is where it is the same, for the engine remembers its features. */
+  async #picture(shared, source, size, signal) {
+    const known = [...this.#pictures].find((known) => known.source === source && known.size === size);
+    if (known) return known.picture;
+    const picture = await shared.picture(absolute(source), { size, signal });
+    if (signal.aborted) close(picture);
+    else this.#pictures.add({ source, size, picture });
+    return picture;
+  }
+
+  /** Frees what is shown, and all pictures but those to keep. */
+  #drop(keep = []) {
+    this.#view.shown?.pair?.dispose();
+    this.#view.clear();
+    for (const entry of this.#pictures) {
+      if (keep.includes(entry.picture)) continue;
+      this.#pictures.delete(entry);
+      close(entry.picture);
     }
   }
 
@@ -228,6 +255,7 @@ export class DenseMatch extends Base {
     this.#listening?.abort();
     this.#engine = shared;
     if (!shared) return;
+    if (shared.device) this.#view.device(shared.device);
     this.#listening = new AbortController();
     const { signal } = this.#listening;
     shared.addEventListener("progress", (event) => this.#progress(event.detail), { signal });
@@ -258,10 +286,6 @@ export class DenseMatch extends Base {
     this.#state("error", message);
     this.#settle("reject", error);
     this.dispatchEvent(new CustomEvent("error", { detail: { type, message } }));
-  }
-
-  #dispose() {
-    this.#view.shown?.pair?.dispose();
   }
 
   // --- asking ---
@@ -321,6 +345,12 @@ for (const attribute of DenseMatch.observedAttributes) DenseMatch.reflect(attrib
 /** A match for the page, in pixels of the natural sizes. */
 function detail(a, b, pair, { cell, point, score }) {
   return { point: inPixels(a, centre(pair.gridA, cell)), position: inPixels(b, point), score };
+}
+
+/** Frees a picture's pixels at once; some browsers take their time to find that nothing needs them. */
+function close({ bitmap, preview }) {
+  bitmap.close();
+  preview.close();
 }
 
 /** Without the entries that are empty, so that defaults hold. */

@@ -134,17 +134,6 @@ button:focus-visible { outline: 2px solid var(--_color); outline-offset: 2px; }
 .badge[data-kind="software"] i { background: #d99a1c; }
 .badge[data-kind="cpu"] i { background: #4d8df0; }
 .spoken { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
-@supports not (color: light-dark(#000, #fff)) {
-  :host {
-    --_background: var(--dense-match-background, #f3f4f6);
-    --_ghost: #e3e5ea;
-    --_color: var(--dense-match-color, #22262e);
-    --_faint: #5b6372;
-    --_accent: var(--dense-match-accent, #3454d1);
-  }
-  button { color: #fff; }
-  .error::before { color: #fff; background: #c2570c; }
-}
 @media (prefers-reduced-motion: no-preference) {
   canvas { transition: opacity 0.25s; }
   .track i { transition: transform 0.2s; }

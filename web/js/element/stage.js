@@ -25,8 +25,8 @@ export function paint(context, { a, b }, scene) {
   const heat = view === "heatmap" && found;
   const lines = view === "matches" && pair;
   const back = lines ? { grey: 0.6, dim: 0.28, radius } : { radius };
-  draw.drawPicture(context, scene.a.bitmap, a, back);
-  draw.drawPicture(context, scene.b.bitmap, b, heat ? { grey: 1, radius } : back);
+  draw.drawPicture(context, scene.a.preview, a, back);
+  draw.drawPicture(context, scene.b.preview, b, heat ? { grey: 1, radius } : back);
   if (!pair) return;
 
   if (heat) draw.drawHeat(context, found.row, pair.gridB, b, { opacity: scene.heat, radius });

@@ -10,7 +10,8 @@ export const duration = (ms) => (ms < 9.5 ? `${ms.toFixed(1)} ms` : ms < 999.5 ?
 
 /** The badge: what computes, how long the last comparison took, and on which adapter. */
 export function badge(device, ms) {
-  return [KINDS[device.kind] ?? device.kind, ms ? duration(ms.features + ms.similarity) : "", device.name ?? ""];
+  const kind = KINDS[device.kind] ?? device.kind;
+  return [kind, ms ? duration(ms.features + ms.similarity) : "", device.name === kind ? "" : (device.name ?? "")];
 }
 
 const pixels = ({ x, y }) => `${Math.round(x)}, ${Math.round(y)}`;
