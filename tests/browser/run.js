@@ -10,7 +10,7 @@ import path from "node:path";
 // Each file is a process with a Chromium of its own; two keep two cores busy.
 const CONCURRENCY = 2;
 
-const suite = fileURLToPath(new URL("suite/", import.meta.url));
+const here = fileURLToPath(new URL(".", import.meta.url));
 
 function parse(args) {
   const options = { filters: [], skip: [], exact: false, list: false, none: false };
@@ -28,12 +28,13 @@ function parse(args) {
 
 /** The tests of each file: {file, names}. */
 function inventory() {
-  const files = readdirSync(suite).filter((name) => name.endsWith(".test.js")).sort();
-  return files.map((name) => {
-    const file = path.join(suite, name);
+  const folders = ["unit", "suite"].map((folder) => path.join(here, folder));
+  const files = folders.flatMap((folder) =>
+    readdirSync(folder).filter((name) => /\.test\.m?js$/.test(name)).sort().map((name) => path.join(folder, name)));
+  return files.map((file) => {
     const env = { ...process.env, DENSECL_BROWSER_LIST: "1" };
     const { stdout, stderr, status } = spawnSync(process.execPath, [file], { env, encoding: "utf8" });
-    if (status !== 0) throw new Error(`${name} cannot be read:\n${stderr}`);
+    if (status !== 0) throw new Error(`${file} cannot be read:\n${stderr}`);
     const names = stdout.split("\n").filter((line) => line.endsWith(": test")).map((line) => line.slice(0, -6));
     return { file, names };
   });

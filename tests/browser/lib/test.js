@@ -84,13 +84,21 @@ class Visit {
 }
 
 /**
+ * A case that needs no browser.
+ * @param {string} name a sentence that is true
+ * @param {() => unknown} body
+ */
+export function unit(name, body) {
+  if (listing) console.log(`${name}: test`);
+  else if (!chosen || chosen.has(name)) nodeTest(name, { timeout: TIMEOUT_MS }, body);
+}
+
+/**
  * @param {string} name a sentence that is true
  * @param {(visit: Visit) => Promise<void>} body
  */
 export function test(name, body) {
-  if (listing) return console.log(`${name}: test`);
-  if (chosen && !chosen.has(name)) return;
-  nodeTest(name, { timeout: TIMEOUT_MS }, async () => {
+  unit(name, async () => {
     const visit = new Visit();
     visit.thrown.catch(() => {});
     try {
