@@ -63,15 +63,21 @@ export const heard = (page, type, id) =>
     [type, id],
   );
 
-/** Waits for the `count`-th event of a type; its detail. */
+/** Waits for the `count`-th event of a type; its detail. An error meanwhile ends the waiting. */
 export async function hear(page, type, { id, count = 1, timeout = 30_000 } = {}) {
+  const before = (await heard(page, "error", id)).length;
   await page.waitForFunction(
-    ([type, id, count]) =>
-      globalThis.heard.filter((e) => e.type === type && (id === undefined || e.id === id)).length >= count,
-    [type, id, count],
+    ([type, id, count, before]) => {
+      const number = (wanted) =>
+        globalThis.heard.filter((e) => e.type === wanted && (id === undefined || e.id === id)).length;
+      return number(type) >= count || number("error") > before;
+    },
+    [type, id, count, before],
     { timeout },
   );
-  return (await heard(page, type, id))[count - 1];
+  const details = await heard(page, type, id);
+  if (details.length >= count) return details[count - 1];
+  throw new Error(`no ${type}, but an error: ${JSON.stringify((await heard(page, "error", id)).at(-1))}`);
 }
 
 /** What a visitor has of one element. */
