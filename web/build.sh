@@ -1,13 +1,23 @@
 #!/usr/bin/env bash
 # Builds both wasm modules and assembles the npm package `dense-match` in web/dist/.
 #
-#   web/build.sh          needs Rust with the wasm32 target; the first time also the network, for
-#                         wasm-bindgen's program (unless the right version is on PATH)
-#   web/build.sh --check  the same, and fails when something is larger than it may be
+#   web/build.sh            both modules; needs Rust with the wasm32 target, and the first time also the
+#                           network, for wasm-bindgen's program (unless the right version is on PATH)
+#   web/build.sh --check    the same, and fails when something is larger than it may be
+#   web/build.sh cpu        that module alone (or gpu); the GPU's takes long to compile
 #
 # CARGO_TARGET_DIR is respected. Tools that are missing go to DENSECL_WEB_TOOLS (~/.cache/densecl-web).
 set -euo pipefail
 cd "$(dirname "$0")/.."
+
+only='' check=no
+for argument in "$@"; do
+    case $argument in
+    cpu | gpu) only=$argument ;;
+    --check) check=yes ;;
+    *) echo "usage: web/build.sh [--check] [cpu | gpu]" >&2 && exit 2 ;;
+    esac
+done
 
 tools=${DENSECL_WEB_TOOLS:-${XDG_CACHE_HOME:-$HOME/.cache}/densecl-web}
 target=${CARGO_TARGET_DIR:-target}
@@ -34,52 +44,68 @@ fi
 
 mkdir -p "$dist"
 
-# module NAME FEATURES-OF-THE-TARGET: web/dist/densecl_NAME.{js,wasm,d.ts}
+# module NAME PROFILE TARGET-FEATURES: makes densecl_NAME.{js,wasm,d.ts}
 module() {
-    local name=$1 flags=$2
-    local raw=$target/wasm32-unknown-unknown/web-$name/densecl_web.wasm made=$dist/densecl_$name.wasm
+    local name=$1 profile=$2 flags=$3
+    local raw=$target/wasm32-unknown-unknown/$profile/densecl_web.wasm made=$dist/densecl_$name.wasm
     CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS=$flags \
-        cargo build --locked --target wasm32-unknown-unknown --profile "web-$name" \
+        cargo build --locked --target wasm32-unknown-unknown --profile "$profile" \
         --package densecl-web --no-default-features --features "$name"
     if [ "$made" -nt "$raw" ] && [ "$made" -nt web/build.sh ]; then return; fi
     local out
     out=$(mktemp -d)
     "$bindgen" --target web --remove-name-section --remove-producers-section \
         --out-name "densecl_$name" --out-dir "$out" "$raw"
-    # The size is known before the download ends, whatever the server's encoding: for the progress bar.
-    printf '\n/** Length of the .wasm file in bytes. */\nexport const BYTES = %d;\n' \
-        "$(stat -c %s "$out/densecl_${name}_bg.wasm")" >>"$out/densecl_$name.js"
     sed -i "s/densecl_${name}_bg\.wasm/densecl_$name.wasm/g" "$out/densecl_$name.js"
+    # For the progress bar: with a compressing server the length is not known otherwise.
+    printf '\nexport const BYTES = %d;\n' "$(stat -c %s "$out/densecl_${name}_bg.wasm")" >>"$out/densecl_$name.js"
     mv "$out/densecl_$name.js" "$out/densecl_$name.d.ts" "$dist/"
     mv "$out/densecl_${name}_bg.wasm" "$made"
     rm -r "$out"
 }
-module cpu "-C target-feature=+simd128"
-module gpu ""
+[ "$only" = gpu ] || module cpu web-cpu "-C target-feature=+simd128"
+[ "$only" = cpu ] || module gpu web ""
 
-# The package: web/js as it is, README and package.json on top, weights beside it.
-copy() { cmp -s "$1" "$2" || cp "$1" "$2"; }
-(cd web/js && find . -type f) | while read -r file; do
-    mkdir -p "$dist/$(dirname "$file")"
-    copy "web/js/$file" "$dist/$file"
+# The package: web/js beside them, without the lines that are comments (they are a third of it). Only a line
+# that is nothing but comment goes, so no string is touched.
+without_comments() {
+    sed -E -e '/^\s*\/\*.*\*\/\s*$/d' -e '/^\s*\/\*([^*]|\*[^/])*$/,/\*\/\s*$/d' -e '/^\s*\/\//d' -e '/^\s*$/d' "$1"
+}
+# A file that is the same stays as it is: what watches the folder need not wake up.
+put() {
+    mkdir -p "$(dirname "$1")"
+    cat >"$1.new"
+    if cmp -s "$1.new" "$1"; then rm "$1.new"; else mv "$1.new" "$1"; fi
+}
+(cd web/js && find . -type f ! -name '*.test.js') | while read -r file; do
+    case $file in
+    *.js) without_comments "web/js/$file" | put "$dist/$file" ;;
+    *) put "$dist/$file" <"web/js/$file" ;;
+    esac
 done
-mkdir -p "$dist/weights"
-cp -ru web/weights/. "$dist/weights/"
-for file in LICENSE-MIT LICENSE-APACHE; do copy "$file" "$dist/$file"; done
+for bundle in web/weights/*/; do
+    for file in "$bundle"*; do put "$dist/weights/$(basename "$bundle")/$(basename "$file")" <"$file"; done
+done
+for file in LICENSE-MIT LICENSE-APACHE; do put "$dist/$file" <"$file"; done
+rm -f "$dist"/*.new
 
-[ "${1:-}" = --check ] || exit 0
+[ "$check" = yes ] || exit 0
 
-# What a visitor pays. The budgets are in bytes, gzipped as a static host does it.
+# What a visitor pays, in bytes, gzipped as a static host does it.
 failed=0
 budget() {
     local what=$1 most=$2 size=$3
-    printf '%-34s %9d of %9d bytes\n' "$what" "$size" "$most"
-    [ "$size" -le "$most" ] || { echo "web/build.sh: $what is over its budget" >&2; failed=1; }
+    printf '%-36s %9d of at most %9d bytes\n' "$what" "$size" "$most"
+    [ "$size" -le "$most" ] || { echo "web/build.sh: $what: over budget" >&2 && failed=1; }
 }
-gzipped() { cat "$@" | gzip -9 | wc -c; }
-budget "CPU module, gzipped" 450000 "$(gzipped $dist/densecl_cpu.js $dist/densecl_cpu.wasm)"
-budget "GPU module, gzipped" 3000000 "$(gzipped $dist/densecl_gpu.js $dist/densecl_gpu.wasm)"
-budget "the element's JavaScript, gzipped" 15000 \
-    "$(find web/js -name '*.js' -print0 | sort -z | xargs -0 cat | gzip -9 | wc -c)"
+gzipped() { for file in "$@"; do gzip -9 -c "$file"; done | wc -c; }
+[ "$only" = gpu ] || budget "CPU module, gzipped" 450000 "$(gzipped $dist/densecl_cpu.js $dist/densecl_cpu.wasm)"
+[ "$only" = cpu ] || budget "GPU module, gzipped" 3000000 "$(gzipped $dist/densecl_gpu.js $dist/densecl_gpu.wasm)"
+engine=$(cd $dist && echo engine.js worker.js device.js errors.js pictures.js progress.js weights.js)
+budget "engine and worker, gzipped" 15000 "$(cd $dist && gzipped $engine)"
+if [ -f $dist/dense-match.js ]; then
+    element=$(cd $dist && echo dense-match.js draw.js && find element -name '*.js')
+    budget "the element's own JavaScript, gzipped" 15000 "$(cd $dist && gzipped $element)"
+fi
 budget "largest file" $((25 * 1024 * 1024 - 1)) "$(find $dist -type f -printf '%s\n' | sort -n | tail -1)"
 exit "$failed"

@@ -32,6 +32,17 @@ impl Backbone {
             Self::ResNet101 => "resnet101",
         }
     }
+
+    /// Blocks in each of the four stages, and whether they are bottlenecks (He et al. 2016, table 1).
+    pub fn blocks(self) -> ([usize; 4], bool) {
+        match self {
+            Self::ResNet10 => ([1, 1, 1, 1], false),
+            Self::ResNet18 => ([2, 2, 2, 2], false),
+            Self::ResNet34 => ([3, 4, 6, 3], false),
+            Self::ResNet50 => ([3, 4, 6, 3], true),
+            Self::ResNet101 => ([3, 4, 23, 3], true),
+        }
+    }
 }
 
 /// The network: backbone f and the two projection heads.

@@ -64,9 +64,36 @@ pub fn image_batch(images: &[RgbImage], device: &Device) -> Tensor<4> {
     Tensor::from_data(TensorData::new(values, shape), device)
 }
 
+impl Feature {
+    /// The name on the command line and in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Stage3 => "stage3",
+            Self::Stage4 => "stage4",
+            Self::Dense => "dense",
+        }
+    }
+
+    /// Whether `encoder` has this feature: a backbone from elsewhere has no dense head.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] when it has not.
+    pub fn ensure_in(self, encoder: &Encoder) -> Result<()> {
+        if self == Self::Dense && encoder.dense_head.is_none() {
+            return Err(Error::Mismatch(
+                "the weights have no dense head: use the features of stage3 or stage4".to_string(),
+            ));
+        }
+        Ok(())
+    }
+}
+
 /// Unit-length features of a batch [B, C, h, w], BN by its running statistics.
 ///
 /// `encoder` and `images` are outside any gradient graph ([`Encoder::inference`]).
+///
+/// # Panics
+/// When the encoder has no such feature; ask [`Feature::ensure_in`] first.
 pub fn dense_features(encoder: &Encoder, images: Tensor<4>, feature: Feature) -> Tensor<4> {
     // Cheap: a copy shares its tensors. Evaluation must not move the statistics.
     let mut encoder = encoder.clone();
@@ -74,7 +101,10 @@ pub fn dense_features(encoder: &Encoder, images: Tensor<4>, feature: Feature) ->
     let map = match feature {
         Feature::Stage3 => stage3,
         Feature::Stage4 => stage4,
-        Feature::Dense => encoder.dense_head.forward(stage4),
+        Feature::Dense => {
+            let head = encoder.dense_head.as_ref();
+            head.expect("asked for before").forward(stage4)
+        }
     };
     l2_normalize(map, 1)
 }

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use densecl::features::Feature;
 
+use crate::export::Format;
+
 /// Learn dense correspondence from unlabelled images: DenseCL (Wang et al., CVPR 2021) in Rust.
 ///
 /// Without a command it trains the quick start on embedded scenes and shows what was learned.
@@ -17,7 +19,8 @@ use densecl::features::Feature;
   densecl pretrain --config photos_r18 --data ~/photos --out runs/mine
   densecl pretrain --resume runs/mine              continue exactly where it stopped
   densecl match a.jpg b.jpg --weights runs/mine/weights.safetensors --out matches.png
-  densecl plot runs/mine                           draw the curves again"
+  densecl plot runs/mine                           draw the curves again
+  densecl export runs/mine/weights.safetensors --out r50.pth"
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
@@ -34,6 +37,10 @@ pub(crate) enum Command {
     Plot(Plot),
     /// Write rendered scene pairs with exact correspondence and labels
     Synth(Synth),
+    /// Read weights of another program, and say what became of each tensor
+    Import(Import),
+    /// Write weights for another program
+    Export(Export),
     /// List presets, or print the settings that a preset or file resolves to
     Config(Config),
     /// Print a completion script for your shell
@@ -53,6 +60,8 @@ pub(crate) enum Command {
   densecl pretrain --config densecl_r50_coco_800ep --data /data/coco/train2017
   densecl pretrain --config my.toml --data list.txt --set optim.lr=0.1 --set method.lambda=0
   densecl pretrain --resume runs/mine --steps 20000
+  densecl pretrain --config densecl_r50_coco_800ep --data imgs --init moco_v2_800ep_pretrain.pth.tar
+  densecl pretrain --config densecl_r50_imagenet_200ep --data /data/imagenet --continue-from epoch_100.pth
 
 Every setting can be given with --set; `densecl config NAME` prints them all.")]
 pub(crate) struct Pretrain {
@@ -68,6 +77,12 @@ pub(crate) struct Pretrain {
     /// Continue the run in this folder exactly
     #[arg(long, value_name = "RUN", value_hint = ValueHint::DirPath)]
     pub(crate) resume: Option<PathBuf>,
+    /// Start from these weights, densecl's own or another program's (see `densecl import`)
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with_all = ["resume", "continue_from"])]
+    pub(crate) init: Option<String>,
+    /// Go on from a training state of the authors, MoCo v2 or mmselfsup: both encoders, queues, SGD, step
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "resume")]
+    pub(crate) continue_from: Option<String>,
     /// Replace an earlier run in the same folder
     #[arg(long, conflicts_with = "resume")]
     pub(crate) overwrite: bool,
@@ -108,6 +123,8 @@ impl Pretrain {
         set("train.batch_size", self.batch_size.map(|n| n.to_string()));
         set("train.seed", self.seed.map(|n| n.to_string()));
         set("train.device", self.device.device.clone());
+        set("train.init", self.init.clone());
+        set("train.continue_from", self.continue_from.clone());
         sets
     }
 }
@@ -153,7 +170,7 @@ pub(crate) struct Match {
     /// The second picture
     #[arg(value_hint = ValueHint::FilePath)]
     pub(crate) b: PathBuf,
-    /// Weights that densecl wrote
+    /// Weights, densecl's own or another program's (see `densecl import`)
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) weights: PathBuf,
     /// The picture to write, a PNG
@@ -216,6 +233,84 @@ pub(crate) struct Synth {
     /// The seed
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  densecl import moco_v2_800ep_pretrain.pth.tar --out moco.safetensors
+  densecl import resnet50-0676ba61.pth              only say what is in it
+  densecl import epoch_200.pth --out w.safetensors --json account.json
+
+Reads what torch.save writes, without running anything in it, and safetensors: backbones and training
+states of the authors, MoCo, torchvision, mmselfsup, mmpretrain and lightly. Every command that takes
+weights reads them directly, too. To go on training from a training state, see `pretrain --continue-from`.")]
+pub(crate) struct Import {
+    /// A checkpoint: .pth, .pth.tar, .pt or .safetensors
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) file: PathBuf,
+    /// The weights to write, .safetensors [default: write nothing]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) out: Option<PathBuf>,
+    /// Write the whole account to this file; - for standard output, instead of the table
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  densecl export runs/mine/weights.safetensors --out r50.pth            torchvision, timm, mmdetection
+  densecl export runs/mine/weights.safetensors --out r50.pkl            detectron2, AdelaiDet
+  densecl export runs/mine/weights.safetensors --out r50.onnx --stride 8 --heads
+  densecl export runs/mine/weights.safetensors --to safetensors --out r50.safetensors
+  densecl export runs/mine/weights.safetensors --to web --out web/weights/mine
+
+The classifier-free backbone, with torchvision's names but for detectron2. docs/interop.md has the lines
+of Python that load each.")]
+pub(crate) struct Export {
+    /// Weights, densecl's own or another program's
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) weights: PathBuf,
+    /// The format [default: by the ending of --out]
+    #[arg(long, value_enum)]
+    pub(crate) to: Option<ExportFormat>,
+    /// The file to write; for web a folder, which gives the bundle its name
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub(crate) out: PathBuf,
+    /// The same as --to web
+    #[arg(long, conflicts_with = "to")]
+    pub(crate) web: bool,
+    /// The heads, too: for onnx the outputs `dense` and `global`, else global_head.* and dense_head.*
+    #[arg(long)]
+    pub(crate) heads: bool,
+    /// Pixels per cell of an ONNX graph: 32, 16 or 8 [default: as trained]
+    #[arg(long)]
+    pub(crate) stride: Option<usize>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExportFormat {
+    /// safetensors with torchvision's names
+    Safetensors,
+    /// What torch.load reads: .pth
+    Torch,
+    /// A pickle of numpy arrays with detectron2's names: .pkl
+    Detectron2,
+    /// A graph with dynamic batch and size, opset 13
+    Onnx,
+    /// The browser demo: half precision, shards below 25 MiB, a manifest with their hashes
+    Web,
+}
+
+impl From<ExportFormat> for Format {
+    fn from(format: ExportFormat) -> Self {
+        match format {
+            ExportFormat::Safetensors => Self::Safetensors,
+            ExportFormat::Torch => Self::Torch,
+            ExportFormat::Detectron2 => Self::Detectron2,
+            ExportFormat::Onnx => Self::Onnx,
+            ExportFormat::Web => Self::Web,
+        }
+    }
 }
 
 #[derive(Debug, Args)]

@@ -71,6 +71,10 @@ pub(crate) struct TrainConfig {
     pub(crate) seed: u64,
     /// auto, cpu, vulkan, metal, wgpu or cuda.
     pub(crate) device: String,
+    /// A file of weights to start from; empty = at random.
+    pub(crate) init: String,
+    /// A training state of another program to go on from, its step included; empty = none.
+    pub(crate) continue_from: String,
 }
 
 impl Default for TrainConfig {
@@ -81,6 +85,8 @@ impl Default for TrainConfig {
             steps: 0,
             seed: 0,
             device: "auto".to_string(),
+            init: String::new(),
+            continue_from: String::new(),
         }
     }
 }
@@ -154,6 +160,11 @@ impl RunConfig {
         self.scenes
             .validate()
             .map_err(|e| anyhow::anyhow!("scenes.{e}"))?;
+        if !self.train.init.is_empty() && !self.train.continue_from.is_empty() {
+            bail!(
+                "train.init and train.continue_from: a run starts from one of them, leave out the other"
+            );
+        }
         let batch = self.train.batch_size;
         let accumulate = self.optim.accumulate;
         if batch == 0 {

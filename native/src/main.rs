@@ -6,6 +6,7 @@ mod config;
 mod console;
 mod data;
 mod events;
+mod export;
 mod files;
 mod observers;
 mod outcome;
@@ -16,7 +17,9 @@ mod report;
 mod run_data;
 mod run_dir;
 mod settings;
+mod start;
 mod trainer;
+mod weights;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -26,7 +29,8 @@ use densecl::device::{DeviceChoice, Selected, select};
 use densecl::synthetic::SceneConfig;
 
 use cli::{Cli, Command};
-use commands::{matching, plot, pretrain, synth};
+use commands::{import, matching, plot, pretrain, synth};
+use export::Format;
 
 fn main() -> ExitCode {
     panics::install_hook();
@@ -107,6 +111,25 @@ fn run(cli: Cli) -> anyhow::Result<bool> {
                 ..SceneConfig::default()
             };
             synth::synth(&args.out, args.count, args.seed, &scenes).map(|()| true)
+        }
+        Some(Command::Import(args)) => {
+            let request = import::Request {
+                file: args.file,
+                out: args.out,
+                json: args.json,
+            };
+            import::run(&request).map(|()| true)
+        }
+        Some(Command::Export(args)) => {
+            let request = export::Request {
+                weights: args.weights,
+                format: args.to.map(Into::into).or(args.web.then_some(Format::Web)),
+                out: args.out,
+                heads: args.heads,
+                stride: args.stride,
+            };
+            console::note(export::export(&request)?);
+            Ok(true)
         }
         Some(Command::Config(args)) => {
             match args.name {

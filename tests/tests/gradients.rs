@@ -120,10 +120,7 @@ fn filled<M: Tensors>(mut part: M, prefix: &str) -> M {
 
 fn with_init<M>(build: impl FnOnce(&Init) -> M) -> M {
     let device = cpu();
-    build(&Init {
-        seed: 0,
-        device: &device,
-    })
+    build(&Init::new(0, &device))
 }
 
 /// A part without parameters.

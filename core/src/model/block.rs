@@ -7,9 +7,10 @@ use super::{
     norm::{BatchNorm, Phase},
     visit::{TensorVisitor, Tensors},
 };
+use crate::config::ModelConfig;
 
 /// Channels out of a bottleneck per channel inside it.
-pub(super) const EXPANSION: usize = 4;
+pub const EXPANSION: usize = 4;
 
 /// What a block is to be: `stride` and `dilation` act on its (first) 3×3 convolution, `dilation_after`
 /// on every 3×3 convolution behind that one.
@@ -29,6 +30,39 @@ pub struct BlockShape {
     pub dilation: usize,
     /// Dilation of later 3×3 convolutions of the block.
     pub dilation_after: usize,
+}
+
+/// The blocks of the four stages of a backbone, in order.
+pub fn block_shapes(config: &ModelConfig) -> [Vec<BlockShape>; 4] {
+    let (counts, bottleneck) = config.backbone.blocks();
+    let mut input = config.width;
+    let mut stride_so_far = 4;
+    let mut dilation = 1;
+    std::array::from_fn(|stage| {
+        let planes = config.width << stage;
+        let wanted = if stage == 0 { 1 } else { 2 };
+        let dilation_before = dilation;
+        let stride = if stride_so_far * wanted > config.output_stride {
+            1
+        } else {
+            wanted
+        };
+        stride_so_far *= stride;
+        dilation *= wanted / stride;
+        let block = |index| {
+            let first = index == 0;
+            let shape = BlockShape {
+                input,
+                planes,
+                stride: if first { stride } else { 1 },
+                dilation: if first { dilation_before } else { dilation },
+                dilation_after: dilation,
+            };
+            input = planes * if bottleneck { EXPANSION } else { 1 };
+            shape
+        };
+        (0..counts[stage]).map(block).collect()
+    })
 }
 
 /// conv → BN, the unit both blocks are chains of.

@@ -12,14 +12,26 @@ use super::{
 use crate::{config::ModelConfig, matching::l2_normalize};
 
 /// Backbone f and the two projection heads.
+///
+/// Training needs both heads. A file of another program may have one or none; what is not there is
+/// `None`, and no tensor of it is visited.
 #[derive(Debug, Clone)]
 pub struct Encoder {
     /// f.
     pub backbone: ResNet,
     /// One vector per image.
-    pub global_head: GlobalHead,
+    pub global_head: Option<GlobalHead>,
     /// One vector per cell.
-    pub dense_head: DenseHead,
+    pub dense_head: Option<DenseHead>,
+}
+
+/// Which heads an encoder has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heads {
+    /// The global one.
+    pub global: bool,
+    /// The dense one.
+    pub dense: bool,
 }
 
 /// What an encoder says about a batch; every vector has unit length. N = cells of the dense grid.
@@ -40,43 +52,54 @@ impl Encoder {
     /// `(config, seed)`.
     pub fn new(config: &ModelConfig, seed: u64, device: &Device) -> Self {
         let device = device.clone().inner();
-        let init = Init {
-            seed,
-            device: &device,
+        let both = Heads {
+            global: true,
+            dense: true,
         };
-        let backbone = ResNet::new(&init, config);
+        Self::build(config, both, &Init::new(seed, &device))
+    }
+
+    /// An encoder of zeros with these heads on `device`, to be read from a file.
+    pub fn blank(config: &ModelConfig, heads: Heads, device: &Device) -> Self {
+        let device = device.clone().inner();
+        Self::build(config, heads, &Init::blank(&device))
+    }
+
+    fn build(config: &ModelConfig, heads: Heads, init: &Init) -> Self {
+        let backbone = ResNet::new(init, config);
         let channels = backbone.channels();
+        let (dim, grid) = (config.dim, config.num_grid);
         Self {
             backbone,
-            global_head: GlobalHead::new(&init, channels, config.dim),
-            dense_head: DenseHead::new(&init, channels, config.dim, config.num_grid),
+            global_head: heads.global.then(|| GlobalHead::new(init, channels, dim)),
+            dense_head: heads
+                .dense
+                .then(|| DenseHead::new(init, channels, dim, grid)),
         }
     }
 
-    /// How many values the tensors of such an encoder hold: known without making one, so that a file
-    /// can be refused before memory is asked for on its word.
-    pub fn size(config: &ModelConfig) -> usize {
-        let (backbone, channels) = ResNet::size(config);
-        // Both heads: C→C and C→dim, with biases.
-        let head = (channels + 1) * (channels + config.dim);
-        backbone + 2 * head
-    }
-
     /// Images [B, 3, H, W], normalised, to embeddings.
+    ///
+    /// # Panics
+    /// When a head is not there: a learner has both.
     pub fn forward(&mut self, images: Tensor<4>, phase: Phase) -> Embeddings {
         let features = self.backbone.forward(images, phase);
-        let global = self.global_head.forward(features.clone());
+        let heads = (self.global_head.as_ref(), self.dense_head.as_ref());
+        let (Some(global_head), Some(dense_head)) = heads else {
+            panic!("an encoder without both heads has no embeddings")
+        };
+        let global = global_head.forward(features.clone());
         let cells = |map: Tensor<4>| {
             let [b, c, h, w] = map.dims();
             map.reshape([b, c, h * w])
         };
-        let dense = cells(self.dense_head.forward(features.clone()));
+        let dense = cells(dense_head.forward(features.clone()));
         let [b, dim, _] = dense.dims();
         Embeddings {
             global: l2_normalize(global, 1),
             dense_pooled: l2_normalize(dense.clone().mean_dim(2).reshape([b, dim]), 1),
             dense: l2_normalize(dense, 1),
-            backbone: l2_normalize(cells(self.dense_head.pool(features)), 1),
+            backbone: l2_normalize(cells(dense_head.pool(features)), 1),
         }
     }
 
@@ -108,37 +131,11 @@ impl TensorVisitor for Track {
 impl Tensors for Encoder {
     fn visit<V: TensorVisitor>(&mut self, prefix: &str, visitor: &mut V) {
         self.backbone.visit(prefix, visitor);
-        self.global_head
-            .visit(&format!("{prefix}global_head."), visitor);
-        self.dense_head
-            .visit(&format!("{prefix}dense_head."), visitor);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{config::Backbone, model::NamedTensor};
-
-    #[test]
-    fn the_size_of_an_encoder_is_what_its_tensors_hold() {
-        for backbone in [
-            Backbone::ResNet10,
-            Backbone::ResNet18,
-            Backbone::ResNet34,
-            Backbone::ResNet50,
-            Backbone::ResNet101,
-        ] {
-            let config = ModelConfig {
-                backbone,
-                width: 2,
-                dim: 3,
-                ..ModelConfig::default()
-            };
-            let encoder = Encoder::new(&config, 0, &Device::flex());
-            let values = |tensor: &NamedTensor| tensor.shape.iter().product::<usize>();
-            let held: usize = encoder.named().iter().map(values).sum();
-            assert_eq!(Encoder::size(&config), held, "{backbone:?}");
+        if let Some(head) = &mut self.global_head {
+            head.visit(&format!("{prefix}global_head."), visitor);
+        }
+        if let Some(head) = &mut self.dense_head {
+            head.visit(&format!("{prefix}dense_head."), visitor);
         }
     }
 }

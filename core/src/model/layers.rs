@@ -10,24 +10,40 @@ use crate::rng::{Purpose, Rng, normal_pair, stream};
 /// what is built before it.
 #[derive(Debug, Clone)]
 pub struct Init<'a> {
-    /// Seed of the run.
-    pub seed: u64,
+    /// Seed of the run; none for zeros, which are to be replaced.
+    seed: Option<u64>,
     /// Where the tensors live.
-    pub device: &'a Device,
+    pub(super) device: &'a Device,
 }
 
-impl Init<'_> {
-    fn rng(&self, name: &str) -> Rng {
+impl<'a> Init<'a> {
+    /// Draws from the streams of this seed; the tensors live on `device`.
+    pub fn new(seed: u64, device: &'a Device) -> Self {
+        Self {
+            seed: Some(seed),
+            device,
+        }
+    }
+
+    /// Draws nothing: every kernel is 0, for a network that is then read from a file.
+    pub fn blank(device: &'a Device) -> Self {
+        Self { seed: None, device }
+    }
+
+    fn rng(&self, seed: u64, name: &str) -> Rng {
         // FNV-1a: fixed by its definition, unlike the standard library's hashers.
         let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| {
             (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3)
         });
-        stream(self.seed, Purpose::Weights, hash)
+        stream(seed, Purpose::Weights, hash)
     }
 
     /// N(0, std²).
     fn normal<const D: usize>(&self, name: &str, shape: [usize; D], std: f64) -> Tensor<D> {
-        let mut rng = self.rng(name);
+        let Some(seed) = self.seed else {
+            return Tensor::zeros(shape, self.device);
+        };
+        let mut rng = self.rng(seed, name);
         let count: usize = shape.iter().product();
         let values: Vec<f32> = std::iter::repeat_with(|| normal_pair(&mut rng))
             .flatten()
@@ -39,7 +55,10 @@ impl Init<'_> {
 
     /// U(−bound, bound).
     fn uniform<const D: usize>(&self, name: &str, shape: [usize; D], bound: f64) -> Tensor<D> {
-        let mut rng = self.rng(name);
+        let Some(seed) = self.seed else {
+            return Tensor::zeros(shape, self.device);
+        };
+        let mut rng = self.rng(seed, name);
         let count: usize = shape.iter().product();
         let values: Vec<f32> = (0..count)
             .map(|_| ((rng.random::<f64>() * 2.0 - 1.0) * bound) as f32)

@@ -12,7 +12,7 @@ use super::{
 };
 
 /// Added to the variance (torchvision's).
-const EPSILON: f64 = 1e-5;
+pub const EPSILON: f64 = 1e-5;
 /// Weight of the newest batch in the running statistics (torchvision's).
 const MOMENTUM: f64 = 0.1;
 

@@ -12,6 +12,7 @@ mod cursor;
 pub mod keys;
 mod legacy;
 mod meaning;
+mod momentum;
 mod pickle;
 mod tensor;
 mod value;
@@ -19,6 +20,7 @@ mod zip;
 
 use std::collections::{HashMap, HashSet};
 
+pub use self::momentum::Momentum;
 use self::{
     cursor::Cursor,
     value::{Graph, Id, Node, TensorRef, clip},
@@ -61,6 +63,17 @@ pub struct StateDict {
     /// wider than f32 are rounded to it.
     pub tensors: Vec<(String, Stored)>,
     /// What else is in the file and was not read, e.g. `epoch` and `optimizer`.
+    pub beside: Vec<String>,
+}
+
+/// The tensors of a checkpoint where they lie in the file: each is copied when it is asked for.
+#[derive(Debug)]
+pub struct Listing<'f, 'a> {
+    file: &'f TorchFile<'a>,
+    tensors: Vec<(String, &'f TensorRef<'a>)>,
+    /// As [`StateDict::under`].
+    pub under: String,
+    /// As [`StateDict::beside`].
     pub beside: Vec<String>,
 }
 
@@ -114,13 +127,31 @@ impl<'a> TorchFile<'a> {
 
     /// Finds the state dict and copies its tensors.
     ///
+    /// # Errors
+    /// [`Error::Format`] as [`Self::listing`], and when a tensor is damaged or of a type that is not
+    /// read.
+    pub fn state_dict(&self) -> Result<StateDict> {
+        let listing = self.listing()?;
+        let tensors = listing.tensors.iter().map(|(name, tensor)| {
+            let stored = self.read(tensor).map_err(|e| about(name, e))?;
+            Ok((name.clone(), stored))
+        });
+        Ok(StateDict {
+            tensors: tensors.collect::<Result<_>>()?,
+            under: listing.under,
+            beside: listing.beside,
+        })
+    }
+
+    /// Finds the state dict.
+    ///
     /// It is the dictionary with tensors in it, under `state_dict`, `model` and the like or at the
     /// top.
     ///
     /// # Errors
-    /// [`Error::Format`] when there is none, when a tensor is damaged or of a type that is not read,
-    /// or when tensors hide in an object of a class that is not known here.
-    pub fn state_dict(&self) -> Result<StateDict> {
+    /// [`Error::Format`] when there is none, when the tensors together declare more numbers than the
+    /// file has bytes, or when tensors hide in an object of a class that is not known here.
+    pub fn listing(&self) -> Result<Listing<'_, 'a>> {
         let mut found = Found {
             file: self,
             beside: Vec::new(),
@@ -151,16 +182,10 @@ impl<'a> TorchFile<'a> {
                 return Err(damaged(format!("{name} is in it twice")));
             }
         }
-        let tensors = tensors
-            .iter()
-            .map(|(name, tensor)| {
-                let stored = self.read(tensor).map_err(|e| about(name, e))?;
-                Ok((name.clone(), stored))
-            })
-            .collect::<Result<_>>()?;
-        Ok(StateDict {
-            under,
+        Ok(Listing {
+            file: self,
             tensors,
+            under,
             beside,
         })
     }
@@ -221,6 +246,27 @@ impl<'a> TorchFile<'a> {
         let storage =
             storage.ok_or_else(|| damaged(format!("its storage {} is missing", clip(key))))?;
         tensor.read(storage)
+    }
+}
+
+impl Listing<'_, '_> {
+    /// Names and shapes, in the file's order.
+    pub fn keys(&self) -> Vec<(String, Vec<usize>)> {
+        let keys = self.tensors.iter();
+        keys.map(|(name, tensor)| (name.clone(), tensor.shape.clone()))
+            .collect()
+    }
+
+    /// Copies the tensor at this place of [`Self::keys`].
+    ///
+    /// # Errors
+    /// [`Error::Format`] when it is damaged or of a type that is not read.
+    ///
+    /// # Panics
+    /// When there is no such place.
+    pub fn read(&self, index: usize) -> Result<Stored> {
+        let (name, tensor) = &self.tensors[index];
+        self.file.read(tensor).map_err(|e| about(name, e))
     }
 }
 

@@ -1,6 +1,5 @@
 //! `densecl match A B`: where a network finds the same thing in two pictures.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -13,13 +12,13 @@ use densecl::model::Encoder;
 use densecl::visualize::{
     DrawOptions, MatchLine, cells_to_image, draw_matches, joint_pca, side_by_side, stack_vertical,
 };
-use densecl::weights;
 use image::{Rgb, RgbImage};
 use serde::Serialize;
 
 use crate::console;
 use crate::data::decode::{DecodeLimits, decode};
 use crate::files::{ensure_png, write_atomically, write_png};
+use crate::weights;
 
 /// What to match and how.
 #[derive(Debug, Clone)]
@@ -79,11 +78,11 @@ pub(crate) fn run(request: &Request, device: &Device) -> anyhow::Result<()> {
         bail!("--stride {stride}: must be 8, 16 or 32");
     }
     ensure_png(&request.out)?;
-    let path = &request.weights;
-    let bytes = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
-    let (encoder, info) = weights::load_with_stride(&bytes, request.stride, device)
-        .with_context(|| format!("{} cannot be used", path.display()))?;
-    drop(bytes);
+    let (encoder, info) = weights::open(&request.weights, request.stride, device)?;
+    request.feature.ensure_in(&encoder).with_context(|| {
+        let feature = request.feature.name();
+        format!("--feature {feature}: {}", request.weights.display())
+    })?;
 
     let a = Picture::open(&request.a, request.size)?;
     let b = Picture::open(&request.b, request.size)?;

@@ -1,11 +1,9 @@
 //! `densecl plot RUN`: the pictures of a run, drawn again from what it left.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use burn::tensor::Device;
-use densecl::weights;
 
 use crate::config::RunConfig;
 use crate::files::ensure_png;
@@ -14,6 +12,7 @@ use crate::report::read_jsonl;
 use crate::run_data;
 use crate::run_dir::RunDir;
 use crate::settings;
+use crate::weights;
 
 /// Draws `RUN/curves.png`, or `out`; and `RUN/matches.png` where the run has weights already and
 /// keeps pairs out of training. Returns what was drawn.
@@ -50,9 +49,7 @@ pub(crate) fn plot(
     if path.exists()
         && let Some(pair) = run_data::example_pair(&config)?
     {
-        let bytes = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
-        let (encoder, _) = weights::load(&bytes, device)
-            .with_context(|| format!("{} cannot be used", path.display()))?;
+        let (encoder, _) = weights::open(&path, None, device)?;
         pictures::save_before_and_after(
             &run,
             pictures::matches(&config, &encoder, &pair, device)?,

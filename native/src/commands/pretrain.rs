@@ -19,6 +19,7 @@ use crate::report::{JsonlWriter, TensorBoardWriter};
 use crate::run_data;
 use crate::run_dir::RunDir;
 use crate::settings;
+use crate::start;
 use crate::trainer::{self, Plan};
 
 /// What the command line asked for.
@@ -43,7 +44,15 @@ pub(crate) struct Request {
 /// # Errors
 /// One line for the user.
 pub(crate) fn pretrain(request: &Request, stop: &Arc<AtomicBool>) -> anyhow::Result<bool> {
-    let (config, out, resumed) = prepare(request)?;
+    let (mut config, out, resumed) = prepare(request)?;
+    // What it says of its queue decides the run's, where that is left open.
+    let state = match &resumed {
+        Some(_) => None,
+        None => start::training_state(&config)?,
+    };
+    if let Some(state) = state.as_ref().filter(|_| config.method.queue == 0) {
+        config.method.queue = state.queue_len();
+    }
     if let Some(json) = &request.json {
         ensure_folder(json)?;
     }
@@ -67,10 +76,14 @@ pub(crate) fn pretrain(request: &Request, stop: &Arc<AtomicBool>) -> anyhow::Res
             (load_checkpoint(&plan, *step, path, &selected)?, *step)
         }
         None => {
+            let (learner, first_step, notes) = start::learner(&plan, state)?;
+            for note in notes {
+                terminal.event(&TrainEvent::Note(note))?;
+            }
             // Not before: what can be refused has been, and the earlier run was still there.
             run.clear()?;
             data.listing.save(&run)?;
-            (plan.learner(), 0)
+            (learner, first_step)
         }
     };
     // When resumed, too: its length may be another now, and holds for the next time.

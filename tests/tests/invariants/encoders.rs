@@ -142,7 +142,7 @@ proptest! {
         let n = groups * per_group;
         let changed = changed.index(groups);
         let device = cpu();
-        let init = Init { seed: 0, device: &device };
+        let init = Init::new(0, &device);
         let mut norm = BatchNorm::new(&init, CHANNELS);
         fill(&mut norm, "split_bn.", Gradient::None);
         let mut forward = |x: &[f32]| {
@@ -175,7 +175,7 @@ proptest! {
         const SHAPE: [usize; 4] = [6, 2, 2, 2];
         const GROUPS: usize = 2;
         let device = cpu();
-        let init = Init { seed: 0, device: &device };
+        let init = Init::new(0, &device);
         let forward = |x: Vec<f32>| {
             let mut norm = BatchNorm::new(&init, 2);
             values(&norm.forward(tensor(x, SHAPE, &device), Phase::Train { groups: GROUPS }))

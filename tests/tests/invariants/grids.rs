@@ -83,10 +83,7 @@ fn every_other_cell_of_a_finer_grid_is_the_coarser_grid() {
     for backbone in [Backbone::ResNet18, Backbone::ResNet50] {
         let features = |output_stride| {
             let device = cpu();
-            let init = Init {
-                seed: 0,
-                device: &device,
-            };
+            let init = Init::new(0, &device);
             let config = ModelConfig {
                 backbone,
                 width: 8,

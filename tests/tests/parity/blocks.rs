@@ -34,10 +34,7 @@ fn every_block_agrees() {
     let golden = Golden::open("blocks");
     for (case, kind, channels, planes, stride, dilation, dilation_after) in CASES {
         let device = cpu();
-        let init = Init {
-            seed: 0,
-            device: &device,
-        };
+        let init = Init::new(0, &device);
         let shape = BlockShape {
             input: channels,
             planes,
@@ -100,10 +97,7 @@ fn every_block_agrees() {
 fn split_batch_norm_agrees() {
     let golden = Golden::open("split_bn");
     let device = cpu();
-    let init = Init {
-        seed: 0,
-        device: &device,
-    };
+    let init = Init::new(0, &device);
     let mut norm = BatchNorm::new(&init, 5);
     fill(&mut norm, "split_bn.", Gradient::Tracked);
     let x = input("input/split_bn", [8, 5, 3, 3]);
@@ -137,10 +131,7 @@ fn split_batch_norm_agrees() {
 fn both_heads_agree() {
     let golden = Golden::open("heads");
     let device = cpu();
-    let init = Init {
-        seed: 0,
-        device: &device,
-    };
+    let init = Init::new(0, &device);
     let x = input("input/heads", [2, 16, 7, 7]);
 
     let mut head = GlobalHead::new(&init, 16, 8);

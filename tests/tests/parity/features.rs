@@ -11,10 +11,7 @@ use densecl_tests::{
 
 fn resnet(backbone: Backbone, output_stride: usize) -> ResNet {
     let device = cpu();
-    let init = Init {
-        seed: 0,
-        device: &device,
-    };
+    let init = Init::new(0, &device);
     let config = ModelConfig {
         backbone,
         output_stride,

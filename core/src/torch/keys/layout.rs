@@ -53,6 +53,8 @@ pub enum Reason {
     CopyOf(String),
     /// A constant of the program that wrote the file.
     Constant,
+    /// The momentum encoder, a queue or SGD's velocity, where the query encoder alone is wanted.
+    TrainingState,
     /// lightly's heads, momentum encoder or memory bank. Its method is another one (its dense queue
     /// holds matched cells), so training cannot continue from them.
     OtherMethod,
@@ -68,6 +70,7 @@ impl fmt::Display for Reason {
             }
             Self::CopyOf(original) => write!(f, "a copy of {original}"),
             Self::Constant => f.write_str("a constant of the program that wrote it"),
+            Self::TrainingState => f.write_str("part of a training state, not of weights"),
             Self::OtherMethod => f.write_str("lightly's method is another one"),
         }
     }

@@ -168,18 +168,46 @@ impl Mapping {
         }
     }
 
+    /// The same account for whoever wants the query encoder alone, under bare names: the rest of a
+    /// training state becomes dropped.
+    pub fn weights_alone(mut self) -> Self {
+        let query = if self.is_checkpoint() { "query." } else { "" };
+        let others = ["key.", "velocity.", "queue.", "queue_position."];
+        for (key, name) in std::mem::take(&mut self.used) {
+            if others.iter().any(|part| name.starts_with(part)) {
+                self.dropped.push((key, Reason::TrainingState));
+            } else {
+                let name = name.strip_prefix(query).unwrap_or(&name).to_string();
+                self.used.push((key, name));
+            }
+        }
+        self
+    }
+
     /// Moves the tensors that the account was made of to our names.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] as [`Self::check`], and when `tensors` are others; [`Error::Format`] when
-    /// a used tensor holds NaN or infinity, when two copies of the backbone differ, or a queue's
-    /// position is outside of it.
+    /// As [`Self::gather`], and [`Error::Mismatch`] when `tensors` are others.
     pub fn apply(&self, tensors: Vec<(String, Stored)>) -> Result<Imported> {
+        let tensors: HashMap<String, Stored> = tensors.into_iter().collect();
+        self.gather(|key| {
+            let stored = tensors.get(key).cloned();
+            stored.ok_or_else(|| Error::Mismatch(format!("{key} is gone")))
+        })
+    }
+
+    /// Reads the tensors that the account was made of, one at a time and by the file's names, and puts
+    /// them under ours. What is dropped is not read.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] as [`Self::check`]; [`Error::Format`] when a used tensor holds NaN or
+    /// infinity, when two copies of the backbone differ, or a queue's position is outside of it; and
+    /// those of `read`.
+    pub fn gather(&self, mut read: impl FnMut(&str) -> Result<Stored>) -> Result<Imported> {
         self.check()?;
-        let mut tensors: HashMap<String, Stored> = tensors.into_iter().collect();
         for (key, reason) in &self.dropped {
             if let Reason::CopyOf(original) = reason
-                && !same(tensors.get(key), tensors.get(original))
+                && !same(&read(key)?, &read(original)?)
             {
                 return Err(Error::Format(format!(
                     "{key} should be the same as {original}, and is not"
@@ -191,9 +219,7 @@ impl Mapping {
             queue_positions: [0; 2],
         };
         for (key, name) in &self.used {
-            let stored = tensors
-                .remove(key)
-                .ok_or_else(|| Error::Mismatch(format!("{key} is gone")))?;
+            let stored = read(key)?;
             if let Some(value) = stored.values.iter().find(|value| !value.is_finite()) {
                 return Err(Error::Format(format!("{key} holds {value}")));
             }
@@ -225,11 +251,8 @@ impl Mapping {
     }
 }
 
-/// Bit by bit, so that NaN equals itself; false when one is not there.
-fn same(a: Option<&Stored>, b: Option<&Stored>) -> bool {
-    let (Some(a), Some(b)) = (a, b) else {
-        return false;
-    };
+/// Bit by bit, so that NaN equals itself.
+fn same(a: &Stored, b: &Stored) -> bool {
     let bits = |stored: &Stored| {
         stored
             .values

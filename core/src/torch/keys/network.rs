@@ -6,10 +6,8 @@ use super::{POSITIONS, QUEUES, layout::Scheme};
 use crate::{
     config::{Backbone, ModelConfig},
     error::{Error, Result},
+    model::EXPANSION,
 };
-
-/// Output channels of a bottleneck, over its planes.
-const EXPANSION: usize = 4;
 
 const BACKBONES: [Backbone; 5] = [
     Backbone::ResNet10,
@@ -18,17 +16,6 @@ const BACKBONES: [Backbone; 5] = [
     Backbone::ResNet50,
     Backbone::ResNet101,
 ];
-
-/// Blocks of the four stages, and whether they are bottlenecks (He et al., 2016, table 1).
-fn blocks(backbone: Backbone) -> ([usize; 4], bool) {
-    match backbone {
-        Backbone::ResNet10 => ([1, 1, 1, 1], false),
-        Backbone::ResNet18 => ([2, 2, 2, 2], false),
-        Backbone::ResNet34 => ([3, 4, 6, 3], false),
-        Backbone::ResNet50 => ([3, 4, 6, 3], true),
-        Backbone::ResNet101 => ([3, 4, 23, 3], true),
-    }
-}
 
 /// The network whose tensors these are, under our names.
 ///
@@ -54,7 +41,7 @@ pub(super) fn infer(scheme: &Scheme, shapes: &BTreeMap<&str, &[usize]>) -> Resul
     });
     let backbone = BACKBONES
         .into_iter()
-        .find(|&backbone| blocks(backbone) == (counts, bottleneck))
+        .find(|&backbone| backbone.blocks() == (counts, bottleneck))
         .ok_or_else(|| {
             let known: Vec<&str> = BACKBONES.iter().map(|backbone| backbone.name()).collect();
             let kind = if bottleneck {
@@ -150,7 +137,7 @@ fn norm(name: &str, channels: usize) -> impl Iterator<Item = (String, Vec<usize>
 }
 
 fn backbone(model: &ModelConfig) -> Shapes {
-    let (counts, bottleneck) = blocks(model.backbone);
+    let (counts, bottleneck) = model.backbone.blocks();
     let mut shapes = vec![convolution("conv1", model.width, 3, 7)];
     shapes.extend(norm("bn1", model.width));
     let mut input = model.width;
@@ -191,7 +178,7 @@ fn backbone(model: &ModelConfig) -> Shapes {
 
 /// Two layers C→C→dim, as matrices or with a `kernel`.
 fn head(model: &ModelConfig, layers: [&str; 2], kernel: &[usize]) -> Shapes {
-    let (_, bottleneck) = blocks(model.backbone);
+    let (_, bottleneck) = model.backbone.blocks();
     let channels = (model.width << 3) * if bottleneck { EXPANSION } else { 1 };
     let sides = [channels, model.dim];
     let layer = |(name, output): (&str, usize)| {

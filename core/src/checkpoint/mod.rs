@@ -3,6 +3,9 @@
 //! Weights, momentum weights, both encoders' BN statistics, SGD's velocity and both queues. Data
 //! order and random streams need no state: they are functions of the seed and the step.
 
+mod begin;
+mod foreign;
+
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +17,8 @@ use crate::{
     queue::Queue,
     weights::{Archive, FORMAT_VERSION, Stored},
 };
+
+pub use self::foreign::{Progress, TrainingState};
 
 /// What a checkpoint says about itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -102,37 +107,11 @@ pub fn load(
     archive.restore(QUERY, &mut learner.query)?;
     archive.restore(KEY, &mut learner.key)?;
 
-    let [global, dense] = [0, 1].map(|i| {
-        let stored = take(&mut archive, QUEUES[i], &[queue_len, model.dim])?;
-        let position = info.queue_positions[i];
-        if position >= queue_len {
-            return Err(Error::Format(format!(
-                "{} writes at {position}, past its end",
-                QUEUES[i]
-            )));
-        }
-        let keys = TensorData::new(stored.values, [queue_len, model.dim]);
-        Ok(Queue::from_parts(Tensor::from_data(keys, device), position))
-    });
-    (learner.global_queue, learner.dense_queue) = (global?, dense?);
-
+    let positions = info.queue_positions;
+    learner.global_queue = take_queue(&mut archive, 0, positions, queue_len, model.dim, device)?;
+    learner.dense_queue = take_queue(&mut archive, 1, positions, queue_len, model.dim, device)?;
     if info.step > 0 {
-        let parameters = learner
-            .query
-            .named()
-            .into_iter()
-            .filter(|t| t.kind == Kind::Parameter);
-        let velocity: Result<Vec<_>> = parameters
-            .map(|t| {
-                let stored = take(&mut archive, &format!("{VELOCITY}{}", t.name), &t.shape)?;
-                let count = stored.values.len();
-                Ok(Tensor::from_data(
-                    TensorData::new(stored.values, [count]),
-                    device,
-                ))
-            })
-            .collect();
-        learner.optimizer.restore(velocity?);
+        take_velocity(&mut archive, &mut learner, device)?;
     }
     match archive.names().next() {
         None => Ok((learner, info)),
@@ -140,6 +119,45 @@ pub fn load(
             "{extra} is not part of the run's state"
         ))),
     }
+}
+
+/// The queue `which`, of `len` keys.
+fn take_queue(
+    archive: &mut Archive,
+    which: usize,
+    positions: [usize; 2],
+    len: usize,
+    dim: usize,
+    device: &Device,
+) -> Result<Queue> {
+    let (name, position) = (QUEUES[which], positions[which]);
+    let stored = take(archive, name, &[len, dim])?;
+    if position >= len {
+        return Err(Error::Format(format!(
+            "{name} writes at {position}, past its end"
+        )));
+    }
+    let keys = TensorData::new(stored.values, [len, dim]);
+    Ok(Queue::from_parts(Tensor::from_data(keys, device), position))
+}
+
+/// SGD's velocity of every parameter.
+fn take_velocity(archive: &mut Archive, learner: &mut DenseCl, device: &Device) -> Result<()> {
+    let parameters = learner.query.named().into_iter();
+    let parameters = parameters.filter(|tensor| tensor.kind == Kind::Parameter);
+    let velocity = parameters.map(|tensor| {
+        let stored = take(
+            archive,
+            &format!("{VELOCITY}{}", tensor.name),
+            &tensor.shape,
+        )?;
+        let count = stored.values.len();
+        let data = TensorData::new(stored.values, [count]);
+        Ok(Tensor::from_data(data, device))
+    });
+    let velocity: Vec<_> = velocity.collect::<Result<_>>()?;
+    learner.optimizer.restore(velocity);
+    Ok(())
 }
 
 fn take(archive: &mut Archive, name: &str, shape: &[usize]) -> Result<Stored> {

@@ -1,42 +1,23 @@
-//! Networks as bytes: safetensors with torchvision's key names and a metadata block.
-//!
-//! The format is data only: parsing checks every offset, and nothing in it is executed.
+//! Named tensors ⇄ safetensors.
 
-use std::collections::{BTreeMap, HashMap};
-
-use burn::tensor::{Device, Tensor, TensorData};
-use half::{bf16, f16};
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
-
-use crate::{
-    config::ModelConfig,
-    error::{Error, Result},
-    model::{Encoder, Kind, TensorVisitor, Tensors},
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashMap},
 };
 
-/// Version of the files this crate writes; a reader refuses newer ones.
-pub const FORMAT_VERSION: u32 = 1;
+use burn::tensor::{Tensor, TensorData};
+use half::{bf16, f16};
+use safetensors::{Dtype, SafeTensors, View, tensor::TensorView};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use super::FORMAT_VERSION;
+use crate::{
+    error::{Error, Result},
+    model::{Kind, TensorVisitor, Tensors},
+};
 
 /// The header key under which our metadata stands, as JSON.
 const METADATA_KEY: &str = "densecl";
-
-/// Where weights come from.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct WeightsInfo {
-    /// [`FORMAT_VERSION`] of the writer.
-    pub format_version: u32,
-    /// `densecl`, or `mocov2` when λ was 0.
-    pub method: String,
-    /// The network.
-    pub model: ModelConfig,
-    /// Training steps taken.
-    pub steps: u64,
-    /// What it was trained on, as the user named it.
-    pub data: String,
-    /// The resolved run configuration (TOML), empty when unknown.
-    pub config: String,
-}
 
 /// One tensor of an archive.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,6 +26,61 @@ pub struct Stored {
     pub shape: Vec<usize>,
     /// Its values, row major.
     pub values: Vec<f32>,
+}
+
+impl Stored {
+    /// The values as bytes, little-endian.
+    pub fn le_bytes(&self) -> Vec<u8> {
+        self.values.iter().flat_map(|v| v.to_le_bytes()).collect()
+    }
+
+    /// Whether half precision loses nothing but digits: a kernel, and every value within f16's range.
+    /// Batch normalisations and biases are few, and a variance below 6e-8 would become 0.
+    fn fits_half(&self) -> bool {
+        let limit = f32::from(f16::MAX);
+        self.shape.len() > 1 && self.values.iter().all(|value| value.abs() <= limit)
+    }
+}
+
+/// How numbers are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Precision {
+    /// As they are.
+    F32,
+    /// Kernels (tensors of two dimensions and more) as f16, rounded to nearest; the rest, and a kernel
+    /// beyond f16's range, as f32.
+    Half,
+}
+
+/// A tensor on its way into a file: its bytes are made one tensor at a time.
+struct Written<'a> {
+    stored: &'a Stored,
+    half: bool,
+}
+
+impl View for Written<'_> {
+    fn dtype(&self) -> Dtype {
+        if self.half { Dtype::F16 } else { Dtype::F32 }
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.stored.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        Cow::Owned(if self.half {
+            let values = self.stored.values.iter();
+            values
+                .flat_map(|&v| f16::from_f32(v).to_le_bytes())
+                .collect()
+        } else {
+            self.stored.le_bytes()
+        })
+    }
+
+    fn data_len(&self) -> usize {
+        self.stored.values.len() * if self.half { 2 } else { 4 }
+    }
 }
 
 /// Named tensors and a metadata block, on the way to or from bytes.
@@ -104,12 +140,15 @@ impl Archive {
         self.tensors.remove(name)
     }
 
-    /// How many numbers its tensors hold together.
-    pub fn values(&self) -> usize {
-        self.tensors
-            .values()
-            .map(|stored| stored.values.len())
-            .sum()
+    /// The tensor of this name.
+    pub fn get(&self, name: &str) -> Option<&Stored> {
+        self.tensors.get(name)
+    }
+
+    /// Every tensor with its name, in the order of the names.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Stored)> {
+        let tensors = self.tensors.iter();
+        tensors.map(|(name, stored)| (name.as_str(), stored))
     }
 
     /// Names of the tensors still in the archive.
@@ -156,22 +195,21 @@ impl Archive {
     /// # Errors
     /// [`Error::Format`] when the metadata cannot be written as JSON.
     pub fn to_bytes(&self, metadata: &impl Serialize) -> Result<Vec<u8>> {
+        self.to_bytes_as(metadata, Precision::F32)
+    }
+
+    /// Serialises with `metadata`, at this precision.
+    ///
+    /// # Errors
+    /// As [`Self::to_bytes`].
+    pub fn to_bytes_as(&self, metadata: &impl Serialize, precision: Precision) -> Result<Vec<u8>> {
         let json = serde_json::to_string(metadata).map_err(|e| Error::Format(e.to_string()))?;
-        let bytes: Vec<(&str, &[usize], Vec<u8>)> = self
-            .tensors
-            .iter()
-            .map(|(name, stored)| {
-                let bytes = stored.values.iter().flat_map(|v| v.to_le_bytes()).collect();
-                (name.as_str(), stored.shape.as_slice(), bytes)
-            })
-            .collect();
-        let views = bytes.iter().map(|(name, shape, data)| {
-            TensorView::new(Dtype::F32, shape.to_vec(), data).map(|view| (*name, view))
-        });
-        let views: std::result::Result<Vec<_>, _> = views.collect();
         let header = HashMap::from([(METADATA_KEY.to_string(), json)]);
-        views
-            .and_then(|views| safetensors::serialize(views, Some(header)))
+        let views = self.tensors.iter().map(|(name, stored)| {
+            let half = precision == Precision::Half && stored.fits_half();
+            (name, Written { stored, half })
+        });
+        safetensors::serialize(views, Some(header))
             .map_err(|e| Error::Format(format!("writing safetensors failed: {e}")))
     }
 
@@ -180,31 +218,9 @@ impl Archive {
     /// # Errors
     /// [`Error::Format`] when they are damaged, of a newer version, or no such file at all.
     pub fn from_bytes<T: DeserializeOwned>(bytes: &[u8]) -> Result<(Self, T)> {
-        let damaged = |e: &dyn std::fmt::Display| {
-            Error::Format(format!(
-                "not a whole safetensors file ({e}); it may be truncated"
-            ))
-        };
-        let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| damaged(&e))?;
-        let json = header
-            .metadata()
-            .as_ref()
-            .and_then(|m| m.get(METADATA_KEY))
-            .ok_or_else(|| {
-                Error::Format("a safetensors file, but not one that densecl wrote".to_string())
-            })?;
-        #[derive(Deserialize)]
-        struct Version {
-            format_version: u32,
-        }
-        let version: Version = serde_json::from_str(json).map_err(|e| damaged(&e))?;
-        if version.format_version > FORMAT_VERSION {
-            return Err(Error::Format(format!(
-                "written by a newer densecl (format {}, this one reads up to {FORMAT_VERSION}); update",
-                version.format_version
-            )));
-        }
-        let metadata = serde_json::from_str(json).map_err(|e| damaged(&e))?;
+        let metadata = metadata(bytes)?.ok_or_else(|| {
+            Error::Format("a safetensors file, but not one that densecl wrote".to_string())
+        })?;
         let tensors = SafeTensors::deserialize(bytes).map_err(|e| damaged(&e))?;
         let tensors = tensors
             .iter()
@@ -214,7 +230,48 @@ impl Archive {
     }
 }
 
-fn stored(name: &str, view: &TensorView) -> Result<Stored> {
+impl From<BTreeMap<String, Stored>> for Archive {
+    fn from(tensors: BTreeMap<String, Stored>) -> Self {
+        Self { tensors }
+    }
+}
+
+/// What densecl wrote about the file; none when another program wrote it.
+///
+/// # Errors
+/// [`Error::Format`] when the header is damaged, or of a newer version.
+pub(crate) fn metadata<T: DeserializeOwned>(bytes: &[u8]) -> Result<Option<T>> {
+    #[derive(Deserialize)]
+    struct Version {
+        format_version: u32,
+    }
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| damaged(&e))?;
+    let Some(json) = header.metadata().as_ref().and_then(|m| m.get(METADATA_KEY)) else {
+        return Ok(None);
+    };
+    let version: Version = serde_json::from_str(json).map_err(|e| damaged(&e))?;
+    if version.format_version > FORMAT_VERSION {
+        return Err(Error::Format(format!(
+            "written by a newer densecl (format {}, this one reads up to {FORMAT_VERSION}); update",
+            version.format_version
+        )));
+    }
+    serde_json::from_str(json)
+        .map(Some)
+        .map_err(|e| damaged(&e))
+}
+
+pub(super) fn damaged(e: &dyn std::fmt::Display) -> Error {
+    Error::Format(format!(
+        "not a whole safetensors file ({e}); it may be truncated"
+    ))
+}
+
+/// The values of one tensor of a file as f32.
+///
+/// # Errors
+/// [`Error::Format`] when they are of a type that is not read.
+pub(super) fn stored(name: &str, view: &TensorView) -> Result<Stored> {
     fn values<const N: usize>(data: &[u8], read: impl Fn([u8; N]) -> f32) -> Vec<f32> {
         let (chunks, _) = data.as_chunks::<N>();
         chunks.iter().map(|bytes| read(*bytes)).collect()
@@ -224,9 +281,11 @@ fn stored(name: &str, view: &TensorView) -> Result<Stored> {
         Dtype::F32 => values(data, f32::from_le_bytes),
         Dtype::F16 => values(data, |b| f16::from_le_bytes(b).to_f32()),
         Dtype::BF16 => values(data, |b| bf16::from_le_bytes(b).to_f32()),
+        Dtype::F64 => values(data, |b| f64::from_le_bytes(b) as f32),
+        Dtype::I64 => values(data, |b| i64::from_le_bytes(b) as f32),
         other => {
             return Err(Error::Format(format!(
-                "tensor {name} has type {other:?}; F32, F16 and BF16 are read"
+                "tensor {name} has type {other:?}; F32, F16, BF16, F64 and I64 are read"
             )));
         }
     };
@@ -237,7 +296,7 @@ fn stored(name: &str, view: &TensorView) -> Result<Stored> {
 }
 
 /// `what: first, second, third and 12 more`.
-fn listed(what: &str, problems: &[String]) -> String {
+pub(super) fn listed(what: &str, problems: &[String]) -> String {
     const SHOWN: usize = 4;
     let shown = problems[..problems.len().min(SHOWN)].join(", ");
     match problems.len().saturating_sub(SHOWN) {
@@ -263,65 +322,5 @@ impl TensorVisitor for Load<'_> {
         } else {
             loaded
         };
-    }
-}
-
-/// An encoder and where it comes from, as a file.
-///
-/// # Errors
-/// [`Error::Device`] when a tensor cannot be read back.
-pub fn save(encoder: &Encoder, info: &WeightsInfo) -> Result<Vec<u8>> {
-    let mut archive = Archive::default();
-    archive.insert_all("", encoder)?;
-    archive.to_bytes(info)
-}
-
-/// The encoder in a file written by [`save`], for inference on `device`.
-///
-/// # Errors
-/// [`Error::Format`] for a damaged or foreign file; [`Error::Mismatch`] when its tensors are not
-/// those of the network it names, with a list; never a partial load.
-pub fn load(bytes: &[u8], device: &Device) -> Result<(Encoder, WeightsInfo)> {
-    load_with_stride(bytes, None, device)
-}
-
-/// Like [`load`], at another output stride than the one trained with: dilation needs no other
-/// weights. `info.model` says what was made.
-///
-/// # Errors
-/// As [`load`], and [`Error::Config`] for a stride other than 8, 16 and 32.
-pub fn load_with_stride(
-    bytes: &[u8],
-    stride: Option<usize>,
-    device: &Device,
-) -> Result<(Encoder, WeightsInfo)> {
-    let (mut archive, mut info): (_, WeightsInfo) = Archive::from_bytes(bytes)?;
-    if let Some(stride) = stride {
-        info.model.output_stride = stride;
-    }
-    info.model.validate()?;
-    // The file's word alone must not make us ask for gigabytes.
-    let (held, needed) = (archive.values(), Encoder::size(&info.model));
-    if held < needed {
-        return Err(Error::Mismatch(format!(
-            "the file does not fit the network it names: it holds {held} numbers, a {} of width {} \
-             has {needed}",
-            info.model.backbone.name(),
-            info.model.width
-        )));
-    }
-    let mut encoder = Encoder::new(&info.model, 0, device);
-    archive.restore("", &mut encoder)?;
-    let extra: Vec<String> = archive
-        .names()
-        .map(|name| format!("{name} is not part of it"))
-        .collect();
-    if extra.is_empty() {
-        Ok((encoder, info))
-    } else {
-        Err(Error::Mismatch(listed(
-            "the file does not fit the network it names",
-            &extra,
-        )))
     }
 }

@@ -1,0 +1,316 @@
+//! A training state of another program, for training to go on from: the authors', MoCo's, mmselfsup's.
+//! A checkpoint of ours is read the same way, for whoever has nothing else of the run.
+
+use std::collections::BTreeMap;
+
+use burn::tensor::Device;
+
+use super::{CheckpointInfo, KEY, QUERY, VELOCITY, describe, take_queue, take_velocity};
+use crate::{
+    config::{MethodConfig, ModelConfig, OptimConfig},
+    densecl::DenseCl,
+    error::{Error, Result},
+    model::{Encoder, Kind, Tensors as _},
+    torch::{
+        Momentum, TorchFile,
+        keys::{Imported, Mapping, Reason, recognise},
+    },
+    weights::{Account, Archive, Container, Stored, Tensors, metadata},
+};
+
+/// Where the other program had got to, as far as its file tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Steps taken.
+    pub step: Option<u64>,
+    /// Passes over its data.
+    pub epoch: Option<u64>,
+}
+
+/// Both encoders, the queues and SGD's velocity, not yet on a device.
+#[derive(Debug, Clone)]
+pub struct TrainingState {
+    /// What became of the file's tensors.
+    pub account: Account,
+    /// The network as far as shapes tell it: output stride and grid are the defaults.
+    pub model: ModelConfig,
+    /// Where it had got to.
+    pub progress: Progress,
+    tensors: Archive,
+    queue_positions: [usize; 2],
+    /// Keys in each queue.
+    queue_len: usize,
+    /// Parameters of which there is a velocity; the others' is 0.
+    velocities: usize,
+}
+
+impl TrainingState {
+    /// Reads a training state with at least both encoders, the global head and the global queue.
+    ///
+    /// # Errors
+    /// [`Error::Format`] for a file that is damaged or holds NaN or infinity; [`Error::Mismatch`] for
+    /// one that is no training state, or with a tensor missing or unaccounted for.
+    pub fn read(bytes: &[u8]) -> Result<Self> {
+        let container = Container::of(bytes)?;
+        if container == Container::Safetensors {
+            let info: Option<CheckpointInfo> = metadata(bytes).map_err(|error| match error {
+                // Weights have no step, and that is all that serde says.
+                Error::Format(what) if what.contains("missing field") => Error::Mismatch(
+                    "weights alone, not a state that training can go on from".to_string(),
+                ),
+                other => other,
+            })?;
+            let file = Tensors::safetensors(bytes)?;
+            let (mapping, mut imported) = gather(&file)?;
+            let mut step = None;
+            if let Some(info) = info {
+                step = Some(info.step);
+                imported.queue_positions = info.queue_positions;
+            }
+            let progress = Progress { step, epoch: None };
+            return Self::new(
+                Account::new(container, &file, &mapping),
+                mapping,
+                imported,
+                progress,
+            );
+        }
+        let torch = TorchFile::parse(bytes)?;
+        let file = Tensors::torch(&torch)?;
+        let (mapping, mut imported) = gather(&file)?;
+        if let Some(momentum) = torch.momentum()? {
+            let velocity = velocity(&file.keys(), &mapping, &momentum)?;
+            imported.tensors.extend(velocity);
+        }
+        let integer = |keys: &[&str]| {
+            torch
+                .integer(keys)
+                .and_then(|value| u64::try_from(value).ok())
+        };
+        let progress = Progress {
+            step: integer(&["meta", "iter"]),
+            epoch: integer(&["meta", "epoch"]).or_else(|| integer(&["epoch"])),
+        };
+        Self::new(
+            Account::new(container, &file, &mapping),
+            mapping,
+            imported,
+            progress,
+        )
+    }
+
+    fn new(
+        mut account: Account,
+        mapping: Mapping,
+        imported: Imported,
+        progress: Progress,
+    ) -> Result<Self> {
+        let Imported {
+            mut tensors,
+            queue_positions,
+        } = imported;
+        let lens = super::QUEUES.map(|name| tensors.get(name).map(|queue| queue.shape[0]));
+        let queue_len = lens[0].unwrap_or_default();
+        if let Some(dense) = lens[1].filter(|dense| *dense != queue_len) {
+            return Err(Error::Mismatch(format!(
+                "its queues have {queue_len} and {dense} keys; here both have the same number"
+            )));
+        }
+        let velocities = tensors
+            .keys()
+            .filter(|name| name.starts_with(VELOCITY))
+            .count();
+        if velocities > 0 {
+            // A parameter that has never had a gradient has no velocity, which is one of 0.
+            let parameters = tensors.iter().filter_map(|(name, stored)| {
+                let name = name
+                    .strip_prefix(QUERY)
+                    .filter(|name| !is_statistic(name))?;
+                Some((format!("{VELOCITY}{name}"), stored.shape.clone()))
+            });
+            let parameters: Vec<_> = parameters.collect();
+            for (name, shape) in parameters {
+                let count = shape.iter().product();
+                tensors.entry(name).or_insert_with(|| Stored {
+                    shape,
+                    values: vec![0.0; count],
+                });
+            }
+        } else {
+            account.absent.push("velocity of SGD");
+        }
+        Ok(Self {
+            account,
+            model: mapping.model,
+            progress,
+            tensors: tensors.into(),
+            queue_positions,
+            queue_len,
+            velocities,
+        })
+    }
+
+    /// Keys in each queue.
+    pub fn queue_len(&self) -> usize {
+        self.queue_len
+    }
+
+    /// The learner, to go on with these settings. What the file lacks ([`Account::absent`]: the dense
+    /// head and its queue of a MoCo, SGD's velocity) begins as in a new run with this seed.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] when the settings ask for another network or queue length.
+    pub fn learner(
+        self,
+        model: &ModelConfig,
+        method: &MethodConfig,
+        optim: &OptimConfig,
+        queue_len: usize,
+        seed: u64,
+        device: &Device,
+    ) -> Result<DenseCl> {
+        let found = ModelConfig {
+            output_stride: model.output_stride,
+            num_grid: model.num_grid,
+            ..self.model.clone()
+        };
+        if found != *model {
+            return Err(Error::Mismatch(format!(
+                "the checkpoint holds {}, the run asks for {}",
+                describe(&found),
+                describe(model)
+            )));
+        }
+        if self.queue_len != queue_len {
+            return Err(Error::Mismatch(format!(
+                "its queues have {} keys, the run's {queue_len}",
+                self.queue_len
+            )));
+        }
+        let has = |part: &str| !self.account.absent.contains(&part);
+        let (dense_head, dense_queue) = (has("dense head"), has("dense queue"));
+        let mut learner = DenseCl::new(model, method, optim, queue_len, seed, device);
+        let mut archive = self.tensors;
+        restore(&mut archive, QUERY, &mut learner.query, dense_head)?;
+        restore(&mut archive, KEY, &mut learner.key, dense_head)?;
+        let positions = self.queue_positions;
+        learner.global_queue =
+            take_queue(&mut archive, 0, positions, queue_len, model.dim, device)?;
+        if dense_queue {
+            learner.dense_queue =
+                take_queue(&mut archive, 1, positions, queue_len, model.dim, device)?;
+        }
+        if self.velocities > 0 {
+            let parameters = learner.query.named().into_iter();
+            for tensor in parameters.filter(|tensor| tensor.kind == Kind::Parameter) {
+                let name = format!("{VELOCITY}{}", tensor.name);
+                if archive.get(&name).is_none() {
+                    // Of a head that begins anew.
+                    archive.insert(name, tensor.shape, &tensor.values.zeros_like())?;
+                }
+            }
+            take_velocity(&mut archive, &mut learner, device)?;
+        }
+        Ok(learner)
+    }
+}
+
+/// Takes an encoder out of the archive; a dense head that is not in it stays as it is.
+fn restore(archive: &mut Archive, prefix: &str, encoder: &mut Encoder, dense: bool) -> Result<()> {
+    if dense {
+        return archive.restore(prefix, encoder);
+    }
+    let head = encoder.dense_head.take();
+    let result = archive.restore(prefix, encoder);
+    encoder.dense_head = head;
+    result
+}
+
+fn gather(file: &Tensors) -> Result<(Mapping, Imported)> {
+    let mapping = recognise(&file.keys())?;
+    let needed = ["key encoder", "global head", "global queue"];
+    if let Some(part) = needed.iter().find(|part| mapping.absent.contains(part)) {
+        return Err(Error::Mismatch(format!(
+            "{} without a {part}, not a state that training can go on from",
+            mapping.layout
+        )));
+    }
+    let imported = mapping.gather(|key| file.read(key))?;
+    Ok((mapping, imported))
+}
+
+fn is_statistic(name: &str) -> bool {
+    name.ends_with("running_mean") || name.ends_with("running_var")
+}
+
+/// SGD's buffers under our names. torch numbers parameters in the order of the network's, which is the
+/// order of the state dict.
+fn velocity(
+    keys: &[(String, Vec<usize>)],
+    mapping: &Mapping,
+    momentum: &Momentum,
+) -> Result<BTreeMap<String, Stored>> {
+    let used: BTreeMap<&str, &str> = mapping
+        .used
+        .iter()
+        .map(|(key, name)| (key.as_str(), name.as_str()))
+        .collect();
+    let not_learned = |reason: &Reason| matches!(reason, Reason::Classifier | Reason::LinearHead);
+    let dropped = mapping.dropped.iter();
+    let dropped: Vec<&str> = dropped
+        .filter(|(_, reason)| not_learned(reason))
+        .map(|(key, _)| key.as_str())
+        .collect();
+    let is_parameter =
+        |name: &str| (name.starts_with(QUERY) || name.starts_with(KEY)) && !is_statistic(name);
+    // Each parameter's name of ours, or none where it has no use here.
+    let all: Vec<(Option<&str>, &[usize])> = keys
+        .iter()
+        .filter_map(|(key, shape)| match used.get(key.as_str()) {
+            Some(name) => is_parameter(name).then_some((Some(*name), shape.as_slice())),
+            None => dropped
+                .contains(&key.as_str())
+                .then_some((None, shape.as_slice())),
+        })
+        .collect();
+    let is_key = |name: &Option<&str>| name.is_some_and(|name| name.starts_with(KEY));
+    let query: Vec<_> = all
+        .iter()
+        .copied()
+        .filter(|(name, _)| !is_key(name))
+        .collect();
+    let order = [&all, &query]
+        .into_iter()
+        .find(|order| order.len() == momentum.parameters);
+    let order = order.ok_or_else(|| {
+        Error::Mismatch(format!(
+            "its optimizer has {} parameters, its encoders have {}",
+            momentum.parameters,
+            all.len()
+        ))
+    })?;
+    let mut velocity = BTreeMap::new();
+    for (index, (name, shape)) in order.iter().enumerate() {
+        let Some(name) = name.and_then(|name| name.strip_prefix(QUERY)) else {
+            continue;
+        };
+        match momentum.shape(index) {
+            None => {}
+            Some(found) if found == *shape => {
+                let stored = momentum.read(index)?;
+                if let Some(value) = stored.values.iter().find(|value| !value.is_finite()) {
+                    return Err(Error::Format(format!(
+                        "the momentum of {name} holds {value}"
+                    )));
+                }
+                velocity.insert(format!("{VELOCITY}{name}"), stored);
+            }
+            Some(found) => {
+                return Err(Error::Mismatch(format!(
+                    "the optimizer's parameter {index} has shape {found:?}, {name} has {shape:?}"
+                )));
+            }
+        }
+    }
+    Ok(velocity)
+}

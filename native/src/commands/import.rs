@@ -1,0 +1,143 @@
+//! `densecl import FILE`: weights of another program, and what became of each tensor.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::bail;
+use densecl::weights::{Account, Precision, Weights};
+use serde_json::{Value, json};
+
+use crate::console;
+use crate::files::write_atomically;
+use crate::weights::{by_reason, read_quietly};
+
+/// What to import and where to.
+#[derive(Debug, Clone)]
+pub(crate) struct Request {
+    pub(crate) file: PathBuf,
+    /// None: only say what is in it.
+    pub(crate) out: Option<PathBuf>,
+    pub(crate) json: Option<PathBuf>,
+}
+
+/// Imports, and prints the account.
+///
+/// # Errors
+/// One line for the user.
+pub(crate) fn run(request: &Request) -> anyhow::Result<()> {
+    let Request { file, out, json } = request;
+    if let Some(out) = out {
+        let extension = out.extension().unwrap_or_default();
+        if !extension.eq_ignore_ascii_case("safetensors") {
+            bail!(
+                "--out {}: weights are written as safetensors; give a name that ends in .safetensors",
+                out.display()
+            );
+        }
+    }
+    let weights = read_quietly(file)?;
+    if let Some(out) = out {
+        write_atomically(out, &weights.to_bytes(Precision::F32)?)?;
+    }
+    let to_stdout = json.as_deref() == Some(Path::new("-"));
+    if let Some(json) = json {
+        let text = serde_json::to_string_pretty(&report(request, &weights))? + "\n";
+        if to_stdout {
+            console::print(&text)?;
+        } else {
+            write_atomically(json, text.as_bytes())?;
+        }
+    }
+    if !to_stdout {
+        console::print(&table(file, &weights))?;
+    }
+    if let Some(out) = out {
+        console::note(format_args!("written: {}", out.display()));
+    }
+    Ok(())
+}
+
+/// Names shown of each kind; `--json` has them all.
+const SHOWN: usize = 2;
+
+fn table(file: &Path, weights: &Weights) -> String {
+    let Weights { info, account, .. } = weights;
+    let Account {
+        container,
+        layout,
+        under,
+        used,
+        dropped,
+        beside,
+        absent,
+    } = account;
+    let mut text = String::new();
+    let mut row = |what: &str, says: String| text += &format!("{what:<9} {says}\n");
+    row("file", file.display().to_string());
+    row("packed by", container.to_string());
+    row("layout", layout.to_string());
+    row(
+        "network",
+        format!(
+            "{} of width {}",
+            info.model.backbone.name(),
+            info.model.width
+        ),
+    );
+    let place = match under.as_str() {
+        "" => String::new(),
+        under => format!(" under `{under}`"),
+    };
+    row("tensors", format!("{}{place}", used.len() + dropped.len()));
+    let example = used.iter().find(|(key, name)| key != name).or(used.first());
+    let example = example.map_or(String::new(), |(key, name)| {
+        format!(", e.g. {key} -> {name}")
+    });
+    row("used", format!("{}{example}", used.len()));
+    for (reason, keys) in by_reason(account) {
+        row(
+            "dropped",
+            format!("{}, {reason}: {}", keys.len(), some(&keys)),
+        );
+    }
+    if !absent.is_empty() {
+        row("lacking", absent.join(", "));
+    }
+    if !beside.is_empty() {
+        let names: Vec<&str> = beside.iter().map(String::as_str).collect();
+        row("not read", names.join(", "));
+    }
+    text
+}
+
+/// `first, second and 12 more`.
+fn some(names: &[&str]) -> String {
+    let shown = names[..names.len().min(SHOWN)].join(", ");
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+fn report(request: &Request, weights: &Weights) -> Value {
+    let Weights { info, account, .. } = weights;
+    let used = account
+        .used
+        .iter()
+        .map(|(key, name)| json!({"key": key, "name": name}));
+    let dropped = account.dropped.iter();
+    let dropped = dropped.map(|(key, why)| json!({"key": key, "reason": why.to_string()}));
+    json!({
+        "file": request.file,
+        "out": request.out,
+        "packed_by": account.container.to_string(),
+        "layout": account.layout.to_string(),
+        "model": info.model,
+        "method": info.method,
+        "steps": info.steps,
+        "under": account.under,
+        "used": used.collect::<Vec<_>>(),
+        "dropped": dropped.collect::<Vec<_>>(),
+        "lacking": account.absent,
+        "not_read": account.beside,
+    })
+}

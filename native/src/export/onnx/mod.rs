@@ -1,0 +1,397 @@
+//! ONNX: the graph of the backbone, with its heads if wanted, for any batch and any size.
+//!
+//! Kernels and batch normalisations keep torchvision's names and values. Nothing is folded, so a tensor
+//! of the file is the tensor of the network; runtimes fold by themselves.
+
+mod proto;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+
+use anyhow::bail;
+use densecl::augment::{IMAGENET_MEAN, IMAGENET_STD};
+use densecl::config::ModelConfig;
+use densecl::model::{BlockShape, EPSILON, EXPANSION, block_shapes};
+use densecl::weights::{Archive, Weights};
+use prost::Message;
+
+use self::proto::{
+    Attribute, Dimension, Graph, Initializer, Model, Node, OperatorSet, Property, Shape, Side,
+    TensorType, Type, ValueInfo,
+};
+use crate::files::write_atomically;
+
+/// Version of the operators. Those used are in every runtime of the last years.
+pub(super) const OPSET: i64 = 13;
+/// Version of the file format that came with it.
+const IR_VERSION: i64 = 7;
+/// `TensorProto.FLOAT`.
+const FLOAT: i32 = 1;
+/// `AttributeProto.AttributeType`.
+const KIND_FLOAT: i32 = 1;
+const KIND_INT: i32 = 2;
+const KIND_INTS: i32 = 7;
+
+const INPUT: &str = "images";
+const FEATURES: &str = "features";
+const DENSE: &str = "dense";
+const GLOBAL: &str = "global";
+
+/// Writes the network of `weights` at the output stride of its model; returns the bytes written.
+///
+/// # Errors
+/// When the heads are wanted and not there, or the file cannot be written.
+pub(super) fn write(path: &Path, weights: &Weights, heads: bool) -> anyhow::Result<usize> {
+    let bytes = describe(weights, heads)?.encode_to_vec();
+    write_atomically(path, &bytes)?;
+    Ok(bytes.len())
+}
+
+fn describe(weights: &Weights, heads: bool) -> anyhow::Result<Model> {
+    let there = weights.heads();
+    if heads && !there.dense {
+        bail!("--heads: the weights have no dense head; leave it out to export the backbone alone");
+    }
+    let model = &weights.info.model;
+    let mut writer = Writer {
+        tensors: weights.tensors(),
+        graph: Graph {
+            name: format!("densecl_{}", model.backbone.name()),
+            ..Graph::default()
+        },
+    };
+    let channels = writer.backbone(model)?;
+    let cells = |channels| {
+        let sides = [
+            named("batch"),
+            fixed(channels),
+            named("rows"),
+            named("columns"),
+        ];
+        sides.to_vec()
+    };
+    let what = "the last stage's feature map";
+    let mut output = vec![value(FEATURES, cells(channels), what)];
+    if heads {
+        writer.dense_head()?;
+        let what = "the dense head at every cell of `features`, not normalised";
+        output.push(value(DENSE, cells(model.dim), what));
+    }
+    if heads && there.global {
+        writer.global_head()?;
+        let sides = vec![named("batch"), fixed(model.dim)];
+        output.push(value(GLOBAL, sides, "the global head, not normalised"));
+    }
+    let sides = vec![named("batch"), fixed(3), named("height"), named("width")];
+    let what = "RGB in 0 to 1, minus `mean`, over `std` (see the metadata)";
+    writer.graph.input = vec![value(INPUT, sides, what)];
+    writer.graph.output = output;
+    Ok(Model {
+        ir_version: IR_VERSION,
+        producer_name: "densecl".to_string(),
+        producer_version: env!("CARGO_PKG_VERSION").to_string(),
+        doc_string: format!(
+            "{} of width {}, one cell per {} pixels, sides rounded up",
+            model.backbone.name(),
+            model.width,
+            model.output_stride
+        ),
+        graph: Some(writer.graph),
+        opset_import: vec![OperatorSet {
+            domain: String::new(),
+            version: OPSET,
+        }],
+        metadata_props: properties(weights),
+    })
+}
+
+/// What a program needs to feed the network, and where it comes from.
+fn properties(weights: &Weights) -> Vec<Property> {
+    let info = &weights.info;
+    let three = |values: [f32; 3]| values.map(|value| value.to_string()).join(", ");
+    let pairs = [
+        ("mean", three(IMAGENET_MEAN)),
+        ("std", three(IMAGENET_STD)),
+        ("output_stride", info.model.output_stride.to_string()),
+        ("backbone", info.model.backbone.name().to_string()),
+        ("width", info.model.width.to_string()),
+        ("method", info.method.clone()),
+        ("steps", info.steps.to_string()),
+        ("data", info.data.clone()),
+    ];
+    let property = |(key, value): (&str, String)| Property {
+        key: key.to_string(),
+        value,
+    };
+    pairs.into_iter().map(property).collect()
+}
+
+/// A graph that grows, and the tensors that it takes along.
+struct Writer<'a> {
+    tensors: &'a Archive,
+    graph: Graph,
+}
+
+impl Writer<'_> {
+    /// `images` → `features`; returns the channels.
+    fn backbone(&mut self, model: &ModelConfig) -> anyhow::Result<usize> {
+        let (_, bottleneck) = model.backbone.blocks();
+        let kernel = |size: usize, stride, dilation| Kernel {
+            size,
+            stride,
+            dilation,
+        };
+        let stem = self.conv(INPUT, "conv1", kernel(7, 2, 1), None)?;
+        let stem = self.norm(&stem, "bn1")?;
+        let stem = self.node("Relu", "relu", &[&stem], Vec::new());
+        let pool = vec![
+            ints("kernel_shape", &[3, 3]),
+            ints("strides", &[2, 2]),
+            ints("pads", &[1; 4]),
+        ];
+        let mut x = self.node("MaxPool", "maxpool", &[&stem], pool);
+        let mut channels = 0;
+        for (stage, shapes) in block_shapes(model).into_iter().enumerate() {
+            for (index, shape) in shapes.into_iter().enumerate() {
+                let BlockShape {
+                    planes,
+                    stride,
+                    dilation,
+                    dilation_after,
+                    ..
+                } = shape;
+                let chain: &[Kernel] = if bottleneck {
+                    let ends = kernel(1, 1, 1);
+                    &[ends, kernel(3, stride, dilation), ends]
+                } else {
+                    &[kernel(3, stride, dilation), kernel(3, 1, dilation_after)]
+                };
+                x = self.block(&x, &format!("layer{}.{index}", stage + 1), chain, stride)?;
+                channels = planes * if bottleneck { EXPANSION } else { 1 };
+            }
+        }
+        self.rename_last(FEATURES);
+        Ok(channels)
+    }
+
+    fn block(
+        &mut self,
+        x: &str,
+        name: &str,
+        chain: &[Kernel],
+        stride: usize,
+    ) -> anyhow::Result<String> {
+        let mut out = x.to_string();
+        for (index, kernel) in chain.iter().enumerate() {
+            let number = index + 1;
+            out = self.conv(&out, &format!("{name}.conv{number}"), *kernel, None)?;
+            out = self.norm(&out, &format!("{name}.bn{number}"))?;
+            if number < chain.len() {
+                out = self.node("Relu", &format!("{name}.relu{number}"), &[&out], Vec::new());
+            }
+        }
+        let downsample = format!("{name}.downsample");
+        let mut shortcut = x.to_string();
+        if self.has(&format!("{downsample}.0.weight")) {
+            let kernel = Kernel {
+                size: 1,
+                stride,
+                dilation: 1,
+            };
+            shortcut = self.conv(x, &format!("{downsample}.0"), kernel, None)?;
+            shortcut = self.norm(&shortcut, &format!("{downsample}.1"))?;
+        }
+        let sum = self.node(
+            "Add",
+            &format!("{name}.add"),
+            &[&out, &shortcut],
+            Vec::new(),
+        );
+        Ok(self.node("Relu", &format!("{name}.relu"), &[&sum], Vec::new()))
+    }
+
+    /// `features` → `dense`. The pooling to a grid that training may use is left out: every cell has
+    /// its vector.
+    fn dense_head(&mut self) -> anyhow::Result<()> {
+        let point = Kernel {
+            size: 1,
+            stride: 1,
+            dilation: 1,
+        };
+        let bias = |layer| Some(format!("dense_head.{layer}.bias"));
+        let x = self.conv(FEATURES, "dense_head.conv1", point, bias("conv1"))?;
+        let x = self.node("Relu", "dense_head.relu", &[&x], Vec::new());
+        self.conv(&x, "dense_head.conv2", point, bias("conv2"))?;
+        self.rename_last(DENSE);
+        Ok(())
+    }
+
+    /// `features` → `global`.
+    fn global_head(&mut self) -> anyhow::Result<()> {
+        let x = self.node(
+            "GlobalAveragePool",
+            "global_head.pool",
+            &[FEATURES],
+            Vec::new(),
+        );
+        let x = self.node(
+            "Flatten",
+            "global_head.flatten",
+            &[&x],
+            vec![int("axis", 1)],
+        );
+        let x = self.linear(&x, "global_head.fc1")?;
+        let x = self.node("Relu", "global_head.relu", &[&x], Vec::new());
+        self.linear(&x, "global_head.fc2")?;
+        self.rename_last(GLOBAL);
+        Ok(())
+    }
+
+    fn linear(&mut self, x: &str, name: &str) -> anyhow::Result<String> {
+        let [weight, bias] = ["weight", "bias"].map(|leaf| format!("{name}.{leaf}"));
+        self.take(&weight)?;
+        self.take(&bias)?;
+        let transposed = vec![int("transB", 1)];
+        Ok(self.node("Gemm", name, &[x, &weight, &bias], transposed))
+    }
+
+    /// A convolution padded by dilation·(k−1)/2 on every side.
+    fn conv(
+        &mut self,
+        x: &str,
+        name: &str,
+        kernel: Kernel,
+        bias: Option<String>,
+    ) -> anyhow::Result<String> {
+        let Kernel {
+            size,
+            stride,
+            dilation,
+        } = kernel;
+        let weight = format!("{name}.weight");
+        self.take(&weight)?;
+        let mut inputs = vec![x, &weight];
+        if let Some(bias) = &bias {
+            self.take(bias)?;
+            inputs.push(bias);
+        }
+        let attributes = vec![
+            ints("kernel_shape", &[size; 2]),
+            ints("strides", &[stride; 2]),
+            ints("dilations", &[dilation; 2]),
+            ints("pads", &[dilation * (size - 1) / 2; 4]),
+        ];
+        Ok(self.node("Conv", name, &inputs, attributes))
+    }
+
+    /// By the running statistics.
+    fn norm(&mut self, x: &str, name: &str) -> anyhow::Result<String> {
+        let leaves = ["weight", "bias", "running_mean", "running_var"];
+        let tensors = leaves.map(|leaf| format!("{name}.{leaf}"));
+        for tensor in &tensors {
+            self.take(tensor)?;
+        }
+        let [weight, bias, mean, var] = &tensors;
+        let epsilon = vec![Attribute {
+            name: "epsilon".to_string(),
+            f: EPSILON as f32,
+            kind: KIND_FLOAT,
+            ..Attribute::default()
+        }];
+        let inputs = [x, weight, bias, mean, var];
+        Ok(self.node("BatchNormalization", name, &inputs, epsilon))
+    }
+
+    /// Adds a node; its output has its name.
+    fn node(
+        &mut self,
+        operator: &str,
+        name: &str,
+        inputs: &[&str],
+        attribute: Vec<Attribute>,
+    ) -> String {
+        self.graph.node.push(Node {
+            input: inputs.iter().map(|input| (*input).to_string()).collect(),
+            output: vec![name.to_string()],
+            name: name.to_string(),
+            op_type: operator.to_string(),
+            attribute,
+        });
+        name.to_string()
+    }
+
+    /// Gives the output of the last node the name of an output of the graph.
+    fn rename_last(&mut self, name: &str) {
+        if let Some(node) = self.graph.node.last_mut() {
+            node.output = vec![name.to_string()];
+        }
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.tensors.get(name).is_some()
+    }
+
+    /// Takes a tensor along.
+    fn take(&mut self, name: &str) -> anyhow::Result<()> {
+        let Some(stored) = self.tensors.get(name) else {
+            bail!("the weights lack {name}");
+        };
+        self.graph.initializer.push(Initializer {
+            dims: stored.shape.iter().map(|&side| side as i64).collect(),
+            data_type: FLOAT,
+            name: name.to_string(),
+            raw_data: stored.le_bytes(),
+        });
+        Ok(())
+    }
+}
+
+/// Of a square convolution.
+#[derive(Debug, Clone, Copy)]
+struct Kernel {
+    size: usize,
+    stride: usize,
+    dilation: usize,
+}
+
+fn int(name: &str, value: i64) -> Attribute {
+    Attribute {
+        name: name.to_string(),
+        i: value,
+        kind: KIND_INT,
+        ..Attribute::default()
+    }
+}
+
+fn ints(name: &str, values: &[usize]) -> Attribute {
+    Attribute {
+        name: name.to_string(),
+        ints: values.iter().map(|&value| value as i64).collect(),
+        kind: KIND_INTS,
+        ..Attribute::default()
+    }
+}
+
+fn fixed(side: usize) -> Side {
+    Side::Fixed(side as i64)
+}
+
+fn named(name: &str) -> Side {
+    Side::Dynamic(name.to_string())
+}
+
+/// An input or output of f32.
+fn value(name: &str, sides: Vec<Side>, what: &str) -> ValueInfo {
+    let dim = sides.into_iter().map(|side| Dimension { side: Some(side) });
+    ValueInfo {
+        name: name.to_string(),
+        kind: Some(Type {
+            tensor: Some(TensorType {
+                elem_type: FLOAT,
+                shape: Some(Shape { dim: dim.collect() }),
+            }),
+        }),
+        doc_string: what.to_string(),
+    }
+}

@@ -1,0 +1,109 @@
+//! What `torch.load(weights_only=True)` reads: a zip archive of a pickle and raw numbers, as
+//! `torch.save` has written it since 1.6.
+
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::Context;
+use densecl::weights::Weights;
+use rawzip::ZipArchiveWriter;
+use rawzip::extra_fields::ExtraFieldId;
+
+use super::pickle::Pickle;
+use super::state_dict::{Value, entries};
+use crate::files::write_atomically;
+
+/// torch's folder for a file without a name.
+const FOLDER: &str = "archive";
+/// Version of the archive's layout.
+const VERSION: &[u8] = b"3\n";
+/// Raw numbers begin at multiples of this, as torch's do, so that they can be mapped.
+const ALIGNMENT: u64 = 64;
+
+/// Writes the file; returns its bytes.
+///
+/// # Errors
+/// When the heads are wanted and not there, or the file cannot be written.
+pub(super) fn write(path: &Path, weights: &Weights, heads: bool) -> anyhow::Result<usize> {
+    let bytes = archive(&entries(weights, heads)?).context("writing a zip archive")?;
+    write_atomically(path, &bytes)?;
+    Ok(bytes.len())
+}
+
+fn archive(entries: &[(String, Value)]) -> Result<Vec<u8>, rawzip::Error> {
+    let mut archive = ZipArchiveWriter::new(Vec::new());
+    add(&mut archive, "data.pkl", &pickle(entries))?;
+    add(&mut archive, "byteorder", b"little")?;
+    for (index, (_, value)) in entries.iter().enumerate() {
+        add(&mut archive, &format!("data/{index}"), &value.le_bytes())?;
+    }
+    add(&mut archive, "version", VERSION)?;
+    archive.finish()
+}
+
+/// Adds a file, not compressed.
+fn add(
+    archive: &mut ZipArchiveWriter<Vec<u8>>,
+    name: &str,
+    bytes: &[u8],
+) -> Result<(), rawzip::Error> {
+    let name = format!("{FOLDER}/{name}");
+    // The local header has 30 bytes and the name, the extra field 4 and its padding.
+    let start = archive.stream_offset() + 30 + name.len() as u64 + 4;
+    let padding = start.next_multiple_of(ALIGNMENT) - start;
+    let builder = archive.new_file(&name).extra_field(
+        // torch's own choice: "FB".
+        ExtraFieldId::new(u16::from_le_bytes(*b"FB")),
+        &vec![b'Z'; padding as usize],
+        rawzip::Header::LOCAL,
+    )?;
+    let (mut entry, config) = builder.start()?;
+    let mut writer = config.wrap(&mut entry);
+    writer.write_all(bytes)?;
+    let (_, descriptor) = writer.finish()?;
+    entry.finish(descriptor)?;
+    Ok(())
+}
+
+/// `{name: tensor}`. Each tensor has a storage of its own, named by its place.
+fn pickle(entries: &[(String, Value)]) -> Vec<u8> {
+    let mut pickle = Pickle::new(2);
+    pickle.dict(|p| {
+        for (index, (name, value)) in entries.iter().enumerate() {
+            p.text(name);
+            tensor(p, index, value);
+        }
+    });
+    pickle.finish()
+}
+
+/// `_rebuild_tensor_v2(storage, offset, size, stride, requires_grad, hooks)`.
+fn tensor(p: &mut Pickle, index: usize, value: &Value) {
+    let (class, shape): (_, &[usize]) = match value {
+        Value::Floats(stored) => ("FloatStorage", &stored.shape),
+        Value::Counter(_) => ("LongStorage", &[]),
+    };
+    let mut strides = vec![1; shape.len()];
+    for axis in (1..shape.len()).rev() {
+        strides[axis - 1] = strides[axis] * shape[axis];
+    }
+    p.global("torch._utils", "_rebuild_tensor_v2");
+    p.tuple(|p| {
+        p.tuple(|p| {
+            p.text("storage");
+            p.global("torch", class);
+            p.text(&index.to_string());
+            p.text("cpu");
+            p.size(shape.iter().product());
+        });
+        p.persistent();
+        p.size(0);
+        p.sizes(shape);
+        p.sizes(&strides);
+        p.bool(false);
+        p.global("collections", "OrderedDict");
+        p.tuple(|_| {});
+        p.call();
+    });
+    p.call();
+}

@@ -1,0 +1,112 @@
+//! The bundle that the browser demo loads: one safetensors file at half precision, cut into shards that
+//! every static host takes, and a manifest with the hash of each.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use densecl::weights::{Precision, Weights};
+use serde::Serialize;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::files::write_atomically;
+
+/// Bytes of a shard. Static hosts refuse files of 25 MiB and more.
+const SHARD: usize = 24 << 20;
+/// Version of the manifest.
+const VERSION: u32 = 1;
+
+/// `manifest.json`.
+#[derive(Debug, Serialize)]
+struct Manifest<'a> {
+    format: &'a str,
+    version: u32,
+    name: &'a str,
+    /// Of the whole file, which is the shards one after the other.
+    bytes: usize,
+    sha256: String,
+    shards: Vec<Shard>,
+    /// What the weights say of themselves, without the run's settings.
+    info: Value,
+}
+
+#[derive(Debug, Serialize)]
+struct Shard {
+    file: String,
+    bytes: usize,
+    sha256: String,
+}
+
+/// Writes the bundle into `folder`, which gives it its name; returns the bytes written.
+///
+/// The manifest comes last, and shards of an earlier bundle of that name are removed.
+///
+/// # Errors
+/// When the folder cannot be written to.
+pub(super) fn write(folder: &Path, weights: &Weights) -> anyhow::Result<usize> {
+    let shown = folder.display();
+    let name = folder.file_name().and_then(|name| name.to_str());
+    let name = name.with_context(|| format!("{shown}: give the bundle a folder with a name"))?;
+    if folder.is_file() {
+        bail!("{shown} is a file; a web bundle is a folder");
+    }
+    fs::create_dir_all(folder).with_context(|| format!("making the folder {shown}"))?;
+
+    let bytes = weights.to_bytes(Precision::Half)?;
+    let mut shards = Vec::new();
+    for (index, slice) in bytes.chunks(SHARD).enumerate() {
+        let file = format!("{name}-{index:03}.bin");
+        write_atomically(&folder.join(&file), slice)?;
+        shards.push(Shard {
+            file,
+            bytes: slice.len(),
+            sha256: hex(slice),
+        });
+    }
+    let mut described = serde_json::to_value(&weights.info).context("describing the weights")?;
+    if let Some(fields) = described.as_object_mut() {
+        fields.remove("config");
+    }
+    let manifest = Manifest {
+        format: "densecl-web-bundle",
+        version: VERSION,
+        name,
+        bytes: bytes.len(),
+        sha256: hex(&bytes),
+        info: described,
+        shards,
+    };
+    let json = serde_json::to_string_pretty(&manifest).context("writing the manifest as JSON")?;
+    write_atomically(
+        &folder.join("manifest.json"),
+        format!("{json}\n").as_bytes(),
+    )?;
+    remove_others(folder, &manifest)?;
+    Ok(bytes.len())
+}
+
+/// Removes shards that the manifest does not name.
+fn remove_others(folder: &Path, manifest: &Manifest) -> anyhow::Result<()> {
+    let is_shard = |file: &str| {
+        let number = file.strip_prefix(manifest.name)?.strip_prefix('-')?;
+        let number = number.strip_suffix(".bin")?;
+        (number.len() == 3 && number.bytes().all(|digit| digit.is_ascii_digit())).then_some(())
+    };
+    for entry in fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))? {
+        let path = entry?.path();
+        let file = path.file_name().and_then(|name| name.to_str());
+        let stale = file.is_some_and(|file| {
+            is_shard(file).is_some() && manifest.shards.iter().all(|shard| shard.file != file)
+        });
+        if stale {
+            fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let digest = Sha256::digest(bytes);
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,77 @@
+//! Files of weights on disk, and the account of one for people.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use anyhow::Context;
+use burn::tensor::Device;
+use densecl::model::Encoder;
+use densecl::torch::keys::Layout;
+use densecl::weights::{Account, Weights, WeightsInfo};
+
+use crate::console;
+
+/// Reads weights, whoever wrote them. What is not ours, or not whole, is said in one line.
+///
+/// # Errors
+/// When the file cannot be read or used.
+pub(crate) fn read(path: &Path) -> anyhow::Result<Weights> {
+    let weights = read_quietly(path)?;
+    let account = &weights.account;
+    if account.layout != Layout::Densecl || !account.absent.is_empty() {
+        console::note(format_args!("{}: {}", path.display(), in_a_line(account)));
+    }
+    Ok(weights)
+}
+
+/// The same for who gives a longer account.
+///
+/// # Errors
+/// When the file cannot be read or used.
+pub(crate) fn read_quietly(path: &Path) -> anyhow::Result<Weights> {
+    let bytes = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+    Weights::read(&bytes).with_context(|| format!("{} cannot be used", path.display()))
+}
+
+/// The encoder in a file of weights, whoever wrote them, at the stride trained with or another.
+///
+/// # Errors
+/// As [`read`], and for a stride other than 8, 16 and 32.
+pub(crate) fn open(
+    path: &Path,
+    stride: Option<usize>,
+    device: &Device,
+) -> anyhow::Result<(Encoder, WeightsInfo)> {
+    let encoder = read(path)?.encoder(stride, device);
+    encoder.with_context(|| format!("{} cannot be used", path.display()))
+}
+
+/// `a ResNet of torchvision, resnet18: 100 tensors used, 22 dropped (…), without dense head`.
+fn in_a_line(account: &Account) -> String {
+    let mut line = format!("{}: {} tensors used", account.layout, account.used.len());
+    if !account.dropped.is_empty() {
+        let reasons: Vec<String> = by_reason(account)
+            .into_iter()
+            .map(|(reason, keys)| format!("{}: {reason}", keys.len()))
+            .collect();
+        line += &format!(
+            ", {} dropped ({})",
+            account.dropped.len(),
+            reasons.join("; ")
+        );
+    }
+    if !account.absent.is_empty() {
+        line += &format!("; it has no {}", account.absent.join(" and no "));
+    }
+    line
+}
+
+/// The dropped tensors, reason → names in the file.
+pub(crate) fn by_reason(account: &Account) -> BTreeMap<String, Vec<&str>> {
+    let mut reasons: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for (key, reason) in &account.dropped {
+        reasons.entry(reason.to_string()).or_default().push(key);
+    }
+    reasons
+}
