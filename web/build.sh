@@ -3,7 +3,8 @@
 #
 #   web/build.sh            both modules; needs Rust with the wasm32 target, and the first time also the
 #                           network, for wasm-bindgen's program (unless the right version is on PATH)
-#   web/build.sh --check    the same, and fails when something is larger than it may be
+#   web/build.sh --check    the same with bundled JavaScript (needs npm), and fails when something is larger
+#                           than it may be
 #   web/build.sh cpu        that module alone (or gpu); the GPU's takes long to compile
 #
 # CARGO_TARGET_DIR is respected. Tools that are missing go to DENSECL_WEB_TOOLS (~/.cache/densecl-web).
@@ -66,8 +67,9 @@ module() {
 [ "$only" = gpu ] || module cpu web-cpu "-C target-feature=+simd128"
 [ "$only" = cpu ] || module gpu web ""
 
-# The package: web/js beside them, without the lines that are comments (they are a third of it). Only a line
-# that is nothing but comment goes, so no string is touched.
+# The package: types, README and package.json on top, weights beside them. Its JavaScript is bundled where esbuild is
+# installed (`npm ci --prefix web`, once). Elsewhere the modules go there as they are and do the same, but for the lines
+# that are comments (they are a third of it). Only a line that is nothing but comment goes, so no string is touched.
 without_comments() {
     sed -E -e '/^\s*\/\*.*\*\/\s*$/d' -e '/^\s*\/\*([^*]|\*[^/])*$/,/\*\/\s*$/d' -e '/^\s*\/\//d' -e '/^\s*$/d' "$1"
 }
@@ -77,12 +79,19 @@ put() {
     cat >"$1.new"
     if cmp -s "$1.new" "$1"; then rm "$1.new"; else mv "$1.new" "$1"; fi
 }
-(cd web/js && find . -type f ! -name '*.test.js') | while read -r file; do
-    case $file in
-    *.js) without_comments "web/js/$file" | put "$dist/$file" ;;
+if [ "$check" = yes ] && [ ! -d web/node_modules/esbuild ]; then
+    npm ci --prefix web --no-audit --no-fund --loglevel=error
+fi
+bundled=$([ -d web/node_modules/esbuild ] && echo yes || echo no)
+(cd web/js && find . -type f ! -name '*.test.js' -printf '%P\n') | while read -r file; do
+    case $bundled/$file in
+    yes/dense-match.js | yes/engine.js | yes/draw.js | yes/worker.js) ;; # bundle.mjs writes them
+    yes/*.js) rm -f "$dist/$file" ;; # part of a bundle; an earlier build may have left it
+    */*.js) without_comments "web/js/$file" | put "$dist/$file" ;;
     *) put "$dist/$file" <"web/js/$file" ;;
     esac
 done
+[ "$bundled" = no ] || node web/bundle.mjs "$dist"
 for bundle in web/weights/*/; do
     for file in "$bundle"*; do put "$dist/weights/$(basename "$bundle")/$(basename "$file")" <"$file"; done
 done
@@ -101,11 +110,6 @@ budget() {
 gzipped() { for file in "$@"; do gzip -9 -c "$file"; done | wc -c; }
 [ "$only" = gpu ] || budget "CPU module, gzipped" 450000 "$(gzipped $dist/densecl_cpu.js $dist/densecl_cpu.wasm)"
 [ "$only" = cpu ] || budget "GPU module, gzipped" 3000000 "$(gzipped $dist/densecl_gpu.js $dist/densecl_gpu.wasm)"
-engine=$(cd $dist && echo engine.js worker.js device.js errors.js pictures.js progress.js weights.js)
-budget "engine and worker, gzipped" 15000 "$(cd $dist && gzipped $engine)"
-if [ -f $dist/dense-match.js ]; then
-    element=$(cd $dist && echo dense-match.js draw.js && find element -name '*.js')
-    budget "the element's own JavaScript, gzipped" 15000 "$(cd $dist && gzipped $element)"
-fi
+budget "the element's JavaScript, gzipped" 15000 "$(gzipped $dist/dense-match.js $dist/engine.js)"
 budget "largest file" $((25 * 1024 * 1024 - 1)) "$(find $dist -type f -printf '%s\n' | sort -n | tail -1)"
 exit "$failed"

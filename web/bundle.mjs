@@ -2,7 +2,7 @@
 //
 // Needs esbuild (`npm ci` in web/). Without this step the package works as well, from the modules as they are in web/js;
 // it is then about twice the size and more files.
-import { readFile } from "node:fs/promises";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { build, transform } from "esbuild";
@@ -30,12 +30,21 @@ const house = {
   },
 };
 
-await build({
+const { outputFiles } = await build({
   entryPoints: ["dense-match.js", "engine.js", "draw.js", "worker.js"].map((name) => path.join(from, name)),
   outdir: to,
   bundle: true,
   minify: true,
   format: "esm",
   target: "es2022",
+  charset: "utf8",
   plugins: [house],
+  write: false,
 });
+
+// A file that is as it was keeps its time, or a watcher of the folder would never come to rest.
+await mkdir(to, { recursive: true });
+for (const { path: file, contents } of outputFiles) {
+  const before = await readFile(file).catch(() => null);
+  if (!before?.equals(contents)) await writeFile(file, contents);
+}

@@ -13,9 +13,6 @@ import { cellAt, centre, engine } from "./engine.js";
 /** The weights that come with the package. */
 const WEIGHTS = new URL("./weights/quickstart/manifest.json", import.meta.url).href;
 
-/** An address of the page as one that the worker can use; files and other objects as they are. */
-const absolute = (source) => (typeof source === "string" && source ? new URL(source, document.baseURI).href : source);
-
 // Where there is no DOM (a server that renders) the module can still be imported.
 const Base = globalThis.HTMLElement ?? class {};
 
@@ -193,13 +190,15 @@ export class DenseMatch extends Base {
       await turn(this, this.#demanded ? "eager" : this.loading, signal);
       this.#state("loading");
       await this.#fetch(a, b, signal);
+      await this.#last; // the first point is shown
+      if (signal.aborted || this.#scheduled || this.#phase === "error") return;
       this.#stale = this.#demanded = false;
       this.#state("ready");
       this.#view.device(this.#engine.device);
       this.#settle("resolve", this.#view.shown);
       this.dispatchEvent(new CustomEvent("load"));
     } catch (error) {
-      if (signal.aborted) return;
+      if (signal.aborted || this.#scheduled) return;
       controller.abort(); // what else was loading
       this.#fail(error);
     }
@@ -207,13 +206,13 @@ export class DenseMatch extends Base {
 
   async #fetch(sourceA, sourceB, signal) {
     const { size, feature, stride } = this;
-    const shared = engine(given({ wasmUrl: absolute(this.wasmUrl), workerUrl: absolute(this.workerUrl) }));
+    const shared = engine({ wasmUrl: this.wasmUrl || undefined, workerUrl: this.workerUrl || undefined });
     this.#join(shared);
     this.#view.progress(0);
     const pictures = Promise.all([sourceA, sourceB].map((source) => this.#picture(shared, source, size, signal)));
     // The pictures are shown while the network still loads.
     pictures.then(([a, b]) => signal.aborted || this.#view.shown?.pair || this.#view.show(a, b), () => {});
-    const [weights, [a, b]] = await Promise.all([shared.weights(absolute(this.#input("weights")) || WEIGHTS, { signal }), pictures]);
+    const [weights, [a, b]] = await Promise.all([shared.weights(this.#input("weights") || WEIGHTS, { signal }), pictures]);
     signal.throwIfAborted();
     this.#view.progress(null);
     const pair = await shared.pair(a, b, { weights, feature, stride, signal, key: this.#key });
@@ -232,7 +231,7 @@ export class DenseMatch extends Base {
   async #picture(shared, source, size, signal) {
     const known = [...this.#pictures].find((known) => known.source === source && known.size === size);
     if (known) return known.picture;
-    const picture = await shared.picture(absolute(source), { size, signal });
+    const picture = await shared.picture(source, { size, signal });
     if (signal.aborted) close(picture);
     else this.#pictures.add({ source, size, picture });
     return picture;
@@ -351,11 +350,6 @@ function detail(a, b, pair, { cell, point, score }) {
 function close({ bitmap, preview }) {
   bitmap.close();
   preview.close();
-}
-
-/** Without the entries that are empty, so that defaults hold. */
-function given(options) {
-  return Object.fromEntries(Object.entries(options).filter(([, value]) => value));
 }
 
 function withResolvers() {

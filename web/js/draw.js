@@ -1,6 +1,6 @@
 /**
  * Drawing on a 2D canvas: pictures, heat maps, match lines, PCA colours and markers. The element and the demo
- * page share it. It knows no network and keeps no state.
+ * page share it. It knows no network.
  *
  * Positions in a picture are `[u, v]` in [0, 1], x to the right, y down. A `Rect` says where a picture lies on the
  * canvas, in CSS pixels. A grid is `[rows, columns]`, row-major, and covers its picture. Colours are those of the
@@ -103,7 +103,6 @@ export function prepare(canvas, width, height, ratio = globalThis.devicePixelRat
   const context = canvas.getContext("2d");
   context.setTransform(w / width, 0, 0, h / height, 0, 0);
   context.clearRect(0, 0, width, height);
-  context.imageSmoothingQuality = "high";
   return context;
 }
 
@@ -114,6 +113,24 @@ export function prepare(canvas, width, height, ratio = globalThis.devicePixelRat
  *   how much darker it gets, both 0 to 1; `radius` of the corners, in CSS pixels
  */
 export function drawPicture(context, source, rect, { grey = 0, dim = 0, radius = 0 } = {}) {
+  const { width, height } = rect;
+  const ratio = context.getTransform().a;
+  const wanted = [width, height, ratio, grey, dim, radius].join();
+  let layer = layers.get(source);
+  if (layer?.wanted !== wanted) {
+    layer = { wanted, canvas: document.createElement("canvas") };
+    paintPicture(prepare(layer.canvas, width, height, ratio), source, { x: 0, y: 0, width, height }, grey, dim, radius);
+    // Only of these is it certain that they stay as they are.
+    if (source instanceof ImageBitmap) layers.set(source, layer);
+  }
+  context.drawImage(layer.canvas, rect.x, rect.y, width, height);
+}
+
+/** Pictures as they were drawn last: scaling one well, at every move of the pointer, is slow without a GPU. */
+const layers = new WeakMap();
+
+function paintPicture(context, source, rect, grey, dim, radius) {
+  context.imageSmoothingQuality = "high";
   within(context, rect, radius, () => {
     context.drawImage(source, rect.x, rect.y, rect.width, rect.height);
     if (grey > 0) {
@@ -264,8 +281,8 @@ export function drawMarker(context, rect, position, { kind = "ring", colour = "#
     }
     stroke(context, "rgb(0 0 0 / 0.55)", 4.5);
     stroke(context, "#fff", 2.25);
-    dot(context, x, y, 4, "rgb(0 0 0 / 0.55)");
-    dot(context, x, y, 3, colour);
+    dot(context, x, y, radius * 0.5, "rgb(0 0 0 / 0.55)");
+    dot(context, x, y, radius * 0.375, colour);
   }
   context.restore();
 }

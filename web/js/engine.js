@@ -14,7 +14,8 @@ export { EngineError };
 /**
  * @typedef {{kind: "gpu" | "software" | "cpu", name: string, reason: string, selfTestMs: number}} DeviceInfo
  * @typedef {{id: number, width: number, height: number, naturalWidth: number, naturalHeight: number,
- *   bitmap: ImageBitmap, rgb: Uint8Array}} Picture
+ *   bitmap: ImageBitmap, preview: ImageBitmap, rgb: Uint8Array}} Picture `preview` is for drawing: up to 1024
+ *   pixels, where the picture has them
  * @typedef {{kind: "scene", seed: number, index: number, size: number, baseline?: number} |
  *   {kind: "warp", seed: number, width: number, height: number}} Truth
  * @typedef {[rows: number, columns: number]} Grid
@@ -285,7 +286,7 @@ export class Engine extends EventTarget {
 }
 
 /** @param {any} picture @returns {Picture} */
-const withId = (picture) => ({ id: next(), naturalWidth: picture.width, naturalHeight: picture.height, ...picture });
+const withId = (picture) => ({ id: next(), naturalWidth: picture.width, naturalHeight: picture.height, preview: picture.bitmap, ...picture });
 
 /** Two pictures, compared cell by cell. Positions are in [0, 1] of a picture, x to the right, y down. */
 export class Pair {

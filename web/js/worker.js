@@ -10,6 +10,9 @@ import { EngineError, aborted, engineError } from "./errors.js";
 import { Progress } from "./progress.js";
 import { loadWeights } from "./weights.js";
 
+/** Longer side of a picture for the page to draw, in pixels. */
+const PREVIEW = 1024;
+
 const tell = (message, transfer = []) => self.postMessage(message, { transfer });
 const progress = new Progress((detail) => tell({ event: "progress", detail }));
 
@@ -156,6 +159,13 @@ async function picture(pixels) {
   return { width, height, rgb, bitmap };
 }
 
+/** What a page draws of a picture: sharper than what the network sees, and still quick to draw. */
+function reduced(canvas) {
+  const scale = Math.min(1, PREVIEW / Math.max(canvas.width, canvas.height));
+  const [width, height] = [canvas.width, canvas.height].map((pixels) => Math.max(1, Math.round(pixels * scale)));
+  return createImageBitmap(canvas, { resizeWidth: width, resizeHeight: height, resizeQuality: "high" });
+}
+
 /** An answer whose parts are moved, not copied. */
 class Moved {
   constructor(value, transfer) {
@@ -163,7 +173,7 @@ class Moved {
     this.transfer = transfer;
   }
 }
-const moved = (value, ...pictures) => new Moved(value, pictures.flatMap((p) => [p.bitmap, p.rgb.buffer]));
+const moved = (value, ...pictures) => new Moved(value, pictures.flatMap((p) => [p.bitmap, p.preview, p.rgb.buffer].filter(Boolean)));
 
 /** What engine.js may ask for: (request id, arguments) → value. */
 const methods = {
@@ -188,7 +198,8 @@ const methods = {
       bitmap.close();
       const { data } = context.getImageData(0, 0, width, height);
       const made = await picture(module.Picture.resized(new Uint8Array(data.buffer), width, height, size));
-      return moved(made, made);
+      const shown = { ...made, preview: await reduced(canvas) };
+      return moved(shown, shown);
     }),
 
   scene: (id, recipe) =>

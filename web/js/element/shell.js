@@ -28,21 +28,15 @@ const STYLE = `
   border-radius: var(--_radius);
   outline: none;
   overflow: hidden;
-  touch-action: pan-y;
+  touch-action: pan-y pinch-zoom;
   user-select: none;
   -webkit-user-select: none;
 }
 .stage.sized { aspect-ratio: auto; }
-canvas { display: block; opacity: 1; }
+canvas { display: block; }
 .ready canvas { cursor: crosshair; }
 .waiting canvas { opacity: 0.55; }
-.ring {
-  position: absolute;
-  inset: 0;
-  border-radius: var(--_radius);
-  pointer-events: none;
-}
-.stage:focus-visible + .ring { box-shadow: inset 0 0 0 3px var(--_accent), inset 0 0 0 4.5px var(--_background); }
+.stage:focus-visible { outline: 3px solid var(--_accent); outline-offset: -3px; }
 .ghost { position: absolute; inset: 0; display: flex; gap: var(--_gap); }
 .ghost i { flex: 1; border-radius: var(--_radius); background: var(--_ghost); }
 .poster { position: absolute; inset: 0; border-radius: var(--_radius); overflow: hidden; }
@@ -141,9 +135,6 @@ button:focus-visible { outline: 2px solid var(--_color); outline-offset: 2px; }
 @media (prefers-reduced-motion: reduce) {
   .endless .track i { width: 100%; animation: none; opacity: 0.5; }
 }
-@media (forced-colors: active) {
-  .stage:focus-visible { outline: 3px solid Highlight; outline-offset: -3px; }
-}
 `;
 
 const LABEL = "Two pictures compared. Arrow keys move a point over picture A, Enter pins it, Escape clears it.";
@@ -193,7 +184,7 @@ export function build(root) {
     spoken: h("div", { class: "spoken", "aria-live": "polite" }),
   };
   ui.stage.prepend(ui.ghost);
-  ui.frame = h("div", { class: "frame" }, ui.stage, h("div", { class: "ring" }), ui.poster, ui.progress, ui.error);
+  ui.frame = h("div", { class: "frame" }, ui.stage, ui.poster, ui.progress, ui.error);
   root.append(ui.frame, h("div", named("footer"), ui.readout, ui.legend, ui.badge), ui.spoken);
   return ui;
 }

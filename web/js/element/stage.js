@@ -43,8 +43,11 @@ export function paint(context, { a, b }, scene) {
   const from = centre(pair.gridA, found.cell);
   draw.drawCrosshair(context, a, from);
   draw.drawCell(context, a, pair.gridA, found.cell);
-  draw.drawMarker(context, a, from, { kind: scene.pinned ? "dot" : "ring", colour: marker, radius: 7 });
-  draw.drawMarker(context, b, found.point, { kind: scene.pinned ? "dot" : "ring", colour: marker });
+  const kind = scene.pinned ? "dot" : "ring";
+  // Inside its cell, where that is large enough to hold it.
+  const inside = Math.max(4, Math.min(7, (0.3 * a.width) / pair.gridA[1]));
+  draw.drawMarker(context, a, from, { kind, colour: marker, radius: inside });
+  draw.drawMarker(context, b, found.point, { kind, colour: marker });
 }
 
 /** The cell `dx` to the right of and `dy` below another; at the edges it stays inside. */
