@@ -4,7 +4,6 @@ import { byId, element } from "./dom.js";
 const ATTRIBUTES = {
   "src-a": "page/pictures/a.jpg",
   "src-b": "page/pictures/b.jpg",
-  weights: "dense-match/weights/quickstart/manifest.json",
   view: "heatmap",
 };
 
@@ -22,7 +21,8 @@ export function startEmbed() {
       await import("../dense-match/dense-match.js");
       place.replaceChildren(element("dense-match", ATTRIBUTES));
     } catch {
-      place.replaceChildren(element("p", { class: "hint" }, "The element's script did not arrive. Load the page again to see it."));
+      const words = "The element's script did not arrive. Load the page again to see it.";
+      place.replaceChildren(element("p", { class: "hint" }, words));
     }
   }, { rootMargin: "300px" });
   observer.observe(place);

@@ -60,6 +60,6 @@ function startAddress({ subscribe, set }) {
 
 /** A link cannot carry what never left its maker's browser. */
 function tellLost(what) {
-  say(`This link was made with ${what.join(" and ")} from a file. Files never leave their browser, so here is what the page ` +
-    "starts with instead.");
+  say(`This link was made with ${what.join(" and ")} from a file. Files never leave their browser, so here is what ` +
+    "the page starts with instead.");
 }

@@ -26,9 +26,10 @@ export function paint(context, rects, scene) {
 const PAINTERS = {
   heatmap(context, { a, b }, scene) {
     const { pictures, side } = scene;
-    drawPicture(context, pictures.a.bitmap, a, { radius: RADIUS });
-    drawPicture(context, pictures.b.bitmap, b, { radius: RADIUS, grey: side.match ? 1 : 0 });
-    if (side.match) drawHeat(context, side.match.row, side.pair.gridB, b, { radius: RADIUS });
+    const match = scene.point ? side.match : null;
+    drawPicture(context, pictures.a.preview, a, { radius: RADIUS });
+    drawPicture(context, pictures.b.preview, b, { radius: RADIUS, grey: match ? 1 : 0 });
+    if (match) drawHeat(context, match.row, side.pair.gridB, b, { radius: RADIUS });
     drawPointed(context, { a, b }, scene);
   },
 
@@ -36,7 +37,7 @@ const PAINTERS = {
     const { pictures, side, threshold } = scene;
     const point = scene.looking || scene.pinned ? scene.point : null;
     for (const [picture, rect] of [[pictures.a, a], [pictures.b, b]]) {
-      drawPicture(context, picture.bitmap, rect, { radius: RADIUS, dim: 0.4 });
+      drawPicture(context, picture.preview, rect, { radius: RADIUS, dim: 0.4 });
     }
     if (side.matches) {
       const highlight = point ? nearestMatch(side.matches, point, side.pair.gridA) : -1;
@@ -48,7 +49,7 @@ const PAINTERS = {
   pca(context, { a, b }, scene) {
     const { pictures, side } = scene;
     for (const [picture, rect] of [[pictures.a, a], [pictures.b, b]]) {
-      drawPicture(context, picture.bitmap, rect, { radius: RADIUS, grey: side.pca ? 1 : 0 });
+      drawPicture(context, picture.preview, rect, { radius: RADIUS, grey: side.pca ? 1 : 0 });
     }
     if (side.pca) {
       drawPca(context, side.pca.a, side.pair.gridA, a, { radius: RADIUS });

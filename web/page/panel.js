@@ -59,7 +59,7 @@ export class Panel {
 
     const side = state.sides[this.#index];
     this.element.classList.toggle("busy", side.phase === "weights" || side.phase === "features");
-    this.#name.replaceChildren(...weightsLine(side, state.weights[this.#index]));
+    this.#name.replaceChildren(...weightsLine(side, state.weights[this.#index], state.files[this.#index]));
     this.#showCompare(state.weights);
     this.#reading.replaceChildren(...matchLine(state, side));
     this.#figures.replaceChildren(...accuracyLine(state, side));
@@ -79,7 +79,8 @@ export class Panel {
     const pictures = state.pictures ?? PLACEHOLDER;
     const comparing = state.weights[1] !== null;
     // Both fit into the window, also upright ones, or stacked on a phone.
-    const maxHeight = comparing ? Infinity : width < 560 ? Math.max(480, innerHeight * 0.8) : Math.max(320, innerHeight * 0.64);
+    const most = width < 560 ? Math.max(480, innerHeight * 0.87) : Math.max(320, innerHeight * 0.64);
+    const maxHeight = comparing ? Infinity : most;
     const rects = layout(width, pictures.a, pictures.b, {
       gap: comparing ? 6 : 10, minWidth: comparing && width < 480 ? Infinity : 180, maxHeight,
     });
@@ -158,7 +159,10 @@ export class Panel {
     const walk = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
     if (walk) {
       const [u, v] = point ?? [0.5, 0.5];
-      const moved = (t, cells, by) => (Math.min(Math.max(Math.floor(t * cells) + by * step, 0), cells - 1) + 0.5) / cells;
+      const moved = (t, cells, by) => {
+        const cell = Math.floor(t * cells) + by * step;
+        return (Math.min(Math.max(cell, 0), cells - 1) + 0.5) / cells;
+      };
       this.#store.set({ point: [moved(u, columns, walk[0]), moved(v, rows, walk[1])], looking: true, spoken: true });
     } else if (event.key === "Enter") {
       this.#store.set({ pinned: Boolean(point) && !pinned, spoken: true });

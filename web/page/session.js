@@ -64,16 +64,23 @@ function startSide(store, engine, index) {
     store.set({ sides });
   };
   const side = (state) => state.sides[index];
+  /** Nothing is shown any more of what the network said. */
+  const clear = (patch = {}) => {
+    side(store.state).pair?.dispose();
+    set({ pair: null, match: null, matches: null, pca: null, accuracy: null, ...patch });
+  };
+  /** The weights and pictures of the pair that is shown. */
+  let shown = [];
 
   effect(store, (s) => [s.weights[index], s.files[index], s.attempt], async (state, signal) => {
     const choice = state.weights[index];
-    if (!choice) return set(emptySide());
+    if (!choice) return clear(emptySide());
     set({ phase: "weights", error: null });
     try {
       const weights = await engine.weights(weightsSource(choice, state.files[index]), { signal });
       if (!signal.aborted) set({ weights });
     } catch (error) {
-      if (!signal.aborted && !isAbort(error)) set({ ...emptySide(), phase: "error", error });
+      if (!signal.aborted && !isAbort(error)) clear({ ...emptySide(), phase: "error", error });
     }
   });
 
@@ -82,25 +89,29 @@ function startSide(store, engine, index) {
     if (!weights || !state.pictures) return;
     const { a, b, truth } = state.pictures;
     const { feature, stride } = state;
+    // What other weights said, or of other pictures, is not to be taken for what these will say; another grid may stand
+    // until the new one is there.
+    if (shown[0] !== weights || shown[1] !== state.pictures) clear();
     set({ phase: "features", error: null });
     try {
       const pair = await engine.pair(a, b, { weights, feature, stride, truth, signal, key: `side-${index}` });
       if (signal.aborted) return pair.dispose();
-      side(store.state).pair?.dispose();
-      set({ phase: "ready", pair, match: null, matches: null, pca: null, accuracy: null });
+      clear({ phase: "ready", pair });
+      shown = [weights, state.pictures];
     } catch (error) {
       if (!signal.aborted && !isAbort(error)) set({ phase: "error", error });
     }
   });
 
-  // What is asked of a pair: each answer belongs to the pair it was asked of.
+  // What is asked of a pair: each answer belongs to the pair it was asked of. Answers come in the order of the
+  // questions, and one to a question before the last is shown too: while a pointer moves fast there is no other.
   const ask = (key, dependencies, question) =>
     effect(store, (s) => [side(s).pair, ...dependencies(s)], async (state, signal) => {
       const { pair } = side(state);
       if (!pair) return;
       try {
         const answer = await question(pair, state);
-        if (!signal.aborted && side(store.state).pair === pair) set({ [key]: answer });
+        if (side(store.state).pair === pair) set({ [key]: answer });
       } catch (error) {
         if (!signal.aborted && !isAbort(error)) set({ phase: "error", error });
       }

@@ -20,7 +20,9 @@ export function startSources(store, { pictureAt }) {
   });
   return {
     /** Asks for a file of weights for a column. */
-    chooseWeights: (index) => picker({ accept: ".safetensors,.pth,.pt" }, ([file]) => takeWeights(store, file, index))(),
+    chooseWeights(index) {
+      picker({ accept: ".safetensors,.pth,.pt" }, ([file]) => takeWeights(store, file, index))();
+    },
   };
 }
 

@@ -71,9 +71,10 @@ function showNotice(store, problem) {
   box.hidden = !problem;
   if (!problem) return box.replaceChildren();
   const isError = problem instanceof Error;
+  const words = isError ? problem.message : problem;
   const buttons = isError ? remedies(store) : [button("Close", () => store.set({ notice: null }))];
   box.classList.toggle("is-error", isError);
-  box.replaceChildren(element("p", {}, isError ? problem.message : problem), element("div", { class: "buttons" }, ...buttons));
+  box.replaceChildren(element("p", {}, words), element("div", { class: "buttons" }, ...buttons));
 }
 
 function remedies(store) {

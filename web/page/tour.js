@@ -3,7 +3,7 @@
  * before anything is touched. Who prefers less motion gets a resting point.
  */
 
-const REST = [0.42, 0.62];
+const REST = [0.7, 0.36];
 /** Seconds for one round. */
 const PERIOD = 24;
 /** Milliseconds between two steps: slow enough to leave the worker time for the pointer. */

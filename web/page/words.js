@@ -1,4 +1,5 @@
 /** What the network says, in words and small bars: for a column, for a screen reader, and for the line of timings. */
+import { finiteRange } from "../dense-match/draw.js";
 import { element } from "./dom.js";
 
 const ARCHITECTURES = { resnet: "ResNet-" };
@@ -11,9 +12,9 @@ export const megabytes = (bytes) => `${(bytes / 1e6).toFixed(1)} MB`;
 const architecture = (backbone) =>
   Object.entries(ARCHITECTURES).reduce((name, [from, to]) => name.replace(from, to), backbone ?? "");
 
-/** Which weights a column shows. @param {import("./state.js").Side} side */
-export function weightsLine({ weights, phase }, choice) {
-  const name = { trained: "Trained", untrained: "Untrained", file: weights?.name ?? "Your file" }[choice] ?? "";
+/** Which weights a column shows. @param {import("./state.js").Side} side @param {File | null} file the visitor's own */
+export function weightsLine({ weights, phase }, choice, file) {
+  const name = { trained: "Trained", untrained: "Untrained", file: file?.name }[choice] ?? "";
   return [element("strong", {}, name), element("span", { class: "quiet" }, weightsDetail(weights, phase))];
 }
 
@@ -22,8 +23,9 @@ function weightsDetail(weights, phase) {
   if (phase === "features") return "reading both pictures…";
   if (!weights) return "";
   const { backbone, steps, data, method } = weights.info;
+  const how = method === "mocov2" ? "MoCo v2" : "DenseCL";
   const training = steps > 0
-    ? `${steps.toLocaleString("en")} steps of ${method === "mocov2" ? "MoCo v2" : "DenseCL"}${data ? ` on ${data}` : ""}`
+    ? `${steps.toLocaleString("en")} steps of ${how}${data ? ` on ${data}` : ""}`
     : "random weights";
   return [architecture(backbone), training].filter(Boolean).join(", ");
 }
@@ -33,26 +35,39 @@ export function matchLine(state, side) {
   return state.view === "matches" ? matchesWords(state, side) : pointWords(state, side);
 }
 
-function pointWords({ point, pictures, truthShown }, { match }) {
+function pointWords({ point, pictures, truthShown, view, pinned }, { match }) {
   if (!point) return [element("span", { class: "quiet" }, "Move the pointer over the first picture.")];
   if (!match) return [];
   const words = [element("span", {}, mark("found"), "cosine ", element("b", {}, match.score.toFixed(2)))];
-  if (!pictures?.truth || !truthShown) return words;
-  if (!match.truth) {
-    words.push(element("span", { class: "quiet" }, mark("truth"), "hidden in the second picture"));
-  } else {
-    words.push(element("span", {}, mark("truth"), element("b", {}, pixels(match.error)),
-      element("span", { class: "long" }, " from the truth")));
+  if (pictures?.truth && truthShown) words.push(truthWords(match));
+  if (view === "heatmap") words.push(scale(match.row));
+  if (pinned && matchMedia("(hover: hover)").matches) {
+    words.push(element("span", { class: "quiet long" }, "pinned; click to let go"));
   }
   return words;
+}
+
+function truthWords({ truth, error }) {
+  if (!truth) return element("span", { class: "quiet" }, mark("truth"), "hidden in the second picture");
+  const from = element("span", { class: "long" }, " from the truth");
+  return element("span", {}, mark("truth"), element("b", {}, pixels(error)), from);
+}
+
+/** What the colours of a heat map stand for. */
+function scale(row) {
+  const [low, high] = finiteRange(row).map((cosine) => cosine.toFixed(2));
+  return element("span", { class: "scale quiet long", title: "Cosine, from the least to the most similar cell" },
+    low, element("i", { class: "viridis", "aria-hidden": "true" }), high);
 }
 
 function matchesWords({ threshold, truthShown }, { matches }) {
   if (!matches) return [];
   const known = matches.filter(({ correct }) => correct !== null);
   const right = known.filter(({ correct }) => correct).length;
-  const words = [element("span", {},
-    element("b", {}, String(matches.length)), ` mutual ${matches.length === 1 ? "match" : "matches"} over ${threshold.toFixed(2)}`)];
+  const noun = matches.length === 1 ? "match" : "matches";
+  const words = [
+    element("span", {}, element("b", {}, String(matches.length)), ` mutual ${noun} over ${threshold.toFixed(2)}`),
+  ];
   if (known.length && truthShown) {
     words.push(
       element("span", {}, mark("right"), element("b", {}, String(right)), " right"),
@@ -69,7 +84,8 @@ const mark = (kind) => element("i", { class: `mark ${kind}`, "aria-hidden": "tru
 /** How well the column does over the whole picture: PCK, the share of points found near enough. */
 export function accuracyLine({ pictures, truthShown }, { accuracy, phase }) {
   if (!truthShown || !pictures?.truth) return [];
-  if (!accuracy) return [element("p", { class: "quiet" }, phase === "ready" ? "measuring over the whole picture…" : " ")];
+  const measuring = element("p", { class: "quiet" }, "measuring over the whole picture…");
+  if (!accuracy) return phase === "ready" ? [measuring] : [];
   const { pck05, pck10, meanError, cells } = accuracy;
   return [
     bar("PCK@0.1", pck10, "of the points are found within a tenth of the picture's longer side"),
@@ -92,8 +108,8 @@ export function spokenMatch({ point, pictures, pinned }, sides) {
   const at = ([u, v]) => `${percent(u)} from the left, ${percent(v)} from the top`;
   const found = sides.filter(({ match }) => match).map(({ match }, index) => {
     const which = sides.length > 1 ? `Column ${index + 1}: ` : "";
-    const truth = !pictures?.truth ? "" : match.truth ? `, ${pixels(match.error)} from the truth` : ", hidden there in truth";
-    return `${which}found at ${at(match.point)}, cosine ${match.score.toFixed(2)}${truth}.`;
+    const truth = match.truth ? `${pixels(match.error)} from the truth` : "hidden there in truth";
+    return `${which}found at ${at(match.point)}, cosine ${match.score.toFixed(2)}${pictures?.truth ? `, ${truth}` : ""}.`;
   });
   return `Point${pinned ? " pinned" : ""} at ${at(point)}. ${found.join(" ")}`;
 }
