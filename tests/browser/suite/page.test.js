@@ -26,7 +26,9 @@ class Demo {
 
   /** Until the first column has read the pictures and, with a known truth, has measured itself. */
   async ready({ truth = true } = {}) {
-    await this.timings.getByText(/similarities/).waitFor({ timeout: 60_000 });
+    const failed = this.page.locator(".notice.is-error, .panel [role=alert]").first();
+    await this.timings.getByText(/similarities/).or(failed).first().waitFor({ timeout: 60_000 });
+    if (await failed.isVisible()) throw new Error(`the page says: ${await failed.innerText()}`);
     if (truth) await this.figures.getByText("PCK@0.1", { exact: true }).waitFor();
   }
 
