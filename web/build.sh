@@ -3,8 +3,8 @@
 #
 #   web/build.sh            both modules; needs Rust with the wasm32 target, and the first time also the
 #                           network, for wasm-bindgen's program (unless the right version is on PATH)
-#   web/build.sh --check    the same with bundled JavaScript (needs npm), and fails when something is larger
-#                           than it may be
+#   web/build.sh --check    the same with bundled JavaScript (needs npm), and fails when something is
+#                           larger than it may be
 #   web/build.sh cpu        that module alone (or gpu); the GPU's takes long to compile
 #
 # CARGO_TARGET_DIR is respected. Tools that are missing go to DENSECL_WEB_TOOLS (~/.cache/densecl-web).
@@ -45,6 +45,12 @@ fi
 
 mkdir -p "$dist"
 
+# The comments in what wasm-bindgen writes are a third of it. Only lines that are nothing but comment go, so no string
+# is touched.
+without_comments() {
+    sed -E -e '/^\s*\/\*.*\*\/\s*$/d' -e '/^\s*\/\*([^*]|\*[^/])*$/,/\*\/\s*$/d' -e '/^\s*\/\//d' -e '/^\s*$/d' -e 's/^\s+//' "$1"
+}
+
 # module NAME PROFILE TARGET-FEATURES: makes densecl_NAME.{js,wasm,d.ts}
 module() {
     local name=$1 profile=$2 flags=$3
@@ -60,43 +66,37 @@ module() {
     sed -i "s/densecl_${name}_bg\.wasm/densecl_$name.wasm/g" "$out/densecl_$name.js"
     # For the progress bar: with a compressing server the length is not known otherwise.
     printf '\nexport const BYTES = %d;\n' "$(stat -c %s "$out/densecl_${name}_bg.wasm")" >>"$out/densecl_$name.js"
-    mv "$out/densecl_$name.js" "$out/densecl_$name.d.ts" "$dist/"
+    without_comments "$out/densecl_$name.js" >"$dist/densecl_$name.js"
+    mv "$out/densecl_$name.d.ts" "$dist/"
     mv "$out/densecl_${name}_bg.wasm" "$made"
     rm -r "$out"
 }
 [ "$only" = gpu ] || module cpu web-cpu "-C target-feature=+simd128"
 [ "$only" = cpu ] || module gpu web ""
 
-# The package: types, README and package.json on top, weights beside them. Its JavaScript is bundled where esbuild is
-# installed (`npm ci --prefix web`, once). Elsewhere the modules go there as they are and do the same, but for the lines
-# that are comments (they are a third of it). Only a line that is nothing but comment goes, so no string is touched.
-without_comments() {
-    sed -E -e '/^\s*\/\*.*\*\/\s*$/d' -e '/^\s*\/\*([^*]|\*[^/])*$/,/\*\/\s*$/d' -e '/^\s*\/\//d' -e '/^\s*$/d' "$1"
-}
 # A file that is the same stays as it is: what watches the folder need not wake up.
 put() {
     mkdir -p "$(dirname "$1")"
-    cat >"$1.new"
-    if cmp -s "$1.new" "$1"; then rm "$1.new"; else mv "$1.new" "$1"; fi
+    cmp -s "$2" "$1" || cp "$2" "$1"
 }
+# The package: types, README and package.json, weights beside them. Its JavaScript is bundled where esbuild is
+# installed (`npm ci --prefix web`, once); elsewhere the modules go there as they are and do the same.
 if [ "$check" = yes ] && [ ! -d web/node_modules/esbuild ]; then
     npm ci --prefix web --no-audit --no-fund --loglevel=error
 fi
 bundled=$([ -d web/node_modules/esbuild ] && echo yes || echo no)
-(cd web/js && find . -type f ! -name '*.test.js' -printf '%P\n') | while read -r file; do
+(cd web/js && find . -type f) | while read -r file; do
     case $bundled/$file in
-    yes/dense-match.js | yes/engine.js | yes/draw.js | yes/worker.js) ;; # bundle.mjs writes them
-    yes/*.js) rm -f "$dist/$file" ;; # part of a bundle; an earlier build may have left it
-    */*.js) without_comments "web/js/$file" | put "$dist/$file" ;;
-    *) put "$dist/$file" <"web/js/$file" ;;
+        yes/./dense-match.js | yes/./engine.js | yes/./draw.js | yes/./worker.js) continue ;; # bundle.mjs writes them
+        yes/*.js) rm -f "$dist/$file" && continue ;; # part of a bundle; an earlier build may have left it
     esac
+    put "$dist/$file" "web/js/$file"
 done
 [ "$bundled" = no ] || node web/bundle.mjs "$dist"
 for bundle in web/weights/*/; do
-    for file in "$bundle"*; do put "$dist/weights/$(basename "$bundle")/$(basename "$file")" <"$file"; done
+    for file in "$bundle"*; do put "$dist/${file#web/}" "$file"; done
 done
-for file in LICENSE-MIT LICENSE-APACHE; do put "$dist/$file" <"$file"; done
-rm -f "$dist"/*.new
+for file in LICENSE-MIT LICENSE-APACHE; do put "$dist/$file" "$file"; done
 
 [ "$check" = yes ] || exit 0
 
@@ -107,9 +107,9 @@ budget() {
     printf '%-36s %9d of at most %9d bytes\n' "$what" "$size" "$most"
     [ "$size" -le "$most" ] || { echo "web/build.sh: $what: over budget" >&2 && failed=1; }
 }
-gzipped() { for file in "$@"; do gzip -9 -c "$file"; done | wc -c; }
-[ "$only" = gpu ] || budget "CPU module, gzipped" 450000 "$(gzipped $dist/densecl_cpu.js $dist/densecl_cpu.wasm)"
-[ "$only" = cpu ] || budget "GPU module, gzipped" 3000000 "$(gzipped $dist/densecl_gpu.js $dist/densecl_gpu.wasm)"
-budget "the element's JavaScript, gzipped" 15000 "$(gzipped $dist/dense-match.js $dist/engine.js)"
+gzipped() { for file in "$@"; do gzip -9 -c "$dist/$file"; done | wc -c; }
+[ "$only" = gpu ] || budget "CPU module, gzipped" 450000 "$(gzipped densecl_cpu.js densecl_cpu.wasm)"
+[ "$only" = cpu ] || budget "GPU module, gzipped" 3000000 "$(gzipped densecl_gpu.js densecl_gpu.wasm)"
+budget "the element's JavaScript, gzipped" 15000 "$(gzipped dense-match.js engine.js)"
 budget "largest file" $((25 * 1024 * 1024 - 1)) "$(find $dist -type f -printf '%s\n' | sort -n | tail -1)"
 exit "$failed"

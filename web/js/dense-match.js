@@ -51,7 +51,7 @@ export class DenseMatch extends Base {
     super();
     this.#internals = this.attachInternals?.();
     this.#view = new View(this, this.attachShadow({ mode: "open", delegatesFocus: true }), {
-      ask: (cell, quiet) => this.#ask(cell, quiet),
+      ask: (cell, chooser) => this.#ask(cell, chooser),
       retry: () => this.#schedule(),
       fail: (error) => this.#fail(error),
     });
@@ -114,7 +114,7 @@ export class DenseMatch extends Base {
       throw new RangeError(`(${x}, ${y}) is outside picture A, which is ${a.naturalWidth} × ${a.naturalHeight} pixels`);
     }
     const found = await this.#inOrder(() => pair.match(cellAt(pair.gridA, u, v)));
-    if (this.#view.shown?.pair === pair) this.#show(found);
+    if (this.#view.shown?.pair === pair && this.#view.answer(found, "page")) this.#tell(found);
     return detail(a, b, pair, found);
   }
 
@@ -313,17 +313,18 @@ export class DenseMatch extends Base {
   }
 
   /** Asks for the match of a cell; of cells that wait only the latest is asked for. */
-  async #ask(cell, quiet = false) {
+  async #ask(cell, chooser) {
     const waits = this.#next !== null;
-    this.#next = { cell, quiet };
+    this.#next = { cell, chooser };
     if (waits) return;
     try {
       await this.#inOrder(async () => {
-        const { cell, quiet } = this.#next;
+        const { cell, chooser } = this.#next;
         this.#next = null;
         const pair = this.#view.shown?.pair;
         const found = await pair?.match(cell);
-        if (found && pair === this.#view.shown?.pair) this.#show(found, quiet);
+        if (!found || pair !== this.#view.shown?.pair) return;
+        if (this.#view.answer(found, chooser) && chooser === "visitor") this.#tell(found);
       });
     } catch (error) {
       // The pair may have been replaced meanwhile.
@@ -331,9 +332,7 @@ export class DenseMatch extends Base {
     }
   }
 
-  #show(found, quiet = false) {
-    this.#view.answer(found);
-    if (quiet) return;
+  #tell(found) {
     const { a, b, pair } = this.#view.shown;
     this.dispatchEvent(new CustomEvent("match", { detail: { ...detail(a, b, pair, found), pinned: this.#view.pinned } }));
   }

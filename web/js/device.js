@@ -26,7 +26,8 @@ async function findGpu(takeSoftware) {
   for (const [limit, least] of Object.entries(LIMITS)) {
     if (!(adapter.limits[limit] >= least)) return { why: `${name} is too small (${limit})` };
   }
-  const software = info.isFallbackAdapter || adapter.isFallbackAdapter || /swiftshader|llvmpipe|lavapipe|softpipe|basic render/i.test(Object.values({ ...info, a: info.architecture, n: name }).join(" "));
+  const words = `${name} ${info.vendor} ${info.architecture} ${info.device}`;
+  const software = info.isFallbackAdapter || adapter.isFallbackAdapter || /swiftshader|llvmpipe|lavapipe|softpipe|basic render/i.test(words);
   if (software && !takeSoftware) return { why: `${name} is a software GPU, slower than the CPU` };
   return { name, kind: software ? "software" : "gpu" };
 }

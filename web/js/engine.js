@@ -111,7 +111,7 @@ export class Engine extends EventTarget {
     worker.onerror = (event) => {
       event.preventDefault?.();
       const words = event.message ? `failed (${event.message})` : "could not be loaded. If this page is yours: check worker-url, and worker-src of its security policy";
-      this.#dead(link, new EngineError("worker", `The page's worker ${words}.`), null);
+      this.#dead(link, new EngineError("worker", `The page's worker ${words}.`));
     };
     link.ready = this.#send(link, "start", { device: this.#choice, why: this.#why, wasmUrl: this.#folder }).then((info) => {
       this.device = info;
@@ -120,7 +120,7 @@ export class Engine extends EventTarget {
     });
     link.ready = link.ready.catch((error) => {
       if (error.restart) return this.ready;
-      this.#dead(link, error, null);
+      this.#dead(link, error);
       throw error;
     });
     link.ready.catch(() => {});
@@ -147,20 +147,22 @@ export class Engine extends EventTarget {
     }
   }
 
-  /** A worker is no more: the request that brought it down fails, the others go to its successor. */
+  /**
+   * A worker is no more. The request that brought it down fails; the others go to its successor.
+   * @param {number | null} [running] that request, where a module died of one
+   */
   #dead(link, error, running) {
     if (link.lost) return;
     link.lost = true;
     link.worker.terminate();
     if (this.#link === link) this.#link = null;
-    // Before the first device is known the GPU was being tried, unless it could not be.
-    const gpu = this.#choice !== "cpu" && (error.type === "device" || (this.device && this.device.kind !== "cpu"));
+    const gpu = this.#choice !== "cpu" && running !== undefined && this.device?.kind !== "cpu";
     if (gpu) {
       this.#choice = "cpu";
       this.#why = error.message;
     }
     for (const [id, call] of link.waiting) {
-      const restart = gpu || (running !== null && id !== running);
+      const restart = gpu || (running !== undefined && id !== running);
       call.reject(restart ? Object.assign(new EngineError(error.type, error.message), { restart }) : error);
     }
     link.waiting.clear();

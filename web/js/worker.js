@@ -64,7 +64,7 @@ function listener(type, message) {
 // In an async call a trap of the module reaches nobody else. One without a panic before it is what a failed
 // allocation looks like.
 function trapped(error) {
-  if (error instanceof WebAssembly.RuntimeError) die("out-of-memory", "There is not enough memory for this. Choose a smaller size or a larger stride.");
+  if (error instanceof WebAssembly.RuntimeError) die("out-of-memory", "There is not enough memory for this. Choose a smaller size, a larger stride or smaller weights.");
   else die("worker", `Something went wrong inside: ${error?.message ?? error}. Try again.`);
 }
 self.addEventListener("error", (event) => trapped(event.error ?? event));
@@ -100,32 +100,48 @@ async function sha256(bytes) {
 }
 
 /** Weights of a source, loaded once. @param {{key: string, url?: string, blob?: Blob, seed?: number}} source */
-function load(source) {
+function load(id, source) {
   if (weights.has(source.key)) return Promise.resolve(weights.get(source.key));
   if (!loading.has(source.key)) {
-    const promise = loadNew(source).finally(() => loading.delete(source.key));
+    const promise = loadNew(id, source).finally(() => loading.delete(source.key));
     promise.catch(() => {});
     loading.set(source.key, promise);
   }
   return loading.get(source.key);
 }
 
-async function loadNew(source) {
+async function loadNew(id, source) {
   const untrained = source.seed !== undefined;
   const file = untrained ? { bytes: null, name: "untrained", sha256: "", cached: true } : await loadWeights(source, sha256, progress);
-  const { module, session } = await opened;
-  const net = untrained ? module.Weights.untrained(session, source.seed) : module.Weights.load(session, file.bytes);
-  const facts = { name: file.name, sha256: file.sha256, bytes: file.bytes?.length ?? 0, cached: file.cached, info: JSON.parse(net.info()) };
-  const entry = { net, facts, free: () => net.free() };
-  weights.set(source.key, entry);
-  return entry;
+  return queued(id, ({ module, session }) => {
+    const net = untrained ? module.Weights.untrained(session, source.seed) : module.Weights.load(session, file.bytes);
+    const facts = { name: file.name, sha256: file.sha256, bytes: file.bytes?.length ?? 0, cached: file.cached, info: JSON.parse(net.info()) };
+    const entry = { net, facts, users: 0, forgotten: false };
+    entry.free = () => {
+      entry.forgotten = true;
+      if (entry.users === 0) net.free();
+    };
+    weights.set(source.key, entry);
+    return entry;
+  });
 }
 
-async function featuresOf(id, { module }, picture, request) {
+/** Work that needs weights. They are loaded outside of the queue: a download must not keep others waiting. */
+async function withWeights(id, source, work) {
+  const entry = await load(0, source); // 0: others may wait for it when this request is given up
+  entry.users++;
+  try {
+    return await queued(id, (device) => work(device, entry.net));
+  } finally {
+    entry.users--;
+    if (entry.forgotten) entry.free();
+  }
+}
+
+async function featuresOf(id, { module }, net, picture, request) {
   const key = [request.weights.key, picture.id, request.feature, request.stride].join("|");
   const known = features.get(key);
   if (known) return known;
-  const { net } = await load(request.weights);
   await breathe();
   if (stopped.has(id)) throw aborted();
   const pixels = module.Picture.fromRgb(picture.rgb, picture.width, picture.height);
@@ -136,6 +152,12 @@ async function featuresOf(id, { module }, picture, request) {
   features.set(key, entry);
   return entry;
 }
+
+/** The features of both pictures of a pair. */
+const both = async (id, device, net, request) => [
+  await featuresOf(id, device, net, request.a, request),
+  await featuresOf(id, device, net, request.b, request),
+];
 
 function truthOf({ module }, recipe) {
   if (!recipe) return null;
@@ -182,8 +204,8 @@ const methods = {
     return (await opened).info;
   },
 
-  async weights(_, source) {
-    return (await load(source)).facts;
+  async weights(id, source) {
+    return (await load(id, source)).facts;
   },
 
   /** Pixels of a decoded picture, over white. */
@@ -218,11 +240,9 @@ const methods = {
       return moved(b, b);
     }),
 
-  async pair(id, request) {
-    // Not in the queue: a download must not keep others waiting.
-    await load(request.weights);
-    return queued(id, async (device) => {
-      const [a, b] = [await featuresOf(id, device, request.a, request), await featuresOf(id, device, request.b, request)];
+  pair: (id, request) =>
+    withWeights(id, request.weights, async (device, net) => {
+      const [a, b] = await both(id, device, net, request);
       const begun = performance.now();
       const compared = await device.module.Pair.compare(a.data, b.data);
       const similarity = performance.now() - begun;
@@ -232,8 +252,7 @@ const methods = {
         gridB: [b.data.rows, b.data.columns],
         ms: { features: a.ms + b.ms, similarity },
       };
-    });
-  },
+    }),
 
   async match(_, { pair, cell }) {
     const device = await opened;
@@ -262,13 +281,14 @@ const methods = {
     return new Moved(flat, [flat.buffer]);
   },
 
-  pca: (id, { pair }) =>
-    queued(id, async (device) => {
-      const { request } = pairOf(pair);
-      const [a, b] = [await featuresOf(id, device, request.a, request), await featuresOf(id, device, request.b, request)];
+  async pca(id, { pair }) {
+    const { request } = pairOf(pair);
+    return withWeights(id, request.weights, async (device, net) => {
+      const [a, b] = await both(id, device, net, request);
       const colors = device.module.jointPca(a.data, b.data);
       return new Moved({ colors, split: 4 * a.data.rows * a.data.columns }, [colors.buffer]);
-    }),
+    });
+  },
 
   async accuracy(_, { pair }) {
     const device = await opened;

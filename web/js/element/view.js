@@ -32,8 +32,8 @@ export class View {
   /**
    * @param {HTMLElement & {view: string, threshold: number}} host
    * @param {ShadowRoot} root
-   * @param {{ask(cell: number, quiet?: boolean): void, retry(): void, fail(error: Error): void}} owner `ask`: find the match
-   *   of a cell and give it to `answer`; `quiet` when nobody chose it
+   * @param {{ask(cell: number, chooser: "visitor" | "nobody"): void, retry(): void, fail(error: Error): void}} owner `ask`: find the match
+   *   of a cell and give it to `answer`
    */
   constructor(host, root, owner) {
     this.#host = host;
@@ -86,14 +86,21 @@ export class View {
     this.#unpick();
   }
 
-  /** The match of a cell was found. */
-  answer(found) {
-    this.#cursor = found.cell;
+  /**
+   * The match of a cell was found.
+   * @param {"visitor" | "page" | "nobody"} chooser of the cell; "nobody" for what this view suggests
+   * @returns {boolean} whether it is shown: the point may have been cleared meanwhile
+   */
+  answer(found, chooser) {
+    if (chooser === "page") this.#cursor = found.cell;
+    if (this.#cursor === null) return false;
     this.#found = found;
     this.refresh();
     // Only where the point rests is worth a sentence.
     clearTimeout(this.#speech);
-    this.#speech = setTimeout(() => this.#say(words.spoken(this.#pixels(found), found.cell, this.#shown.pair.gridA, this.#pinned)), 250);
+    const sentence = words.spoken(this.#pixels(found), found.cell, this.#shown.pair.gridA, this.#pinned);
+    if (chooser !== "nobody") this.#speech = setTimeout(() => this.#say(sentence), 250);
+    return true;
   }
 
   /** The view or the threshold is another. */
@@ -102,7 +109,7 @@ export class View {
       const { view } = this.#host;
       // Among the lines only a pinned point that has one is worth keeping.
       if (view === "matches" && !(this.#pinned && this.lines().some((line) => line.cellA === this.#cursor))) this.#unpick();
-      if (view === "heatmap" && this.#cursor === null) this.#owner.ask(this.#suggestion(), true);
+      if (view === "heatmap" && this.#cursor === null) this.#owner.ask((this.#cursor = this.#suggestion()), "nobody");
     }
     this.refresh();
   }
@@ -254,7 +261,7 @@ export class View {
   #pick(cell) {
     if (cell === this.#cursor) return;
     this.#cursor = cell;
-    this.#owner.ask(cell);
+    this.#owner.ask(cell, "visitor");
   }
 
   /** A cell worth showing before anyone has chosen one: of a mutual match near the middle. */
@@ -296,7 +303,7 @@ export class View {
   #pin(cell) {
     this.#pinned = !(this.#pinned && cell === this.#cursor);
     this.#cursor = cell;
-    if (this.#pinned) this.#owner.ask(cell);
+    if (this.#pinned) this.#owner.ask(cell, "visitor");
     else this.#say("Not pinned any more.");
     this.refresh();
   }
