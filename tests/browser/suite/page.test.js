@@ -21,7 +21,8 @@ class Demo {
   }
 
   choose(label) {
-    return this.page.getByText(label, { exact: true }).first().click();
+    const button = this.page.getByRole("button", { name: label, exact: true });
+    return this.page.getByLabel(label, { exact: true }).or(button).first().click();
   }
 
   /** Until the first column has read the pictures and, with a known truth, has measured itself. */
@@ -173,7 +174,7 @@ test("two dropped pictures are compared", async (visit) => {
   await page.waitForFunction(() => document.querySelector(".figures").textContent.trim() === "");
   await demo.point([0.3, 0.35]);
   // The same picture twice: the disc is found, with a cosine of 1.
-  await demo.reading.getByText(/1\.00/).waitFor();
+  await demo.reading.getByText("1.00", { exact: true }).first().waitFor();
   await demo.choose("Matches");
   await demo.count();
   const seen = await look(demo.canvas);
