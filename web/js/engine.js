@@ -36,8 +36,9 @@ export function centre([rows, columns], cell) {
   return [((cell % columns) + 0.5) / columns, (Math.floor(cell / columns) + 0.5) / rows];
 }
 
-/** @param {AbortSignal} [signal] */
+/** Rejects when the signal says so. @param {AbortSignal} [signal] @returns {Promise<never>} */
 function whenAborted(signal) {
+  if (signal?.aborted) return Promise.reject(aborted());
   return new Promise((_, reject) => signal?.addEventListener("abort", () => reject(aborted()), { once: true }));
 }
 
@@ -178,6 +179,7 @@ export class Engine extends EventTarget {
       try {
         if (!early) await Promise.race([link.ready, whenAborted(signal)]);
         if (link.lost) throw Object.assign(new EngineError("worker", "The worker stopped. Try again."), { restart: true });
+        if (signal?.aborted) throw aborted();
         const given = typeof args === "function" ? await args() : args;
         signal?.addEventListener("abort", stop, { once: true });
         const answer = this.#send(link, method, given, transfer(given), (n) => (id = n));
