@@ -5,7 +5,6 @@
 import { engine } from "../dense-match/engine.js";
 import { startControls } from "./controls.js";
 import { byId } from "./dom.js";
-import { startEmbed } from "./embed.js";
 import { startExport } from "./export.js";
 import { Panel } from "./panel.js";
 import { startSession } from "./session.js";
@@ -30,7 +29,6 @@ const sources = startSources(store, {
 startControls(store, sources);
 startExport(store, say);
 startAddress(store);
-startEmbed();
 startSession(store, engine());
 startTour(store, stage);
 if (lost.length) tellLost(lost);
