@@ -1,5 +1,6 @@
 // A static host on a port of its own: the built page, the built package, fixtures, pages made by
 // tests; with a Content Security Policy, with or without CORS, and with faults on demand.
+import { createHash } from "node:crypto";
 import { createServer } from "node:http";
 import { readFile } from "node:fs/promises";
 import { once } from "node:events";
@@ -114,7 +115,7 @@ export class Site {
       response.setHeader("access-control-allow-headers", "range");
       response.setHeader("access-control-expose-headers", "content-length, content-range, etag");
     }
-    response.setHeader("cache-control", "no-store"); // what is cached is the page's own doing
+    response.setHeader("cache-control", "no-cache"); // as docs/web.md advises: kept, but asked for
     const nothing = request.method === "OPTIONS" || file === "/favicon.ico"; // which browsers ask for
     if (nothing) return response.writeHead(204).end();
 
@@ -131,6 +132,9 @@ export class Site {
   }
 
   #send(request, response, body) {
+    const tag = `"${createHash("sha1").update(body).digest("hex")}"`;
+    response.setHeader("etag", tag);
+    if (request.headers["if-none-match"] === tag) return response.writeHead(304).end();
     const range = /^bytes=(\d+)-(\d*)$/.exec(request.headers.range ?? "");
     let part = body;
     if (range) {

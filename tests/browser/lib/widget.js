@@ -63,16 +63,18 @@ export const heard = (page, type, id) =>
     [type, id],
   );
 
-/** Waits for the `count`-th event of a type; its detail. An error meanwhile ends the waiting. */
-export async function hear(page, type, { id, count = 1, timeout = 30_000 } = {}) {
-  const before = (await heard(page, "error", id)).length;
+/**
+ * Waits for the `count`-th event of a type; its detail. An error ends the waiting, unless it is one of the first
+ * `despite`, which the case knows of.
+ */
+export async function hear(page, type, { id, count = 1, despite = 0, timeout = 30_000 } = {}) {
   await page.waitForFunction(
-    ([type, id, count, before]) => {
+    ([type, id, count, despite]) => {
       const number = (wanted) =>
         globalThis.heard.filter((e) => e.type === wanted && (id === undefined || e.id === id)).length;
-      return number(type) >= count || number("error") > before;
+      return number(type) >= count || (type !== "error" && number("error") > despite);
     },
-    [type, id, count, before],
+    [type, id, count, despite],
     { timeout },
   );
   const details = await heard(page, type, id);
@@ -105,6 +107,13 @@ export class Widget {
     const { width, height } = await this.stage.boundingBox();
     const each = (width - GAP) / 2;
     return { x: (side === "a" ? 0 : each + GAP) + u * each, y: v * height };
+  }
+
+  /** Takes the match away: both pictures are then shown as they are. */
+  async clear() {
+    await this.stage.focus();
+    await this.page.keyboard.press("Escape");
+    await this.part("readout").getByText(/Point at|Tap/).waitFor();
   }
 
   async point(side, position) {

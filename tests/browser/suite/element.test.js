@@ -21,6 +21,7 @@ const CELL = 16 / 224; // of the picture's side, at the default stride and size
 
 test("the element shows both pictures and says on what it runs", async (visit) => {
   const { page, widget } = await loaded(visit, SAME);
+  await widget.clear();
   // The disc of the landscape is red, its bar yellow.
   const [redA, redB, yellow] = await widget.colors([["a", [0.3, 0.35]], ["b", [0.3, 0.35]], ["a", [0.55, 0.2]]]);
   assert.ok(alike(redA, [220, 40, 40]) && alike(redB, redA, 2), `${redA} ${redB}`);
@@ -155,6 +156,7 @@ test("the latest of several requests wins", async (visit) => {
     await (await fetch("/slow.svg")).blob();
     await document.querySelector("dense-match").toBlob();
   });
+  await widget.clear();
   const [seen] = await widget.colors([["b", [0.5, 0.5]]]);
   assert.ok(alike(seen, [0xe0, 0x80, 0x10]), `${seen}`);
   assert.equal((await heard(page, "load")).length, 2);

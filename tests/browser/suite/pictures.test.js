@@ -15,7 +15,9 @@ async function showing(visit, name, body) {
   await openWidgets(page, site, tag({ "src-a": name, "src-b": name, weights, size: 64, loading: "eager" }));
   await hear(page, "load");
   assert.equal((await heard(page, "error")).length, 0);
-  return { page, widget: new Widget(page) };
+  const widget = new Widget(page);
+  await widget.clear();
+  return { page, widget };
 }
 
 test("a photograph of 12,000 × 9,000 px is shown and matched in its own pixels", async (visit) => {
