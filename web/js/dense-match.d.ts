@@ -44,12 +44,12 @@ export interface DenseMatchEventMap {
 export interface DenseMatch extends HTMLElement {
   /** Address of picture A, or the picture itself; an object is not reflected. */
   get srcA(): PictureSource;
-  set srcA(value: PictureSource | URL | null);
+  set srcA(value: PictureSource | null);
   get srcB(): PictureSource;
-  set srcB(value: PictureSource | URL | null);
+  set srcB(value: PictureSource | null);
   /** Empty: the weights of the package. */
   get weights(): WeightsSource;
-  set weights(value: WeightsSource | URL | null);
+  set weights(value: WeightsSource | null);
   get view(): View;
   set view(value: View | null);
   get feature(): Feature;

@@ -294,7 +294,8 @@ export class DenseMatch extends Base {
     if (!this.#stale) return Promise.resolve(this.#view.shown);
     if (!this.#alive) return Promise.reject(new DOMException("The element is in no page.", "InvalidStateError"));
     this.#demanded = true;
-    this.#waiting ??= withResolvers();
+    this.#waiting ??= Promise.withResolvers();
+    this.#waiting.promise.catch(() => {}); // each method that waits handles it
     if (this.#phase !== "loading") this.#schedule();
     return this.#waiting.promise;
   }
@@ -349,13 +350,6 @@ function detail(a, b, pair, { cell, point, score }) {
 function close({ bitmap, preview }) {
   bitmap.close();
   preview.close();
-}
-
-function withResolvers() {
-  const waiting = {};
-  waiting.promise = new Promise((resolve, reject) => Object.assign(waiting, { resolve, reject }));
-  waiting.promise.catch(() => {}); // each method that waits handles it
-  return waiting;
 }
 
 if (globalThis.customElements && !customElements.get("dense-match")) customElements.define("dense-match", DenseMatch);

@@ -26,6 +26,7 @@ export type Context = CanvasRenderingContext2D | OffscreenCanvasRenderingContext
 
 export const CORRECT: string;
 export const WRONG: string;
+export const UNKNOWN: string;
 
 /** The viridis colour at `t` in [0, 1]. */
 export function viridis(t: number): [r: number, g: number, b: number];
@@ -81,7 +82,11 @@ export function drawLines(
   options?: { range?: [number, number]; colour?: "auto" | "score" | "truth"; highlight?: number; width?: number },
 ): void;
 /** The CSS colour of a line: by truth where `correct` is a boolean, else by `level` in [0, 1] of its score. */
-export function lineColour(correct: boolean | null | undefined, level: number): string;
+export function lineColour(
+  correct: boolean | null | undefined,
+  level: number,
+  colour?: "auto" | "score" | "truth",
+): string;
 export function drawCrosshair(context: Context, rect: Rect, position: Position): void;
 export function drawCell(
   context: Context,

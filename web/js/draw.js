@@ -15,6 +15,8 @@
 /** A match known to be right, and one known to be wrong: they stay apart with every kind of colour-blindness. */
 export const CORRECT = "#56b4e9";
 export const WRONG = "#ee7714";
+/** A match where no truth can be had: its point is hidden in the other picture. */
+export const UNKNOWN = "#b4b8bc";
 
 // viridis (Smith and van der Walt), eleven evenly spaced samples.
 const VIRIDIS = [
@@ -177,13 +179,13 @@ export function drawPca(context, rgba, [rows, columns], rect, { opacity = 0.75, 
  * One line per match, best on top. Coloured by truth where it is known, else by score.
  * @param {Line[]} lines
  * @param {{range?: [number, number], colour?: "auto" | "score" | "truth", highlight?: number, width?: number}} options
- *   `range`: the scores at the ends of the colour map and of the opacity; `highlight`: the index of a line that stands
+ *   `range`: the scores at the ends of the colour map and of the opacity; `colour`: see `lineColour`; `highlight`: the index of a line that stands
  *   out while the others recede
  */
 export function drawLines(context, rectA, rectB, lines, options = {}) {
   const { range = [0, 1], colour = "auto", highlight = -1, width = 1.5 } = options;
   const level = (score) => (range[1] > range[0] ? Math.min(Math.max((score - range[0]) / (range[1] - range[0]), 0), 1) : 1);
-  const style = ({ score, correct }) => lineColour(colour === "score" ? null : correct, level(score));
+  const style = ({ score, correct }) => lineColour(correct, level(score), colour);
   const order = lines.map((_, index) => index).sort((i, j) => lines[i].score - lines[j].score);
   if (highlight >= 0) order.push(highlight);
   const fade = (index) => (highlight < 0 || highlight === index ? 1 : 0.18);
@@ -217,9 +219,13 @@ export function drawLines(context, rectA, rectB, lines, options = {}) {
   context.restore();
 }
 
-/** The CSS colour of a line: by truth where `correct` is a boolean, else by `level` (0 to 1) of its score. */
-export function lineColour(correct, level) {
-  if (typeof correct === "boolean") return correct ? CORRECT : WRONG;
+/**
+ * The CSS colour of a line: by truth where `correct` is a boolean, else by `level` (0 to 1) of its score. `colour` can
+ * ask for the one or the other alone; by truth alone, what is not known is grey.
+ */
+export function lineColour(correct, level, colour = "auto") {
+  if (typeof correct === "boolean" && colour !== "score") return correct ? CORRECT : WRONG;
+  if (colour === "truth") return UNKNOWN;
   // The dark end of viridis cannot be seen on a dimmed picture.
   return viridisCss(0.35 + 0.65 * level);
 }

@@ -54,9 +54,9 @@ export class EngineError extends Error {
 }
 
 /** Address of a `manifest.json`, `.safetensors` or `.pth` file, such a file itself, or random weights. */
-export type WeightsSource = string | Blob | ArrayBuffer | "untrained" | `untrained:${number}`;
+export type WeightsSource = string | URL | Blob | ArrayBuffer | "untrained" | `untrained:${number}`;
 
-export type PictureSource = string | Blob | ImageBitmap | ImageData | HTMLImageElement;
+export type PictureSource = string | URL | Blob | ImageBitmap | ImageData | HTMLImageElement;
 
 export interface WeightsInfo {
   backbone: string;
@@ -71,7 +71,7 @@ export interface WeightsInfo {
 }
 
 export interface Weights {
-  readonly id: number | string;
+  readonly id: string;
   readonly name: string;
   readonly sha256: string;
   readonly bytes: number;
@@ -80,7 +80,7 @@ export interface Weights {
 }
 
 export interface Picture {
-  readonly id: number | string;
+  readonly id: number;
   /** Pixels as the network sees them: both multiples of 32. */
   readonly width: number;
   readonly height: number;
@@ -169,13 +169,15 @@ export class Engine extends EventTarget {
   /** Decoded, over white, its longer side `size` (default 224) pixels. */
   picture(source: PictureSource, options?: { size?: number; signal?: AbortSignal }): Promise<Picture>;
   /** A rendered scene from two viewpoints. */
-  scene(options: { seed: number; index?: number; size?: number; baseline?: number }): Promise<{
-    a: Picture;
-    b: Picture;
-    truth: Truth;
-  }>;
+  scene(options?: {
+    seed?: number;
+    index?: number;
+    size?: number;
+    baseline?: number;
+    signal?: AbortSignal;
+  }): Promise<{ a: Picture; b: Picture; truth: Truth }>;
   /** The picture under a random homography and other light. */
-  warp(picture: Picture, options: { seed: number }): Promise<{ b: Picture; truth: Truth }>;
+  warp(picture: Picture, options?: { seed?: number; signal?: AbortSignal }): Promise<{ b: Picture; truth: Truth }>;
   /** Runs the network. A newer call with the same `key` makes the older one reject with an AbortError. */
   pair(
     a: Picture,
@@ -204,9 +206,9 @@ export class Engine extends EventTarget {
 /** The page's engine for these addresses and this device; the same options give the same engine. */
 export function engine(options?: {
   /** The module worker.js; by default the one beside this module. */
-  workerUrl?: string;
+  workerUrl?: string | URL;
   /** The folder of the densecl_*.wasm files. */
-  wasmUrl?: string;
+  wasmUrl?: string | URL;
   device?: "auto" | "gpu" | "cpu";
 }): Engine;
 

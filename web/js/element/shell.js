@@ -4,9 +4,8 @@
 const STYLE = `
 :host {
   --_background: var(--dense-match-background, light-dark(#f3f4f6, #17191d));
-  --_ghost: light-dark(#e3e5ea, #24272e);
   --_color: var(--dense-match-color, light-dark(#22262e, #e7e9ee));
-  --_faint: light-dark(#5b6372, #a2a9b7);
+  --_faint: color-mix(in srgb, var(--_color) 72%, transparent);
   --_accent: var(--dense-match-accent, light-dark(#3454d1, #8ea8ff));
   --_radius: var(--dense-match-radius, 10px);
   --_gap: var(--dense-match-gap, 8px);
@@ -38,7 +37,7 @@ canvas { display: block; }
 .waiting canvas { opacity: 0.55; }
 .stage:focus-visible { outline: 3px solid var(--_accent); outline-offset: -3px; }
 .ghost { position: absolute; inset: 0; display: flex; gap: var(--_gap); }
-.ghost i { flex: 1; border-radius: var(--_radius); background: var(--_ghost); }
+.ghost i { flex: 1; border-radius: var(--_radius); background: color-mix(in srgb, var(--_color) 10%, transparent); }
 .poster { position: absolute; inset: 0; border-radius: var(--_radius); overflow: hidden; }
 .poster img, .poster ::slotted(img) { width: 100%; height: 100%; object-fit: cover; display: block; }
 .progress {
@@ -88,7 +87,7 @@ canvas { display: block; }
   font-weight: 700;
   line-height: 34px;
   border-radius: 50%;
-  color: light-dark(#fff, #17191d);
+  color: var(--_background);
   background: light-dark(#c2570c, #f0a45d);
 }
 button {

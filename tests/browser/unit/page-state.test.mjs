@@ -1,0 +1,76 @@
+// The demo page's store and the address it keeps its state in. Run: node --test tests/browser/unit/
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { fromHash, initialState, toHash } from "../../../web/page/state.js";
+import { createStore, effect } from "../../../web/page/store.js";
+
+const turn = () => new Promise((resolve) => setTimeout(resolve));
+
+test("an address restores what it was made of", () => {
+  const chosen = {
+    kind: "warp", seed: 31, warpSeed: 4, view: "matches", feature: "stage3", stride: 8, threshold: 0.35,
+    weights: ["untrained", "trained"], point: [0.125, 0.75],
+  };
+  const { choices, lost } = fromHash(toHash({ ...initialState, ...chosen }));
+  assert.deepEqual(choices, chosen);
+  assert.deepEqual(lost, []);
+});
+
+test("an address without a point asks for none", () => {
+  assert.doesNotMatch(toHash(initialState), /at=/);
+  assert.equal(fromHash(toHash(initialState)).choices.point, null);
+});
+
+test("what an address cannot carry is told", () => {
+  const own = toHash({ ...initialState, kind: "own", weights: ["trained", "file"] });
+  const { choices, lost } = fromHash(own);
+  assert.deepEqual(lost, ["pictures", "weights"]);
+  assert.equal(choices.kind, "scene");
+  assert.deepEqual(choices.weights, ["trained", null]);
+});
+
+test("nonsense in an address is as if it were not there", () => {
+  const start = fromHash("").choices;
+  const nonsense = [
+    "#", "#&&=&", "#pair=scene.-1", "#pair=scene.1e99", "#pair=__proto__.1", "#stride=7", "#feature=%00", "#view=",
+    "#threshold=NaN", "#weights=+++", "#at=,", "#at=1", "#at=0.1,0.2,0.3", "#%E0%A4%A",
+  ];
+  for (const hash of nonsense) assert.deepEqual(fromHash(hash).choices, start, hash);
+});
+
+test("numbers out of range are brought into it", () => {
+  assert.deepEqual(fromHash("#at=-3,7").choices.point, [0, 1]);
+  assert.equal(fromHash("#threshold=12").choices.threshold, 1);
+});
+
+test("the same weights do not stand beside themselves", () => {
+  assert.deepEqual(fromHash("#weights=untrained+untrained").choices.weights, ["untrained", null]);
+});
+
+test("listeners hear of several changes at once, and of none that changes nothing", async () => {
+  const store = createStore({ a: 1, b: 1 });
+  const heard = [];
+  store.subscribe((state) => heard.push({ ...state }));
+  store.set({ a: 2 });
+  store.set({ b: 2 });
+  store.set({ b: 2 });
+  await turn();
+  assert.deepEqual(heard, [{ a: 1, b: 1 }, { a: 2, b: 2 }]);
+  store.set({ a: 2 });
+  await turn();
+  assert.equal(heard.length, 2);
+});
+
+test("an effect runs for what it depends on, and aborts its last run", async () => {
+  const store = createStore({ a: 1, b: 1 });
+  const runs = [];
+  effect(store, ({ a }) => [a], ({ a }, signal) => runs.push({ a, signal }));
+  store.set({ b: 2 });
+  await turn();
+  assert.equal(runs.length, 1, "b is none of its business");
+  store.set({ a: 2 });
+  await turn();
+  assert.deepEqual(runs.map(({ a }) => a), [1, 2]);
+  assert.deepEqual(runs.map(({ signal }) => signal.aborted), [true, false]);
+});

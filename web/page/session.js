@@ -1,0 +1,129 @@
+/**
+ * From what the visitor chose to what the engine answers. Each effect asks for one thing when what it depends on has
+ * changed, and drops answers that came too late.
+ */
+import { cellAt } from "../dense-match/engine.js";
+import { emptySide, SHIPPED } from "./state.js";
+import { effect } from "./store.js";
+
+/** Both sides of every picture's network input; the longer one, in pixels. */
+const SIZE = 224;
+
+const isAbort = (error) => error?.name === "AbortError" || error?.type === "aborted";
+
+/** @param {EventTarget} engine see js/engine.js */
+export function startSession(store, engine) {
+  engine.addEventListener("progress", ({ detail }) => store.set({ progress: detail }));
+  engine.addEventListener("devicechange", ({ detail }) => store.set({ device: detail }));
+
+  effect(store, (s) => [s.attempt], async (_, signal) => {
+    store.set({ engineError: null });
+    try {
+      const device = await engine.ready;
+      if (!signal.aborted) store.set({ device });
+    } catch (engineError) {
+      if (!signal.aborted) store.set({ engineError });
+    }
+  });
+
+  effect(store, (s) => [s.kind, s.seed, s.warpSeed, s.own, s.attempt], async (state, signal) => {
+    store.set({ picturesBusy: true, picturesError: null });
+    try {
+      const pictures = await makePictures(engine, state, signal);
+      if (!signal.aborted) store.set({ pictures, picturesBusy: false });
+    } catch (picturesError) {
+      if (signal.aborted || isAbort(picturesError)) return;
+      // Where no engine runs there are no pictures either; that is told once, in the columns.
+      store.set({ picturesError: engine.device ? picturesError : null, picturesBusy: false });
+    }
+  });
+
+  for (const index of [0, 1]) startSide(store, engine, index);
+}
+
+/** The two pictures that a state asks for, and what is known about where their points belong. */
+async function makePictures(engine, { kind, seed, warpSeed, own }, signal) {
+  const options = { size: SIZE, signal };
+  if (kind === "own" && own[1]) {
+    const [a, b] = await Promise.all([
+      own[0] ? engine.picture(own[0], options) : engine.scene({ seed, size: SIZE }).then((scene) => scene.a),
+      engine.picture(own[1], options),
+    ]);
+    return { a, b, truth: null };
+  }
+  if (kind === "scene") return engine.scene({ seed, size: SIZE });
+  const a = own[0] ? await engine.picture(own[0], options) : (await engine.scene({ seed, size: SIZE })).a;
+  return { a, ...(await engine.warp(a, { seed: warpSeed })) };
+}
+
+/** What the network with one set of weights says about the pictures. */
+function startSide(store, engine, index) {
+  const set = (patch) => {
+    const sides = [...store.state.sides];
+    sides[index] = { ...sides[index], ...patch };
+    store.set({ sides });
+  };
+  const side = (state) => state.sides[index];
+  /** Nothing is shown any more of what the network said. */
+  const clear = (patch = {}) => {
+    side(store.state).pair?.dispose();
+    set({ pair: null, match: null, matches: null, pca: null, accuracy: null, ...patch });
+  };
+  /** The weights and pictures of the pair that is shown. */
+  let shown = [];
+
+  effect(store, (s) => [s.weights[index], s.files[index], s.attempt], async (state, signal) => {
+    const choice = state.weights[index];
+    if (!choice) return clear(emptySide());
+    set({ phase: "weights", error: null });
+    try {
+      const weights = await engine.weights(weightsSource(choice, state.files[index]), { signal });
+      if (!signal.aborted) set({ weights });
+    } catch (error) {
+      if (!signal.aborted && !isAbort(error)) clear({ ...emptySide(), phase: "error", error });
+    }
+  });
+
+  effect(store, (s) => [side(s).weights, s.pictures, s.feature, s.stride, s.attempt], async (state, signal) => {
+    const { weights } = side(state);
+    if (!weights || !state.pictures) return;
+    const { a, b, truth } = state.pictures;
+    const { feature, stride } = state;
+    // What other weights said, or of other pictures, is not to be taken for what these will say; another grid may stand
+    // until the new one is there.
+    if (shown[0] !== weights || shown[1] !== state.pictures) clear();
+    set({ phase: "features", error: null });
+    try {
+      const pair = await engine.pair(a, b, { weights, feature, stride, truth, signal, key: `side-${index}` });
+      if (signal.aborted) return pair.dispose();
+      clear({ phase: "ready", pair });
+      shown = [weights, state.pictures];
+    } catch (error) {
+      if (!signal.aborted && !isAbort(error)) set({ phase: "error", error });
+    }
+  });
+
+  // What is asked of a pair: each answer belongs to the pair it was asked of. Answers come in the order of the
+  // questions, and one to a question before the last is shown too: while a pointer moves fast there is no other.
+  const ask = (key, dependencies, question) =>
+    effect(store, (s) => [side(s).pair, ...dependencies(s)], async (state, signal) => {
+      const { pair } = side(state);
+      if (!pair) return;
+      try {
+        const answer = await question(pair, state);
+        if (side(store.state).pair === pair) set({ [key]: answer });
+      } catch (error) {
+        if (!signal.aborted && !isAbort(error)) set({ phase: "error", error });
+      }
+    });
+
+  ask("match", (s) => [s.point && side(s).pair && cellAt(side(s).pair.gridA, ...s.point)],
+    (pair, { point }) => (point ? pair.match(cellAt(pair.gridA, ...point)) : null));
+  ask("matches", (s) => [s.view === "matches", s.threshold],
+    (pair, { view, threshold }) => (view === "matches" ? pair.matches(threshold) : null));
+  ask("pca", (s) => [s.view === "pca"], (pair, { view }) => (view === "pca" ? pair.pca() : null));
+  ask("accuracy", () => [], (pair) => pair.accuracy());
+}
+
+const weightsSource = (choice, file) =>
+  choice === "trained" ? new URL(SHIPPED, document.baseURI).href : choice === "file" ? file : "untrained";
