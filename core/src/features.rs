@@ -37,19 +37,23 @@ pub fn image_batch(images: &[RgbImage], device: &Device) -> Tensor<4> {
     Tensor::from_data(TensorData::new(values, shape), device)
 }
 
-/// Unit-length features of a batch [B, C, h, w], BN by its running statistics.
+/// The feature map of a batch [B, C, h, w] as the network gives it, BN by its running statistics.
 ///
 /// `encoder` and `images` are outside any gradient graph ([`Encoder::inference`]).
-pub fn dense_features(encoder: &Encoder, images: Tensor<4>, feature: Feature) -> Tensor<4> {
+pub fn feature_map(encoder: &Encoder, images: Tensor<4>, feature: Feature) -> Tensor<4> {
     // Cheap: a copy shares its tensors. Evaluation must not move the statistics.
     let mut encoder = encoder.clone();
     let Stages([_, _, stage3, stage4]) = encoder.backbone.stages(images, Phase::Eval);
-    let map = match feature {
+    match feature {
         Feature::Stage3 => stage3,
         Feature::Stage4 => stage4,
         Feature::Dense => encoder.dense_head.forward(stage4),
-    };
-    l2_normalize(map, 1)
+    }
+}
+
+/// [`feature_map`] with every cell's vector of unit length.
+pub fn dense_features(encoder: &Encoder, images: Tensor<4>, feature: Feature) -> Tensor<4> {
+    l2_normalize(feature_map(encoder, images, feature), 1)
 }
 
 /// Similarity of every cell of A with every cell of B: unit-length maps [B, C, h, w] and

@@ -1,5 +1,7 @@
 //! The command line: what may be written, and its help.
 
+pub(crate) mod eval;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
@@ -34,6 +36,8 @@ pub(crate) enum Command {
     Plot(Plot),
     /// Write rendered scene pairs with exact correspondence and labels
     Synth(Synth),
+    /// Judge backbones: matching, segmentation and more, with confidence intervals
+    Eval(eval::Eval),
     /// List presets, or print the settings that a preset or file resolves to
     Config(Config),
     /// Print a completion script for your shell

@@ -5,6 +5,7 @@ mod commands;
 mod config;
 mod console;
 mod data;
+mod eval;
 mod events;
 mod files;
 mod observers;
@@ -108,6 +109,7 @@ fn run(cli: Cli) -> anyhow::Result<bool> {
             };
             synth::synth(&args.out, args.count, args.seed, &scenes).map(|()| true)
         }
+        Some(Command::Eval(args)) => commands::eval::run(args).map(|()| true),
         Some(Command::Config(args)) => {
             match args.name {
                 None => {

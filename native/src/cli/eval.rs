@@ -1,0 +1,85 @@
+//! `densecl eval TASK`: what may be written, and its help.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueHint};
+
+use super::{Device, FeatureName};
+
+/// Judge backbones: how good are they for dense prediction?
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  densecl eval correspondence --weights random:resnet18 --data scenes
+  densecl eval correspondence --weights runs/mine/weights.safetensors --weights random \\
+      --data pairs/homography --stride 16 --json corr.json --out corr.png
+
+Protocols, figures and file layouts: docs/evaluation.md")]
+pub(crate) struct Eval {
+    #[command(subcommand)]
+    pub(crate) task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Task {
+    /// Pairs of pictures with known truth: how near do features find the right point?
+    Correspondence(Correspondence),
+}
+
+/// What every evaluation is asked.
+#[derive(Debug, Args)]
+pub(crate) struct Common {
+    /// Weights to judge, or `random:resnet18`: untrained; may be given often. A bare `random` has
+    /// the architecture of the first file
+    #[arg(long, value_name = "[NAME=]FILE", required = true)]
+    pub(crate) weights: Vec<String>,
+    /// The first seed
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// How many seeds: this many runs where anything is random
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    pub(crate) seeds: u64,
+    #[command(flatten)]
+    pub(crate) device: Device,
+    /// Also write everything measured to this file; - for standard output
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) json: Option<PathBuf>,
+    /// The picture to write, a PNG [default: TASK.png]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) out: Option<PathBuf>,
+}
+
+/// At which features an evaluation looks. Each evaluation has defaults of its own.
+#[derive(Debug, Args)]
+pub(crate) struct Look {
+    /// Which features
+    #[arg(long, value_enum, default_value = "stage4")]
+    pub(crate) feature: FeatureName,
+    /// Pixels per cell of the last stage: 32, 16 or 8
+    #[arg(long)]
+    pub(crate) stride: Option<usize>,
+    /// Pixels of a picture's longer side at which the network looks
+    #[arg(long)]
+    pub(crate) size: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  densecl eval correspondence --weights w.safetensors --weights random --data scenes
+  densecl eval correspondence --weights w.safetensors --data hpatches --stride 8 --feature stage3
+
+DATA is `scenes`, a CSV of key points, or a folder (or a folder of such folders) with one of
+  1.jpg 2.jpg … H_1_2.txt …          homographies from the first picture
+  im2.png im6.png disp2.png disp6.png  Middlebury 2003 disparities
+  images/X_a.png images/X_b.png with flow/X.flo or correspondence/X_ab.npy (`densecl synth`)")]
+pub(crate) struct Correspondence {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(flatten)]
+    pub(crate) look: Look,
+    /// Pairs of pictures with truth, or `scenes`
+    #[arg(long, value_name = "DATA", value_hint = ValueHint::AnyPath)]
+    pub(crate) data: String,
+    /// At most this many pairs, spread evenly
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<usize>,
+}

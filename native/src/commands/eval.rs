@@ -1,0 +1,69 @@
+//! `densecl eval TASK`: from what was typed to an evaluation and its contest.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::bail;
+
+use crate::cli::eval as cli;
+use crate::eval::backbone::Weights;
+use crate::eval::{Contest, Evaluation, Look, evaluate};
+use crate::files::ensure_png;
+
+/// Runs the evaluation asked for and delivers its report.
+///
+/// # Errors
+/// One line for the user.
+pub(crate) fn run(args: cli::Eval) -> anyhow::Result<()> {
+    match args.task {
+        cli::Task::Correspondence(_) => anyhow::bail!("not there yet"),
+    }
+}
+
+fn judge(task: &dyn Evaluation, common: &cli::Common) -> anyhow::Result<()> {
+    let out = match &common.out {
+        Some(out) => out.clone(),
+        None => PathBuf::from(format!("{}.png", task.name())),
+    };
+    ensure_png(&out)?;
+    writable(&out)?;
+    let selected = crate::open_device(&common.device)?;
+    let contest = Contest {
+        weights: Weights::parse(&common.weights, &selected.device)?,
+        seeds: (common.seed..).take(common.seeds as usize).collect(),
+        device: selected.device,
+    };
+    evaluate(task, &contest)?.deliver(&out, common.json.as_deref())
+}
+
+/// Where to look, with the evaluation's own stride and size unless others were asked for.
+fn look(args: &cli::Look, stride: Option<usize>, size: u32) -> anyhow::Result<Look> {
+    let stride = args.stride.or(stride);
+    if let Some(stride) = stride
+        && !matches!(stride, 8 | 16 | 32)
+    {
+        bail!("--stride {stride}: must be 8, 16 or 32");
+    }
+    let size = args.size.unwrap_or(size);
+    if !(32..=4096).contains(&size) {
+        bail!("--size {size}: must be between 32 and 4096 pixels");
+    }
+    Ok(Look {
+        feature: args.feature.into(),
+        stride,
+        size,
+    })
+}
+
+/// An evaluation takes minutes: a result that cannot be written is found out before.
+fn writable(path: &Path) -> anyhow::Result<()> {
+    let folder = path.parent().filter(|parent| *parent != Path::new(""));
+    match folder {
+        Some(folder) if !folder.is_dir() => {
+            bail!(
+                "{}: there is no such folder; make it first",
+                folder.display()
+            )
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,131 @@
+//! What weights are worth: each evaluation is a function of a backbone and seeds to figures.
+//!
+//! An [`Evaluation`] knows its data and its protocol; [`evaluate`] runs it for any number of
+//! backbones and seeds and gives a [`Report`], which is a table, JSON and a picture. `eval TASK` runs
+//! one evaluation, `eval compare` a set of them, both through the same function.
+//!
+//! | module | what is in it |
+//! |---|---|
+//! | [`backbone`] | which weights to judge, and a frozen network made of them |
+//! | [`stream`] | feature maps of many pictures, decoded ahead, in batches |
+//! | [`figures`] | a figure, its seeds, its confidence interval |
+//! | [`report`] | the figures of all backbones as a table, JSON and a picture |
+
+pub(crate) mod backbone;
+pub(crate) mod figures;
+pub(crate) mod report;
+pub(crate) mod stream;
+
+use anyhow::Context;
+use burn::tensor::Device;
+use densecl::features::Feature;
+use image::RgbImage;
+use serde::Serialize;
+
+use crate::console;
+use backbone::{Backbone, Weights};
+use figures::{Figure, Summary};
+use report::{Judged, Report};
+
+/// At which features of a network an evaluation looks, and how large its pictures are then.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub(crate) struct Look {
+    /// Which feature map.
+    pub(crate) feature: Feature,
+    /// Pixels per cell of the backbone's last stage, 8, 16 or 32; `None` = as trained.
+    pub(crate) stride: Option<usize>,
+    /// Pixels of a picture's longer side as the network sees it.
+    pub(crate) size: u32,
+}
+
+/// One measurement of one backbone with one seed.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Measured {
+    /// The figures, the most important one first; the same names for every backbone and seed.
+    pub(crate) figures: Vec<Figure>,
+    /// What it looks like, where there is something to see.
+    pub(crate) picture: Option<RgbImage>,
+    /// More than a table can hold, such as figures per class: goes into the JSON as it is.
+    pub(crate) details: serde_json::Value,
+}
+
+/// A way of judging a backbone.
+pub(crate) trait Evaluation {
+    /// Its name on the command line.
+    fn name(&self) -> &'static str;
+
+    /// Every setting that decides its figures, for the record.
+    fn protocol(&self) -> serde_json::Value;
+
+    /// The output stride at which the network is wanted; `None` = as trained.
+    fn stride(&self) -> Option<usize>;
+
+    /// Whether its figures depend on the seed for the same weights. Where not, one seed is enough.
+    fn is_random(&self) -> bool;
+
+    /// Measures with each of `seeds`, in their order; what does not depend on the seed (such as frozen
+    /// features) is done once.
+    ///
+    /// # Errors
+    /// For data that cannot be used, and when the device fails.
+    fn measure(&self, backbone: &Backbone, seeds: &[u64]) -> anyhow::Result<Vec<Measured>>;
+}
+
+/// Whom to judge, and how often.
+#[derive(Debug, Clone)]
+pub(crate) struct Contest {
+    /// The weights.
+    pub(crate) weights: Vec<Weights>,
+    /// At least one.
+    pub(crate) seeds: Vec<u64>,
+    /// Where the networks live.
+    pub(crate) device: Device,
+}
+
+/// Runs one evaluation for every backbone and seed.
+///
+/// # Errors
+/// For weights or data that cannot be used, and when the device fails.
+pub(crate) fn evaluate(task: &dyn Evaluation, contest: &Contest) -> anyhow::Result<Report> {
+    let judged = contest
+        .weights
+        .iter()
+        .map(|weights| judge(task, weights, contest).with_context(|| weights.name.clone()));
+    Ok(Report {
+        task: task.name(),
+        protocol: task.protocol(),
+        seeds: contest.seeds.clone(),
+        backbones: judged.collect::<anyhow::Result<_>>()?,
+    })
+}
+
+fn judge(task: &dyn Evaluation, weights: &Weights, contest: &Contest) -> anyhow::Result<Judged> {
+    let Contest { seeds, device, .. } = contest;
+    console::note(format_args!("{}: {}", task.name(), weights.name));
+    let mut measured = Vec::new();
+    let (model, training);
+    if weights.is_random() {
+        // Each seed is another untrained network.
+        let mut last = None;
+        for &seed in seeds {
+            let backbone = weights.load(task.stride(), seed, device)?;
+            measured.extend(task.measure(&backbone, &[seed])?);
+            last = Some(backbone.model);
+        }
+        (model, training) = (last.context("at least one seed")?, None);
+    } else {
+        let backbone = weights.load(task.stride(), seeds[0], device)?;
+        let seeds = if task.is_random() { seeds } else { &seeds[..1] };
+        measured = task.measure(&backbone, seeds)?;
+        (model, training) = (backbone.model, backbone.training);
+    }
+    Ok(Judged {
+        name: weights.name.clone(),
+        source: weights.source(),
+        model,
+        training,
+        figures: Summary::over_seeds(&measured),
+        details: measured.iter().map(|m| m.details.clone()).collect(),
+        pictures: measured.into_iter().filter_map(|m| m.picture).collect(),
+    })
+}
