@@ -33,6 +33,7 @@
 //! | [`augment`] | seeded views and the geometry that relates them |
 //! | [`synthetic`] | procedural scenes with exact correspondence |
 //! | [`features`] | dense features and matches of any two pictures |
+//! | [`interpolate`] | values between the centres of cells |
 //! | [`visualize`] | pixels in, pixels out |
 //! | [`device`] | the only place that names a backend |
 //! | [`rng`] | one seed, split per purpose |
@@ -46,6 +47,7 @@ pub mod densecl;
 pub mod device;
 pub mod error;
 pub mod features;
+pub mod interpolate;
 pub mod loss;
 pub mod matching;
 pub mod metrics;

@@ -1,8 +1,12 @@
 //! Measures of what was learned: numbers in, numbers out.
 
 mod correspondence;
+mod points;
+mod segmentation;
 
 pub use correspondence::{CorrespondenceAccuracy, within_one_cell};
+pub use points::{FoundPoint, PCK_BOUNDS, PairScore, PointErrors};
+pub use segmentation::{ClassCounts, IGNORE};
 
 /// Percentage of correct key points: the share of `errors` (distances to the truth) that are at most
 /// `bound`, both in pixels. In [0, 1]; `None` without an error to judge.
