@@ -33,13 +33,16 @@
 //! | [`augment`] | seeded views and the geometry that relates them |
 //! | [`synthetic`] | procedural scenes with exact correspondence |
 //! | [`features`] | dense features and matches of any two pictures |
+//! | [`transfer`] | small heads on a backbone's features: what they are worth in another task |
 //! | [`visualize`] | pixels in, pixels out |
+//! | [`boxes`] | overlap and suppression of boxes |
 //! | [`device`] | the only place that names a backend |
 //! | [`rng`] | one seed, split per purpose |
 //!
 //! The crate has no file system, no threads and no clock, and builds for wasm32.
 
 pub mod augment;
+pub mod boxes;
 pub mod checkpoint;
 pub mod config;
 pub mod densecl;
@@ -56,6 +59,7 @@ pub mod rng;
 pub mod schedule;
 pub mod synthetic;
 pub mod torch;
+pub mod transfer;
 pub mod visualize;
 pub mod weights;
 
