@@ -13,7 +13,9 @@
 
 pub(crate) mod backbone;
 pub(crate) mod figures;
+pub(crate) mod objects;
 pub(crate) mod report;
+pub(crate) mod split;
 pub(crate) mod stream;
 
 use anyhow::Context;
