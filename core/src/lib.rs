@@ -34,13 +34,16 @@
 //! | [`synthetic`] | procedural scenes with exact correspondence |
 //! | [`features`] | dense features and matches of any two pictures |
 //! | [`interpolate`] | values between the centres of cells |
+//! | [`transfer`] | small heads on a backbone's features: what they are worth in another task |
 //! | [`visualize`] | pixels in, pixels out |
+//! | [`boxes`] | overlap and suppression of boxes |
 //! | [`device`] | the only place that names a backend |
 //! | [`rng`] | one seed, split per purpose |
 //!
 //! The crate has no file system, no threads and no clock, and builds for wasm32.
 
 pub mod augment;
+pub mod boxes;
 pub mod checkpoint;
 pub mod config;
 pub mod densecl;
@@ -58,6 +61,7 @@ pub mod rng;
 pub mod schedule;
 pub mod synthetic;
 pub mod torch;
+pub mod transfer;
 pub mod visualize;
 pub mod weights;
 

@@ -1,10 +1,14 @@
 //! Measures of what was learned: numbers in, numbers out.
 
+mod classification;
 mod correspondence;
+mod detection;
 mod points;
 mod segmentation;
 
+pub use classification::{in_top_k, knn_votes, top_k_accuracy};
 pub use correspondence::{CorrespondenceAccuracy, within_one_cell};
+pub use detection::{AveragePrecision, Scene, Truth, average_precision};
 pub use points::{FoundPoint, PCK_BOUNDS, PairScore, PointErrors};
 pub use segmentation::{ClassCounts, IGNORE};
 

@@ -14,6 +14,6 @@ pub use encoder::{Embeddings, Encoder};
 pub use head::{DenseHead, GlobalHead};
 pub use layers::{Conv2d, Init, Linear};
 pub use momentum::follow;
-pub use norm::{BatchNorm, Phase};
+pub use norm::{BatchNorm, GroupNorm, Phase};
 pub use resnet::{ResNet, Stages};
 pub use visit::{Kind, NamedTensor, TensorVisitor, Tensors};

@@ -15,7 +15,9 @@
 pub(crate) mod backbone;
 pub(crate) mod correspondence;
 pub(crate) mod figures;
+pub(crate) mod objects;
 pub(crate) mod report;
+pub(crate) mod split;
 pub(crate) mod stream;
 
 use anyhow::Context;
