@@ -231,7 +231,10 @@ fn class_names(root: &Path, usual: &[&str]) -> anyhow::Result<Vec<String>> {
     let text = read_text(&path).context("the names of the classes, one a line, are needed")?;
     let names: Vec<String> = text.lines().map(|line| line.trim().to_string()).collect();
     if names.is_empty() || names.len() > usize::from(IGNORE) {
-        bail!("{shown}: {} lines; expected 1 to 255 class names", names.len());
+        bail!(
+            "{shown}: {} lines; expected 1 to 255 class names",
+            names.len()
+        );
     }
     if let Some(empty) = names.iter().position(String::is_empty) {
         bail!("{shown}: line {} is empty: line i names class i", empty + 1);
@@ -261,7 +264,11 @@ fn read_split(layout: &Layout, name: &str) -> anyhow::Result<Vec<Sample>> {
             .unwrap_or(line);
         // A name from a file stays below the folder.
         if stem.starts_with(['/', '\\']) || stem.split(['/', '\\']).any(|part| part == "..") {
-            bail!("{}, line {}: {line} leads elsewhere", path.display(), number + 1);
+            bail!(
+                "{}, line {}: {line} leads elsewhere",
+                path.display(),
+                number + 1
+            );
         }
         let image = EXTENSIONS
             .map(|extension| layout.images.join(format!("{stem}.{extension}")))
@@ -285,7 +292,11 @@ fn read_split(layout: &Layout, name: &str) -> anyhow::Result<Vec<Sample>> {
 
 fn labelled(image: PathBuf, label: PathBuf) -> anyhow::Result<Sample> {
     if !label.is_file() {
-        bail!("{} has no label: there is no {}", image.display(), label.display());
+        bail!(
+            "{} has no label: there is no {}",
+            image.display(),
+            label.display()
+        );
     }
     Ok(Sample { image, label })
 }
