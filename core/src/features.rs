@@ -1,7 +1,9 @@
 //! Dense features of any picture, and the matches between two.
 
+use std::ops::RangeInclusive;
+
 use burn::tensor::{Device, Tensor, TensorData};
-use image::RgbImage;
+use image::{RgbImage, imageops};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -20,6 +22,30 @@ pub enum Feature {
     Stage4,
     /// The dense head's output.
     Dense,
+}
+
+/// Lengths in pixels that the longer side of a picture may have for the network.
+pub const SIDES: RangeInclusive<u32> = 32..=4096;
+
+/// Both sides of a picture that the network sees are multiples of this: the coarsest stride.
+const STEP: u32 = 32;
+
+/// A picture as the network sees it: resized so that the longer side is about `side` pixels and both
+/// are multiples of 32, at least 32.
+///
+/// # Panics
+/// When `side` is not in [`SIDES`], or the picture is empty.
+pub fn network_picture(image: &RgbImage, side: u32) -> RgbImage {
+    assert!(SIDES.contains(&side), "a side of {side} pixels");
+    let (width, height) = image.dimensions();
+    assert!(width > 0 && height > 0, "an empty picture");
+    let longer = f64::from(width.max(height));
+    let fit = |pixels: u32| {
+        let wanted = f64::from(pixels) * f64::from(side) / longer;
+        (wanted / f64::from(STEP)).round().max(1.0) as u32 * STEP
+    };
+    let filter = imageops::FilterType::Triangle;
+    imageops::resize(image, fit(width), fit(height), filter)
 }
 
 /// Pictures of one size to a batch [B, 3, H, W], normalised as in training.

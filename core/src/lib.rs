@@ -34,6 +34,7 @@
 //! | [`synthetic`] | procedural scenes with exact correspondence |
 //! | [`features`] | dense features and matches of any two pictures |
 //! | [`transfer`] | small heads on a backbone's features: what they are worth in another task |
+//! | [`interpolate`] | values between the centres of cells |
 //! | [`visualize`] | pixels in, pixels out |
 //! | [`boxes`] | overlap and suppression of boxes |
 //! | [`device`] | the only place that names a backend |
@@ -49,6 +50,7 @@ pub mod densecl;
 pub mod device;
 pub mod error;
 pub mod features;
+pub mod interpolate;
 pub mod loss;
 pub mod matching;
 pub mod metrics;

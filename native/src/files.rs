@@ -2,7 +2,8 @@
 
 #[cfg(unix)]
 use std::fs;
-use std::io::{Cursor, Write};
+use std::fs::File;
+use std::io::{Cursor, Read, Write};
 use std::path::Path;
 
 use anyhow::{Context, bail};
@@ -36,6 +37,33 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> anyhow::Result<()> 
         let _ = folder.sync_all();
     }
     Ok(())
+}
+
+/// Reads a whole file that may be at most `limit` bytes long.
+///
+/// # Errors
+/// When it cannot be read or is longer; one line with its path.
+pub(crate) fn read_at_most(path: &Path, limit: u64) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(limit + 1).read_to_end(&mut bytes))
+        .map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))?;
+    if bytes.len() as u64 > limit {
+        bail!("{}: longer than {} MiB", path.display(), limit >> 20);
+    }
+    Ok(bytes)
+}
+
+/// Reads a small text file, such as a list.
+///
+/// # Errors
+/// When it cannot be read, is longer than 64 MiB or not UTF-8; one line with its path.
+pub(crate) fn read_text(path: &Path) -> anyhow::Result<String> {
+    let bytes = read_at_most(path, 64 << 20)?;
+    let text = String::from_utf8(bytes);
+    let text = text.with_context(|| format!("{} is not a UTF-8 text file", path.display()))?;
+    // Editors on Windows begin UTF-8 files with a byte order mark.
+    Ok(text.trim_start_matches('\u{feff}').to_string())
 }
 
 /// Refuses a name for a picture that promises another format than PNG.

@@ -11,12 +11,14 @@
 mod heat;
 mod layout;
 mod matches;
+mod outline;
 mod pca;
 mod raster;
 
 pub use heat::{HeatOptions, heat_map, viridis};
 pub use layout::{cells_to_image, enlarge, side_by_side, stack_vertical};
 pub use matches::{CORRECT, DrawOptions, MatchLine, WRONG, draw_matches};
+pub use outline::outline;
 pub use pca::joint_pca;
 pub use raster::mark_point;
 

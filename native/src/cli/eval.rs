@@ -23,6 +23,8 @@ pub(crate) struct Eval {
 pub(crate) enum Task {
     /// Pairs of pictures with known truth: how near do features find the right point?
     Correspondence(Correspondence),
+    /// Boxes around objects: a small detector on a frozen or fine-tuned backbone, by COCO's AP
+    Detect(Detect),
 }
 
 /// What every evaluation is asked.
@@ -82,4 +84,40 @@ pub(crate) struct Correspondence {
     /// At most this many pairs, spread evenly
     #[arg(long, value_name = "N")]
     pub(crate) limit: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  densecl eval detect --weights runs/mine/weights.safetensors --weights random --data voc
+  densecl eval detect --weights w.safetensors --data voc --fine-tune --steps 2000 --seeds 3
+
+DATA is one of
+  images/**.jpg labels/**.txt classes.txt            YOLO: lines `class cx cy width height`, relative
+  JPEGImages/*.jpg Annotations/*.xml                 VOC; lists of names in ImageSets/Main
+  annotations/instances_{train,val}….json, pictures  COCO
+Folders or lists called train and val (or test) say what a picture is for; where there are none, a
+quarter of the pictures is kept for validation, always the same.")]
+pub(crate) struct Detect {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(flatten)]
+    pub(crate) look: Look,
+    /// A folder of pictures with boxes
+    #[arg(long, value_name = "DATA", value_hint = ValueHint::DirPath)]
+    pub(crate) data: PathBuf,
+    /// Train the backbone too, not only the detector on it
+    #[arg(long)]
+    pub(crate) fine_tune: bool,
+    /// Training steps
+    #[arg(long, default_value_t = 500)]
+    pub(crate) steps: u64,
+    /// Pictures per step
+    #[arg(long, default_value_t = 8)]
+    pub(crate) batch_size: usize,
+    /// Learning rate
+    #[arg(long, default_value_t = 0.02)]
+    pub(crate) lr: f64,
+    /// At most this many pictures for training and as many for validation, spread evenly
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) limit: Option<u32>,
 }

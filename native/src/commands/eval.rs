@@ -3,9 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
+use densecl::features::SIDES;
 
 use crate::cli::eval as cli;
 use crate::eval::backbone::Weights;
+use crate::eval::correspondence::Correspondence;
+use crate::eval::detect::{self, Detect};
 use crate::eval::{Contest, Evaluation, Look, evaluate};
 use crate::files::ensure_png;
 
@@ -15,8 +18,27 @@ use crate::files::ensure_png;
 /// One line for the user.
 pub(crate) fn run(args: cli::Eval) -> anyhow::Result<()> {
     match args.task {
-        cli::Task::Correspondence(_) => anyhow::bail!("not there yet"),
+        cli::Task::Correspondence(args) => {
+            let look = look(&args.look, Some(16), 320)?;
+            judge(
+                &Correspondence::new(&args.data, look, args.limit)?,
+                &args.common,
+            )
+        }
+        cli::Task::Detect(args) => judge(&detect(&args)?, &args.common),
     }
+}
+
+fn detect(args: &cli::Detect) -> anyhow::Result<Detect> {
+    let settings = detect::Settings {
+        look: look(&args.look, Some(16), 256)?,
+        fine_tune: args.fine_tune,
+        steps: args.steps,
+        batch: args.batch_size,
+        lr: args.lr,
+        ..detect::Settings::default()
+    };
+    Detect::open(&args.data, args.limit.map(|n| n as usize), settings)
 }
 
 fn judge(task: &dyn Evaluation, common: &cli::Common) -> anyhow::Result<()> {
@@ -44,8 +66,12 @@ fn look(args: &cli::Look, stride: Option<usize>, size: u32) -> anyhow::Result<Lo
         bail!("--stride {stride}: must be 8, 16 or 32");
     }
     let size = args.size.unwrap_or(size);
-    if !(32..=4096).contains(&size) {
-        bail!("--size {size}: must be between 32 and 4096 pixels");
+    if !SIDES.contains(&size) {
+        bail!(
+            "--size {size}: must be between {} and {} pixels",
+            SIDES.start(),
+            SIDES.end()
+        );
     }
     Ok(Look {
         feature: args.feature.into(),

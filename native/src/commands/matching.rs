@@ -5,14 +5,16 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use burn::tensor::{Device, Tensor};
-use densecl::features::{Feature, dense_features, image_batch, map_similarity};
+use densecl::features::{
+    Feature, SIDES, dense_features, image_batch, map_similarity, network_picture,
+};
 use densecl::matching::{cell_center, mutual_matches, subcell_peak};
 use densecl::model::Encoder;
 use densecl::visualize::{
     DrawOptions, MatchLine, cells_to_image, draw_matches, joint_pca, side_by_side, stack_vertical,
 };
 use densecl::weights;
-use image::{Rgb, RgbImage, imageops};
+use image::{Rgb, RgbImage};
 use serde::Serialize;
 
 use crate::console;
@@ -205,23 +207,24 @@ struct Picture {
 }
 
 impl Picture {
-    /// Resized so that the longer side is about `size`, both sides multiples of 32.
+    /// Decoded and resized; the longer side about `size` pixels.
     fn open(path: &Path, size: u32) -> anyhow::Result<Self> {
-        if !(32..=4096).contains(&size) {
-            bail!("--size {size}: must be between 32 and 4096 pixels");
+        if !SIDES.contains(&size) {
+            bail!(
+                "--size {size}: must be between {} and {} pixels",
+                SIDES.start(),
+                SIDES.end()
+            );
         }
         let image = decode(path, &DecodeLimits::default())
             .map_err(|reason| anyhow::anyhow!("{}: {reason}", path.display()))?;
-        let (width, height) = image.dimensions();
-        let longer = f64::from(width.max(height));
-        let side = |pixels: u32| {
-            let wanted = f64::from(pixels) * f64::from(size) / longer;
-            ((wanted / 32.0).round().max(1.0) * 32.0) as u32
-        };
-        let (w, h) = (side(width), side(height));
+        let resized = network_picture(&image, size);
         Ok(Self {
-            resized: imageops::resize(&image, w, h, imageops::FilterType::Triangle),
-            scale: [width as f32 / w as f32, height as f32 / h as f32],
+            scale: [
+                image.width() as f32 / resized.width() as f32,
+                image.height() as f32 / resized.height() as f32,
+            ],
+            resized,
         })
     }
 

@@ -10,8 +10,13 @@
 //! | [`stream`] | feature maps of many pictures, decoded ahead, in batches |
 //! | [`figures`] | a figure, its seeds, its confidence interval |
 //! | [`report`] | the figures of all backbones as a table, JSON and a picture |
+//! | [`correspondence`] | pairs with truth: PCK, end-point error, mutual precision |
+//! | [`detect`] | boxes: a small detector trained on features, average precision |
+//! | [`objects`], [`split`] | data sets of boxes; which pictures to train on |
 
 pub(crate) mod backbone;
+pub(crate) mod correspondence;
+pub(crate) mod detect;
 pub(crate) mod figures;
 pub(crate) mod objects;
 pub(crate) mod report;
@@ -71,6 +76,19 @@ pub(crate) trait Evaluation {
     /// # Errors
     /// For data that cannot be used, and when the device fails.
     fn measure(&self, backbone: &Backbone, seeds: &[u64]) -> anyhow::Result<Vec<Measured>>;
+}
+
+/// At most `limit` of `items`, evenly spread over their order.
+pub(crate) fn spread<T>(items: Vec<T>, limit: Option<usize>) -> Vec<T> {
+    let total = items.len();
+    let count = limit.unwrap_or(total).min(total);
+    // True for exactly `count` values of i in 0..total.
+    let taken = |i: usize| (i + 1) * count / total > i * count / total;
+    items
+        .into_iter()
+        .enumerate()
+        .filter_map(|(i, item)| taken(i).then_some(item))
+        .collect()
 }
 
 /// Whom to judge, and how often.

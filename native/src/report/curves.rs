@@ -6,24 +6,22 @@
 use std::ops::Range;
 use std::path::Path;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use image::imageops::{self, FilterType};
 use image::{ImageFormat, RgbImage};
 use plotters::coord::Shift;
 use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
-use plotters::style::register_font;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::MetricRow;
 use super::scale::{Axis, envelope, moving_average, step_label, x_range};
+use super::text::{self, FONT};
 
 /// Width and height of the figure in pixels.
 const SIZE: (u32, u32) = (1600, 1000);
 /// Drawn pixels per pixel of the figure, along each axis.
 const OVERSAMPLING: u32 = 2;
-/// The name under which the embedded font is known to plotters.
-const FONT: &str = "densecl";
 
 /// Okabe and Ito's palette: distinct with every kind of colour-blindness.
 const BLUE: RGBColor = RGBColor(0, 114, 178);
@@ -146,8 +144,7 @@ fn panels(history: &[MetricRow]) -> [Panel; 6] {
 
 /// Draws the whole figure.
 fn draw(history: &[MetricRow], title: &str) -> Result<RgbImage> {
-    register_font(FONT, FontStyle::Normal, epaint_default_fonts::UBUNTU_LIGHT)
-        .map_err(|_| anyhow!("the embedded font cannot be used"))?;
+    text::register()?;
     let (width, height) = (SIZE.0 * OVERSAMPLING, SIZE.1 * OVERSAMPLING);
     let mut buffer = vec![0u8; (width * height * 3) as usize];
     {

@@ -137,7 +137,8 @@ mod tests {
         let path = folder.path().join("a.png");
         // White but for a black box.
         let inside = |x: u32, y: u32| (10..30).contains(&x) && (20..40).contains(&y);
-        let picture = RgbImage::from_fn(100, 50, |x, y| Rgb([if inside(x, y) { 0 } else { 255 }; 3]));
+        let picture =
+            RgbImage::from_fn(100, 50, |x, y| Rgb([if inside(x, y) { 0 } else { 255 }; 3]));
         picture.save(&path).expect("written");
         let rect = Rect::new(10.0, 20.0, 30.0, 40.0);
         let picture = Picture {
@@ -155,8 +156,15 @@ mod tests {
             };
             assert_eq!(class, 3);
             let [x, y] = placed.center();
-            assert_eq!(square.get_pixel(x as u32, y as u32), &Rgb([0; 3]), "{placed:?}");
-            assert_eq!(square.get_pixel(placed.x1 as u32 + 2, y as u32), &Rgb([255; 3]));
+            assert_eq!(
+                square.get_pixel(x as u32, y as u32),
+                &Rgb([0; 3]),
+                "{placed:?}"
+            );
+            assert_eq!(
+                square.get_pixel(placed.x1 as u32 + 2, y as u32),
+                &Rgb([255; 3])
+            );
             let found = Detection {
                 rect: placed,
                 class,
