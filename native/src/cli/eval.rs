@@ -25,6 +25,10 @@ pub(crate) enum Task {
     Correspondence(Correspondence),
     /// Boxes around objects: a small detector on a frozen or fine-tuned backbone, by COCO's AP
     Detect(Detect),
+    /// Whole pictures by their nearest neighbours: no training
+    Knn(Knn),
+    /// Whole pictures by a linear layer on frozen features
+    Linear(Linear),
 }
 
 /// What every evaluation is asked.
@@ -120,4 +124,57 @@ pub(crate) struct Detect {
     /// At most this many pictures for training and as many for validation, spread evenly
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) limit: Option<u32>,
+}
+
+/// A folder of pictures by class.
+#[derive(Debug, Args)]
+pub(crate) struct Classes {
+    /// A folder with a folder of pictures per class
+    #[arg(long, value_name = "DATA", value_hint = ValueHint::DirPath)]
+    pub(crate) data: PathBuf,
+    /// At most this many pictures for training and as many for validation, spread evenly
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) limit: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  densecl eval knn --weights runs/mine/weights.safetensors --weights random --data flowers
+
+DATA holds train/CLASS/*.jpg and val/CLASS/*.jpg, or CLASS/*.jpg: then a quarter of each class is kept
+for validation, always the same.")]
+pub(crate) struct Knn {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(flatten)]
+    pub(crate) look: Look,
+    #[command(flatten)]
+    pub(crate) classes: Classes,
+    /// How many neighbours vote
+    #[arg(long, default_value_t = 20)]
+    pub(crate) k: usize,
+    /// τ: a vote weighs exp(cosine similarity / τ)
+    #[arg(long, default_value_t = 0.07)]
+    pub(crate) temperature: f64,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  densecl eval linear --weights runs/mine/weights.safetensors --weights random --data flowers --seeds 3
+
+DATA holds train/CLASS/*.jpg and val/CLASS/*.jpg, or CLASS/*.jpg: then a quarter of each class is kept
+for validation, always the same.")]
+pub(crate) struct Linear {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(flatten)]
+    pub(crate) look: Look,
+    #[command(flatten)]
+    pub(crate) classes: Classes,
+    /// Passes over the pictures for training
+    #[arg(long, default_value_t = 100)]
+    pub(crate) epochs: u64,
+    /// Learning rate
+    #[arg(long, default_value_t = 0.1)]
+    pub(crate) lr: f64,
 }

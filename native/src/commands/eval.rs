@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use densecl::features::SIDES;
+use densecl::transfer::linear::LinearConfig;
 
 use crate::cli::eval as cli;
 use crate::eval::backbone::Weights;
+use crate::eval::classify::{Classify, Method};
 use crate::eval::correspondence::Correspondence;
 use crate::eval::detect::{self, Detect};
 use crate::eval::{Contest, Evaluation, Look, evaluate};
@@ -26,7 +28,27 @@ pub(crate) fn run(args: cli::Eval) -> anyhow::Result<()> {
             )
         }
         cli::Task::Detect(args) => judge(&detect(&args)?, &args.common),
+        cli::Task::Knn(args) => {
+            let method = Method::Knn {
+                k: args.k,
+                temperature: args.temperature,
+            };
+            judge(&classify(&args.classes, &args.look, method)?, &args.common)
+        }
+        cli::Task::Linear(args) => {
+            let method = Method::Linear(LinearConfig {
+                epochs: args.epochs,
+                lr: args.lr,
+                ..LinearConfig::default()
+            });
+            judge(&classify(&args.classes, &args.look, method)?, &args.common)
+        }
     }
+}
+
+fn classify(data: &cli::Classes, args: &cli::Look, method: Method) -> anyhow::Result<Classify> {
+    let limit = data.limit.map(|n| n as usize);
+    Classify::open(&data.data, limit, look(args, None, 224)?, method)
 }
 
 fn detect(args: &cli::Detect) -> anyhow::Result<Detect> {

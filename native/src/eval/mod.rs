@@ -10,11 +10,13 @@
 //! | [`stream`] | feature maps of many pictures, decoded ahead, in batches |
 //! | [`figures`] | a figure, its seeds, its confidence interval |
 //! | [`report`] | the figures of all backbones as a table, JSON and a picture |
+//! | [`classify`] | whole pictures, by nearest neighbours or a linear layer |
 //! | [`correspondence`] | pairs with truth: PCK, end-point error, mutual precision |
 //! | [`detect`] | boxes: a small detector trained on features, average precision |
 //! | [`objects`], [`split`] | data sets of boxes; which pictures to train on |
 
 pub(crate) mod backbone;
+pub(crate) mod classify;
 pub(crate) mod correspondence;
 pub(crate) mod detect;
 pub(crate) mod figures;
