@@ -33,8 +33,8 @@
 //! | [`augment`] | seeded views and the geometry that relates them |
 //! | [`synthetic`] | procedural scenes with exact correspondence |
 //! | [`features`] | dense features and matches of any two pictures |
-//! | [`transfer`] | small heads on a backbone's features: what they are worth in another task |
 //! | [`interpolate`] | values between the centres of cells |
+//! | [`transfer`] | small heads on a backbone's features: what they are worth in another task |
 //! | [`visualize`] | pixels in, pixels out |
 //! | [`boxes`] | overlap and suppression of boxes |
 //! | [`device`] | the only place that names a backend |

@@ -87,43 +87,84 @@ impl LinearProbe {
         assert!(count > 0 && samples.len() == count, "one label per sample");
         let x = matrix(samples, device);
         let (variance, mean) = x.clone().var_mean_bias(0);
-        let scale = (variance + 1e-6).sqrt().recip();
-        let init = Init { seed, device };
-        let mut probe = Self {
-            layer: Linear::new(&init, "linear", [samples.width, classes]).trainable(),
-            mean,
-            scale,
+        let batch = config.batch.min(count);
+        let steps_per_epoch = count / batch;
+        let mut order: Vec<usize> = Vec::new();
+        let next = |step: u64| {
+            let (epoch, index) = (
+                step / steps_per_epoch as u64,
+                step as usize % steps_per_epoch,
+            );
+            if index == 0 {
+                order = (0..count).collect();
+                order.shuffle(&mut stream(seed, Purpose::Evaluation, epoch));
+            }
+            let chosen = &order[index * batch..][..batch];
+            let targets = chosen.iter().map(|&i| labels[i]).collect();
+            Ok((x.clone().select(0, integers(chosen, device)), targets))
         };
-        let x = probe.standardize(x);
+        let steps = config.epochs * steps_per_epoch as u64;
+        let fitted = Self::fit([mean, variance], classes, steps, config, seed, next);
+        match fitted {
+            Ok(probe) => probe,
+            Err::<_, std::convert::Infallible>(never) => match never {},
+        }
+    }
+
+    /// Trains for `steps` on the batches that `next` gives: values [B, C] and their labels, at any
+    /// step; `mean` and `variance` [1, C] are those of all samples.
+    ///
+    /// # Errors
+    /// The first of `next`.
+    pub fn fit<E>(
+        [mean, variance]: [Tensor<2>; 2],
+        classes: usize,
+        steps: u64,
+        config: &LinearConfig,
+        seed: u64,
+        mut next: impl FnMut(u64) -> Result<(Tensor<2>, Vec<usize>), E>,
+    ) -> Result<Self, E> {
+        let device = mean.device();
+        let init = Init {
+            seed,
+            device: &device,
+        };
+        let [_, channels] = mean.dims();
+        let mut probe = Self {
+            layer: Linear::new(&init, "linear", [channels, classes]).trainable(),
+            mean,
+            scale: (variance + 1e-6).sqrt().recip(),
+        };
         let mut sgd = Sgd::new(&OptimConfig {
             weight_decay: config.weight_decay,
             ..OptimConfig::default()
         });
-        let batch = config.batch.min(count);
-        let steps_per_epoch = (count / batch) as u64;
-        let mut progress = Progress {
-            step: 0,
-            total_steps: config.epochs * steps_per_epoch,
-            steps_per_epoch,
-        };
-        for epoch in 0..config.epochs {
-            let mut order: Vec<usize> = (0..count).collect();
-            order.shuffle(&mut stream(seed, Purpose::Evaluation, epoch));
-            for chosen in order.chunks_exact(batch) {
-                let rows = integers(chosen, device);
-                let targets: Vec<usize> = chosen.iter().map(|&i| labels[i]).collect();
-                let logits = probe.layer.forward(x.clone().select(0, rows).autodiff());
-                let targets: Tensor<2, Int> = integers(&targets, device).unsqueeze_dim(1);
-                let loss = -log_softmax(logits, 1).gather(1, targets.autodiff()).mean();
-                let mut gradients = ParameterGradients::default();
-                gradients.accumulate(&probe.layer, &loss.backward());
-                let lr = learning_rate(config.lr, SchedulePer::Step, progress);
-                sgd.step(&mut probe.layer, gradients, lr);
-                progress.step += 1;
-            }
+        for step in 0..steps {
+            let (values, targets) = next(step)?;
+            let logits = probe.layer.forward(probe.standardize(values).autodiff());
+            let targets: Tensor<2, Int> = integers(&targets, &device).unsqueeze_dim(1);
+            let loss = -log_softmax(logits, 1).gather(1, targets.autodiff()).mean();
+            let mut gradients = ParameterGradients::default();
+            gradients.accumulate(&probe.layer, &loss.backward());
+            let progress = Progress {
+                step,
+                total_steps: steps,
+                steps_per_epoch: steps,
+            };
+            let lr = learning_rate(config.lr, SchedulePer::Step, progress);
+            sgd.step(&mut probe.layer, gradients, lr);
         }
         probe.layer = probe.layer.inference();
-        probe
+        Ok(probe)
+    }
+
+    /// Logits of every cell of a feature map: [1, C, h, w] → [1, classes, h, w].
+    pub fn forward_map(&self, map: Tensor<4>) -> Tensor<4> {
+        let [_, c, h, w] = map.dims();
+        let cells = map.reshape([c, h * w]).transpose();
+        let logits = self.layer.forward(self.standardize(cells));
+        let [_, classes] = logits.dims();
+        logits.transpose().reshape([1, classes, h, w])
     }
 
     /// Logits of samples [N, classes].

@@ -2,6 +2,7 @@
 
 pub mod detection;
 pub mod linear;
+pub mod segmentation;
 
 use burn::tensor::Tensor;
 

@@ -12,6 +12,8 @@ use super::{Device, FeatureName};
   densecl eval correspondence --weights random:resnet18 --data scenes
   densecl eval correspondence --weights runs/mine/weights.safetensors --weights random \\
       --data pairs/homography --stride 16 --json corr.json --out corr.png
+  densecl eval linear-seg --weights w.safetensors --weights random --data VOC2012 --seeds 3
+  densecl eval knn-seg --weights w.safetensors --data VOC2012
 
 Protocols, figures and file layouts: docs/evaluation.md")]
 pub(crate) struct Eval {
@@ -23,6 +25,10 @@ pub(crate) struct Eval {
 pub(crate) enum Task {
     /// Pairs of pictures with known truth: how near do features find the right point?
     Correspondence(Correspondence),
+    /// Segmentation by a linear layer on frozen features, or fine-tuned
+    LinearSeg(LinearSeg),
+    /// Segmentation without training: classes of the nearest training cells
+    KnnSeg(KnnSeg),
     /// Boxes around objects: a small detector on a frozen or fine-tuned backbone, by COCO's AP
     Detect(Detect),
     /// Whole pictures by their nearest neighbours: no training
@@ -86,8 +92,90 @@ pub(crate) struct Correspondence {
     #[arg(long, value_name = "DATA", value_hint = ValueHint::AnyPath)]
     pub(crate) data: String,
     /// At most this many pairs, spread evenly
-    #[arg(long, value_name = "N")]
-    pub(crate) limit: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) limit: Option<u64>,
+}
+
+/// A labelled data set.
+#[derive(Debug, Args)]
+pub(crate) struct Labelled {
+    /// Folder of pictures with a class per pixel
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) data: PathBuf,
+    /// Split to learn from [default: train]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) train_split: Option<String>,
+    /// Split to judge by [default: val, or else test]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) test_split: Option<String>,
+    /// At most this many pictures of each split, spread evenly
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) limit: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  densecl eval linear-seg --weights w.safetensors --weights random --data seg/msrc21 --seeds 3
+  densecl eval linear-seg --weights w.safetensors --data VOC2012 --size 512 --stride 8
+  densecl eval linear-seg --weights w.safetensors --data seg/msrc21 --fine-tune --steps 600
+
+DIR is one of
+  images/X.jpg labels/X.png classes.txt train.txt test.txt  (without lists: the last quarter is judged)
+  JPEGImages/ SegmentationClass/ ImageSets/Segmentation/     Pascal VOC
+  leftImg8bit/ gtFine/ (..._labelTrainIds.png)               Cityscapes
+Labels are grey or palette PNGs: a class per pixel, 255 for none.")]
+pub(crate) struct LinearSeg {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(flatten)]
+    pub(crate) look: Look,
+    #[command(flatten)]
+    pub(crate) data: Labelled,
+    /// Train the backbone too, under the head of an FCN
+    #[arg(long)]
+    pub(crate) fine_tune: bool,
+    /// Steps of SGD [default: 1000; 300 with --fine-tune]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) steps: Option<u64>,
+    /// Pictures in a step [default: 16; 8 with --fine-tune]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=4096))]
+    pub(crate) batch_size: Option<u64>,
+    /// Learning rate, cosine to 0 [default: 0.1; 0.01 with --fine-tune]
+    #[arg(long)]
+    pub(crate) lr: Option<f64>,
+    /// Weight decay
+    #[arg(long, default_value_t = 1e-4)]
+    pub(crate) weight_decay: f64,
+    /// Labelled pixels drawn in each picture
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..=65536), conflicts_with = "fine_tune")]
+    pub(crate) pixels: u64,
+    /// Side of a crop in pixels
+    #[arg(long, default_value_t = 160, requires = "fine_tune")]
+    pub(crate) crop: u32,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  densecl eval knn-seg --weights w.safetensors --weights random --data seg/msrc21
+  densecl eval knn-seg --weights w.safetensors --data VOC2012 --size 512 --feature stage3 --k 10
+
+The layouts of --data are those of `densecl eval linear-seg --help`.")]
+pub(crate) struct KnnSeg {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(flatten)]
+    pub(crate) look: Look,
+    #[command(flatten)]
+    pub(crate) data: Labelled,
+    /// Neighbours that vote
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) k: u64,
+    /// Temperature of the votes
+    #[arg(long, default_value_t = 0.02)]
+    pub(crate) temperature: f32,
+    /// Training cells kept, at most
+    #[arg(long, value_name = "CELLS", default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    pub(crate) bank: u64,
 }
 
 #[derive(Debug, Args)]

@@ -11,6 +11,9 @@ use crate::eval::backbone::Weights;
 use crate::eval::classify::{Classify, Method};
 use crate::eval::correspondence::Correspondence;
 use crate::eval::detect::{self, Detect};
+use crate::eval::segmentation::{
+    FcnSettings, FineTuneSeg, KnnSeg, KnnSettings, LinearSeg, LinearSettings, Splits,
+};
 use crate::eval::{Contest, Evaluation, Look, evaluate};
 use crate::files::ensure_png;
 
@@ -22,10 +25,22 @@ pub(crate) fn run(args: cli::Eval) -> anyhow::Result<()> {
     match args.task {
         cli::Task::Correspondence(args) => {
             let look = look(&args.look, Some(16), 320)?;
-            judge(
-                &Correspondence::new(&args.data, look, args.limit)?,
-                &args.common,
-            )
+            let limit = args.limit.map(|n| n as usize);
+            judge(&Correspondence::new(&args.data, look, limit)?, &args.common)
+        }
+        cli::Task::LinearSeg(args) => linear_seg(&args),
+        cli::Task::KnnSeg(args) => {
+            if !(args.temperature > 0.0 && args.temperature.is_finite()) {
+                bail!("--temperature {}: must be above 0", args.temperature);
+            }
+            let settings = KnnSettings {
+                k: args.k as usize,
+                temperature: args.temperature,
+                bank: args.bank as usize,
+            };
+            let look = look(&args.look, Some(16), 320)?;
+            let task = KnnSeg::new(&args.data.data, &splits(&args.data), look, settings)?;
+            judge(&task, &args.common)
         }
         cli::Task::Detect(args) => judge(&detect(&args)?, &args.common),
         cli::Task::Knn(args) => {
@@ -43,6 +58,52 @@ pub(crate) fn run(args: cli::Eval) -> anyhow::Result<()> {
             });
             judge(&classify(&args.classes, &args.look, method)?, &args.common)
         }
+    }
+}
+
+fn linear_seg(args: &cli::LinearSeg) -> anyhow::Result<()> {
+    let lr = args.lr.unwrap_or(if args.fine_tune { 0.01 } else { 0.1 });
+    for (name, value) in [("lr", lr), ("weight-decay", args.weight_decay)] {
+        if !(value >= 0.0 && value.is_finite()) {
+            bail!("--{name} {value}: must be 0 or more");
+        }
+    }
+    let (data, splits) = (&args.data.data, splits(&args.data));
+    let look = look(&args.look, Some(16), 320)?;
+    if args.fine_tune {
+        let usual = FcnSettings::default();
+        let settings = FcnSettings {
+            steps: args.steps.unwrap_or(usual.steps),
+            batch: args.batch_size.map_or(usual.batch, |n| n as usize),
+            crop: args.crop,
+            lr,
+            weight_decay: args.weight_decay,
+        };
+        judge(
+            &FineTuneSeg::new(data, &splits, look, settings)?,
+            &args.common,
+        )
+    } else {
+        let usual = LinearSettings::default();
+        let settings = LinearSettings {
+            steps: args.steps.unwrap_or(usual.steps),
+            batch: args.batch_size.map_or(usual.batch, |n| n as usize),
+            pixels: args.pixels as usize,
+            lr,
+            weight_decay: args.weight_decay,
+        };
+        judge(
+            &LinearSeg::new(data, &splits, look, settings)?,
+            &args.common,
+        )
+    }
+}
+
+fn splits(args: &cli::Labelled) -> Splits {
+    Splits {
+        train: args.train_split.clone(),
+        test: args.test_split.clone(),
+        limit: args.limit.map(|n| n as usize),
     }
 }
 

@@ -96,12 +96,15 @@ fn write_frame(out: &Path, name: &str, frame: &Frame) -> anyhow::Result<()> {
 /// YOLO's text: a line per object.
 fn yolo(frame: &Frame) -> String {
     let (width, height) = frame.image.dimensions();
-    let lines = frame.objects(LEAST_PIXELS).into_iter().map(|(rect, class)| {
-        let relative = rect.scaled(1.0 / f64::from(width), 1.0 / f64::from(height));
-        let [x, y] = relative.center();
-        let (w, h) = (relative.x1 - relative.x0, relative.y1 - relative.y0);
-        format!("{class} {x:.6} {y:.6} {w:.6} {h:.6}\n")
-    });
+    let lines = frame
+        .objects(LEAST_PIXELS)
+        .into_iter()
+        .map(|(rect, class)| {
+            let relative = rect.scaled(1.0 / f64::from(width), 1.0 / f64::from(height));
+            let [x, y] = relative.center();
+            let (w, h) = (relative.x1 - relative.x0, relative.y1 - relative.y0);
+            format!("{class} {x:.6} {y:.6} {w:.6} {h:.6}\n")
+        });
     lines.collect()
 }
 

@@ -135,6 +135,16 @@ impl Backbone {
     pub(crate) fn features(&self, images: &[RgbImage], feature: Feature) -> Tensor<4> {
         feature_map(&self.encoder, image_batch(images, &self.device), feature)
     }
+
+    /// Channels of a feature map.
+    pub(crate) fn channels(&self, feature: Feature) -> usize {
+        let last = self.encoder.backbone.channels();
+        match feature {
+            Feature::Stage3 => last / 2,
+            Feature::Stage4 => last,
+            Feature::Dense => self.model.dim,
+        }
+    }
 }
 
 fn load_file(

@@ -127,8 +127,8 @@ pub(crate) struct Summary {
 }
 
 impl Summary {
-    /// Each figure over the seeds. Two seeds or more: the interval is Student's over the seeds. One:
-    /// the figure's own, over pictures.
+    /// Each figure over the seeds. Where they differ, the interval is Student's over the seeds; where
+    /// not, or with a single one, the figure's own over pictures.
     ///
     /// # Panics
     /// When the seeds gave figures of different names.
@@ -150,11 +150,12 @@ impl Summary {
             let squares: f64 = values.iter().map(|v| (v - mean).powi(2)).sum();
             let deviation = (values.len() > 1).then(|| (squares / (n - 1.0)).sqrt());
             let (interval, interval_over) = match deviation {
-                Some(deviation) => {
+                // Chance levels and counts are the same for every seed.
+                Some(deviation) if deviation > 0.0 => {
                     let half = t_975(values.len() - 1) * deviation / n.sqrt();
                     (Some([mean - half, mean + half]), Some(Over::Seeds))
                 }
-                None => (figure.interval, figure.interval.map(|_| Over::Pictures)),
+                _ => (figure.interval, figure.interval.map(|_| Over::Pictures)),
             };
             Self {
                 name: figure.name.clone(),
@@ -173,12 +174,12 @@ impl Summary {
     /// `mean ± deviation`, in the unit of tables.
     pub(crate) fn show(&self) -> String {
         match self.deviation {
-            Some(deviation) => format!(
+            Some(deviation) if deviation > 0.0 => format!(
                 "{} ± {}",
                 self.unit.show(self.mean),
                 self.unit.show(deviation)
             ),
-            None => self.unit.show(self.mean),
+            _ => self.unit.show(self.mean),
         }
     }
 }

@@ -11,6 +11,7 @@
 //! | [`figures`] | a figure, its seeds, its confidence interval |
 //! | [`report`] | the figures of all backbones as a table, JSON and a picture |
 //! | [`classify`] | whole pictures, by nearest neighbours or a linear layer |
+//! | [`segmentation`] | linear, nearest-neighbour and fine-tuned segmentation |
 //! | [`correspondence`] | pairs with truth: PCK, end-point error, mutual precision |
 //! | [`detect`] | boxes: a small detector trained on features, average precision |
 //! | [`objects`], [`split`] | data sets of boxes; which pictures to train on |
@@ -22,19 +23,23 @@ pub(crate) mod detect;
 pub(crate) mod figures;
 pub(crate) mod objects;
 pub(crate) mod report;
+pub(crate) mod segmentation;
 pub(crate) mod split;
 pub(crate) mod stream;
 
 use anyhow::Context;
 use burn::tensor::Device;
 use densecl::features::Feature;
-use image::RgbImage;
+use image::{Rgb, RgbImage};
 use serde::Serialize;
 
 use crate::console;
 use backbone::{Backbone, Weights};
 use figures::{Figure, Summary};
 use report::{Judged, Report};
+
+/// ImageNet's mean colour, which is 0 once normalised: what lies beyond a picture.
+pub(crate) const PADDING: Rgb<u8> = Rgb([124, 116, 104]);
 
 /// At which features of a network an evaluation looks, and how large its pictures are then.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Context;
-use comfy_table::{CellAlignment, Table, presets::UTF8_HORIZONTAL_ONLY};
+use comfy_table::{CellAlignment, Table, TableComponent, presets::NOTHING};
 use densecl::config::ModelConfig;
 use densecl::visualize::stack_vertical;
 use image::{Rgb, RgbImage};
@@ -13,6 +13,7 @@ use super::backbone::Training;
 use super::figures::{Over, Summary};
 use crate::console;
 use crate::files::{write_atomically, write_png};
+use crate::report::caption;
 
 /// What an evaluation found.
 #[derive(Debug, Clone, Serialize)]
@@ -51,7 +52,14 @@ impl Report {
     /// A line per figure. One backbone: its mean, deviation and interval. Several: a column each.
     pub(crate) fn table(&self) -> String {
         let mut table = Table::new();
-        table.load_preset(UTF8_HORIZONTAL_ONLY);
+        table.load_preset(NOTHING);
+        for line in [
+            TableComponent::TopBorder,
+            TableComponent::HeaderLines,
+            TableComponent::BottomBorder,
+        ] {
+            table.set_style(line, '─');
+        }
         let Some(first) = self.backbones.first() else {
             return String::new();
         };
@@ -83,14 +91,21 @@ impl Report {
         serde_json::to_string_pretty(self).context("writing the report as JSON")
     }
 
-    /// The pictures of the first seed, one backbone below the other in the order of the table.
-    pub(crate) fn picture(&self) -> Option<RgbImage> {
-        let pictures: Vec<&RgbImage> = self
-            .backbones
-            .iter()
-            .filter_map(|one| one.pictures.first())
-            .collect();
-        (!pictures.is_empty()).then(|| stack_vertical(&pictures, 16, Rgb([255; 3])))
+    /// The pictures of the first seed, one backbone below the other under its name.
+    ///
+    /// # Errors
+    /// When the names cannot be drawn.
+    pub(crate) fn picture(&self) -> anyhow::Result<Option<RgbImage>> {
+        let mut parts = Vec::new();
+        for one in &self.backbones {
+            if let Some(picture) = one.pictures.first() {
+                let title = format!("{} · {}", self.task, one.name);
+                parts.push(caption(&title, picture.width())?);
+                parts.push(picture.clone());
+            }
+        }
+        let parts: Vec<&RgbImage> = parts.iter().collect();
+        Ok((!parts.is_empty()).then(|| stack_vertical(&parts, 8, Rgb([255; 3]))))
     }
 
     /// Prints the table, and writes the picture to `out` and the JSON to `json`; `-` for standard
@@ -99,7 +114,7 @@ impl Report {
     /// # Errors
     /// When something cannot be written.
     pub(crate) fn deliver(&self, out: &Path, json: Option<&Path>) -> anyhow::Result<()> {
-        if let Some(picture) = self.picture() {
+        if let Some(picture) = self.picture()? {
             write_png(out, &picture)?;
             console::note(format_args!("picture: {}", out.display()));
         }

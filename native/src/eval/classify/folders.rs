@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 
 use crate::data::scan::Dataset;
-use crate::eval::spread;
 use crate::eval::split::{Part, split};
+use crate::eval::spread;
 
 /// A picture and its class.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -141,9 +141,14 @@ mod tests {
         let found = Folders::read(given.path(), None).expect("read");
         assert_eq!(found.classes, ["a", "b"]);
         let classes = |samples: &[Sample]| samples.iter().map(|s| s.class).collect::<Vec<_>>();
-        assert_eq!((classes(&found.train), classes(&found.val)), (vec![0, 1], vec![1]));
+        assert_eq!(
+            (classes(&found.train), classes(&found.val)),
+            (vec![0, 1], vec![1])
+        );
 
-        let given = folder(&["a/1.jpg", "a/2.jpg", "a/3.jpg", "a/4.jpg", "b/1.jpg", "b/2.jpg"]);
+        let given = folder(&[
+            "a/1.jpg", "a/2.jpg", "a/3.jpg", "a/4.jpg", "b/1.jpg", "b/2.jpg",
+        ]);
         let found = Folders::read(given.path(), None).expect("read");
         assert_eq!(classes(&found.train), [0, 0, 0, 1]);
         assert_eq!(classes(&found.val), [0, 1]);
@@ -154,12 +159,24 @@ mod tests {
     #[test]
     fn what_cannot_be_judged_is_refused_with_its_name() {
         for (files, parts) in [
-            (&["a/1.jpg", "a/2.jpg"][..], &["1 classes", "at least 2"][..]),
-            (&["a/1.jpg", "a/2.jpg", "b/1.jpg"], &["b/1.jpg", "single picture"]),
+            (
+                &["a/1.jpg", "a/2.jpg"][..],
+                &["1 classes", "at least 2"][..],
+            ),
+            (
+                &["a/1.jpg", "a/2.jpg", "b/1.jpg"],
+                &["b/1.jpg", "single picture"],
+            ),
             (&["a/1.jpg", "a/2.jpg", "b/x.txt"], &["/b"]),
             (&["train/a/1.jpg", "train/b/1.jpg"], &["one is missing"]),
-            (&["train/a/1.jpg", "train/b/1.jpg", "val/c/1.jpg"], &["val/c", "no such class"]),
-            (&["train/a/1.jpg", "train/b/1.jpg", "val/x.jpg"], &["no pictures for validation"]),
+            (
+                &["train/a/1.jpg", "train/b/1.jpg", "val/c/1.jpg"],
+                &["val/c", "no such class"],
+            ),
+            (
+                &["train/a/1.jpg", "train/b/1.jpg", "val/x.jpg"],
+                &["no pictures for validation"],
+            ),
         ] {
             let error = Folders::read(folder(files).path(), None).expect_err("refused");
             let message = format!("{error:#}");

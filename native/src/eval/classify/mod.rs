@@ -109,7 +109,9 @@ impl Classify {
                 let [_, channels, h, w] = map.dims();
                 let mean: Tensor<3> = map.reshape([1, channels, h * w]).mean_dim(2);
                 let values = mean.try_into_vec_as::<f32>();
-                pooled.values.extend(values.context("reading features back from the device")?);
+                pooled
+                    .values
+                    .extend(values.context("reading features back from the device")?);
                 Ok(())
             },
         )?;
@@ -124,11 +126,19 @@ impl Classify {
 
     /// Figures from the scores of every class for each picture for validation.
     fn measured(&self, scores: &[f64], picture: RgbImage, seed: u64) -> Measured {
-        let Folders { classes, train, val } = &self.folders;
+        let Folders {
+            classes,
+            train,
+            val,
+        } = &self.folders;
         let count = classes.len();
         let rows: Vec<&[f64]> = scores.chunks_exact(count).collect();
         let accuracy = |k: usize| {
-            let right: Vec<bool> = rows.iter().zip(val).map(|(row, s)| in_top_k(row, s.class, k)).collect();
+            let right: Vec<bool> = rows
+                .iter()
+                .zip(val)
+                .map(|(row, s)| in_top_k(row, s.class, k))
+                .collect();
             let share = |drawn: &[usize]| {
                 let sum = drawn.iter().filter(|&&i| right[i]).count();
                 Some(sum as f64 / drawn.len() as f64)
@@ -142,12 +152,20 @@ impl Classify {
             figures.push(accuracy(5));
         }
         let of = |samples: &[Sample], class| samples.iter().filter(|s| s.class == class).count();
-        let common = (0..count).max_by_key(|&class| of(train, class)).unwrap_or(0);
+        let common = (0..count)
+            .max_by_key(|&class| of(train, class))
+            .unwrap_or(0);
         let share = of(val, common) as f64 / val.len() as f64;
         figures.push(Figure::share("always the commonest class", share).baseline());
         let per_class = classes.iter().enumerate().map(|(class, name)| {
-            let own = rows.iter().zip(val).filter(|(_, sample)| sample.class == class);
-            let right = own.clone().filter(|(row, _)| in_top_k(row, class, 1)).count();
+            let own = rows
+                .iter()
+                .zip(val)
+                .filter(|(_, sample)| sample.class == class);
+            let right = own
+                .clone()
+                .filter(|(row, _)| in_top_k(row, class, 1))
+                .count();
             json!({ "class": name, "pictures": own.count(), "right": right })
         });
         Measured {
@@ -193,7 +211,9 @@ impl Classify {
         let classes = self.folders.classes.len();
         let device = &backbone.device;
         let probe = LinearProbe::train(train.samples(), &labels, classes, config, seed, device);
-        let logits = probe.forward(val.samples(), device).try_into_vec_as::<f32>();
+        let logits = probe
+            .forward(val.samples(), device)
+            .try_into_vec_as::<f32>();
         let logits = logits.context("reading logits back from the device")?;
         let scores: Vec<f64> = logits.into_iter().map(f64::from).collect();
         let picture = picture::confusion(&self.folders, &scores)?;
@@ -227,7 +247,11 @@ impl Evaluation for Classify {
     }
 
     fn protocol(&self) -> serde_json::Value {
-        let Folders { classes, train, val } = &self.folders;
+        let Folders {
+            classes,
+            train,
+            val,
+        } = &self.folders;
         let method = match &self.method {
             Method::Knn { k, temperature } => json!({ "k": k, "temperature": temperature }),
             Method::Linear(LinearConfig {

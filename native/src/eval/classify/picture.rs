@@ -1,9 +1,9 @@
 //! What classification looks like: nearest neighbours of some pictures, and which classes are taken
 //! for which.
 
+use densecl::boxes::Rect;
 use densecl::metrics::in_top_k;
 use densecl::visualize::{cells_to_image, outline, side_by_side, stack_vertical, viridis};
-use densecl::boxes::Rect;
 use image::{Rgb, RgbImage, imageops};
 
 use super::folders::{Folders, Sample};
@@ -42,7 +42,11 @@ pub(super) fn neighbours(folders: &Folders, nearest: &[Vec<usize>]) -> anyhow::R
         let mut row = tile(folders, sample, None)?;
         for &other in found {
             let other = &folders.train[other];
-            let color = if other.class == sample.class { RIGHT } else { WRONG };
+            let color = if other.class == sample.class {
+                RIGHT
+            } else {
+                WRONG
+            };
             row = side_by_side(&row, &tile(folders, other, Some(color))?, GAP).0;
         }
         rows.push(row);
@@ -77,7 +81,9 @@ pub(super) fn confusion(folders: &Folders, scores: &[f64]) -> anyhow::Result<Rgb
     let count = folders.classes.len();
     let mut table = vec![0u32; count * count];
     for (row, sample) in scores.chunks_exact(count).zip(&folders.val) {
-        let predicted = (0..count).find(|&class| in_top_k(row, class, 1)).unwrap_or(0);
+        let predicted = (0..count)
+            .find(|&class| in_top_k(row, class, 1))
+            .unwrap_or(0);
         table[sample.class * count + predicted] += 1;
     }
     let colors: Vec<[u8; 3]> = table
@@ -89,6 +95,9 @@ pub(super) fn confusion(folders: &Folders, scores: &[f64]) -> anyhow::Result<Rgb
         .collect();
     let side = (480 / count as u32).max(1) * count as u32;
     let matrix = cells_to_image(&colors, [count; 2], side, side, false);
-    let head = caption("rows: the true class · columns: the predicted one", side.max(360))?;
+    let head = caption(
+        "rows: the true class · columns: the predicted one",
+        side.max(360),
+    )?;
     Ok(stack_vertical(&[&head, &matrix], 0, WHITE))
 }

@@ -3,16 +3,14 @@
 
 use burn::tensor::Tensor;
 use densecl::boxes::{Detection, Rect};
-use image::{Rgb, RgbImage, imageops};
+use image::{RgbImage, imageops};
 
 use super::Settings;
 use crate::data::decode::{DecodeLimits, decode};
+use crate::eval::PADDING;
 use crate::eval::backbone::Backbone;
 use crate::eval::objects::Picture;
 use crate::eval::stream::stream;
-
-/// ImageNet's mean colour, which is 0 once normalised.
-const PADDING: Rgb<u8> = Rgb([124, 116, 104]);
 
 /// Features kept in memory at most; beyond, they are computed again whenever they are needed.
 const CACHE_BYTES: usize = 2 << 30;
@@ -128,6 +126,7 @@ impl Features {
 #[cfg(test)]
 mod tests {
     use densecl::metrics::Truth;
+    use image::Rgb;
 
     use super::*;
 
