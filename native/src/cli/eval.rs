@@ -35,6 +35,8 @@ pub(crate) enum Task {
     Knn(Knn),
     /// Whole pictures by a linear layer on frozen features
     Linear(Linear),
+    /// A set of evaluations of several backbones in one table
+    Compare(Compare),
 }
 
 /// What every evaluation is asked.
@@ -265,4 +267,59 @@ pub(crate) struct Linear {
     /// Learning rate
     #[arg(long, default_value_t = 0.1)]
     pub(crate) lr: f64,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  densecl eval compare --weights random,moco=runs/moco/weights.safetensors,dense=dense.safetensors \\
+      --seg seg/msrc21 --corr corr/homography --seeds 3 --out comparison
+  densecl eval compare --weights random:resnet18,w.safetensors --det voc --classify flowers \\
+      --fine-tune --out comparison
+
+Writes compare.txt, compare.md, compare.json and compare.png (bars) into the folder. What is measured
+is kept there in cells.json: started again, it goes on where it stopped.")]
+pub(crate) struct Compare {
+    /// Backbones, separated by commas or given often: files, `random:resnet18`, or a bare `random`
+    /// with the architecture of the first file
+    #[arg(
+        long,
+        value_name = "[NAME=]FILE",
+        required = true,
+        value_delimiter = ','
+    )]
+    pub(crate) weights: Vec<String>,
+    /// Pictures with a class per pixel, for linear-seg and knn-seg; may be given often
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) seg: Vec<PathBuf>,
+    /// Pairs with truth, for correspondence; may be given often
+    #[arg(long, value_name = "DATA", value_hint = ValueHint::AnyPath)]
+    pub(crate) corr: Vec<String>,
+    /// Pictures with boxes, for detect; may be given often
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) det: Vec<PathBuf>,
+    /// Pictures by class, for knn and linear; may be given often
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) classify: Vec<PathBuf>,
+    /// Segmentation and detection also with the backbone fine-tuned
+    #[arg(long)]
+    pub(crate) fine_tune: bool,
+    /// The first seed
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// How many seeds: this many runs where anything is random
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    pub(crate) seeds: u64,
+    #[command(flatten)]
+    pub(crate) look: Look,
+    /// Training steps of segmentation and detection [default: each one's own]
+    #[arg(long)]
+    pub(crate) steps: Option<u64>,
+    /// At most this many pictures of each part, or pairs, spread evenly
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) limit: Option<u64>,
+    #[command(flatten)]
+    pub(crate) device: Device,
+    /// A folder for the results
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) out: PathBuf,
 }

@@ -43,6 +43,7 @@ pub(crate) fn run(args: cli::Eval) -> anyhow::Result<()> {
             judge(&task, &args.common)
         }
         cli::Task::Detect(args) => judge(&detect(&args)?, &args.common),
+        cli::Task::Compare(args) => super::compare::run(&args),
         cli::Task::Knn(args) => {
             let method = Method::Knn {
                 k: args.k,
@@ -141,7 +142,7 @@ fn judge(task: &dyn Evaluation, common: &cli::Common) -> anyhow::Result<()> {
 }
 
 /// Where to look, with the evaluation's own stride and size unless others were asked for.
-fn look(args: &cli::Look, stride: Option<usize>, size: u32) -> anyhow::Result<Look> {
+pub(super) fn look(args: &cli::Look, stride: Option<usize>, size: u32) -> anyhow::Result<Look> {
     let stride = args.stride.or(stride);
     if let Some(stride) = stride
         && !matches!(stride, 8 | 16 | 32)

@@ -40,6 +40,14 @@ pub(crate) enum Method {
 }
 
 impl Method {
+    /// 20 neighbours, τ = 0.07.
+    pub(crate) fn knn() -> Self {
+        Self::Knn {
+            k: 20,
+            temperature: 0.07,
+        }
+    }
+
     /// # Errors
     /// Naming the first option that is out of range.
     fn validate(&self) -> anyhow::Result<()> {

@@ -152,7 +152,11 @@ impl Detect {
 
 impl Evaluation for Detect {
     fn name(&self) -> &'static str {
-        "detect"
+        if self.settings.fine_tune {
+            "fine-tune-detect"
+        } else {
+            "detect"
+        }
     }
 
     fn protocol(&self) -> serde_json::Value {

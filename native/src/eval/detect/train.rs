@@ -78,15 +78,10 @@ pub(super) fn train(
         seed,
         device: &backbone.device,
     };
-    let grid = Grid::of(backbone, look.feature);
+    let channels = backbone.channels(look.feature);
+    let stride = stride(backbone, look.feature)?;
     let classes = data.objects.classes.len();
-    let head = FcosHead::new(
-        &init,
-        grid.channels,
-        classes,
-        settings.hidden,
-        settings.convs,
-    );
+    let head = FcosHead::new(&init, channels, classes, settings.hidden, settings.convs);
     let mut learner = if settings.fine_tune {
         let network = FineTuned {
             backbone: backbone.encoder.backbone.clone(),
@@ -105,7 +100,7 @@ pub(super) fn train(
     let bar = progress(settings.steps, "training");
     for step in 0..settings.steps {
         let lr = rate(settings, step);
-        let batch = batch(backbone, data, settings, grid.stride, [seed, step])?;
+        let batch = batch(backbone, data, settings, stride, [seed, step])?;
         let loss = match &mut learner {
             Learner::Frozen(head) => {
                 let loss = fcos_loss(head.forward(batch.input.autodiff()), &batch.targets);
@@ -146,24 +141,12 @@ pub(super) fn train(
     Ok(Trained { detections, losses })
 }
 
-/// The feature map that the head sees.
-#[derive(Debug, Clone, Copy)]
-struct Grid {
-    channels: usize,
-    /// Pixels per cell.
-    stride: usize,
-}
-
-impl Grid {
-    fn of(backbone: &Backbone, feature: Feature) -> Self {
-        const SIDE: u32 = 64;
-        let map = backbone.features(&[RgbImage::new(SIDE, SIDE)], feature);
-        let [_, channels, _, columns] = map.dims();
-        Self {
-            channels,
-            stride: SIDE as usize / columns,
-        }
-    }
+/// Pixels per cell.
+fn stride(backbone: &Backbone, feature: Feature) -> anyhow::Result<usize> {
+    backbone.stride(feature).context(
+        "--feature dense: this dense head pools to a grid of its own, over which boxes cannot be \
+         placed; take stage3 or stage4",
+    )
 }
 
 fn rate(settings: &Settings, step: u64) -> f64 {
@@ -268,7 +251,7 @@ fn detect(
     config: &DecodeConfig,
 ) -> anyhow::Result<Vec<Vec<Detection>>> {
     let look = settings.look;
-    let stride = Grid::of(backbone, look.feature).stride as f64;
+    let stride = stride(backbone, look.feature)? as f64;
     let mut all = Vec::with_capacity(pictures.len());
     let mut one = |placement: Placement, map: Tensor<4>| -> anyhow::Result<()> {
         let [_, _, _, columns] = map.dims();
