@@ -202,8 +202,9 @@ pub(crate) struct Plot {
 #[command(after_help = "Example:
   densecl synth --out scenes --count 100 --size 256
 
-Writes images, labels, instances (PNG) and correspondence (NPY: float32 [height, width, 2],
-the (x, y) of each pixel's point in the other view, NaN where it is hidden).")]
+Writes images, labels, instances (PNG), boxes (labels/*.txt: `class cx cy width height`, as YOLO
+has them) and correspondence (NPY: float32 [height, width, 2], the (x, y) of each pixel's point in
+the other view, NaN where it is hidden).")]
 pub(crate) struct Synth {
     /// A new folder
     #[arg(long, value_name = "DIR")]

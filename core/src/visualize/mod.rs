@@ -12,6 +12,7 @@ mod heat;
 mod labels;
 mod layout;
 mod matches;
+mod outline;
 mod pca;
 mod raster;
 
@@ -19,6 +20,7 @@ pub use heat::{HeatOptions, heat_map, viridis};
 pub use labels::{class_color, paint_labels};
 pub use layout::{cells_to_image, enlarge, side_by_side, stack_vertical};
 pub use matches::{CORRECT, DrawOptions, MatchLine, WRONG, draw_matches};
+pub use outline::outline;
 pub use pca::joint_pca;
 pub use raster::mark_point;
 

@@ -29,6 +29,14 @@ pub(crate) enum Task {
     LinearSeg(LinearSeg),
     /// Segmentation without training: classes of the nearest training cells
     KnnSeg(KnnSeg),
+    /// Boxes around objects: a small detector on a frozen or fine-tuned backbone, by COCO's AP
+    Detect(Detect),
+    /// Whole pictures by their nearest neighbours: no training
+    Knn(Knn),
+    /// Whole pictures by a linear layer on frozen features
+    Linear(Linear),
+    /// A set of evaluations of several backbones in one table
+    Compare(Compare),
 }
 
 /// What every evaluation is asked.
@@ -170,4 +178,148 @@ pub(crate) struct KnnSeg {
     /// Training cells kept, at most
     #[arg(long, value_name = "CELLS", default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     pub(crate) bank: u64,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  densecl eval detect --weights runs/mine/weights.safetensors --weights random --data voc
+  densecl eval detect --weights w.safetensors --data voc --fine-tune --steps 2000 --seeds 3
+
+DATA is one of
+  images/**.jpg labels/**.txt classes.txt            YOLO: lines `class cx cy width height`, relative
+  JPEGImages/*.jpg Annotations/*.xml                 VOC; lists of names in ImageSets/Main
+  annotations/instances_{train,val}….json, pictures  COCO
+Folders or lists called train and val (or test) say what a picture is for; where there are none, a
+quarter of the pictures is kept for validation, always the same.")]
+pub(crate) struct Detect {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(flatten)]
+    pub(crate) look: Look,
+    /// A folder of pictures with boxes
+    #[arg(long, value_name = "DATA", value_hint = ValueHint::DirPath)]
+    pub(crate) data: PathBuf,
+    /// Train the backbone too, not only the detector on it
+    #[arg(long)]
+    pub(crate) fine_tune: bool,
+    /// Training steps
+    #[arg(long, default_value_t = 500)]
+    pub(crate) steps: u64,
+    /// Pictures per step
+    #[arg(long, default_value_t = 8)]
+    pub(crate) batch_size: usize,
+    /// Learning rate
+    #[arg(long, default_value_t = 0.02)]
+    pub(crate) lr: f64,
+    /// At most this many pictures for training and as many for validation, spread evenly
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) limit: Option<u32>,
+}
+
+/// A folder of pictures by class.
+#[derive(Debug, Args)]
+pub(crate) struct Classes {
+    /// A folder with a folder of pictures per class
+    #[arg(long, value_name = "DATA", value_hint = ValueHint::DirPath)]
+    pub(crate) data: PathBuf,
+    /// At most this many pictures for training and as many for validation, spread evenly
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) limit: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  densecl eval knn --weights runs/mine/weights.safetensors --weights random --data flowers
+
+DATA holds train/CLASS/*.jpg and val/CLASS/*.jpg, or CLASS/*.jpg: then a quarter of each class is kept
+for validation, always the same.")]
+pub(crate) struct Knn {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(flatten)]
+    pub(crate) look: Look,
+    #[command(flatten)]
+    pub(crate) classes: Classes,
+    /// How many neighbours vote
+    #[arg(long, default_value_t = 20)]
+    pub(crate) k: usize,
+    /// τ: a vote weighs exp(cosine similarity / τ)
+    #[arg(long, default_value_t = 0.07)]
+    pub(crate) temperature: f64,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  densecl eval linear --weights runs/mine/weights.safetensors --weights random --data flowers --seeds 3
+
+DATA holds train/CLASS/*.jpg and val/CLASS/*.jpg, or CLASS/*.jpg: then a quarter of each class is kept
+for validation, always the same.")]
+pub(crate) struct Linear {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(flatten)]
+    pub(crate) look: Look,
+    #[command(flatten)]
+    pub(crate) classes: Classes,
+    /// Passes over the pictures for training
+    #[arg(long, default_value_t = 100)]
+    pub(crate) epochs: u64,
+    /// Learning rate
+    #[arg(long, default_value_t = 0.1)]
+    pub(crate) lr: f64,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  densecl eval compare --weights random,moco=runs/moco/weights.safetensors,dense=dense.safetensors \\
+      --seg seg/msrc21 --corr corr/homography --seeds 3 --out comparison
+  densecl eval compare --weights random:resnet18,w.safetensors --det voc --classify flowers \\
+      --fine-tune --out comparison
+
+Writes compare.txt, compare.md, compare.json and compare.png (bars) into the folder. What is measured
+is kept there in cells.json: started again, it goes on where it stopped.")]
+pub(crate) struct Compare {
+    /// Backbones, separated by commas or given often: files, `random:resnet18`, or a bare `random`
+    /// with the architecture of the first file
+    #[arg(
+        long,
+        value_name = "[NAME=]FILE",
+        required = true,
+        value_delimiter = ','
+    )]
+    pub(crate) weights: Vec<String>,
+    /// Pictures with a class per pixel, for linear-seg and knn-seg; may be given often
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) seg: Vec<PathBuf>,
+    /// Pairs with truth, for correspondence; may be given often
+    #[arg(long, value_name = "DATA", value_hint = ValueHint::AnyPath)]
+    pub(crate) corr: Vec<String>,
+    /// Pictures with boxes, for detect; may be given often
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) det: Vec<PathBuf>,
+    /// Pictures by class, for knn and linear; may be given often
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) classify: Vec<PathBuf>,
+    /// Segmentation and detection also with the backbone fine-tuned
+    #[arg(long)]
+    pub(crate) fine_tune: bool,
+    /// The first seed
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// How many seeds: this many runs where anything is random
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    pub(crate) seeds: u64,
+    #[command(flatten)]
+    pub(crate) look: Look,
+    /// Training steps of segmentation and detection [default: each one's own]
+    #[arg(long)]
+    pub(crate) steps: Option<u64>,
+    /// At most this many pictures of each part, or pairs, spread evenly
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) limit: Option<u64>,
+    #[command(flatten)]
+    pub(crate) device: Device,
+    /// A folder for the results
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) out: PathBuf,
 }

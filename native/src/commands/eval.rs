@@ -4,10 +4,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use densecl::features::SIDES;
+use densecl::transfer::linear::LinearConfig;
 
 use crate::cli::eval as cli;
 use crate::eval::backbone::Weights;
+use crate::eval::classify::{Classify, Method};
 use crate::eval::correspondence::Correspondence;
+use crate::eval::detect::{self, Detect};
 use crate::eval::segmentation::{
     FcnSettings, FineTuneSeg, KnnSeg, KnnSettings, LinearSeg, LinearSettings, Splits,
 };
@@ -38,6 +41,23 @@ pub(crate) fn run(args: cli::Eval) -> anyhow::Result<()> {
             let look = look(&args.look, Some(16), 320)?;
             let task = KnnSeg::new(&args.data.data, &splits(&args.data), look, settings)?;
             judge(&task, &args.common)
+        }
+        cli::Task::Detect(args) => judge(&detect(&args)?, &args.common),
+        cli::Task::Compare(args) => super::compare::run(&args),
+        cli::Task::Knn(args) => {
+            let method = Method::Knn {
+                k: args.k,
+                temperature: args.temperature,
+            };
+            judge(&classify(&args.classes, &args.look, method)?, &args.common)
+        }
+        cli::Task::Linear(args) => {
+            let method = Method::Linear(LinearConfig {
+                epochs: args.epochs,
+                lr: args.lr,
+                ..LinearConfig::default()
+            });
+            judge(&classify(&args.classes, &args.look, method)?, &args.common)
         }
     }
 }
@@ -88,6 +108,23 @@ fn splits(args: &cli::Labelled) -> Splits {
     }
 }
 
+fn classify(data: &cli::Classes, args: &cli::Look, method: Method) -> anyhow::Result<Classify> {
+    let limit = data.limit.map(|n| n as usize);
+    Classify::open(&data.data, limit, look(args, None, 224)?, method)
+}
+
+fn detect(args: &cli::Detect) -> anyhow::Result<Detect> {
+    let settings = detect::Settings {
+        look: look(&args.look, Some(16), 256)?,
+        fine_tune: args.fine_tune,
+        steps: args.steps,
+        batch: args.batch_size,
+        lr: args.lr,
+        ..detect::Settings::default()
+    };
+    Detect::open(&args.data, args.limit.map(|n| n as usize), settings)
+}
+
 fn judge(task: &dyn Evaluation, common: &cli::Common) -> anyhow::Result<()> {
     let out = match &common.out {
         Some(out) => out.clone(),
@@ -105,7 +142,7 @@ fn judge(task: &dyn Evaluation, common: &cli::Common) -> anyhow::Result<()> {
 }
 
 /// Where to look, with the evaluation's own stride and size unless others were asked for.
-fn look(args: &cli::Look, stride: Option<usize>, size: u32) -> anyhow::Result<Look> {
+pub(super) fn look(args: &cli::Look, stride: Option<usize>, size: u32) -> anyhow::Result<Look> {
     let stride = args.stride.or(stride);
     if let Some(stride) = stride
         && !matches!(stride, 8 | 16 | 32)

@@ -93,6 +93,23 @@ impl Weights {
         }
     }
 
+    /// What tells these weights from all others: the architecture of untrained ones, the checksum
+    /// (CRC-32C) and length of a file.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub(crate) fn identity(&self) -> anyhow::Result<serde_json::Value> {
+        Ok(match &self.from {
+            From::Random(model) => serde_json::json!({ "random": model }),
+            From::File(path) => {
+                let bytes =
+                    fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+                let sum = crc32c::crc32c(&bytes);
+                serde_json::json!({ "crc32c": format!("{sum:08x}"), "bytes": bytes.len() })
+            }
+        })
+    }
+
     /// The network; `seed` decides the weights of an untrained one.
     ///
     /// # Errors
@@ -134,6 +151,16 @@ impl Backbone {
     /// length.
     pub(crate) fn features(&self, images: &[RgbImage], feature: Feature) -> Tensor<4> {
         feature_map(&self.encoder, image_batch(images, &self.device), feature)
+    }
+
+    /// Pixels per cell of a feature map; `None` where the dense head pools to a grid of its own.
+    pub(crate) fn stride(&self, feature: Feature) -> Option<usize> {
+        let last = self.model.output_stride;
+        match feature {
+            Feature::Stage3 => Some(last.min(16)),
+            Feature::Stage4 => Some(last),
+            Feature::Dense => (self.model.num_grid == 0).then_some(last),
+        }
     }
 
     /// Channels of a feature map.

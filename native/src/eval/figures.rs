@@ -1,11 +1,11 @@
 //! A figure, its seeds, and how far it may be trusted.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Measured;
 
 /// In what a figure is given.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Unit {
     /// A share in [0, 1]; tables show it in percent.
@@ -37,7 +37,7 @@ impl Unit {
 }
 
 /// One number that an evaluation gives.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Figure {
     /// Such as `mIoU`.
     pub(crate) name: String,

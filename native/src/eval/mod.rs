@@ -10,11 +10,18 @@
 //! | [`stream`] | feature maps of many pictures, decoded ahead, in batches |
 //! | [`figures`] | a figure, its seeds, its confidence interval |
 //! | [`report`] | the figures of all backbones as a table, JSON and a picture |
+//! | [`classify`] | whole pictures, by nearest neighbours or a linear layer |
 //! | [`segmentation`] | linear, nearest-neighbour and fine-tuned segmentation |
+//! | [`compare`] | a table of several evaluations of several backbones, kept while it grows |
 //! | [`correspondence`] | pairs with truth: PCK, end-point error, mutual precision |
+//! | [`detect`] | boxes: a small detector trained on features, average precision |
+//! | [`objects`], [`split`] | data sets of boxes; which pictures to train on |
 
 pub(crate) mod backbone;
+pub(crate) mod classify;
+pub(crate) mod compare;
 pub(crate) mod correspondence;
+pub(crate) mod detect;
 pub(crate) mod figures;
 pub(crate) mod objects;
 pub(crate) mod report;
@@ -24,12 +31,13 @@ pub(crate) mod stream;
 
 use anyhow::Context;
 use burn::tensor::Device;
+use densecl::config::ModelConfig;
 use densecl::features::Feature;
 use image::{Rgb, RgbImage};
 use serde::Serialize;
 
 use crate::console;
-use backbone::{Backbone, Weights};
+use backbone::{Backbone, Training, Weights};
 use figures::{Figure, Summary};
 use report::{Judged, Report};
 
@@ -124,23 +132,11 @@ pub(crate) fn evaluate(task: &dyn Evaluation, contest: &Contest) -> anyhow::Resu
 fn judge(task: &dyn Evaluation, weights: &Weights, contest: &Contest) -> anyhow::Result<Judged> {
     let Contest { seeds, device, .. } = contest;
     console::note(format_args!("{}: {}", task.name(), weights.name));
-    let mut measured = Vec::new();
-    let (model, training);
-    if weights.is_random() {
-        // Each seed is another untrained network.
-        let mut last = None;
-        for &seed in seeds {
-            let backbone = weights.load(task.stride(), seed, device)?;
-            measured.extend(task.measure(&backbone, &[seed])?);
-            last = Some(backbone.model);
-        }
-        (model, training) = (last.context("at least one seed")?, None);
-    } else {
-        let backbone = weights.load(task.stride(), seeds[0], device)?;
-        let seeds = if task.is_random() { seeds } else { &seeds[..1] };
-        measured = task.measure(&backbone, seeds)?;
-        (model, training) = (backbone.model, backbone.training);
-    }
+    let Run {
+        measured,
+        model,
+        training,
+    } = measure(task, weights, needed(task, weights, seeds), device)?;
     Ok(Judged {
         name: weights.name.clone(),
         source: weights.source(),
@@ -149,5 +145,52 @@ fn judge(task: &dyn Evaluation, weights: &Weights, contest: &Contest) -> anyhow:
         figures: Summary::over_seeds(&measured),
         details: measured.iter().map(|m| m.details.clone()).collect(),
         pictures: measured.into_iter().filter_map(|m| m.picture).collect(),
+    })
+}
+
+/// Those of `seeds` that make a difference: all where the weights or the evaluation are random, else
+/// the first.
+pub(crate) fn needed<'a>(task: &dyn Evaluation, weights: &Weights, seeds: &'a [u64]) -> &'a [u64] {
+    if weights.is_random() || task.is_random() {
+        seeds
+    } else {
+        &seeds[..1]
+    }
+}
+
+/// One backbone measured, and what it is.
+pub(crate) struct Run {
+    /// For each seed, in their order.
+    pub(crate) measured: Vec<Measured>,
+    /// The network as it was judged.
+    pub(crate) model: ModelConfig,
+    /// Where it comes from; `None` for an untrained one.
+    pub(crate) training: Option<Training>,
+}
+
+/// Measures one backbone with each of `seeds`, of which there is at least one.
+///
+/// # Errors
+/// For weights or data that cannot be used, and when the device fails.
+pub(crate) fn measure(
+    task: &dyn Evaluation,
+    weights: &Weights,
+    seeds: &[u64],
+    device: &Device,
+) -> anyhow::Result<Run> {
+    // Each seed of an untrained network is another one.
+    let together = if weights.is_random() { 1 } else { seeds.len() };
+    let mut measured = Vec::new();
+    let mut last = None;
+    for seeds in seeds.chunks(together.max(1)) {
+        let backbone = weights.load(task.stride(), seeds[0], device)?;
+        measured.extend(task.measure(&backbone, seeds)?);
+        last = Some((backbone.model, backbone.training));
+    }
+    let (model, training) = last.context("at least one seed")?;
+    Ok(Run {
+        measured,
+        model,
+        training,
     })
 }

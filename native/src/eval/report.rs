@@ -48,18 +48,28 @@ pub(crate) struct Judged {
     pub(crate) pictures: Vec<RgbImage>,
 }
 
+/// Lines under a header, the first `left` columns aligned to the left, the others to the right.
+pub(crate) fn plain_table(header: &[String], rows: Vec<Vec<String>>, left: usize) -> String {
+    let mut table = Table::new();
+    table.load_preset(NOTHING);
+    for line in [
+        TableComponent::TopBorder,
+        TableComponent::HeaderLines,
+        TableComponent::BottomBorder,
+    ] {
+        table.set_style(line, '─');
+    }
+    table.set_header(header);
+    table.add_rows(rows);
+    for column in table.column_iter_mut().skip(left) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    format!("{table}\n")
+}
+
 impl Report {
     /// A line per figure. One backbone: its mean, deviation and interval. Several: a column each.
     pub(crate) fn table(&self) -> String {
-        let mut table = Table::new();
-        table.load_preset(NOTHING);
-        for line in [
-            TableComponent::TopBorder,
-            TableComponent::HeaderLines,
-            TableComponent::BottomBorder,
-        ] {
-            table.set_style(line, '─');
-        }
         let Some(first) = self.backbones.first() else {
             return String::new();
         };
@@ -68,19 +78,16 @@ impl Report {
         if self.backbones.len() == 1 {
             header.push("95 % interval".to_string());
         }
-        table.set_header(&header);
+        let mut rows = Vec::new();
         for (index, figure) in first.figures.iter().enumerate() {
             let mut row = vec![format!("{} {}", figure.name, figure.unit.sign())];
             row.extend(self.backbones.iter().map(|one| one.figures[index].show()));
             if self.backbones.len() == 1 {
                 row.push(interval(figure));
             }
-            table.add_row(row);
+            rows.push(row);
         }
-        for column in table.column_iter_mut().skip(1) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-        format!("{table}\n")
+        plain_table(&header, rows, 1)
     }
 
     /// The whole report.

@@ -40,12 +40,34 @@ pub(crate) struct Settings {
     pub(crate) convs: usize,
 }
 
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            look: Look {
+                feature: Feature::Stage4,
+                stride: Some(16),
+                size: 256,
+            },
+            fine_tune: false,
+            steps: 500,
+            batch: 8,
+            lr: 0.02,
+            hidden: 128,
+            convs: 2,
+        }
+    }
+}
+
 impl Settings {
     /// # Errors
     /// Naming the first option that is out of range.
     pub(crate) fn validate(&self) -> anyhow::Result<()> {
         if self.fine_tune && self.look.feature == Feature::Dense {
             bail!("--feature dense: the dense head is not fine-tuned; take stage3 or stage4");
+        }
+        let size = self.look.size;
+        if !size.is_multiple_of(32) {
+            bail!("--size {size}: must be a multiple of 32, so that cells fill the picture");
         }
         if !(1..=1_000_000).contains(&self.steps) {
             bail!("--steps {}: must be between 1 and 1,000,000", self.steps);
@@ -130,11 +152,20 @@ impl Detect {
 
 impl Evaluation for Detect {
     fn name(&self) -> &'static str {
-        "detect"
+        if self.settings.fine_tune {
+            "fine-tune-detect"
+        } else {
+            "detect"
+        }
     }
 
     fn protocol(&self) -> serde_json::Value {
-        let Objects { classes, train, val, layout } = &self.objects;
+        let Objects {
+            classes,
+            train,
+            val,
+            layout,
+        } = &self.objects;
         json!({
             "data": self.data,
             "layout": layout,

@@ -3,16 +3,14 @@
 
 use burn::tensor::Tensor;
 use densecl::boxes::{Detection, Rect};
-use image::{Rgb, RgbImage, imageops};
+use image::{RgbImage, imageops};
 
 use super::Settings;
 use crate::data::decode::{DecodeLimits, decode};
+use crate::eval::PADDING;
 use crate::eval::backbone::Backbone;
 use crate::eval::objects::Picture;
 use crate::eval::stream::stream;
-
-/// ImageNet's mean colour, which is 0 once normalised.
-const PADDING: Rgb<u8> = Rgb([124, 116, 104]);
 
 /// Features kept in memory at most; beyond, they are computed again whenever they are needed.
 const CACHE_BYTES: usize = 2 << 30;
@@ -128,6 +126,7 @@ impl Features {
 #[cfg(test)]
 mod tests {
     use densecl::metrics::Truth;
+    use image::Rgb;
 
     use super::*;
 
@@ -137,7 +136,8 @@ mod tests {
         let path = folder.path().join("a.png");
         // White but for a black box.
         let inside = |x: u32, y: u32| (10..30).contains(&x) && (20..40).contains(&y);
-        let picture = RgbImage::from_fn(100, 50, |x, y| Rgb([if inside(x, y) { 0 } else { 255 }; 3]));
+        let picture =
+            RgbImage::from_fn(100, 50, |x, y| Rgb([if inside(x, y) { 0 } else { 255 }; 3]));
         picture.save(&path).expect("written");
         let rect = Rect::new(10.0, 20.0, 30.0, 40.0);
         let picture = Picture {
@@ -155,8 +155,15 @@ mod tests {
             };
             assert_eq!(class, 3);
             let [x, y] = placed.center();
-            assert_eq!(square.get_pixel(x as u32, y as u32), &Rgb([0; 3]), "{placed:?}");
-            assert_eq!(square.get_pixel(placed.x1 as u32 + 2, y as u32), &Rgb([255; 3]));
+            assert_eq!(
+                square.get_pixel(x as u32, y as u32),
+                &Rgb([0; 3]),
+                "{placed:?}"
+            );
+            assert_eq!(
+                square.get_pixel(placed.x1 as u32 + 2, y as u32),
+                &Rgb([255; 3])
+            );
             let found = Detection {
                 rect: placed,
                 class,

@@ -4,14 +4,14 @@ use anyhow::{Context, bail};
 use burn::tensor::Tensor;
 use densecl::boxes::Detection;
 use densecl::config::{OptimConfig, SchedulePer};
-use densecl::features::image_batch;
+use densecl::features::{Feature, image_batch};
 use densecl::model::{Init, Phase, Tensors};
 use densecl::optim::{ParameterGradients, Sgd};
 use densecl::rng::{Purpose, stream as random};
 use densecl::schedule::{Progress, learning_rate};
 use densecl::transfer::FineTuned;
 use densecl::transfer::detection::{
-    DecodeConfig, FcosHead, FcosLoss, Predictions, assign, decode, fcos_loss,
+    CellTarget, DecodeConfig, FcosHead, FcosLoss, Predictions, assign, decode, fcos_loss,
 };
 use image::RgbImage;
 use rand::RngExt;
@@ -50,7 +50,7 @@ pub(super) struct Noted {
 
 /// What is trained.
 enum Learner {
-    Frozen(FcosHead),
+    Frozen(Box<FcosHead>),
     FineTuned(Box<FineTuned<FcosHead>>),
 }
 
@@ -78,7 +78,8 @@ pub(super) fn train(
         seed,
         device: &backbone.device,
     };
-    let [_, channels, ..] = backbone.features(&[RgbImage::new(64, 64)], look.feature).dims();
+    let channels = backbone.channels(look.feature);
+    let stride = stride(backbone, look.feature)?;
     let classes = data.objects.classes.len();
     let head = FcosHead::new(&init, channels, classes, settings.hidden, settings.convs);
     let mut learner = if settings.fine_tune {
@@ -88,7 +89,7 @@ pub(super) fn train(
         };
         Learner::FineTuned(Box::new(network.trainable()))
     } else {
-        Learner::Frozen(head.trainable())
+        Learner::Frozen(Box::new(head.trainable()))
     };
     let mut sgd = Sgd::new(&OptimConfig {
         clip_norm: CLIP_NORM,
@@ -99,11 +100,11 @@ pub(super) fn train(
     let bar = progress(settings.steps, "training");
     for step in 0..settings.steps {
         let lr = rate(settings, step);
-        let batch = batch(backbone, data, settings, seed, step)?;
+        let batch = batch(backbone, data, settings, stride, [seed, step])?;
         let loss = match &mut learner {
             Learner::Frozen(head) => {
                 let loss = fcos_loss(head.forward(batch.input.autodiff()), &batch.targets);
-                update(head, &mut sgd, &loss, lr);
+                update(&mut **head, &mut sgd, &loss, lr);
                 loss
             }
             Learner::FineTuned(network) => {
@@ -122,15 +123,30 @@ pub(super) fn train(
     bar.finish_and_clear();
 
     let (backbone, head, val) = match learner {
-        Learner::Frozen(head) => (backbone.clone(), head, data.val.as_ref()),
+        Learner::Frozen(head) => (backbone.clone(), *head, data.val.as_ref()),
         Learner::FineTuned(network) => {
             let mut tuned = backbone.clone();
             tuned.encoder.backbone = network.backbone.inference();
             (tuned, network.head, None)
         }
     };
-    let detections = detect(&backbone, &head.inference(), &data.objects.val, val, settings, config)?;
+    let detections = detect(
+        &backbone,
+        &head.inference(),
+        &data.objects.val,
+        val,
+        settings,
+        config,
+    )?;
     Ok(Trained { detections, losses })
+}
+
+/// Pixels per cell.
+fn stride(backbone: &Backbone, feature: Feature) -> anyhow::Result<usize> {
+    backbone.stride(feature).context(
+        "--feature dense: this dense head pools to a grid of its own, over which boxes cannot be \
+         placed; take stage3 or stage4",
+    )
 }
 
 fn rate(settings: &Settings, step: u64) -> f64 {
@@ -148,7 +164,7 @@ fn rate(settings: &Settings, step: u64) -> f64 {
 struct Batch {
     /// Features where the backbone is frozen, normalised pictures where it is trained.
     input: Tensor<4>,
-    targets: Vec<Vec<Option<densecl::transfer::detection::CellTarget>>>,
+    targets: Vec<Vec<Option<CellTarget>>>,
 }
 
 /// Pictures drawn at random, half of them mirrored.
@@ -156,8 +172,8 @@ fn batch(
     backbone: &Backbone,
     data: &Data,
     settings: &Settings,
-    seed: u64,
-    step: u64,
+    stride: usize,
+    [seed, step]: [u64; 2],
 ) -> anyhow::Result<Batch> {
     let pictures = &data.objects.train;
     let mut rng = random(seed, Purpose::Evaluation, step);
@@ -167,7 +183,10 @@ fn batch(
     let look = settings.look;
     let (input, placements): (Tensor<4>, Vec<Placement>) = match &data.train {
         Some(features) => {
-            let (maps, placements) = drawn.iter().map(|(i, m)| features.of(*i, *m).clone()).unzip();
+            let (maps, placements) = drawn
+                .iter()
+                .map(|(i, m)| features.of(*i, *m).clone())
+                .unzip();
             (Tensor::cat(maps, 0), placements)
         }
         None => {
@@ -184,7 +203,6 @@ fn batch(
             (input, placements)
         }
     };
-    let stride = stride(backbone, settings);
     let cells = look.size as usize / stride;
     let targets = drawn.iter().zip(&placements).map(|((i, _), placement)| {
         assign(&placement.objects(&pictures[*i]), [cells; 2], stride as f64)
@@ -193,13 +211,6 @@ fn batch(
         targets: targets.collect(),
         input,
     })
-}
-
-/// Pixels per cell of the feature map that is looked at.
-fn stride(backbone: &Backbone, settings: &Settings) -> usize {
-    let map = backbone.features(&[RgbImage::new(64, 64)], settings.look.feature);
-    let [_, _, _, columns] = map.dims();
-    64 / columns
 }
 
 fn update<M: Tensors>(network: &mut M, sgd: &mut Sgd, loss: &FcosLoss, lr: f64) {
@@ -214,7 +225,10 @@ fn noted(step: u64, loss: &FcosLoss) -> anyhow::Result<Noted> {
         .try_into_vec_as()
         .context("reading the loss back from the device")?;
     if parts.iter().any(|part| !part.is_finite()) {
-        bail!("the loss is not finite in step {}: try a smaller --lr", step + 1);
+        bail!(
+            "the loss is not finite in step {}: try a smaller --lr",
+            step + 1
+        );
     }
     let [classes, boxes, centerness] = parts[..] else {
         unreachable!("three parts of one element each")
@@ -237,7 +251,7 @@ fn detect(
     config: &DecodeConfig,
 ) -> anyhow::Result<Vec<Vec<Detection>>> {
     let look = settings.look;
-    let stride = stride(backbone, settings) as f64;
+    let stride = stride(backbone, look.feature)? as f64;
     let mut all = Vec::with_capacity(pictures.len());
     let mut one = |placement: Placement, map: Tensor<4>| -> anyhow::Result<()> {
         let [_, _, _, columns] = map.dims();

@@ -10,8 +10,12 @@ use densecl::boxes::Rect;
 use densecl::metrics::Truth;
 use serde::Deserialize;
 
-use super::{Found, MAX_JSON_BYTES, Picture, checked, files_in, picture_size, read_text};
+use super::{Found, Picture, checked, files_in, picture_size};
 use crate::eval::split::Part;
+use crate::files::read_at_most;
+
+/// Longest file; COCO's train2017 takes 448 MB.
+const MAX_BYTES: u64 = 2 << 30;
 
 #[derive(Deserialize)]
 struct Dataset {
@@ -45,11 +49,17 @@ struct Annotation {
     iscrowd: u8,
 }
 
-/// The annotation files, each with the part it is for; `None` if this is another layout.
+/// An annotation file and what its pictures are for.
+pub(super) struct Annotations {
+    path: PathBuf,
+    part: Option<Part>,
+}
+
+/// The annotation files; none if this is another layout.
 ///
 /// # Errors
 /// When the folder cannot be listed, or several files are there for one part.
-pub(super) fn recognise(folder: &Path) -> anyhow::Result<Option<Vec<(PathBuf, Option<Part>)>>> {
+pub(super) fn recognise(folder: &Path) -> anyhow::Result<Vec<Annotations>> {
     let mut files = files_in(folder, "json")?;
     let below = folder.join("annotations");
     if below.is_dir() {
@@ -63,20 +73,21 @@ pub(super) fn recognise(folder: &Path) -> anyhow::Result<Option<Vec<(PathBuf, Op
         files.extend(if instances.is_empty() { all } else { instances });
     }
     let part = |path: &Path| stem(path).split(['_', '-']).find_map(Part::of);
-    let parts: Vec<(PathBuf, Option<Part>)> = files
-        .into_iter()
-        .map(|path| (path.clone(), part(&path)))
-        .collect();
-    for (i, (path, part)) in parts.iter().enumerate() {
-        if let Some((other, _)) = parts[..i].iter().find(|(_, other)| other == part) {
+    let files = files.into_iter().map(|path| Annotations {
+        part: part(&path),
+        path,
+    });
+    let files: Vec<Annotations> = files.collect();
+    for (i, file) in files.iter().enumerate() {
+        if let Some(other) = files[..i].iter().find(|other| other.part == file.part) {
             bail!(
                 "{} and {}: which of them? Leave one file for training and one for validation",
-                other.display(),
-                path.display()
+                other.path.display(),
+                file.path.display()
             );
         }
     }
-    Ok((!parts.is_empty()).then_some(parts))
+    Ok(files)
 }
 
 fn stem(path: &Path) -> String {
@@ -86,14 +97,14 @@ fn stem(path: &Path) -> String {
         .into_owned()
 }
 
-pub(super) fn read(folder: &Path, files: &[(PathBuf, Option<Part>)]) -> anyhow::Result<Found> {
+pub(super) fn read(folder: &Path, files: &[Annotations]) -> anyhow::Result<Found> {
     let mut found = Found {
         classes: Vec::new(),
         train: Vec::new(),
         val: Vec::new(),
         open: Vec::new(),
     };
-    for (path, part) in files {
+    for Annotations { path, part } in files {
         let (classes, pictures) =
             read_file(folder, path).with_context(|| path.display().to_string())?;
         if found.classes.is_empty() {
@@ -102,7 +113,7 @@ pub(super) fn read(folder: &Path, files: &[(PathBuf, Option<Part>)]) -> anyhow::
             bail!(
                 "{}: its categories are not those of {}",
                 path.display(),
-                files[0].0.display()
+                files[0].path.display()
             );
         }
         match part {
@@ -115,9 +126,9 @@ pub(super) fn read(folder: &Path, files: &[(PathBuf, Option<Part>)]) -> anyhow::
 }
 
 fn read_file(folder: &Path, path: &Path) -> anyhow::Result<(Vec<String>, Vec<Picture>)> {
-    let text = read_text(path, MAX_JSON_BYTES)?;
-    let mut data: Dataset = serde_json::from_str(&text).context("not COCO's JSON")?;
-    drop(text);
+    let bytes = read_at_most(path, MAX_BYTES)?;
+    let mut data: Dataset = serde_json::from_slice(&bytes).context("not COCO's JSON")?;
+    drop(bytes);
     data.categories.sort_by_key(|category| category.id);
     let class_of: HashMap<u64, usize> = data.categories.iter().map(|c| c.id).zip(0..).collect();
     if class_of.len() < data.categories.len() {

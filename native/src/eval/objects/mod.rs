@@ -11,8 +11,7 @@ mod voc;
 mod yolo;
 
 use std::collections::HashMap;
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -20,13 +19,11 @@ use densecl::boxes::Rect;
 use densecl::metrics::Truth;
 
 use super::split::split;
+use super::spread;
+use crate::files::read_text;
 
 /// How far beyond the edges of its picture a box may reach, in pixels.
 const ROUNDING: f64 = 1.0;
-/// Longest text or XML file: some 100,000 boxes.
-const MAX_TEXT_BYTES: u64 = 16 << 20;
-/// Longest JSON file; COCO's train2017 takes 448 MB.
-const MAX_JSON_BYTES: u64 = 2 << 30;
 
 /// A picture and what is in it.
 #[derive(Debug, Clone, PartialEq)]
@@ -73,13 +70,15 @@ impl Objects {
             ("VOC XML", voc::read(folder, &annotations)?)
         } else if folder.join("labels").is_dir() {
             ("YOLO text", yolo::read(folder)?)
-        } else if let Some(annotations) = coco::recognise(folder)? {
-            ("COCO JSON", coco::read(folder, &annotations)?)
         } else {
-            bail!(
-                "{shown}: no boxes found; expected images/ beside labels/*.txt and classes.txt \
-                 (YOLO), JPEGImages/ beside Annotations/*.xml (VOC), or annotations/*.json (COCO)"
-            )
+            let annotations = coco::recognise(folder)?;
+            if annotations.is_empty() {
+                bail!(
+                    "{shown}: no boxes found; expected images/ beside labels/*.txt and classes.txt \
+                     (YOLO), JPEGImages/ beside Annotations/*.xml (VOC), or annotations/*.json (COCO)"
+                )
+            }
+            ("COCO JSON", coco::read(folder, &annotations)?)
         };
         let Found {
             classes,
@@ -114,17 +113,12 @@ impl Objects {
     }
 
     /// At most `limit` pictures of each part, spread evenly.
-    pub(crate) fn limited(mut self, limit: Option<usize>) -> Self {
-        for part in [&mut self.train, &mut self.val] {
-            let total = part.len();
-            let keep = limit.unwrap_or(total).min(total);
-            let mut index = 0;
-            part.retain(|_| {
-                index += 1;
-                index * keep / total > (index - 1) * keep / total
-            });
+    pub(crate) fn limited(self, limit: Option<usize>) -> Self {
+        Self {
+            train: spread(self.train, limit),
+            val: spread(self.val, limit),
+            ..self
         }
-        self
     }
 }
 
@@ -162,20 +156,6 @@ fn picture_size(path: &Path) -> anyhow::Result<[u32; 2]> {
     Ok([width, height])
 }
 
-/// A whole text file, which must be UTF-8 and no longer than `limit` bytes.
-fn read_text(path: &Path, limit: u64) -> anyhow::Result<String> {
-    let context = || format!("{} cannot be read", path.display());
-    let mut text = String::new();
-    let file = File::open(path).with_context(context)?;
-    file.take(limit + 1)
-        .read_to_string(&mut text)
-        .with_context(context)?;
-    if text.len() as u64 > limit {
-        bail!("{} is longer than {} MiB", path.display(), limit >> 20);
-    }
-    Ok(text)
-}
-
 /// The files in `folder` whose names end in `extension`, sorted; hidden ones left out.
 fn files_in(folder: &Path, extension: &str) -> anyhow::Result<Vec<PathBuf>> {
     let context = || format!("{} cannot be read", folder.display());
@@ -206,7 +186,7 @@ fn classes_file(folder: &Path) -> anyhow::Result<Option<(PathBuf, Vec<String>)>>
     let Some(path) = places.into_iter().find(|path| path.exists()) else {
         return Ok(None);
     };
-    let text = read_text(&path, MAX_TEXT_BYTES)?;
+    let text = read_text(&path)?;
     let names = text.lines().map(str::trim).filter(|name| !name.is_empty());
     let names: Vec<String> = names.map(ToString::to_string).collect();
     if names.is_empty() {

@@ -11,9 +11,9 @@ use densecl::boxes::Rect;
 use densecl::metrics::Truth;
 use roxmltree::{Document, Node, ParsingOptions};
 
-use super::{
-    Found, MAX_TEXT_BYTES, Picture, checked, classes_file, files_in, picture_size, read_text,
-};
+use super::{Found, Picture, checked, classes_file, files_in, picture_size};
+
+use crate::files::read_text;
 
 /// More nodes than any annotation has, and few enough to hold.
 const MAX_NODES: u32 = 1 << 20;
@@ -91,7 +91,7 @@ fn parts(
         let Some(path) = places.into_iter().find(|path| path.is_file()) else {
             return Ok(None);
         };
-        let text = read_text(&path, MAX_TEXT_BYTES)?;
+        let text = read_text(&path)?;
         let names = text
             .lines()
             .filter_map(|line| line.split_whitespace().next());
@@ -129,7 +129,7 @@ fn parts(
 }
 
 fn annotation(path: &Path, images: &Path) -> anyhow::Result<Named> {
-    let text = read_text(path, MAX_TEXT_BYTES)?;
+    let text = read_text(path)?;
     let options = ParsingOptions {
         nodes_limit: MAX_NODES,
         ..ParsingOptions::default()

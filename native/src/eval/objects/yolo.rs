@@ -7,9 +7,10 @@ use anyhow::{Context, bail};
 use densecl::boxes::Rect;
 use densecl::metrics::Truth;
 
-use super::{Found, MAX_TEXT_BYTES, Picture, checked, classes_file, picture_size, read_text};
+use super::{Found, Picture, checked, classes_file, picture_size};
 use crate::data::scan::Dataset;
 use crate::eval::split::Part;
+use crate::files::read_text;
 
 pub(super) fn read(folder: &Path) -> anyhow::Result<Found> {
     let images = folder.join("images");
@@ -57,7 +58,7 @@ fn picture(path: &Path, label: &Path, classes: usize) -> anyhow::Result<Picture>
         );
     }
     let size = picture_size(path)?;
-    let text = read_text(&label, MAX_TEXT_BYTES)?;
+    let text = read_text(&label)?;
     let lines = text
         .lines()
         .enumerate()
