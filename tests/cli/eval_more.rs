@@ -25,7 +25,9 @@ fn scenes(sandbox: &Sandbox) {
 }
 
 fn weights(sandbox: &Sandbox) {
-    sandbox.pretrain("--steps 1 --out run --overwrite").succeeded();
+    sandbox
+        .pretrain("--steps 1 --out run --overwrite")
+        .succeeded();
 }
 
 const WEIGHTS: &str = "--weights run/weights.safetensors --device cpu";

@@ -161,6 +161,10 @@ fn every_command_has_help_with_examples_and_shells_complete() {
         "match",
         "plot",
         "synth",
+        "eval",
+        "eval correspondence",
+        "eval linear-seg",
+        "eval knn-seg",
         "config",
         "completions",
     ] {

@@ -74,18 +74,12 @@ impl ClassCounts {
             .collect()
     }
 
-    /// Mean IoU over the classes that are present among the truth (Pascal VOC's, mmsegmentation's);
-    /// a class that is only predicted costs where it is predicted, but is no class of its own.
+    /// Mean IoU over the classes that are present among the truth or the predictions, as torchmetrics'
+    /// macro average and mmsegmentation take it: a class that is predicted and nowhere true counts 0.
     /// `None` without a pixel.
     pub fn mean_iou(&self) -> Option<f64> {
-        let (mut sum, mut present) = (0.0, 0);
-        for (iou, &pixels) in self.iou().iter().zip(&self.truth) {
-            if pixels > 0 {
-                sum += iou.unwrap_or(0.0);
-                present += 1;
-            }
-        }
-        (present > 0).then(|| sum / f64::from(present))
+        let present: Vec<f64> = self.iou().into_iter().flatten().collect();
+        (!present.is_empty()).then(|| present.iter().sum::<f64>() / present.len() as f64)
     }
 
     /// Share of the pixels whose class is right, in [0, 1]; `None` without a pixel.
@@ -112,7 +106,7 @@ mod tests {
         assert_eq!(counts.pixels(), 4);
         // Class 0: 1 of {0, 1}; class 1: 1 of {1, 2, 4}; class 2 only predicted; class 3 only ignored.
         assert_eq!(counts.iou(), [Some(0.5), Some(1.0 / 3.0), Some(0.0), None]);
-        assert_eq!(counts.mean_iou(), Some((0.5 + 1.0 / 3.0) / 2.0));
+        assert_eq!(counts.mean_iou(), Some((0.5 + 1.0 / 3.0) / 3.0));
         assert_eq!(counts.pixel_accuracy(), Some(0.5));
         let mut twice = counts.clone();
         twice.merge(&counts);

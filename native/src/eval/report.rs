@@ -54,8 +54,11 @@ pub(crate) fn plain_table(header: &[String], rows: Vec<Vec<String>>, left: usize
     table.load_preset(NOTHING);
     for line in [
         TableComponent::TopBorder,
+        TableComponent::TopBorderIntersections,
         TableComponent::HeaderLines,
+        TableComponent::MiddleHeaderIntersections,
         TableComponent::BottomBorder,
+        TableComponent::BottomBorderIntersections,
     ] {
         table.set_style(line, '─');
     }

@@ -1,8 +1,9 @@
-//! Detection and classification against those who define them: COCO's evaluation, torchvision's
-//! FCOS, scikit-learn's nearest neighbours.
+//! Detection, classification and segmentation against those who define them: COCO's evaluation,
+//! torchvision's FCOS, scikit-learn's nearest neighbours, torchmetrics' Jaccard index.
 
 mod fcos;
 mod metrics;
+mod segmentation;
 
 use std::path::Path;
 

@@ -26,13 +26,25 @@ struct Query {
     truth: [f32; 2],
 }
 
-/// Finds the points of A in B: unit-length maps [1, C, h, w], sizes of the pictures on disk.
+/// Finds the points of A in B, or in B `mirrored` left to right: unit-length maps [1, C, h, w], sizes of
+/// the pictures on disk. `None` where no point is seen in both.
+///
+/// # Errors
+/// When the device fails.
 pub(super) fn match_pair(
     a: Tensor<4>,
     b: Tensor<4>,
     [size_a, size_b]: [[u32; 2]; 2],
     truth: &Truth,
+    mirrored: bool,
 ) -> anyhow::Result<Option<PairMatches>> {
+    let in_b = |[x, y]: [f32; 2]| {
+        if mirrored {
+            [size_b[0] as f32 - x, y]
+        } else {
+            [x, y]
+        }
+    };
     let grid = |map: &Tensor<4>| {
         let [_, _, rows, columns] = map.dims();
         [rows, columns]
@@ -80,7 +92,7 @@ pub(super) fn match_pair(
             .map(|(point, [x, y])| Query {
                 place: point.a,
                 cell: *y as usize * grid_a[1] + *x as usize,
-                truth: point.b,
+                truth: in_b(point.b),
             })
             .collect();
         let [_, channels, ..] = b.dims();
@@ -89,7 +101,7 @@ pub(super) fn match_pair(
     } else {
         let seen = |cell: usize| {
             let place = pixels(cell_center(cell, grid_a[1]), grid_a, size_a);
-            let truth = truth.at(place, size_b)?;
+            let truth = in_b(truth.at(place, size_b)?);
             Some(Query { place, cell, truth })
         };
         queries = (0..cells_a).filter_map(seen).collect();
@@ -172,7 +184,7 @@ mod tests {
         let truth = Truth::Homography([-2.0, 0.0, 59.5 - 1.0 + 1.0, 0.0, 2.0, 0.5, 0.0, 0.0, 1.0]);
         let a = map(&[0, 1, 2, 3, 4, 5], [2, 3]);
         let b = map(&[2, 1, 0, 5, 4, 3], [2, 3]);
-        let found = match_pair(a, b, [[30, 20], [60, 40]], &truth)
+        let found = match_pair(a, b, [[30, 20], [60, 40]], &truth, false)
             .expect("on the CPU")
             .expect("points");
         assert_eq!(found.score.points, 6);
@@ -180,6 +192,19 @@ mod tests {
         assert_eq!(found.score.found.pck, [1.0, 1.0]);
         assert_eq!(found.score.mutual_precision, Some([1.0, 1.0]));
         assert!(found.score.same_place.pck[1] < 0.5);
+        // B mirrored is A again.
+        let (a, b) = (
+            map(&[0, 1, 2, 3, 4, 5], [2, 3]),
+            map(&[0, 1, 2, 3, 4, 5], [2, 3]),
+        );
+        let mirrored = match_pair(a, b, [[30, 20], [60, 40]], &truth, true)
+            .expect("on the CPU")
+            .expect("points");
+        assert!(
+            mirrored.score.found.end_point < 1.01,
+            "{:?}",
+            mirrored.score
+        );
     }
 
     #[test]
@@ -192,7 +217,7 @@ mod tests {
             // Outside of the picture: not judged.
             point([25.0, 5.0], [5.0, 15.0]),
         ]);
-        let found = match_pair(a, b, [[20, 20]; 2], &truth)
+        let found = match_pair(a, b, [[20, 20]; 2], &truth, false)
             .expect("on the CPU")
             .expect("points");
         assert_eq!((found.score.points, found.score.found.end_point), (2, 0.0));

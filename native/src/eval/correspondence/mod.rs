@@ -10,22 +10,24 @@ mod matches;
 mod pairs;
 
 use anyhow::bail;
-use burn::tensor::Tensor;
 use densecl::features::network_picture;
 use densecl::matching::l2_normalize;
 use densecl::metrics::{PCK_BOUNDS, PairScore, PointErrors};
 use densecl::visualize::{DrawOptions, MatchLine, draw_matches, stack_vertical};
-use image::{Rgb, RgbImage};
+use image::{Rgb, RgbImage, imageops};
+use rayon::prelude::*;
 use serde_json::json;
 
 use super::backbone::Backbone;
 use super::figures::{Figure, bootstrap};
-use super::stream::stream;
+use super::stream::progress;
 use super::{Evaluation, Look, Measured, spread};
 use crate::report::caption;
-use matches::{PairMatches, match_pair};
+use matches::match_pair;
 use pairs::{Opened, Pair, Truth};
 
+/// Pairs decoded at once.
+const CHUNK: usize = 8;
 /// Lines drawn of a pair.
 const LINES: usize = 80;
 
@@ -51,7 +53,7 @@ impl Correspondence {
     }
 
     /// A picture with the matches of a pair, under its name and score.
-    fn draw(&self, title: &str, pair: &Pair, found: &PairMatches) -> anyhow::Result<RgbImage> {
+    fn draw(&self, title: &str, pair: &Pair, found: &Found) -> anyhow::Result<RgbImage> {
         let Opened { a, b, .. } = pair.open()?;
         let [a, b] = [a, b].map(|picture| network_picture(&picture, self.look.size));
         let options = DrawOptions {
@@ -77,6 +79,14 @@ impl Correspondence {
         let head = caption(&text, drawn.width())?;
         Ok(stack_vertical(&[&head, &drawn], 0, Rgb([255; 3])))
     }
+}
+
+/// What was found in a pair.
+struct Found {
+    score: PairScore,
+    /// The same with B mirrored, where knowing where in a picture things are misleads.
+    mirrored: PointErrors,
+    lines: Vec<MatchLine>,
 }
 
 impl Evaluation for Correspondence {
@@ -105,7 +115,11 @@ impl Evaluation for Correspondence {
                 self.data
             );
         }
-        let scores: Vec<PairScore> = found.iter().flatten().map(|one| one.score).collect();
+        let scores: Vec<(PairScore, PointErrors)> = found
+            .iter()
+            .flatten()
+            .map(|one| (one.score, one.mirrored))
+            .collect();
         let by_score = |&i: &usize| found[i].as_ref().map_or(0.0, |one| one.score.found.pck[1]);
         let order = |a: &&usize, b: &&usize| by_score(a).total_cmp(&by_score(b));
         let mut drawn = Vec::new();
@@ -123,11 +137,12 @@ impl Evaluation for Correspondence {
         let details: Vec<_> = judged
             .iter()
             .zip(&scores)
-            .map(|(&i, score)| {
+            .map(|(&i, (score, mirrored))| {
                 json!({
                     "pair": self.pairs[i].name,
                     "points": score.points,
                     "pck": score.found.pck,
+                    "pck_mirrored": mirrored.pck,
                     "end_point_error": score.found.end_point,
                     "mutual_precision": score.mutual_precision,
                 })
@@ -143,59 +158,58 @@ impl Evaluation for Correspondence {
 }
 
 /// Means over pairs, so that each counts the same whatever its size.
-fn figures(scores: &[PairScore]) -> Vec<Figure> {
-    let mean = |value: &(dyn Fn(&PairScore) -> Option<f64> + Sync), drawn: &[usize]| {
-        let values: Vec<f64> = drawn.iter().filter_map(|&i| value(&scores[i])).collect();
+fn figures(scores: &[(PairScore, PointErrors)]) -> Vec<Figure> {
+    type Value<'a> = &'a (dyn Fn(&PairScore, &PointErrors) -> Option<f64> + Sync);
+    let mean = |value: Value, drawn: &[usize]| {
+        let values = drawn.iter().map(|&i| value(&scores[i].0, &scores[i].1));
+        let values: Vec<f64> = values.flatten().collect();
         (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
     };
     let all: Vec<usize> = (0..scores.len()).collect();
-    let figure = |make: fn(&str, f64) -> Figure,
-                  name: String,
-                  value: &(dyn Fn(&PairScore) -> Option<f64> + Sync)| {
+    let figure = |make: fn(&str, f64) -> Figure, name: String, value: Value| {
         make(&name, mean(value, &all).unwrap_or(0.0))
             .with_interval(bootstrap(scores.len(), |drawn| mean(value, drawn)))
     };
-    type Of = fn(&PairScore) -> &PointErrors;
-    let whose: [(&str, Of); 3] = [
-        ("", |score| &score.found),
-        (" by chance", |score| &score.chance),
-        (" at the same place", |score| &score.same_place),
+    type Of = for<'a> fn(&'a PairScore, &'a PointErrors) -> &'a PointErrors;
+    let whose: [(&str, Of, bool); 4] = [
+        ("", |score, _| &score.found, true),
+        (" with B mirrored", |_, mirrored| mirrored, true),
+        (" by chance", |score, _| &score.chance, false),
+        (" at the same place", |score, _| &score.same_place, false),
     ];
     let mut figures = Vec::new();
-    for (suffix, of) in whose {
-        let baseline = |figure: Figure| {
-            if suffix.is_empty() {
+    for (suffix, of, of_backbone) in whose {
+        let mut add = |figure: Figure| {
+            figures.push(if of_backbone {
                 figure
             } else {
                 figure.baseline()
-            }
+            });
         };
         for (index, bound) in PCK_BOUNDS.iter().enumerate().rev() {
             let name = format!("PCK@{bound}{suffix}");
-            figures.push(baseline(figure(Figure::share, name, &move |score| {
-                Some(of(score).pck[index])
-            })));
+            add(figure(Figure::share, name, &move |score, mirrored| {
+                Some(of(score, mirrored).pck[index])
+            }));
         }
         let name = format!("end-point error{suffix}");
-        figures.push(baseline(figure(
+        add(figure(
             Figure::error_pixels,
             name,
-            &move |score| Some(of(score).end_point),
-        )));
+            &move |score, mirrored| Some(of(score, mirrored).end_point),
+        ));
     }
     for (index, bound) in PCK_BOUNDS.iter().enumerate() {
         let name = format!("mutual precision@{bound}");
-        figures.push(figure(Figure::share, name, &move |score| {
+        figures.push(figure(Figure::share, name, &move |score, _| {
             score.mutual_precision.map(|precision| precision[index])
         }));
     }
-    figures.push(
-        figure(Figure::share, "mutual matches".to_string(), &|score| {
-            Some(score.mutual)
-        })
-        .baseline(),
-    );
-    let points = scores.iter().map(|score| score.points).sum();
+    let mutual = figure(Figure::share, "mutual matches".to_string(), &|score, _| {
+        Some(score.mutual)
+    });
+    figures.push(mutual.baseline());
+    let points = scores.iter().map(|(score, _)| score.points).sum();
     figures.push(Figure::count("points", points));
     figures.push(Figure::count("pairs", scores.len()));
     figures
@@ -203,37 +217,39 @@ fn figures(scores: &[PairScore]) -> Vec<Figure> {
 
 impl Correspondence {
     /// What the backbone finds in each pair; `None` where no point is seen in both pictures.
-    fn matches(&self, backbone: &Backbone) -> anyhow::Result<Vec<Option<PairMatches>>> {
+    fn matches(&self, backbone: &Backbone) -> anyhow::Result<Vec<Option<Found>>> {
+        let bar = progress(self.pairs.len() as u64, "pairs");
         let mut found = Vec::with_capacity(self.pairs.len());
-        let mut first: Option<(Tensor<4>, [u32; 2])> = None;
-        // Pictures come one by one, A and B by turns; the truth comes with B.
-        let open = |i: usize| {
-            let Opened { a, b, truth } = self.pairs[i / 2].open()?;
-            let (picture, truth) = if i.is_multiple_of(2) {
-                (a, None)
-            } else {
-                (b, Some(truth))
-            };
-            let size = picture.dimensions().into();
-            Ok((network_picture(&picture, self.look.size), (size, truth)))
-        };
-        stream(
-            backbone,
-            self.look.feature,
-            2 * self.pairs.len(),
-            "pictures",
-            open,
-            |_, (size, truth): ([u32; 2], Option<Truth>), map| {
-                let map = l2_normalize(map, 1);
-                match (first.take(), truth) {
-                    (Some((a, size_a)), Some(truth)) => {
-                        found.push(match_pair(a, map, [size_a, size], &truth)?);
-                    }
-                    _ => first = Some((map, size)),
-                }
-                Ok(())
-            },
-        )?;
+        for chunk in self.pairs.chunks(CHUNK) {
+            let opened = chunk.par_iter().map(|pair| {
+                let Opened { a, b, truth } = pair.open()?;
+                let sizes = [&a, &b].map(|picture| picture.dimensions().into());
+                let [a, b] = [a, b].map(|picture| network_picture(&picture, self.look.size));
+                Ok((a, b, sizes, truth))
+            });
+            for one in opened.collect::<anyhow::Result<Vec<_>>>()? {
+                found.push(self.match_one(backbone, one)?);
+                bar.inc(1);
+            }
+        }
+        bar.finish_and_clear();
         Ok(found)
+    }
+
+    fn match_one(
+        &self,
+        backbone: &Backbone,
+        (a, b, sizes, truth): (RgbImage, RgbImage, [[u32; 2]; 2], Truth),
+    ) -> anyhow::Result<Option<Found>> {
+        let features = |picture| l2_normalize(backbone.features(&[picture], self.look.feature), 1);
+        let mirror = features(imageops::flip_horizontal(&b));
+        let (a, b) = (features(a), features(b));
+        let plain = match_pair(a.clone(), b, sizes, &truth, false)?;
+        let mirrored = match_pair(a, mirror, sizes, &truth, true)?;
+        Ok(plain.zip(mirrored).map(|(plain, mirrored)| Found {
+            score: plain.score,
+            mirrored: mirrored.score.found,
+            lines: plain.lines,
+        }))
     }
 }
