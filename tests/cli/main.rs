@@ -5,6 +5,7 @@ mod bad_data;
 mod bad_settings;
 mod bad_storage;
 mod eval_dense;
+mod eval_more;
 mod quickstart;
 mod resume;
 mod runs;

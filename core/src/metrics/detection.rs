@@ -1,5 +1,8 @@
 //! Average precision as COCO defines it: `pycocotools.cocoeval.COCOeval` for boxes, to the letter.
 
+use std::collections::BTreeMap;
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 use crate::boxes::{Detection, Rect};
@@ -93,48 +96,117 @@ pub struct AveragePrecision {
 /// # Panics
 /// When a class is not below `classes`.
 pub fn average_precision(scenes: &[Scene], classes: usize) -> AveragePrecision {
-    let by_class = split_by_class(scenes, classes);
-    let over_classes = |areas: [f64; 2]| -> Vec<Option<[Curve; THRESHOLDS]>> {
-        by_class.iter().map(|of| curves(of, areas)).collect()
+    let judged = Judged::new(scenes, classes);
+    let all = judged.curves(0..scenes.len());
+    let sized = |areas| {
+        let judged = Judged::within(scenes, classes, areas);
+        mean_precision(&judged.curves(0..scenes.len()), 0..THRESHOLDS)
     };
-    let all = over_classes([0.0, 1e10]);
-    let every = 0..THRESHOLDS;
-    let ap = |curves: &[Option<[Curve; THRESHOLDS]>], at: std::ops::Range<usize>| {
-        let found = curves.iter().flatten();
-        mean(found.flat_map(|of| of[at.clone()].iter().map(|curve| curve.precision)))
-    };
-    let sized = |areas| ap(&over_classes(areas), every.clone());
     AveragePrecision {
-        ap: ap(&all, every.clone()),
-        ap50: ap(&all, 0..1),
-        ap75: ap(&all, 5..6),
+        ap: mean_precision(&all, 0..THRESHOLDS),
+        ap50: mean_precision(&all, 0..1),
+        ap75: mean_precision(&all, 5..6),
         ap_small: sized([0.0, 32f64.powi(2)]),
         ap_medium: sized([32f64.powi(2), 96f64.powi(2)]),
         ap_large: sized([96f64.powi(2), 1e10]),
         recall: mean(all.iter().flatten().flatten().map(|curve| curve.recall)),
         per_class: all
             .iter()
-            .map(|of| ap(std::slice::from_ref(of), every.clone()))
+            .map(|of| mean_precision(std::slice::from_ref(of), 0..THRESHOLDS))
             .collect(),
     }
 }
 
-/// For each class its share of each scene, the detections best first.
-fn split_by_class(scenes: &[Scene], classes: usize) -> Vec<Vec<Scene>> {
-    let mut split = vec![vec![Scene::default(); scenes.len()]; classes];
-    for (i, scene) in scenes.iter().enumerate() {
-        for truth in &scene.truths {
-            split[truth.class][i].truths.push(*truth);
-        }
-        for found in &scene.found {
-            split[found.class][i].found.push(*found);
+/// The verdicts on all detections, picture by picture: what a bootstrap over pictures draws from
+/// without matching boxes again.
+#[derive(Debug, Clone)]
+pub struct Judged {
+    classes: usize,
+    scenes: Vec<Vec<ClassVerdicts>>,
+}
+
+/// The verdicts on one class in one picture.
+#[derive(Debug, Clone)]
+struct ClassVerdicts {
+    class: usize,
+    /// Those that count.
+    objects: usize,
+    verdicts: Vec<Verdict>,
+}
+
+/// The verdict on one detection, a bit for each threshold.
+#[derive(Debug, Clone, Copy)]
+struct Verdict {
+    score: f64,
+    right: u16,
+    ignored: u16,
+}
+
+impl Judged {
+    /// Matches detections and objects in all `scenes`; a class is an index below `classes`.
+    ///
+    /// # Panics
+    /// When a class is not below `classes`.
+    pub fn new(scenes: &[Scene], classes: usize) -> Self {
+        Self::within(scenes, classes, [0.0, 1e10])
+    }
+
+    /// AP, AP50 and AP75 of the pictures `drawn`, each as often as it is there.
+    pub fn precision(&self, drawn: &[usize]) -> [Option<f64>; 3] {
+        let curves = self.curves(drawn.iter().copied());
+        [0..THRESHOLDS, 0..1, 5..6].map(|at| mean_precision(&curves, at))
+    }
+
+    /// Objects whose area is outside of `areas` are ignored.
+    fn within(scenes: &[Scene], classes: usize, areas: [f64; 2]) -> Self {
+        let judge_scene = |scene: &Scene| {
+            let mut by_class: BTreeMap<usize, Scene> = BTreeMap::new();
+            for truth in &scene.truths {
+                assert!(truth.class < classes, "class {}", truth.class);
+                by_class.entry(truth.class).or_default().truths.push(*truth);
+            }
+            for found in &scene.found {
+                assert!(found.class < classes, "class {}", found.class);
+                by_class.entry(found.class).or_default().found.push(*found);
+            }
+            let judged = by_class.into_iter().map(|(class, mut own)| {
+                own.found.sort_by(|a, b| b.score.total_cmp(&a.score));
+                own.found.truncate(MAX_DETECTIONS);
+                let counts = own.truths.iter().filter(|truth| !truth.ignored(areas));
+                ClassVerdicts {
+                    class,
+                    objects: counts.count(),
+                    verdicts: judge(&own, areas),
+                }
+            });
+            judged.collect()
+        };
+        Self {
+            classes,
+            scenes: scenes.iter().map(judge_scene).collect(),
         }
     }
-    for scene in split.iter_mut().flatten() {
-        scene.found.sort_by(|a, b| b.score.total_cmp(&a.score));
-        scene.found.truncate(MAX_DETECTIONS);
+
+    /// For each class its curve at each threshold; `None` without an object that counts.
+    fn curves(&self, drawn: impl Iterator<Item = usize>) -> Vec<Option<[Curve; THRESHOLDS]>> {
+        let mut together: Vec<(usize, Vec<Verdict>)> = vec![(0, Vec::new()); self.classes];
+        for of_class in drawn.flat_map(|scene| &self.scenes[scene]) {
+            let (objects, verdicts) = &mut together[of_class.class];
+            *objects += of_class.objects;
+            verdicts.extend(&of_class.verdicts);
+        }
+        let curves = together.into_iter().map(|(objects, mut verdicts)| {
+            verdicts.sort_by(|a, b| b.score.total_cmp(&a.score));
+            (objects > 0).then(|| std::array::from_fn(|at| curve(&verdicts, at, objects)))
+        });
+        curves.collect()
     }
-    split
+}
+
+/// The mean over the classes, at some thresholds.
+fn mean_precision(curves: &[Option<[Curve; THRESHOLDS]>], at: Range<usize>) -> Option<f64> {
+    let found = curves.iter().flatten().flat_map(|of| &of[at.clone()]);
+    mean(found.map(|curve| curve.precision))
 }
 
 /// One precision–recall curve.
@@ -144,25 +216,6 @@ struct Curve {
     precision: f64,
     /// The recall reached.
     recall: f64,
-}
-
-/// The verdict on one detection at each threshold.
-struct Verdict {
-    score: f64,
-    right: [bool; THRESHOLDS],
-    ignored: [bool; THRESHOLDS],
-}
-
-/// A class at all thresholds; `None` without an object that counts.
-fn curves(scenes: &[Scene], areas: [f64; 2]) -> Option<[Curve; THRESHOLDS]> {
-    let counts = |truth: &&Truth| !truth.ignored(areas);
-    let objects = scenes.iter().flat_map(|s| &s.truths).filter(counts).count();
-    if objects == 0 {
-        return None;
-    }
-    let mut verdicts: Vec<Verdict> = scenes.iter().flat_map(|s| judge(s, areas)).collect();
-    verdicts.sort_by(|a, b| b.score.total_cmp(&a.score));
-    Some(std::array::from_fn(|at| curve(&verdicts, at, objects)))
 }
 
 /// `numpy.linspace`, to the last bit: recalls are fractions that often equal a recall point.
@@ -185,8 +238,8 @@ fn judge(scene: &Scene, areas: [f64; 2]) -> Vec<Verdict> {
         let outside = area < areas[0] || area > areas[1];
         let mut verdict = Verdict {
             score: found.score,
-            right: [false; THRESHOLDS],
-            ignored: [outside; THRESHOLDS],
+            right: 0,
+            ignored: 0,
         };
         for (at, taken) in taken.iter_mut().enumerate() {
             let mut best = linspace(0.5, 0.95, THRESHOLDS, at);
@@ -204,11 +257,12 @@ fn judge(scene: &Scene, areas: [f64; 2]) -> Vec<Verdict> {
                     chosen = Some(i);
                 }
             }
+            let ignored = chosen.map_or(outside, |i| truths[i].ignored(areas));
             if let Some(i) = chosen {
                 taken[i] = true;
-                verdict.right[at] = true;
-                verdict.ignored[at] = truths[i].ignored(areas);
+                verdict.right |= 1 << at;
             }
+            verdict.ignored |= u16::from(ignored) << at;
         }
         verdict
     });
@@ -219,8 +273,8 @@ fn judge(scene: &Scene, areas: [f64; 2]) -> Vec<Verdict> {
 fn curve(verdicts: &[Verdict], at: usize, objects: usize) -> Curve {
     let (mut right, mut wrong) = (0.0, 0.0);
     let mut points: Vec<[f64; 2]> = Vec::with_capacity(verdicts.len());
-    for verdict in verdicts.iter().filter(|v| !v.ignored[at]) {
-        if verdict.right[at] {
+    for verdict in verdicts.iter().filter(|v| v.ignored >> at & 1 == 0) {
+        if verdict.right >> at & 1 == 1 {
             right += 1.0;
         } else {
             wrong += 1.0;
@@ -299,6 +353,15 @@ mod tests {
             ..truth(40.0)
         });
         difficult.found = vec![found(0.0, 0.9), found(40.0, 0.8), found(20.0, 0.7)];
-        assert_eq!(average_precision(&[difficult], 1).ap50, Some(1.0));
+        assert_eq!(
+            average_precision(std::slice::from_ref(&difficult), 1).ap50,
+            Some(1.0)
+        );
+        // A picture drawn twice counts twice, one that is not drawn does not.
+        let empty = Scene::default();
+        let judged = Judged::new(&[difficult, empty], 1);
+        let again = judged.precision(&[0, 0, 1]);
+        assert_eq!(again[1], Some(1.0));
+        assert_eq!(judged.precision(&[1]), [None; 3]);
     }
 }

@@ -173,7 +173,7 @@ pub(crate) struct KnnSeg {
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) k: u64,
     /// Temperature of the votes
-    #[arg(long, default_value_t = 0.02)]
+    #[arg(long, default_value_t = 0.05, allow_negative_numbers = true)]
     pub(crate) temperature: f32,
     /// Training cells kept, at most
     #[arg(long, value_name = "CELLS", default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
@@ -209,7 +209,7 @@ pub(crate) struct Detect {
     #[arg(long, default_value_t = 8)]
     pub(crate) batch_size: usize,
     /// Learning rate
-    #[arg(long, default_value_t = 0.02)]
+    #[arg(long, default_value_t = 0.05, allow_negative_numbers = true)]
     pub(crate) lr: f64,
     /// At most this many pictures for training and as many for validation, spread evenly
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -265,7 +265,7 @@ pub(crate) struct Linear {
     #[arg(long, default_value_t = 100)]
     pub(crate) epochs: u64,
     /// Learning rate
-    #[arg(long, default_value_t = 0.1)]
+    #[arg(long, default_value_t = 0.1, allow_negative_numbers = true)]
     pub(crate) lr: f64,
 }
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use densecl::features::Feature;
-use densecl::metrics::{AveragePrecision, Scene, average_precision};
+use densecl::metrics::{Judged, Scene, average_precision};
 use densecl::transfer::detection::DecodeConfig;
 use serde::Serialize;
 use serde_json::json;
@@ -51,7 +51,7 @@ impl Default for Settings {
             fine_tune: false,
             steps: 500,
             batch: 8,
-            lr: 0.02,
+            lr: 0.05,
             hidden: 128,
             convs: 2,
         }
@@ -123,20 +123,17 @@ impl Detect {
             })
             .collect();
         let all = average_precision(&scenes, classes);
-        let figure = |name: &str, of: fn(&AveragePrecision) -> Option<f64>| {
-            let value = of(&all).unwrap_or(0.0);
-            let interval = bootstrap(scenes.len(), |drawn| {
-                let scenes: Vec<Scene> = drawn.iter().map(|&i| scenes[i].clone()).collect();
-                of(&average_precision(&scenes, classes))
-            });
-            Figure::share(name, value).with_interval(interval)
+        let judged = Judged::new(&scenes, classes);
+        let figure = |name: &str, value: Option<f64>, index: usize| {
+            let interval = bootstrap(scenes.len(), |drawn| judged.precision(drawn)[index]);
+            Figure::share(name, value.unwrap_or(0.0)).with_interval(interval)
         };
         let per_class: Vec<_> = self.objects.classes.iter().zip(&all.per_class).collect();
         Ok(Measured {
             figures: vec![
-                figure("AP", |ap| ap.ap),
-                figure("AP50", |ap| ap.ap50),
-                figure("AP75", |ap| ap.ap75),
+                figure("AP", all.ap, 0),
+                figure("AP50", all.ap50, 1),
+                figure("AP75", all.ap75, 2),
             ],
             picture: Some(picture::picture(&self.objects, &scenes)?),
             details: json!({
