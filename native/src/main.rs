@@ -7,6 +7,7 @@ mod console;
 mod contact_sheet;
 mod data;
 mod embedding;
+mod eval;
 mod events;
 mod export;
 mod files;
@@ -144,6 +145,7 @@ fn run(cli: Cli) -> anyhow::Result<bool> {
             console::note(export::export(&request)?);
             Ok(true)
         }
+        Some(Command::Eval(args)) => commands::eval::run(args).map(|()| true),
         Some(Command::Config(args)) => {
             match args.name {
                 None => {
