@@ -237,6 +237,8 @@ fn bad_pairs_and_settings_are_one_line() {
     correspondence(&format!("{network} --data set --stride 4"))
         .refused(&["--stride 4", "8, 16 or 32"]);
     correspondence(&format!("{network} --data set --size 5")).refused(&["--size 5"]);
+    correspondence(&format!("{network} --data set --size 2048 --stride 8"))
+        .refused(&["--size 2048", "cells are too many"]);
     correspondence(&format!("{network} --data set --out a.jpg")).refused(&["a.jpg", ".png"]);
     correspondence(&format!("{network} --data set --out no/a.png")).refused(&["no"]);
     correspondence("--device cpu --weights random --data set").refused(&["random:resnet18"]);

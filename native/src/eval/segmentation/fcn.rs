@@ -184,13 +184,21 @@ impl Evaluation for FineTuneSeg {
     }
 
     fn measure(&self, backbone: &Backbone, seeds: &[u64]) -> anyhow::Result<Vec<Measured>> {
+        let counted = self.data.set.train.par_iter().map(|sample| {
+            let (_, labels) = sample.open(self.data.classes())?;
+            let mut pixels = vec![0; self.data.classes()];
+            count_classes(&mut pixels, &labels);
+            Ok(pixels)
+        });
+        let counted: Vec<Vec<u64>> = counted.collect::<anyhow::Result<_>>()?;
         let mut pixels = vec![0; self.data.classes()];
         let mut labelled = Vec::new();
-        for (i, sample) in self.data.set.train.iter().enumerate() {
-            let (_, labels) = sample.open(self.data.classes())?;
-            count_classes(&mut pixels, &labels);
-            if labels.as_raw().iter().any(|&label| label != IGNORE) {
+        for (i, of_one) in counted.iter().enumerate() {
+            if of_one.iter().any(|&count| count > 0) {
                 labelled.push(i);
+            }
+            for (sum, count) in pixels.iter_mut().zip(of_one) {
+                *sum += count;
             }
         }
         self.data.commonest(&pixels)?;

@@ -23,6 +23,9 @@ use crate::eval::backbone::Backbone;
 use crate::eval::stream::stream;
 use crate::eval::{Evaluation, Look, Measured};
 
+/// Similarities held at a time: 128 MiB, whatever the sizes of pictures and bank.
+const MAX_SIMILARITIES: usize = 32 << 20;
+
 /// How cells vote.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub(crate) struct KnnSettings {
@@ -147,13 +150,16 @@ impl Evaluation for KnnSeg {
                 let [_, channels, rows, columns] = map.dims();
                 let cells = l2_normalize(map, 1).reshape([channels, rows * columns]);
                 for ((judge, bank), keys) in judges.iter_mut().zip(&banks).zip(&keys) {
-                    let similarity: Vec<f32> = cells
-                        .clone()
-                        .transpose()
-                        .matmul(keys.clone())
-                        .try_into_vec_as()
-                        .context("reading similarities back from the device")?;
-                    let votes = bank.votes(&similarity, &self.settings, self.data.classes());
+                    let mut votes = Vec::with_capacity(rows * columns * self.data.classes());
+                    let at_once = (MAX_SIMILARITIES / bank.classes.len()).max(1);
+                    for cells in cells.clone().split(at_once, 1) {
+                        let similarity: Vec<f32> = cells
+                            .transpose()
+                            .matmul(keys.clone())
+                            .try_into_vec_as()
+                            .context("reading similarities back from the device")?;
+                        votes.extend(bank.votes(&similarity, &self.settings, self.data.classes()));
+                    }
                     let map = map_of_cells(votes, [rows, columns], &backbone.device);
                     judge.add(&image, &labels, map)?;
                 }
