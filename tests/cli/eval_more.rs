@@ -68,7 +68,7 @@ fn a_fine_tuned_detector_learns_a_handful_of_scenes() {
         figure["mean"].as_f64().expect("a share")
     };
     let (before, after) = (ap50(1), ap50(200));
-    // Measured: 0.000 and TODO.
+    // Measured on the CPU: 0.000 and 0.488.
     assert!(before < 0.05, "{before}");
     assert!(after > 0.3, "{after}");
     let picture = sandbox.picture("r.png");
@@ -222,14 +222,14 @@ fn bad_data_and_settings_are_refused_in_a_line() {
         ("--steps 0", &["--steps 0"]),
         ("--batch-size 0", &["--batch-size 0"]),
         ("--lr -1", &["--lr -1", "above 0"]),
-        ("--lr 1e30 --steps 30", &["not finite", "--lr"]),
+        ("--lr 1e30 --steps 30 --size 96", &["not finite", "--lr"]),
         (
             "--feature dense --fine-tune",
             &["--feature dense", "stage3"],
         ),
         ("--stride 7", &["--stride 7", "8, 16 or 32"]),
     ] {
-        let run = format!("eval detect {WEIGHTS} --data d --size 96 {options}");
+        let run = format!("eval detect {WEIGHTS} --data d {options}");
         sandbox.run(&run).refused(parts);
     }
     colours(&sandbox, "c", 4);

@@ -17,6 +17,8 @@ const NEIGHBOURS: usize = 5;
 /// Side of a small picture in pixels.
 const TILE: u32 = 128;
 const GAP: u32 = 6;
+/// Width and height in pixels of the name of a row; rows that are lower have none.
+const LABEL: [u32; 2] = [180, 22];
 /// Okabe and Ito's bluish green and vermilion.
 const RIGHT: Rgb<u8> = Rgb([0, 158, 115]);
 const WRONG: Rgb<u8> = Rgb([213, 94, 0]);
@@ -93,11 +95,19 @@ pub(super) fn confusion(folders: &Folders, scores: &[f64]) -> anyhow::Result<Rgb
             row.iter().map(move |&n| viridis(n as f32 / sum as f32))
         })
         .collect();
-    let side = (480 / count as u32).max(1) * count as u32;
-    let matrix = cells_to_image(&colors, [count; 2], side, side, false);
-    let head = caption(
-        "rows: the true class · columns: the predicted one",
-        side.max(360),
-    )?;
+    let cell = (480 / count as u32).max(1);
+    let side = cell * count as u32;
+    let mut matrix = cells_to_image(&colors, [count; 2], side, side, false);
+    if cell >= LABEL[1] {
+        let mut names = RgbImage::from_pixel(LABEL[0], side, WHITE);
+        for (row, name) in (0..).zip(&folders.classes) {
+            let top = row * cell + (cell - LABEL[1]) / 2;
+            let name = caption(name, LABEL[0])?;
+            imageops::replace(&mut names, &name, 0, i64::from(top));
+        }
+        matrix = side_by_side(&matrix, &names, GAP).0;
+    }
+    let text = "rows: the true class · columns: the predicted one";
+    let head = caption(text, matrix.width().max(360))?;
     Ok(stack_vertical(&[&head, &matrix], 0, WHITE))
 }

@@ -249,7 +249,7 @@ fn wrong_coco_files_are_refused_with_file_and_annotation() {
     refused(
         &[("train.json", empty)],
         &[],
-        &["no pictures for validation"],
+        &["no pictures for training"],
     );
     refused(
         &[("a_train.json", COCO), ("b_train.json", COCO)],
