@@ -67,7 +67,8 @@ async function loadModule(which, folder, progress) {
     const body = new Response(response.body.pipeThrough(count), { headers: { "content-type": "application/wasm" } });
     await module.default({ module_or_path: body });
     const timing = /** @type {any} */ (performance.getEntriesByName(binary).at(-1));
-    counted.done(timing?.transferSize === 0 && timing.encodedBodySize > 0);
+    // What the cache had, asked for again or not, sends no body.
+    counted.done(timing?.encodedBodySize > timing?.transferSize);
     return module;
   } catch (error) {
     file.drop();

@@ -1,8 +1,8 @@
 // What the attributes of <dense-match> mean. Run: node --test tests/browser/unit/
 import assert from "node:assert/strict";
-import { test } from "node:test";
 
 import { ATTRIBUTES, INPUTS, propertyName } from "../../../web/js/element/attributes.js";
+import { unit as test } from "../lib/test.js";
 
 test("an absent attribute has its default", () => {
   const defaults = Object.fromEntries(Object.entries(ATTRIBUTES).map(([name, value]) => [name, value(null)]));

@@ -1,10 +1,10 @@
 // The pure parts of web/js/draw.js. Run: node --test tests/browser/unit/
 import assert from "node:assert/strict";
-import { test } from "node:test";
 
 import {
   CORRECT, WRONG, cellRect, finiteRange, layout, lineColour, neighbours, pointAt, positionAt, viridis,
 } from "../../../web/js/draw.js";
+import { unit as test } from "../lib/test.js";
 
 const landscape = { width: 224, height: 160 };
 const portrait = { width: 160, height: 224 };

@@ -1,8 +1,8 @@
 // What <dense-match> says. Run: node --test tests/browser/unit/
 import assert from "node:assert/strict";
-import { test } from "node:test";
 
 import * as words from "../../../web/js/element/words.js";
+import { unit as test } from "../lib/test.js";
 
 const found = { point: { x: 241.07, y: 203.1 }, position: { x: 208.9, y: 199.6 }, score: 0.9349 };
 

@@ -161,6 +161,39 @@ fn a_truncated_file_is_an_error_at_every_length() {
     assert!(weights::load(&trailing, &cpu()).is_err(), "a byte too many");
 }
 
+#[test]
+fn a_flipped_bit_in_a_checkpoint_s_numbers_is_an_error() {
+    let tiny = small();
+    let mut bytes = checkpoint_file(&tiny, 1);
+    let (start, end) = (8 + header_len(&bytes), bytes.len());
+    for at in (start..end).step_by(997).chain([start, end - 1]) {
+        for bit in [0, 7] {
+            bytes[at] ^= 1 << bit;
+            let error = load_checkpoint(&bytes, &tiny).expect_err("a changed number");
+            assert!(assert_one_line(&error).contains("checksum"), "{error}");
+            bytes[at] ^= 1 << bit;
+        }
+    }
+    load_checkpoint(&bytes, &tiny).expect("whole again");
+}
+
+/// Files from before there was a checksum are read without.
+#[test]
+fn a_checkpoint_without_a_checksum_is_read() {
+    let tiny = small();
+    let (mut archive, mut info): (Archive, checkpoint::CheckpointInfo) =
+        Archive::from_bytes(&checkpoint_file(&tiny, 1)).expect("whole");
+    assert_eq!(info.crc32, Some(archive.checksum()));
+    info.crc32 = None;
+    let bytes = archive.to_bytes(&info).expect("written");
+    load_checkpoint(&bytes, &tiny).expect("loaded");
+    archive.take("queue.dense").expect("there");
+    info.crc32 = Some(archive.checksum());
+    let bytes = archive.to_bytes(&info).expect("written");
+    let error = load_checkpoint(&bytes, &tiny).expect_err("one missing");
+    assert!(error.to_string().contains("queue.dense"), "{error}");
+}
+
 /// Length of the JSON header behind the eight bytes that hold it.
 fn header_len(bytes: &[u8]) -> usize {
     let length = bytes[..8].try_into().map(u64::from_le_bytes);

@@ -1,0 +1,171 @@
+//! What the browser tests need on a machine, and how to get what is not there.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::SystemTime,
+};
+
+/// Something that is not there.
+#[derive(Debug)]
+pub(crate) struct Missing {
+    /// What.
+    pub(crate) what: String,
+    /// The command that brings it.
+    pub(crate) remedy: String,
+}
+
+impl Missing {
+    fn new(what: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self {
+            what: what.into(),
+            remedy: remedy.into(),
+        }
+    }
+}
+
+/// Everything but Node, found.
+#[derive(Debug)]
+pub(crate) struct Found {
+    /// The root of the repository.
+    pub(crate) root: PathBuf,
+    /// A Chromium to drive.
+    pub(crate) chromium: PathBuf,
+}
+
+/// The oldest Node that the packages accept.
+const NODE: u32 = 20;
+
+/// Node, new enough.
+///
+/// # Errors
+/// When there is none, or an older one.
+pub(crate) fn node() -> Result<PathBuf, Missing> {
+    let missing = |what: String| Missing::new(what, format!("install Node {NODE} or newer"));
+    let node = in_path(&["node", "nodejs"]).ok_or_else(|| missing("Node.js".to_owned()))?;
+    let output = Command::new(&node).arg("--version").output();
+    let version = output.map(|o| String::from_utf8_lossy(&o.stdout).trim().to_owned());
+    let version = version.unwrap_or_default();
+    let major = version.trim_start_matches('v').split('.').next();
+    match major.and_then(|major| major.parse::<u32>().ok()) {
+        Some(major) if major >= NODE => Ok(node),
+        _ => Err(missing(format!("Node.js {NODE} (found {version:?})"))),
+    }
+}
+
+/// Chromium, the npm packages and a page built from the sources as they are, which is built here
+/// when the tools for it are there.
+///
+/// # Errors
+/// All that is missing.
+pub(crate) fn browser_and_page(here: &Path) -> Result<Found, Vec<Missing>> {
+    let root = here.join("../..").canonicalize();
+    let root = root.expect("the tests lie in the repository");
+    let mut missing = Vec::new();
+    if !here.join("node_modules/playwright-core").is_dir() {
+        let remedy = "npm ci --prefix tests/browser";
+        missing.push(Missing::new("the npm package playwright-core", remedy));
+    }
+    let chromium = chromium();
+    if chromium.is_none() {
+        missing.push(Missing::new(
+            "Chromium (looked for $CHROME, chromium, chromium-browser, google-chrome)",
+            "apt-get install chromium, or CHROME=/path/to/chrome",
+        ));
+    }
+    // Only for who can test it: a first build takes many minutes.
+    if missing.is_empty()
+        && let Err(page) = build_page(&root)
+    {
+        missing.push(page);
+    }
+    match chromium {
+        Some(chromium) if missing.is_empty() => Ok(Found { root, chromium }),
+        _ => Err(missing),
+    }
+}
+
+fn chromium() -> Option<PathBuf> {
+    if let Some(chosen) = env::var_os("CHROME") {
+        let chosen = PathBuf::from(chosen);
+        return chosen.is_file().then_some(chosen);
+    }
+    in_path(&[
+        "chromium",
+        "chromium-browser",
+        "google-chrome",
+        "google-chrome-stable",
+    ])
+}
+
+fn in_path(names: &[&str]) -> Option<PathBuf> {
+    let path = env::var_os("PATH")?;
+    let folders: Vec<PathBuf> = env::split_paths(&path).collect();
+    let candidates = names
+        .iter()
+        .flat_map(|name| folders.iter().map(move |folder| folder.join(name)));
+    candidates.into_iter().find(|file| file.is_file())
+}
+
+/// What the page is made of; `web/dist` is made, not a source.
+const SOURCES: [&str; 7] = [
+    "index.html",
+    "Trunk.toml",
+    "Cargo.lock",
+    "core/Cargo.toml",
+    "core/src",
+    "web",
+    "rust-toolchain.toml",
+];
+
+/// Leaves `dist/` (the page) and `web/dist/` (the package, which Trunk's hook makes first) newer than
+/// their sources.
+fn build_page(root: &Path) -> Result<(), Missing> {
+    let sources = SOURCES.iter().map(|source| newest(&root.join(source)));
+    let sources = sources.max().unwrap_or(SystemTime::UNIX_EPOCH);
+    let packaged = root.join("web/dist/dense-match.js").is_file();
+    // Trunk writes it anew each time; other files may keep the time of what they were copied from.
+    if packaged && changed(&root.join("dist/index.html")) >= sources {
+        return Ok(());
+    }
+    let remedy = "trunk build --release   (README.md, \"The browser\", says which trunk)";
+    let what = "a built page that is newer than its sources (dist/, web/dist/)";
+    if in_path(&["trunk"]).is_none() {
+        return Err(Missing::new(what, remedy));
+    }
+    println!("building the page: trunk build --release (minutes the first time) ...");
+    let built = Command::new("trunk")
+        .args(["build", "--release"])
+        .current_dir(root)
+        // Trunk takes NO_COLOR=1 for a malformed flag and stops.
+        .env_remove("NO_COLOR")
+        .status();
+    match built {
+        Ok(status) if status.success() => Ok(()),
+        _ => Err(Missing::new(
+            format!("{what}: trunk failed, see above"),
+            remedy,
+        )),
+    }
+}
+
+/// When the newest file in a folder changed, at any depth; made things do not count.
+fn newest(path: &Path) -> SystemTime {
+    let made = ["dist", "node_modules", "target", "bench"];
+    if made.iter().any(|name| path.ends_with(name)) {
+        return SystemTime::UNIX_EPOCH;
+    }
+    match fs::read_dir(path) {
+        Ok(entries) => {
+            let entries = entries.flatten().map(|entry| newest(&entry.path()));
+            entries.max().unwrap_or(SystemTime::UNIX_EPOCH)
+        }
+        Err(_) => changed(path),
+    }
+}
+
+fn changed(path: &Path) -> SystemTime {
+    let modified = fs::metadata(path).and_then(|data| data.modified());
+    modified.unwrap_or(SystemTime::UNIX_EPOCH)
+}

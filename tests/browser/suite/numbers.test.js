@@ -1,0 +1,145 @@
+// The same numbers: features and best matches in the browser against those that this test run computed
+// natively (reference.rs), from the same weights and the same pixels.
+import assert from "node:assert/strict";
+import { test } from "../lib/test.js";
+import { reference } from "../lib/bundle.js";
+import { hear, openWidgets, ORDINARY, putPair, tag } from "../lib/widget.js";
+
+/** Largest distance of two unit-length feature vectors of one cell. Measured: 4e-6 on the CPU. */
+const TOLERANCE = 1e-3;
+
+/** Computes in the page, with the package's module itself. Runs in the browser. */
+async function computeInPage({ module, weights, pictures, cases }) {
+  const wasm = await import(`/package/${module}.js`);
+  await wasm.default();
+  const session = await wasm.Session.open((type, message) => console.error(type, message));
+  const bytes = async (url) => new Uint8Array(await (await fetch(url)).arrayBuffer());
+  const parts = await Promise.all(weights.map(bytes));
+  const network = wasm.Weights.load(session, new Uint8Array(await new Blob(parts).arrayBuffer()));
+  const picture = async (url) => {
+    const bitmap = await createImageBitmap(new Blob([await bytes(url)]));
+    const context = new OffscreenCanvas(bitmap.width, bitmap.height).getContext("2d");
+    context.drawImage(bitmap, 0, 0);
+    const { data } = context.getImageData(0, 0, bitmap.width, bitmap.height);
+    const rgb = new Uint8Array((data.length / 4) * 3);
+    for (let i = 0, at = 0; i < data.length; i++) if (i % 4 !== 3) rgb[at++] = data[i];
+    return wasm.Picture.fromRgb(rgb, bitmap.width, bitmap.height);
+  };
+  const encode = (floats) => {
+    const raw = new Uint8Array(floats.buffer, floats.byteOffset, floats.byteLength);
+    let text = "";
+    for (let i = 0; i < raw.length; i += 8192) text += String.fromCharCode(...raw.subarray(i, i + 8192));
+    return btoa(text);
+  };
+  const [a, b] = await Promise.all(pictures.map(picture));
+  const answers = [];
+  for (const { feature, stride } of cases) {
+    const [fa, fb] = [await network.features(a, feature, stride), await network.features(b, feature, stride)];
+    const pair = await wasm.Pair.compare(fa, fb);
+    const best = Array.from({ length: fa.rows * fa.columns }, (_, cell) => pair.matchCell(cell).best);
+    const mutual = pair.mutual(-1).length / 7;
+    answers.push({
+      grid: [fa.rows, fa.columns], channels: fa.channels, features: [fa, fb].map((f) => encode(f.data())), best, mutual,
+    });
+  }
+  return answers;
+}
+
+const floats = (buffer) => new Float32Array(Uint8Array.from(buffer).buffer);
+
+/** [C, h, w] → an array of vectors, one per cell. */
+function cellsOf(map, channels) {
+  const cells = map.length / channels;
+  return Array.from({ length: cells }, (_, i) => Float64Array.from({ length: channels }, (_, c) => map[c * cells + i]));
+}
+
+const dot = (a, b) => a.reduce((sum, value, i) => sum + value * b[i], 0);
+
+/** One case: how far the features are apart, and whether the same cells are best. */
+function compare({ feature, stride, channels, grid, file }, answer) {
+  const name = `${feature} at stride ${stride}`;
+  assert.deepEqual([answer.grid, answer.channels], [grid, channels], name);
+  const native = floats(reference(file));
+  const half = native.length / 2;
+  const [a, b] = [native.subarray(0, half), native.subarray(half)].map((map) => cellsOf(map, channels));
+  let worst = 0;
+  [a, b].forEach((vectors, side) => {
+    const browser = floats(Buffer.from(answer.features[side], "base64"));
+    assert.equal(browser.length, half, name);
+    vectors.forEach((vector, cell) => {
+      const distance = Math.sqrt(vector.reduce((sum, v, c) => sum + (v - browser[cell * channels + c]) ** 2, 0));
+      assert.ok(distance <= TOLERANCE, `${name}, cell ${cell}: ${distance}`); // NaN fails too
+      worst = Math.max(worst, distance);
+    });
+  });
+  // Two similarities can each be off by the error of both vectors.
+  const error = 4 * worst + 1e-6;
+  let decided = 0;
+  a.forEach((vector, cell) => {
+    const row = b.map((other) => dot(vector, other));
+    const best = row.indexOf(Math.max(...row));
+    const second = Math.max(...row.filter((_, i) => i !== best));
+    if (row[best] - second <= error) return;
+    decided++;
+    assert.equal(answer.best[cell], best, `${name}: the best match of cell ${cell}`);
+  });
+  assert.ok(decided >= 0.75 * a.length, `${name}: only ${decided} of ${a.length} cells have a margin above ${error}`);
+  return { name, worst, decided, cells: a.length };
+}
+
+async function sameNumbers(visit, { browser, module, network }) {
+  const site = await visit.site();
+  const weights = network === "shipped" ? await shards(site) : [`/reference/${network}.safetensors`];
+  const page = await visit.visitor({ browser });
+  await page.goto(site.html("/empty.html", ""));
+  const { cases } = JSON.parse(reference(`${network}.json`));
+  const pictures = ["a", "b"].map((side) => `/reference/${network}-${side}.png`);
+  const answers = await page.evaluate(computeInPage, { module, weights, pictures, cases });
+  const found = cases.map((one, i) => compare(one, answers[i]));
+  const worst = Math.max(...found.map((one) => one.worst));
+  console.log(`${module}, ${network} weights: features within ${worst.toExponential(1)} of the native ones`);
+}
+
+/** The shipped weights, as the package has them. */
+async function shards(site) {
+  const folder = "/package/weights/quickstart";
+  const manifest = JSON.parse(await site.read(`${folder}/manifest.json`));
+  return manifest.shards.map(({ file }) => `${folder}/${file}`);
+}
+
+test("the browser's CPU computes the native numbers with the shipped weights", async (visit) => {
+  await sameNumbers(visit, { browser: "plain", module: "densecl_cpu", network: "shipped" });
+});
+
+test("the browser's CPU computes the native numbers with a tiny network", async (visit) => {
+  await sameNumbers(visit, { browser: "plain", module: "densecl_cpu", network: "tiny" });
+});
+
+test("WebGPU computes the native numbers with a tiny network", async (visit) => {
+  await sameNumbers(visit, { browser: "webgpu", module: "densecl_gpu", network: "tiny" });
+});
+
+test("what a visitor is shown are the native matches", async (visit) => {
+  const site = await visit.site();
+  putPair(site);
+  const page = await visit.visitor();
+  await openWidgets(page, site, tag({ ...ORDINARY, threshold: -1 }));
+  await hear(page, "load");
+  const shown = await page.evaluate(() => document.querySelector("dense-match").matches());
+  const { cases, size } = JSON.parse(reference("shipped.json"));
+  const { file, channels, grid } = cases.find((one) => one.feature === "stage4" && one.stride === 16);
+  const native = floats(reference(file));
+  const half = native.length / 2;
+  const [a, b] = [native.subarray(0, half), native.subarray(half)].map((map) => cellsOf(map, channels));
+  const scores = a.map((one) => b.map((other) => dot(one, other)));
+  const best = (row) => row.indexOf(Math.max(...row));
+  const mutual = scores.flatMap((row, i) => (best(scores.map((r) => r[best(row)])) === i ? [[i, best(row)]] : []));
+  const cellOf = ({ x, y }) => Math.floor((y / size) * grid[0]) * grid[1] + Math.floor((x / size) * grid[1]);
+  assert.equal(shown.length, mutual.length);
+  const found = new Set(shown.map(({ point }) => cellOf(point)));
+  for (const [cell] of mutual) assert.ok(found.has(cell), `cell ${cell}`);
+  for (const { point, score } of shown) {
+    const [i, j] = mutual.find(([cell]) => cell === cellOf(point));
+    assert.ok(Math.abs(scores[i][j] - score) < TOLERANCE, `${score} for ${scores[i][j]}`);
+  }
+});

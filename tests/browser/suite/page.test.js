@@ -1,0 +1,368 @@
+// The demo page as a visitor has it, from a folder of a static host, on a CPU.
+import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { test } from "../lib/test.js";
+import { reference } from "../lib/bundle.js";
+import { alike, changed, look } from "../lib/eyes.js";
+import { hugeJpeg, landscapePng, notAnImage } from "../lib/pictures.js";
+
+// Who prefers less motion gets a resting point instead of a wandering one.
+const CALM = { reducedMotion: "reduce" };
+
+/** The parts of the page by what a visitor calls them. */
+class Demo {
+  constructor(page) {
+    this.page = page;
+    this.canvas = page.locator("canvas.pictures").first();
+    this.reading = page.locator(".panel .reading").first();
+    this.figures = page.locator(".panel .figures").first();
+    this.timings = page.locator("#timings");
+    this.notice = page.locator("#notice");
+  }
+
+  choose(label) {
+    const button = this.page.getByRole("button", { name: label, exact: true });
+    return this.page.getByLabel(label, { exact: true }).or(button).first().click();
+  }
+
+  /** Until the first column has read the pictures and, with a known truth, has measured itself. */
+  async ready({ truth = true } = {}) {
+    const failed = this.page.locator(".notice.is-error:visible, .panel [role=alert]:visible").first();
+    await this.timings.getByText(/similarities/).or(failed).first().waitFor({ timeout: 60_000 });
+    if (await failed.isVisible()) throw new Error(`the page says: ${await failed.innerText()}`);
+    if (truth) await this.figures.getByText("PCK@0.1", { exact: true }).waitFor();
+  }
+
+  /** Points at (u, v) of the first picture, which is left of or above the second. */
+  async point([u, v]) {
+    const { width, height } = await this.canvas.boundingBox();
+    const side = width > height ? (width - 10) / 2 : width;
+    await this.canvas.hover({ position: { x: u * side, y: v * side } });
+  }
+
+  /** Drops files onto the page: [name, type, bytes]. */
+  async drop(...files) {
+    const given = files.map(([name, type, bytes]) => [name, type, Buffer.from(bytes).toString("base64")]);
+    const transfer = await this.page.evaluateHandle((given) => {
+      const transfer = new DataTransfer();
+      for (const [name, type, base64] of given) {
+        const bytes = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
+        transfer.items.add(new File([bytes], name, { type }));
+      }
+      return transfer;
+    }, given);
+    for (const type of ["dragenter", "dragover", "drop"]) {
+      await this.page.dispatchEvent("main", type, { dataTransfer: transfer, bubbles: true, cancelable: true });
+    }
+  }
+
+  /** The number of mutual matches the page counts. */
+  async count() {
+    await this.reading.getByText(/mutual match/).waitFor();
+    return Number(/(\d+)\s*mutual/.exec(await this.reading.innerText())[1]);
+  }
+}
+
+async function demo(visit, { hash = "", site, ...visitor } = {}) {
+  site ??= await visit.site();
+  const page = await visit.visitor({ ...CALM, ...visitor });
+  await page.goto(site.url(`/demo/${hash}`));
+  return { site, page, demo: new Demo(page) };
+}
+
+async function ready(visit, options) {
+  const opened = await demo(visit, options);
+  await opened.demo.ready();
+  return opened;
+}
+
+const horizontalOverflow = (page) =>
+  page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+
+test("the page says what it is and how far it is before anything is computed", async (visit) => {
+  const site = await visit.site();
+  const held = site.fault(/\.wasm$/, "held");
+  const { page, demo: shown } = await demo(visit, { site });
+  await page.getByRole("heading", { level: 1 }).waitFor();
+  assert.match(await page.getByRole("heading", { level: 1 }).innerText(), /Point at one picture/);
+  await page.getByText(/Fetching the network: \d/).waitFor();
+  assert.ok((await page.locator("#progress-bar").getAttribute("value")) < 1);
+  held.release();
+  await shown.ready();
+  assert.equal(await page.locator("#progress").isVisible(), false);
+});
+
+test("the page asks nobody else and breaks no policy", async (visit) => {
+  const site = await visit.site();
+  const page = await visit.visitor(CALM);
+  const asked = [];
+  page.on("request", (request) => asked.push(request.url()));
+  await page.goto(site.url("/demo/"));
+  await new Demo(page).ready();
+  const foreign = asked.filter((url) => !url.startsWith(`${site.origin}/demo/`) && !/^(blob|data):/.test(url));
+  assert.deepEqual(foreign.filter((url) => !url.endsWith("/favicon.ico")), []);
+});
+
+test("a rendered pair shows where the point truly is, the error in pixels, and PCK", async (visit) => {
+  const { page, demo } = await ready(visit);
+  await demo.point([0.45, 0.6]);
+  await demo.reading.getByText(/from the truth|hidden in the second/).waitFor();
+  const figures = await demo.figures.innerText();
+  assert.match(figures, /PCK@0\.1\s+\d+ %[^]*PCK@0\.05\s+\d+ %/);
+  const [, near, nearer] = /PCK@0\.1\s+(\d+) %[^]*PCK@0\.05\s+(\d+) %/.exec(figures).map(Number);
+  assert.ok(near >= nearer && near > 0 && near <= 100, figures);
+  assert.match(figures, /\d+ points with a known answer; mean error [\d.]+ px/);
+  // Somewhere the truth is not hidden.
+  const errors = [];
+  for (const u of [0.2, 0.35, 0.5, 0.65, 0.8]) {
+    await demo.point([u, 0.7]);
+    await demo.reading.getByText(/from the truth|hidden in the second/).waitFor();
+    errors.push(...((await demo.reading.innerText()).match(/[\d.]+ px/g) ?? []));
+  }
+  assert.ok(errors.length > 0, "an error in pixels");
+  await demo.choose("show where it truly is");
+  await demo.reading.getByText(/from the truth/).waitFor({ state: "detached" });
+  assert.equal(await demo.figures.innerText(), "");
+  assert.equal(await page.locator("#truth").isChecked(), false);
+});
+
+test("the pointer moves the heat map, and Enter pins it", async (visit) => {
+  const { page, demo } = await ready(visit);
+  await demo.point([0.2, 0.3]);
+  const first = await look(demo.canvas);
+  await demo.point([0.8, 0.75]);
+  await page.waitForFunction(() => location.hash.includes("at=0.8"));
+  assert.ok(changed(first, await look(demo.canvas)) > 0.1);
+  await demo.canvas.focus();
+  await page.keyboard.press("ArrowLeft");
+  await page.keyboard.press("Enter");
+  await page.locator("#live").getByText(/^Point pinned at/).waitFor();
+  const pinned = await page.locator("#live").textContent();
+  assert.match(pinned, /found at \d+ % from the left, \d+ % from the top, cosine \d\.\d\d/);
+  await page.keyboard.press("Escape");
+  await demo.reading.getByText(/Move the pointer/).waitFor();
+});
+
+test("each view of the page shows something else", async (visit) => {
+  const { demo } = await ready(visit);
+  const heat = await look(demo.canvas);
+  await demo.choose("Matches");
+  assert.ok((await demo.count()) > 0);
+  const lines = await look(demo.canvas);
+  await demo.choose("Colours");
+  await demo.page.waitForFunction(() => location.hash.includes("view=pca"));
+  const pca = await look(demo.canvas);
+  assert.ok(changed(heat, lines) > 0.1 && changed(lines, pca) > 0.1 && changed(heat, pca) > 0.1);
+});
+
+test("the threshold decides how many matches are drawn, right and wrong", async (visit) => {
+  const { page, demo } = await ready(visit, { hash: "#view=matches&threshold=0.00" });
+  const many = await demo.count();
+  assert.ok(many > 10, `${many}`);
+  const [, right, wrong] = /(\d+)\s*right\s*(\d+)\s*wrong/.exec(await demo.reading.innerText()).map(Number);
+  assert.ok(right + wrong <= many && right > 0, `${right} + ${wrong} of ${many}`);
+  await page.getByRole("slider").fill("0.98");
+  await demo.reading.getByText("over 0.98").waitFor();
+  assert.ok((await demo.count()) < many);
+});
+
+test("two dropped pictures are compared", async (visit) => {
+  const { page, demo } = await ready(visit);
+  const picture = landscapePng(300, 300);
+  await demo.drop(["one.png", "image/png", picture], ["two.png", "image/png", picture]);
+  await page.waitForFunction(() => document.querySelector("input[name=kind][value=own]").checked);
+  await page.waitForFunction(() => document.querySelector(".figures").textContent.trim() === "");
+  await demo.point([0.3, 0.35]);
+  // The same picture twice: the disc is found, with a cosine of 1.
+  await demo.reading.getByText("1.00", { exact: true }).first().waitFor();
+  await demo.choose("Matches");
+  await demo.count();
+  const seen = await look(demo.canvas);
+  assert.ok(seen.width > 0);
+  assert.equal(await demo.notice.isVisible(), false);
+});
+
+test("one dropped picture is compared with a known warp of itself", async (visit) => {
+  const { page, demo } = await ready(visit);
+  await demo.drop(["one.png", "image/png", landscapePng(300, 300)]);
+  await page.waitForFunction(() => document.querySelector("input[name=kind][value=warp]").checked);
+  await demo.ready();
+  await demo.point([0.45, 0.5]);
+  await demo.reading.getByText(/px from the truth|hidden in the second/).waitFor();
+});
+
+test("a dropped text is refused in words, and the page goes on", async (visit) => {
+  const { page, demo } = await ready(visit);
+  await demo.drop(["diary.jpg", "image/jpeg", notAnImage()]);
+  await demo.notice.getByText(/picture|image/i).first().waitFor();
+  assert.doesNotMatch(await demo.notice.innerText(), /undefined|\[object|Error:/);
+  await page.getByRole("button", { name: "Back to a rendered scene" }).click();
+  await demo.notice.waitFor({ state: "hidden" });
+  await demo.ready();
+});
+
+test("a huge photograph dropped on the page is shown", async (visit) => {
+  const { page, demo } = await ready(visit);
+  const huge = hugeJpeg();
+  await demo.drop(["huge.jpg", "image/jpeg", huge], ["huge.jpg", "image/jpeg", huge]);
+  await page.waitForFunction(() => document.querySelector("input[name=kind][value=own]").checked);
+  await demo.reading.getByText(/cosine/).waitFor();
+  await demo.timings.getByText(/224 × 160 px/).waitFor();
+});
+
+test("the view, the matches and the table are exported as files", async (visit) => {
+  const { page, demo } = await ready(visit, { hash: "#view=matches&threshold=0.50" });
+  const count = await demo.count();
+  const save = async (name) => {
+    const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name }).click()]);
+    return { name: download.suggestedFilename(), bytes: await readFile(await download.path()) };
+  };
+  const picture = await save("This view as PNG");
+  assert.match(picture.name, /\.png$/);
+  assert.equal(picture.bytes.subarray(1, 4).toString(), "PNG");
+  assert.ok(picture.bytes.readUInt32BE(16) >= 1000, "at least 1000 px wide");
+
+  const table = await save("Matches as CSV");
+  const lines = table.bytes.toString().trim().split("\r\n");
+  assert.equal(lines[0], "weights,x_a,y_a,x_b,y_b,cosine,correct");
+  assert.equal(lines.length - 1, count);
+  for (const line of lines.slice(1)) {
+    const cosine = Number(line.split(",").at(-2));
+    assert.ok(cosine >= 0.5 && cosine <= 1.001, line);
+  }
+
+  const drawing = await save("Matches as SVG");
+  const drawn = await page.evaluate((text) => {
+    const parsed = new DOMParser().parseFromString(text, "image/svg+xml");
+    return { error: parsed.querySelector("parsererror")?.textContent, lines: parsed.querySelectorAll("line").length };
+  }, drawing.bytes.toString());
+  assert.deepEqual(drawn, { error: undefined, lines: count });
+});
+
+test("a copied address shows the same thing", async (visit) => {
+  const { site, page, demo: first } = await ready(visit);
+  await first.choose("Another scene");
+  await first.choose("8 px");
+  await first.choose("stage 3");
+  await first.timings.getByText(/784 × 784/).waitFor();
+  await first.ready();
+  await first.point([0.4, 0.55]);
+  await page.waitForFunction(() => /at=0\.[34]/.test(location.hash) && location.hash.includes("stage3"));
+  await first.reading.getByText(/cosine/).waitFor();
+  // The writing of the address lags behind the pointer; it holds what is shown once both agree.
+  const address = page.url();
+  const [reading, figures] = [await first.reading.innerText(), await first.figures.innerText()];
+
+  const again = await visit.tab(page.context());
+  await again.goto(address);
+  const second = new Demo(again);
+  await second.ready();
+  await second.timings.getByText(/784 × 784/).waitFor();
+  await second.reading.getByText(/cosine/).waitFor();
+  assert.equal(await second.figures.innerText(), figures);
+  assert.equal(await second.reading.innerText(), reading);
+  assert.equal(await again.locator("input[name=feature][value=stage3]").isChecked(), true);
+  assert.equal(await again.locator("input[name=stride][value='8']").isChecked(), true);
+});
+
+test("an address that makes no sense shows the start", async (visit) => {
+  const { demo, page } = await ready(visit, { hash: "#pair=x.9e9&stride=7&feature=%00&threshold=NaN&at=,,&weights=+++&view=" });
+  assert.equal(await page.locator("input[name=stride][value='16']").isChecked(), true);
+  assert.equal(await demo.notice.isVisible(), false);
+});
+
+test("trained and untrained weights stand side by side", async (visit) => {
+  const { page, demo } = await ready(visit);
+  await page.getByLabel("Compare with").selectOption("untrained");
+  const second = page.locator(".panel").nth(1);
+  await second.getByText("PCK@0.1", { exact: true }).waitFor();
+  assert.match(await second.innerText(), /Untrained[^]*random weights/);
+  assert.match(await page.locator(".panel").first().innerText(), /Trained[^]*steps of DenseCL/);
+  assert.notEqual(await second.locator(".figures").innerText(), await demo.figures.innerText());
+});
+
+test("weights that densecl has just written can be dropped", async (visit) => {
+  const { page, demo } = await ready(visit);
+  await demo.drop(["mine.safetensors", "", reference("tiny.safetensors")]);
+  const second = page.locator(".panel").nth(1);
+  await second.getByText("mine.safetensors").waitFor();
+  await second.getByText("PCK@0.1", { exact: true }).waitFor();
+});
+
+test("dropped weights that do not fit are refused in words", async (visit) => {
+  const { page, demo } = await ready(visit);
+  await demo.drop(["odd.safetensors", "", reference("wrong-architecture.safetensors")]);
+  const alert = page.locator(".panel").nth(1).getByRole("alert");
+  await alert.waitFor();
+  assert.match(await alert.innerText(), /resnet18[^]*resnet10/);
+  assert.doesNotMatch(await alert.innerText(), /undefined|panicked/);
+  await demo.point([0.3, 0.3]);
+  await demo.reading.getByText(/cosine/).waitFor();
+});
+
+test("weights that are missing leave the page alive, and come at the second try", async (visit) => {
+  const site = await visit.site();
+  const fault = site.fault(/quickstart-000\.bin$/, "missing");
+  const { page, demo: shown } = await demo(visit, { site, tolerate: /Failed to load resource/ });
+  const alert = page.locator(".panel").first().getByRole("alert");
+  await alert.waitFor({ timeout: 60_000 });
+  assert.match(await alert.innerText(), /not found|not there|404/i);
+  fault.heal();
+  await page.locator(".panel").first().getByRole("button", { name: "Try again" }).click();
+  await alert.waitFor({ state: "hidden" });
+  await shown.ready();
+});
+
+test("a second visit says that the network comes from the cache", async (visit) => {
+  const { site, page } = await ready(visit);
+  assert.doesNotMatch(await page.locator("#provenance").innerText(), /from cache/);
+  const again = await visit.tab(page.context());
+  await again.goto(site.url("/demo/"));
+  await new Demo(again).ready();
+  assert.match(await again.locator("#provenance").innerText(), /from cache/);
+  assert.equal(site.count(/quickstart-000\.bin$/), 1);
+});
+
+test("who prefers the dark gets it, and can choose", async (visit) => {
+  const { page } = await demo(visit, { colorScheme: "dark" });
+  const brightness = async () => {
+    const seen = await look(page.locator("body"));
+    const corner = seen.at(0.005, 0.3);
+    return (corner[0] + corner[1] + corner[2]) / 3;
+  };
+  assert.ok((await brightness()) < 60);
+  await page.emulateMedia({ colorScheme: "light" });
+  assert.ok((await brightness()) > 200);
+  const theme = page.locator("#theme");
+  for (let i = 0; i < 3 && (await page.locator("html").getAttribute("data-theme")) !== "dark"; i++) await theme.click();
+  assert.ok((await brightness()) < 60);
+  await page.reload();
+  assert.ok((await brightness()) < 60, "the choice stays");
+});
+
+for (const width of [320, 390]) {
+  test(`on a phone ${width} px wide nothing is cut off, and a finger finds the match`, async (visit) => {
+    const phone = { viewport: { width, height: 780 }, hasTouch: true, isMobile: true };
+    const { page, demo } = await ready(visit, phone);
+    assert.ok((await horizontalOverflow(page)) <= 0, `${await horizontalOverflow(page)} px too wide`);
+    const box = await demo.canvas.boundingBox();
+    await demo.canvas.tap({ position: { x: 0.3 * box.width, y: 0.1 * box.height } });
+    await page.waitForFunction(() => location.hash.includes("at="));
+    await demo.reading.getByText(/cosine/).waitFor();
+    for (const label of ["Matches", "Colours", "Heat map"]) await demo.choose(label);
+    await page.getByLabel("Compare with").selectOption("untrained");
+    await page.locator(".panel").nth(1).getByText("PCK@0.1", { exact: true }).waitFor();
+    assert.ok((await horizontalOverflow(page)) <= 0);
+  });
+}
+
+test("the element further down the page shares the page's worker and weights", async (visit) => {
+  const { site, page } = await ready(visit);
+  await page.locator("#embed").scrollIntoViewIfNeeded();
+  const element = page.locator("dense-match").first();
+  await element.locator('[part~="badge"]').first().waitFor();
+  await element.locator('[part~="badge"]').getByText(/ms|\ds/).first().waitFor({ timeout: 60_000 });
+  assert.equal(page.workers().length, 1);
+  assert.equal(site.count(/quickstart-000\.bin$/), 1);
+  assert.equal(site.count(/\.wasm$/), 1);
+});
