@@ -1,4 +1,4 @@
-//! Dense features of any picture, and the matches between two.
+//! Features of any picture, and the matches between two.
 
 use std::ops::RangeInclusive;
 
@@ -7,7 +7,7 @@ use image::{RgbImage, imageops};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    augment::normalize_into,
+    augment::{CropBox, crop_resize, normalize_into},
     error::{Error, Result},
     matching::{l2_normalize, similarity},
     model::{Encoder, Phase, Stages},
@@ -17,12 +17,55 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Feature {
+    /// The backbone's first stage, at stride 4.
+    Stage1,
+    /// The backbone's second stage, at stride 8.
+    Stage2,
     /// The backbone's third stage.
     Stage3,
     /// The backbone's last stage: what the method matches by.
     Stage4,
     /// The dense head's output.
     Dense,
+}
+
+/// How a picture of any shape becomes a square.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Fit {
+    /// The largest square about its centre: nothing is distorted, the longer side loses its ends.
+    Crop,
+    /// All of it, squeezed: nothing is lost.
+    Stretch,
+}
+
+/// `image` as a square of `size` pixels: torchvision's `CenterCrop` of the shorter side, or all of it,
+/// then its `Resize` as in the views of training.
+///
+/// # Panics
+/// When `image` has no pixels, or `size` is 0.
+pub fn square(image: &RgbImage, size: u32, fit: Fit) -> RgbImage {
+    let (width, height) = image.dimensions();
+    let crop = match fit {
+        Fit::Crop => {
+            let side = width.min(height);
+            // Python's round(), hence ties to even.
+            let margin = |length: u32| (f64::from(length - side) / 2.0).round_ties_even() as u32;
+            CropBox {
+                left: margin(width),
+                top: margin(height),
+                width: side,
+                height: side,
+            }
+        }
+        Fit::Stretch => CropBox {
+            left: 0,
+            top: 0,
+            width,
+            height,
+        },
+    };
+    crop_resize(image, crop, size)
 }
 
 /// Lengths in pixels that the longer side of a picture may have for the network.
@@ -68,6 +111,8 @@ impl Feature {
     /// The name on the command line and in files.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Stage1 => "stage1",
+            Self::Stage2 => "stage2",
             Self::Stage3 => "stage3",
             Self::Stage4 => "stage4",
             Self::Dense => "dense",
@@ -81,10 +126,37 @@ impl Feature {
     pub fn ensure_in(self, encoder: &Encoder) -> Result<()> {
         if self == Self::Dense && encoder.dense_head.is_none() {
             return Err(Error::Mismatch(
-                "the weights have no dense head: use the features of stage3 or stage4".to_string(),
+                "the weights have no dense head: use the features of a stage".to_string(),
             ));
         }
         Ok(())
+    }
+}
+
+/// The feature maps of a batch [B, 3, H, W], BN by its running statistics.
+///
+/// `encoder` and `images` are outside any gradient graph ([`Encoder::inference`]).
+pub fn stages(encoder: &Encoder, images: Tensor<4>) -> Stages {
+    // Cheap: a copy shares its tensors. Evaluation must not move the statistics.
+    let mut backbone = encoder.backbone.clone();
+    backbone.stages(images, Phase::Eval)
+}
+
+/// One of the maps [B, C, h, w] that an encoder makes of these stages, as it is: of any length.
+///
+/// # Panics
+/// When the encoder has no such feature; ask [`Feature::ensure_in`] first.
+pub fn map_of(encoder: &Encoder, stages: &Stages, feature: Feature) -> Tensor<4> {
+    let Stages([stage1, stage2, stage3, stage4]) = stages;
+    match feature {
+        Feature::Stage1 => stage1.clone(),
+        Feature::Stage2 => stage2.clone(),
+        Feature::Stage3 => stage3.clone(),
+        Feature::Stage4 => stage4.clone(),
+        Feature::Dense => {
+            let head = encoder.dense_head.as_ref();
+            head.expect("asked for before").forward(stage4.clone())
+        }
     }
 }
 
@@ -95,18 +167,7 @@ impl Feature {
 /// # Panics
 /// When the encoder has no such feature; ask [`Feature::ensure_in`] first.
 pub fn dense_features(encoder: &Encoder, images: Tensor<4>, feature: Feature) -> Tensor<4> {
-    // Cheap: a copy shares its tensors. Evaluation must not move the statistics.
-    let mut encoder = encoder.clone();
-    let Stages([_, _, stage3, stage4]) = encoder.backbone.stages(images, Phase::Eval);
-    let map = match feature {
-        Feature::Stage3 => stage3,
-        Feature::Stage4 => stage4,
-        Feature::Dense => {
-            let head = encoder.dense_head.as_ref();
-            head.expect("asked for before").forward(stage4)
-        }
-    };
-    l2_normalize(map, 1)
+    l2_normalize(map_of(encoder, &stages(encoder, images), feature), 1)
 }
 
 /// Similarity of every cell of A with every cell of B: unit-length maps [B, C, h, w] and

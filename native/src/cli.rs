@@ -1,5 +1,7 @@
 //! The command line: what may be written, and its help.
 
+pub(crate) mod embed;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
@@ -37,6 +39,10 @@ pub(crate) enum Command {
     Plot(Plot),
     /// Write rendered scene pairs with exact correspondence and labels
     Synth(Synth),
+    /// Write the features of pictures to a file
+    Embed(embed::Embed),
+    /// Find the pictures that are most like one
+    Search(embed::Search),
     /// Read weights of another program, and say what became of each tensor
     Import(Import),
     /// Write weights for another program

@@ -2,40 +2,120 @@
 
 #[cfg(unix)]
 use std::fs;
-use std::io::{Cursor, Write};
-use std::path::Path;
+use std::io::{self, Cursor, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use image::{ImageFormat, RgbImage};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use tempfile::NamedTempFile;
+
+use crate::console;
 
 /// Writes `bytes` beside `path`, makes sure that they are on the disk, and only then takes its place.
 ///
 /// # Errors
 /// When that fails; what was at `path` is then still there, whole.
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    let context = || format!("writing {}", path.display());
-    let folder = match path.parent() {
+    let mut file = AtomicFile::create(path)?;
+    file.write_all(bytes).with_context(|| writing(path))?;
+    file.commit()
+}
+
+/// A file that has its name only once it is whole. Dropped before, it leaves nothing.
+pub(crate) struct AtomicFile {
+    temporary: NamedTempFile,
+    path: PathBuf,
+}
+
+impl AtomicFile {
+    /// An empty file beside `path`.
+    ///
+    /// # Errors
+    /// When the folder of `path` cannot be written to.
+    pub(crate) fn create(path: &Path) -> anyhow::Result<Self> {
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(".densecl-").suffix(".partial");
+        // Temporary files are private to the user; results are like any other file of theirs.
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        let temporary = builder
+            .tempfile_in(folder_of(path))
+            .with_context(|| writing(path))?;
+        Ok(Self {
+            temporary,
+            path: path.to_path_buf(),
+        })
+    }
+
+    /// Makes sure that all is on the disk, and takes the place of what is at the path.
+    ///
+    /// # Errors
+    /// When that fails; what was at the path is then still there, whole.
+    pub(crate) fn commit(self) -> anyhow::Result<()> {
+        let Self { temporary, path } = self;
+        temporary
+            .as_file()
+            .sync_all()
+            .and_then(|()| temporary.persist(&path).map_err(|e| e.error))
+            .with_context(|| writing(&path))?;
+        // The new name is on the disk only when its folder is. Not every file system can say so.
+        #[cfg(unix)]
+        if let Ok(folder) = fs::File::open(folder_of(&path)) {
+            let _ = folder.sync_all();
+        }
+        Ok(())
+    }
+}
+
+// Not through the wrapper, whose errors name the temporary file.
+impl Write for AtomicFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.temporary.as_file_mut().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.temporary.as_file_mut().flush()
+    }
+}
+
+impl Seek for AtomicFile {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.temporary.as_file_mut().seek(to)
+    }
+}
+
+/// The folder in which `path` is or will be.
+pub(crate) fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
-    };
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".densecl-").suffix(".partial");
-    // Temporary files are private to the user; results are like any other file of theirs.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut file = builder.tempfile_in(folder).with_context(context)?;
-    // Not through the wrapper, whose errors name the temporary file.
-    file.as_file_mut().write_all(bytes).with_context(context)?;
-    file.as_file().sync_all().with_context(context)?;
-    file.persist(path)
-        .map_err(|e| e.error)
-        .with_context(context)?;
-    // The new name is on the disk only when its folder is. Not every file system can say so.
-    #[cfg(unix)]
-    if let Ok(folder) = fs::File::open(folder) {
-        let _ = folder.sync_all();
     }
-    Ok(())
+}
+
+/// What was being done when an error came.
+pub(crate) fn writing(path: &Path) -> String {
+    format!("writing {}", path.display())
+}
+
+/// The SHA-256 of `bytes` in hexadecimal.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    let digest = Sha256::digest(bytes);
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The JSON of a command, where its `--json` says; `-` is standard output.
+///
+/// # Errors
+/// When it cannot be written.
+pub(crate) fn write_json(path: &Path, report: &impl Serialize) -> anyhow::Result<()> {
+    let text = serde_json::to_string_pretty(report)?;
+    if path == Path::new("-") {
+        console::print(&format!("{text}\n"))
+    } else {
+        write_atomically(path, text.as_bytes())
+    }
 }
 
 /// Refuses a name for a picture that promises another format than PNG.

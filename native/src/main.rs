@@ -4,10 +4,14 @@ mod cli;
 mod commands;
 mod config;
 mod console;
+mod contact_sheet;
 mod data;
+mod embedding;
 mod events;
 mod export;
 mod files;
+mod font;
+mod npy;
 mod observers;
 mod outcome;
 mod panics;
@@ -29,7 +33,7 @@ use densecl::device::{DeviceChoice, Selected, select};
 use densecl::synthetic::SceneConfig;
 
 use cli::{Cli, Command};
-use commands::{import, matching, plot, pretrain, synth};
+use commands::{embed, import, matching, plot, pretrain, search, synth};
 use export::Format;
 
 fn main() -> ExitCode {
@@ -67,7 +71,7 @@ fn run(cli: Cli) -> anyhow::Result<bool> {
                 overwrite: true,
                 ..pretrain::Request::default()
             },
-            &pretrain::stop_on_ctrl_c()?,
+            &pretrain::stop_on_ctrl_c(pretrain::STOPPING)?,
         ),
         Some(Command::Pretrain(args)) => pretrain::pretrain(
             &pretrain::Request {
@@ -78,7 +82,7 @@ fn run(cli: Cli) -> anyhow::Result<bool> {
                 json: args.json,
                 overwrite: args.overwrite,
             },
-            &pretrain::stop_on_ctrl_c()?,
+            &pretrain::stop_on_ctrl_c(pretrain::STOPPING)?,
         ),
         Some(Command::Match(args)) => {
             let selected = open_device(&args.device)?;
@@ -111,6 +115,15 @@ fn run(cli: Cli) -> anyhow::Result<bool> {
                 ..SceneConfig::default()
             };
             synth::synth(&args.out, args.count, args.seed, &scenes).map(|()| true)
+        }
+        Some(Command::Embed(args)) => {
+            let stop = pretrain::stop_on_ctrl_c("stopping: nothing is written")?;
+            let selected = open_device(&args.device)?;
+            embed::run(&args, &selected.device, &stop)
+        }
+        Some(Command::Search(args)) => {
+            let selected = open_device(&args.device)?;
+            search::run(&args, &selected.device).map(|()| true)
         }
         Some(Command::Import(args)) => {
             let request = import::Request {

@@ -12,14 +12,14 @@ use densecl::weights::{Account, Weights, WeightsInfo};
 
 use crate::console;
 
-/// Reads weights, whoever wrote them. What is not ours, or not whole, is said in one line.
+/// Reads weights, whoever wrote them. What became of the tensors of another program is said in a line.
 ///
 /// # Errors
 /// When the file cannot be read or used.
 pub(crate) fn read(path: &Path) -> anyhow::Result<Weights> {
     let weights = read_quietly(path)?;
     let account = &weights.account;
-    if account.layout != Layout::Densecl || !account.absent.is_empty() {
+    if account.layout != Layout::Densecl || !account.dropped.is_empty() {
         console::note(format_args!("{}: {}", path.display(), in_a_line(account)));
     }
     Ok(weights)

@@ -4,6 +4,9 @@
 mod bad_data;
 mod bad_settings;
 mod bad_storage;
+mod bad_weights;
+mod embed;
+mod interop;
 mod quickstart;
 mod resume;
 mod runs;

@@ -1,12 +1,13 @@
 //! A run that was interrupted goes on as if it had not been.
 
 use std::io::{BufRead, BufReader};
-use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+#[cfg(unix)]
+use crate::sandbox::interrupt;
 use crate::sandbox::{Ran, Sandbox, has_checkpoint};
 
 /// Long enough to be interrupted on a fast machine.
@@ -83,14 +84,6 @@ fn killed_runs_end_as_those_that_were_not() {
     assert_eq!(newest, Some(format!("step_{step:08}.safetensors")));
     sandbox.run("pretrain --resume stopped").succeeded();
     assert_same(&sandbox, "stopped", "whole");
-}
-
-#[cfg(unix)]
-fn interrupt(process: u32) {
-    let status = Command::new("kill")
-        .args(["-INT", &process.to_string()])
-        .status();
-    assert!(status.expect("kill runs").success());
 }
 
 #[cfg(unix)]

@@ -228,3 +228,12 @@ pub(crate) fn has_checkpoint(path: &Path) -> bool {
         name.to_string_lossy().starts_with("step_")
     })
 }
+
+/// What Ctrl-C does.
+#[cfg(unix)]
+pub(crate) fn interrupt(process: u32) {
+    let status = Command::new("kill")
+        .args(["-INT", &process.to_string()])
+        .status();
+    assert!(status.expect("kill runs").success());
+}

@@ -161,6 +161,8 @@ fn every_command_has_help_with_examples_and_shells_complete() {
         "match",
         "plot",
         "synth",
+        "embed",
+        "search",
         "config",
         "completions",
     ] {

@@ -148,7 +148,7 @@ enum Values {
     Integer(Vec<i64>),
 }
 
-/// One `.safetensors` file of `tests/golden/model/`, in memory.
+/// One `.safetensors` file of golden data, in memory.
 #[derive(Debug, Clone)]
 pub struct Golden {
     file: String,
@@ -162,8 +162,16 @@ impl Golden {
     /// # Panics
     /// When the file is missing or not what the generator writes.
     pub fn open(file: &str) -> Self {
-        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("golden/model");
-        let path = folder.join(format!("{file}.safetensors"));
+        Self::open_in("model", file)
+    }
+
+    /// Reads `tests/golden/{folder}/{file}.safetensors`.
+    ///
+    /// # Panics
+    /// When the file is missing or not what the generator writes.
+    pub fn open_in(folder: &str, file: &str) -> Self {
+        let goldens = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("golden");
+        let path = goldens.join(folder).join(format!("{file}.safetensors"));
         let bytes = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         let parsed =
             SafeTensors::deserialize(&bytes).unwrap_or_else(|e| panic!("{}: {e}", path.display()));

@@ -72,17 +72,17 @@ async function decodeElement(image, what, size, svg) {
   const [width, height] = svg
     ? [Math.max(1, Math.round(naturalWidth * grow)), Math.max(1, Math.round(naturalHeight * grow))]
     : within(naturalWidth, naturalHeight, MAX_PIXELS);
+  if (svg) return drawn(image, width, height, naturalWidth, naturalHeight);
   const options = width === naturalWidth && height === naturalHeight ? {} : { resizeWidth: width, resizeHeight: height, resizeQuality: "high" };
   try {
     const bitmap = await createImageBitmap(image, /** @type {any} */ (options));
     return { bitmap, width, height, naturalWidth, naturalHeight };
-  } catch (error) {
-    if (svg) return drawn(image, width, height, naturalWidth, naturalHeight);
+  } catch {
     throw notAnImage(what);
   }
 }
 
-/** For browsers whose createImageBitmap takes no SVG. */
+/** Browsers disagree on createImageBitmap of an SVG, above all of one without a size; all can draw it. */
 async function drawn(image, width, height, naturalWidth, naturalHeight) {
   const canvas = Object.assign(document.createElement("canvas"), { width, height });
   canvas.getContext("2d").drawImage(image, 0, 0, width, height);

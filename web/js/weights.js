@@ -18,23 +18,24 @@ const kept = new Map();
 /**
  * Reads a response piece by piece.
  * @param {Response} response
+ * @param {string} url what it answers
  * @param {number} limit bytes; a longer body is an error
  * @param {(loaded: number) => void} onBytes
  */
-export async function readBody(response, limit, onBytes = () => {}) {
+async function readBody(response, url, limit, onBytes = () => {}) {
   const pieces = [];
   let length = 0;
   const reader = response.body.getReader();
   for (;;) {
     const { done, value } = await reader.read().catch((error) => {
       if (error?.name === "AbortError") throw aborted();
-      throw new EngineError("network", `The connection broke while loading ${name(response.url)}. Try again.`);
+      throw new EngineError("network", `The connection broke while loading ${name(url)}. Try again.`);
     });
     if (done) break;
     length += value.length;
     if (length > limit) {
       reader.cancel().catch(() => {});
-      throw new EngineError("unsupported-weights", `${name(response.url)} is longer than the ${limit} bytes expected.`);
+      throw new EngineError("unsupported-weights", `${name(url)} is longer than the ${limit} bytes expected.`);
     }
     pieces.push(value);
     onBytes(length);
@@ -112,7 +113,7 @@ async function loadShard(shard, url, sha256, file, signal) {
     return { bytes: stored, fresh: false };
   }
   const response = await fetchFile(url, { signal });
-  const bytes = await readBody(response, shard.bytes, file.loaded);
+  const bytes = await readBody(response, url, shard.bytes, file.loaded);
   if (bytes.length < shard.bytes) {
     throw new EngineError("truncated", `${shard.file} ended after ${bytes.length} of ${shard.bytes} bytes. Try again.`);
   }
@@ -141,7 +142,7 @@ async function cached(cache, shard) {
  */
 async function loadBundle(url, sha256, progress, signal) {
   const listing = progress.file();
-  const text = await readBody(await fetchFile(url, { signal, cache: "no-cache" }), MAX_MANIFEST);
+  const text = await readBody(await fetchFile(url, { signal, cache: "no-cache" }), url, MAX_MANIFEST);
   let manifest;
   try {
     manifest = checkManifest(JSON.parse(new TextDecoder().decode(text)));
@@ -178,7 +179,7 @@ async function loadPlain(url, sha256, progress, signal) {
   const length = response.headers.has("content-encoding") ? 0 : Number(response.headers.get("content-length"));
   const file = progress.file(length || undefined);
   try {
-    const bytes = await readBody(response, MAX_BYTES, file.loaded);
+    const bytes = await readBody(response, url, MAX_BYTES, file.loaded);
     if (length && bytes.length < length) throw new EngineError("truncated", `${name(url)} ended after ${bytes.length} of ${length} bytes. Try again.`);
     file.done(false);
     return { bytes, name: name(url), sha256: await sha256(bytes), cached: false };

@@ -53,11 +53,11 @@ function truthWords({ truth, error }) {
   return element("span", {}, mark("truth"), element("b", {}, pixels(error)), from);
 }
 
-/** What the colours of a heat map stand for. */
+/** What the colours of a heat map stand for. Their upper end is the cosine that is told beside it. */
 function scale(row) {
-  const [low, high] = finiteRange(row).map((cosine) => cosine.toFixed(2));
+  const [low] = finiteRange(row);
   return element("span", { class: "scale quiet long", title: "Cosine, from the least to the most similar cell" },
-    low, element("i", { class: "viridis", "aria-hidden": "true" }), high);
+    low.toFixed(2), element("i", { class: "viridis", "aria-hidden": "true" }), "best");
 }
 
 function matchesWords({ threshold, truthShown }, { matches }) {

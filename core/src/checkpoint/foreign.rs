@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::Device;
+use serde::Deserialize;
 
-use super::{CheckpointInfo, KEY, QUERY, VELOCITY, describe, take_queue, take_velocity};
+use super::{KEY, QUERY, VELOCITY, describe, take_queue, take_velocity};
 use crate::{
     config::{MethodConfig, ModelConfig, OptimConfig},
     densecl::DenseCl,
@@ -44,6 +45,13 @@ pub struct TrainingState {
     velocities: usize,
 }
 
+/// Of the metadata of a checkpoint of ours, what its tensors do not tell.
+#[derive(Debug, Default, Deserialize)]
+struct Written {
+    step: Option<u64>,
+    queue_positions: Option<[usize; 2]>,
+}
+
 impl TrainingState {
     /// Reads a training state with at least both encoders, the global head and the global queue.
     ///
@@ -53,27 +61,17 @@ impl TrainingState {
     pub fn read(bytes: &[u8]) -> Result<Self> {
         let container = Container::of(bytes)?;
         if container == Container::Safetensors {
-            let info: Option<CheckpointInfo> = metadata(bytes).map_err(|error| match error {
-                // Weights have no step, and that is all that serde says.
-                Error::Format(what) if what.contains("missing field") => Error::Mismatch(
-                    "weights alone, not a state that training can go on from".to_string(),
-                ),
-                other => other,
-            })?;
+            let written: Option<Written> = metadata(bytes)?;
             let file = Tensors::safetensors(bytes)?;
             let (mapping, mut imported) = gather(&file)?;
-            let mut step = None;
-            if let Some(info) = info {
-                step = Some(info.step);
-                imported.queue_positions = info.queue_positions;
-            }
+            let Written {
+                step,
+                queue_positions,
+            } = written.unwrap_or_default();
+            imported.queue_positions = queue_positions.unwrap_or(imported.queue_positions);
             let progress = Progress { step, epoch: None };
-            return Self::new(
-                Account::new(container, &file, &mapping),
-                mapping,
-                imported,
-                progress,
-            );
+            let account = Account::new(container, &file, &mapping);
+            return Self::new(account, mapping, imported, progress);
         }
         let torch = TorchFile::parse(bytes)?;
         let file = Tensors::torch(&torch)?;

@@ -35,6 +35,10 @@ pub struct CheckpointInfo {
     pub model: ModelConfig,
     /// Where the global and the dense queue write next.
     pub queue_positions: [usize; 2],
+    /// [`Archive::checksum`] of the tensors: any numbers are valid weights, so nothing else would show
+    /// a bit that has changed on the disk. `None` in files from before there was one.
+    #[serde(default)]
+    pub crc32: Option<u32>,
 }
 
 const QUERY: &str = "query.";
@@ -72,6 +76,7 @@ pub fn save(
     if let Some(name) = archive.not_finite() {
         return Err(Error::NotFinite(name.to_string()));
     }
+    let crc32 = Some(archive.checksum());
     archive.to_bytes(&CheckpointInfo {
         format_version: FORMAT_VERSION,
         step,
@@ -79,6 +84,7 @@ pub fn save(
         images,
         model: model.clone(),
         queue_positions: queues.map(Queue::position),
+        crc32,
     })
 }
 
@@ -102,6 +108,16 @@ pub fn load(
             describe(&info.model),
             describe(model)
         )));
+    }
+    if info
+        .crc32
+        .is_some_and(|written| written != archive.checksum())
+    {
+        return Err(Error::Format(
+            "its checksum is wrong: the file has changed since it was written, as by a failing disk or \
+             a bad copy; continue from another checkpoint"
+                .to_string(),
+        ));
     }
     let mut learner = DenseCl::new(model, method, optim, queue_len, info.seed, device);
     archive.restore(QUERY, &mut learner.query)?;

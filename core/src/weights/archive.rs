@@ -135,6 +135,16 @@ impl Archive {
             .map(|(name, _)| name.as_str())
     }
 
+    /// CRC-32 over the names and values in the order of the names.
+    pub fn checksum(&self) -> u32 {
+        let mut sum = crc32fast::Hasher::new();
+        for (name, stored) in &self.tensors {
+            sum.update(name.as_bytes());
+            sum.update(&stored.le_bytes());
+        }
+        sum.finalize()
+    }
+
     /// Takes a tensor out.
     pub fn take(&mut self, name: &str) -> Option<Stored> {
         self.tensors.remove(name)

@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use crate::console;
 use crate::data::decode::{DecodeLimits, decode};
-use crate::files::{ensure_png, write_atomically, write_png};
+use crate::files::{ensure_png, write_json, write_png};
 use crate::weights;
 
 /// What to match and how.
@@ -134,12 +134,7 @@ pub(crate) fn run(request: &Request, device: &Device) -> anyhow::Result<()> {
                 })
                 .collect(),
         };
-        let text = serde_json::to_string_pretty(&report)?;
-        if json == Path::new("-") {
-            console::print(&format!("{text}\n"))?;
-        } else {
-            write_atomically(json, text.as_bytes())?;
-        }
+        write_json(json, &report)?;
     }
     console::note(format_args!(
         "{} mutual matches of {} and {} cells of {} x {} px ({} trained {} steps on {}): {}",

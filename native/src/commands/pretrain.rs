@@ -306,20 +306,24 @@ fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> anyhow::Result<T> {
     serde_json::from_str(&text).with_context(|| format!("{} is damaged", path.display()))
 }
 
-/// Sets `stop` at the first Ctrl-C; the second one ends the program at once.
+/// What [`stop_on_ctrl_c`] means for a training run.
+pub(crate) const STOPPING: &str = "stopping after this step, with a checkpoint";
+
+/// The flag that the first Ctrl-C sets, saying what happens then; the second one ends the program at
+/// once.
 ///
 /// # Errors
 /// When the handler cannot be installed.
-pub(crate) fn stop_on_ctrl_c() -> anyhow::Result<Arc<AtomicBool>> {
+pub(crate) fn stop_on_ctrl_c(stopping: &'static str) -> anyhow::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&stop);
     ctrlc::set_handler(move || {
         if flag.swap(true, Ordering::SeqCst) {
             std::process::exit(130);
         }
-        console::note(
-            "\nstopping after this step, with a checkpoint; press Ctrl-C again to stop at once",
-        );
+        console::note(format_args!(
+            "\n{stopping}; press Ctrl-C again to stop at once"
+        ));
     })
     .context("installing the Ctrl-C handler")?;
     Ok(stop)

@@ -11,6 +11,7 @@ use rayon::prelude::*;
 
 use crate::console;
 use crate::files::write_atomically;
+use crate::npy;
 
 /// Writes `count` scene pairs under `out`:
 ///
@@ -86,19 +87,9 @@ fn write_frame(out: &Path, name: &str, frame: &Frame) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// NumPy's format, version 1.0: a text header padded to 64 bytes, then the values.
+/// The target of each pixel; NaN where it is not visible.
 fn npy(map: &Correspondence) -> Vec<u8> {
-    let mut header = format!(
-        "{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {}, 2), }}",
-        map.height, map.width
-    );
-    const PREFIX: usize = 10;
-    let padding = (64 - (PREFIX + header.len() + 1) % 64) % 64;
-    header.push_str(&" ".repeat(padding));
-    header.push('\n');
-    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
-    bytes.extend((header.len() as u16).to_le_bytes());
-    bytes.extend(header.as_bytes());
+    let mut bytes = npy::header(&[map.height as usize, map.width as usize, 2]);
     for (target, visible) in map.target.iter().zip(&map.visible) {
         let [x, y] = if *visible { *target } else { [f32::NAN; 2] };
         bytes.extend(x.to_le_bytes());

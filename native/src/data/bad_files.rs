@@ -34,9 +34,11 @@ pub(super) fn proof(max_share: f64, images: usize) -> usize {
 }
 
 /// Counts good and bad files, each once.
-pub(super) struct BadFiles {
+pub(crate) struct BadFiles {
     source: Arc<Source>,
     max_share: f64,
+    /// The name under which the user can set `max_share`.
+    setting: &'static str,
     level: Level,
     /// For each image whether it has decoded, and how many have.
     decoded: Vec<bool>,
@@ -45,12 +47,19 @@ pub(super) struct BadFiles {
 }
 
 impl BadFiles {
-    /// Those of `source`; each is told once, at this level.
-    pub(super) fn new(source: Arc<Source>, max_share: f64, level: Level) -> Self {
+    /// Those of `source`; each is told once, at this level. `setting` is what the user calls
+    /// `max_share`.
+    pub(crate) fn new(
+        source: Arc<Source>,
+        max_share: f64,
+        setting: &'static str,
+        level: Level,
+    ) -> Self {
         let decoded = vec![false; source.len()];
         Self {
             source,
             max_share,
+            setting,
             level,
             decoded,
             good: 0,
@@ -63,7 +72,7 @@ impl BadFiles {
     ///
     /// # Errors
     /// When bad files are more than the allowed share of those seen.
-    pub(super) fn record(
+    pub(crate) fn record(
         &mut self,
         image: usize,
         skipped: Vec<(usize, DecodeError)>,
@@ -71,6 +80,14 @@ impl BadFiles {
         if !std::mem::replace(&mut self.decoded[image], true) {
             self.good += 1;
         }
+        self.skip(skipped)
+    }
+
+    /// Notes that these did not decode, and warns of the new ones among them.
+    ///
+    /// # Errors
+    /// When bad files are more than the allowed share of those seen.
+    pub(crate) fn skip(&mut self, skipped: Vec<(usize, DecodeError)>) -> anyhow::Result<()> {
         if skipped.is_empty() {
             return Ok(());
         }
@@ -82,13 +99,13 @@ impl BadFiles {
     }
 
     /// The error for a search that met only bad files, enough of them to be sure.
-    pub(super) fn all_bad(&mut self, skipped: Vec<(usize, DecodeError)>) -> anyhow::Error {
+    pub(crate) fn all_bad(&mut self, skipped: Vec<(usize, DecodeError)>) -> anyhow::Error {
         self.add(skipped);
         self.too_many()
     }
 
     /// All bad files so far, sorted by path.
-    pub(super) fn list(&self) -> Vec<BadFile> {
+    pub(crate) fn list(&self) -> Vec<BadFile> {
         let describe = |(image, reason): (&usize, &DecodeError)| BadFile {
             path: self.source.name(*image),
             reason: reason.to_string(),
@@ -133,10 +150,11 @@ impl BadFiles {
         }
         anyhow::anyhow!(
             "{} of {} files do not decode, more than the allowed share of {}: repair or remove them, \
-             or allow more with data.max_bad_share ({examples})",
+             or allow more with {} ({examples})",
             files.len(),
             self.judged(),
             self.max_share,
+            self.setting,
         )
     }
 }

@@ -111,6 +111,7 @@ impl Loader {
         let bad_files = BadFiles::new(
             Arc::clone(&source),
             config.max_bad_share,
+            "data.max_bad_share",
             config.bad_file_level,
         );
         let most_useful = batch_size.saturating_mul(config.prefetch);

@@ -12,5 +12,5 @@ pub(crate) mod scan;
 mod source;
 mod worker;
 
-pub(crate) use bad_files::BadFile;
+pub(crate) use bad_files::{BadFile, BadFiles};
 pub(crate) use source::Source;

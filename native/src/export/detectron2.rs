@@ -111,6 +111,8 @@ fn array(p: &mut Pickle, stored: &Stored) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     #[test]
@@ -128,5 +130,147 @@ mod tests {
         ] {
             assert_eq!(renamed(ours), theirs);
         }
+    }
+
+    /// A value that the machine of Python's `pickle` would make.
+    #[derive(Debug, Clone, PartialEq)]
+    enum Made {
+        None,
+        Bool(bool),
+        Int(i32),
+        Text(String),
+        Bytes(Vec<u8>),
+        Global(String),
+        Tuple(Vec<Made>),
+        Dict(Vec<(Made, Made)>),
+        /// Function, arguments, state.
+        Object(Box<(Made, Made, Option<Made>)>),
+    }
+
+    /// That machine, for the opcodes that are written.
+    fn unpickle(mut at: &[u8]) -> Made {
+        fn take<'a>(at: &mut &'a [u8], count: usize) -> &'a [u8] {
+            let (taken, rest) = at.split_at(count);
+            *at = rest;
+            taken
+        }
+        fn counted<'a>(at: &mut &'a [u8]) -> &'a [u8] {
+            let length = u32::from_le_bytes(take(at, 4).try_into().expect("4 bytes"));
+            take(at, length as usize)
+        }
+        assert_eq!(take(&mut at, 2), [0x80, 3]);
+        let (mut stack, mut marks, mut memo) = (Vec::new(), Vec::new(), BTreeMap::new());
+        loop {
+            match take(&mut at, 1)[0] {
+                b'N' => stack.push(Made::None),
+                flag @ (0x88 | 0x89) => stack.push(Made::Bool(flag == 0x88)),
+                b'J' => {
+                    let bytes = take(&mut at, 4).try_into().expect("4 bytes");
+                    stack.push(Made::Int(i32::from_le_bytes(bytes)));
+                }
+                b'X' => {
+                    let text = String::from_utf8(counted(&mut at).to_vec());
+                    stack.push(Made::Text(text.expect("UTF-8")));
+                }
+                b'B' => stack.push(Made::Bytes(counted(&mut at).to_vec())),
+                b'c' => {
+                    let end = |at: &[u8]| at.iter().position(|&b| b == b'\n').expect("a line");
+                    let first = end(at);
+                    let second = first + 1 + end(&at[first + 1..]);
+                    let name = String::from_utf8(take(&mut at, second + 1).to_vec());
+                    let name = name.expect("UTF-8").trim_end().replace('\n', ".");
+                    stack.push(Made::Global(name));
+                }
+                b'(' => marks.push(stack.len()),
+                b't' => {
+                    let items = stack.split_off(marks.pop().expect("a mark"));
+                    stack.push(Made::Tuple(items));
+                }
+                b'}' => stack.push(Made::Dict(Vec::new())),
+                b'u' => {
+                    let items = stack.split_off(marks.pop().expect("a mark"));
+                    let (pairs, rest) = items.as_chunks::<2>();
+                    assert!(rest.is_empty());
+                    let pairs = pairs
+                        .iter()
+                        .map(|[key, value]| (key.clone(), value.clone()));
+                    assert_eq!(stack.pop(), Some(Made::Dict(Vec::new())));
+                    stack.push(Made::Dict(pairs.collect()));
+                }
+                b'R' => {
+                    let (arguments, function) = (stack.pop(), stack.pop());
+                    let parts = (function.expect("one"), arguments.expect("one"), None);
+                    stack.push(Made::Object(Box::new(parts)));
+                }
+                b'b' => {
+                    let state = stack.pop();
+                    let Some(Made::Object(object)) = stack.last_mut() else {
+                        panic!("a state for no object")
+                    };
+                    object.2 = state;
+                }
+                b'q' => {
+                    let top = stack.last().expect("a value").clone();
+                    memo.insert(take(&mut at, 1)[0], top);
+                }
+                b'h' => stack.push(memo[&take(&mut at, 1)[0]].clone()),
+                b'0' => drop(stack.pop().expect("a value")),
+                b'.' => break,
+                other => panic!("opcode {other:#x}"),
+            }
+        }
+        assert!(at.is_empty() && marks.is_empty() && stack.len() == 1);
+        stack.remove(0)
+    }
+
+    #[test]
+    fn an_array_is_what_numpy_pickles() {
+        let stored = Stored {
+            shape: vec![2, 1],
+            values: vec![1.5, -0.0],
+        };
+        let entries = [
+            ("bn1.weight".to_string(), Value::Floats(&stored)),
+            ("bn1.num_batches_tracked".to_string(), Value::Counter(3)),
+        ];
+        let text = |text: &str| Made::Text(text.to_string());
+        let global = |name: &str| Made::Global(name.to_string());
+        let ints = |values: &[i32]| values.iter().map(|&i| Made::Int(i)).collect::<Vec<_>>();
+        // What `numpy.ndarray.__reduce__` and `numpy.dtype.__reduce__` give for float32.
+        let state = [
+            ints(&[3]),
+            vec![text("<")],
+            vec![Made::None; 3],
+            ints(&[-1, -1, 0]),
+        ];
+        let dtype = Made::Object(Box::new((
+            global("numpy.dtype"),
+            Made::Tuple(vec![text("f4"), Made::Bool(false), Made::Bool(true)]),
+            Some(Made::Tuple(state.concat())),
+        )));
+        let array = Made::Object(Box::new((
+            global("numpy.core.multiarray._reconstruct"),
+            Made::Tuple(vec![
+                global("numpy.ndarray"),
+                Made::Tuple(ints(&[0])),
+                Made::Bytes(b"b".to_vec()),
+            ]),
+            Some(Made::Tuple(vec![
+                Made::Int(1),
+                Made::Tuple(ints(&[2, 1])),
+                dtype,
+                Made::Bool(false),
+                Made::Bytes(stored.le_bytes()),
+            ])),
+        )));
+        let wanted = Made::Dict(vec![
+            (text("__author__"), text("densecl")),
+            (text("matching_heuristics"), Made::Bool(true)),
+            (
+                text("model"),
+                Made::Dict(vec![(text("stem.conv1.norm.weight"), array)]),
+            ),
+        ]);
+        assert_eq!(unpickle(&pickle(&entries)), wanted);
     }
 }

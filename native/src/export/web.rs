@@ -8,9 +8,8 @@ use anyhow::{Context, bail};
 use densecl::weights::{Precision, Weights};
 use serde::Serialize;
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
-use crate::files::write_atomically;
+use crate::files::{sha256, write_atomically};
 
 /// Bytes of a shard. Static hosts refuse files of 25 MiB and more.
 const SHARD: usize = 24 << 20;
@@ -61,7 +60,7 @@ pub(super) fn write(folder: &Path, weights: &Weights) -> anyhow::Result<usize> {
         shards.push(Shard {
             file,
             bytes: slice.len(),
-            sha256: hex(slice),
+            sha256: sha256(slice),
         });
     }
     let mut described = serde_json::to_value(&weights.info).context("describing the weights")?;
@@ -73,7 +72,7 @@ pub(super) fn write(folder: &Path, weights: &Weights) -> anyhow::Result<usize> {
         version: VERSION,
         name,
         bytes: bytes.len(),
-        sha256: hex(&bytes),
+        sha256: sha256(&bytes),
         info: described,
         shards,
     };
@@ -104,9 +103,4 @@ fn remove_others(folder: &Path, manifest: &Manifest) -> anyhow::Result<()> {
         }
     }
     Ok(())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    let digest = Sha256::digest(bytes);
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,29 +1,27 @@
 //! The figure of a run's curves: six panels over the steps, as a PNG.
 //!
 //! Drawn with plotters at twice the size and then halved, which smooths its lines and text; the font
-//! is embedded, so the figure looks the same on every machine.
+//! is embedded ([`crate::font`]).
 
 use std::ops::Range;
 use std::path::Path;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use image::imageops::{self, FilterType};
 use image::{ImageFormat, RgbImage};
 use plotters::coord::Shift;
 use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
-use plotters::style::register_font;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::MetricRow;
 use super::scale::{Axis, envelope, moving_average, step_label, x_range};
+use crate::font;
 
 /// Width and height of the figure in pixels.
 const SIZE: (u32, u32) = (1600, 1000);
 /// Drawn pixels per pixel of the figure, along each axis.
 const OVERSAMPLING: u32 = 2;
-/// The name under which the embedded font is known to plotters.
-const FONT: &str = "densecl";
 
 /// Okabe and Ito's palette: distinct with every kind of colour-blindness.
 const BLUE: RGBColor = RGBColor(0, 114, 178);
@@ -146,8 +144,7 @@ fn panels(history: &[MetricRow]) -> [Panel; 6] {
 
 /// Draws the whole figure.
 fn draw(history: &[MetricRow], title: &str) -> Result<RgbImage> {
-    register_font(FONT, FontStyle::Normal, epaint_default_fonts::UBUNTU_LIGHT)
-        .map_err(|_| anyhow!("the embedded font cannot be used"))?;
+    font::register()?;
     let (width, height) = (SIZE.0 * OVERSAMPLING, SIZE.1 * OVERSAMPLING);
     let mut buffer = vec![0u8; (width * height * 3) as usize];
     {
@@ -182,7 +179,7 @@ fn px(length: i32) -> i32 {
 
 /// Text of this height in pixels of the figure.
 fn text(size: i32, color: &'static RGBColor) -> TextStyle<'static> {
-    (FONT, px(size)).into_text_style(&(0, 0)).color(color)
+    (font::FONT, px(size)).into_text_style(&(0, 0)).color(color)
 }
 
 fn draw_panel(area: &Area, panel: &Panel, steps: &[f64]) -> Result<()> {

@@ -282,8 +282,5 @@ fn unrecognised(names: &BTreeSet<String>) -> Error {
     } else {
         "of no layout known here (torchvision, the authors', MoCo, mmselfsup, mmpretrain, lightly)"
     };
-    Error::Mismatch(format!(
-        "the checkpoint is {what}; its keys: {}",
-        few(&first)
-    ))
+    Error::Mismatch(format!("the file is {what}; its keys: {}", few(&first)))
 }

@@ -1,0 +1,37 @@
+//! Pictures as the data loader decodes them, codecs and limits. The loader catches a codec's panics; here
+//! they are findings.
+#![no_main]
+
+use std::sync::LazyLock;
+
+use libfuzzer_sys::fuzz_target;
+
+// rustfmt would look for the module's tests beside it.
+#[rustfmt::skip]
+#[path = "../../native/src/data/decode.rs"]
+mod decode;
+
+/// What the module asks of the program.
+mod panics {
+    pub(crate) fn catch<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+        Ok(work())
+    }
+}
+
+/// Small, so that an input near the limit takes milliseconds.
+const MAX_PIXELS: u64 = 1 << 18;
+
+static FILE: LazyLock<std::path::PathBuf> =
+    LazyLock::new(|| std::env::temp_dir().join(format!("densecl-fuzz-{}", std::process::id())));
+
+fuzz_target!(|bytes: &[u8]| {
+    let limits = decode::DecodeLimits {
+        max_pixels: MAX_PIXELS,
+        ..decode::DecodeLimits::default()
+    };
+    std::fs::write(&*FILE, bytes).expect("a temporary file");
+    if let Ok(picture) = decode::decode(&FILE, &limits) {
+        let pixels = u64::from(picture.width()) * u64::from(picture.height());
+        assert!((1..=MAX_PIXELS).contains(&pixels));
+    }
+});

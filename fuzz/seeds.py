@@ -1,0 +1,65 @@
+"""Seeds of every target, corpus/TARGET/*, from the goldens of the tests. Python's standard library only."""
+
+import json
+import shutil
+import struct
+import zipfile
+from pathlib import Path
+
+HERE = Path(__file__).parent
+TORCH = HERE.parent / "tests/golden/torch"
+PICTURES = HERE.parent / "native/tests_data"
+# Longer ones make every execution slow, and hold nothing that the short ones do not.
+LONGEST = 90_000
+
+
+def folder(target):
+    path = HERE / "corpus" / target
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def safetensors(tensors, metadata=None):
+    """Zeros of these names and shapes as f16."""
+    header, end = {}, 0
+    if metadata:
+        header["__metadata__"] = {"densecl": json.dumps(metadata)}
+    for name, shape in tensors.items():
+        size = 2
+        for side in shape:
+            size *= side
+        header[name] = {"dtype": "F16", "shape": shape, "data_offsets": [end, end + size]}
+        end += size
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text + bytes(end)
+
+
+checkpoints = [path for path in TORCH.glob("*.pth") if path.stat().st_size <= LONGEST]
+for path in checkpoints:
+    shutil.copy(path, folder("torch"))
+    shutil.copy(path, folder("weights"))
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                if name.endswith("/data.pkl"):
+                    (folder("torch_pickle") / f"{path.stem}.pkl").write_bytes(archive.read(name))
+
+model = {"backbone": "resnet10", "width": 2, "output_stride": 32, "dim": 3, "num_grid": 0}
+ours = {"format_version": 1, "method": "densecl", "model": model, "steps": 1, "data": "x", "config": ""}
+for name, entry in json.loads((TORCH / "index.json").read_text()).items():
+    shapes = {key: tensor["shape"] for key, tensor in entry["tensors"].items()}
+    lines = [" ".join([key, *map(str, shape)]) for key, shape in shapes.items()]
+    (folder("keys") / name).write_text("\n".join(lines))
+    seed = safetensors(shapes)
+    if len(seed) <= LONGEST:
+        (folder("weights") / f"{name}.safetensors").write_bytes(seed)
+        (folder("weights") / f"{name}_ours.safetensors").write_bytes(safetensors(shapes, ours))
+
+for path in PICTURES.iterdir():
+    # The others are what the pictures decode to.
+    if path.suffix in (".jpg", ".png", ".webp") and not path.name.endswith(".rgb.png"):
+        shutil.copy(path, folder("image"))
+
+for target in sorted((HERE / "corpus").iterdir()):
+    print(target.name, len(list(target.iterdir())))

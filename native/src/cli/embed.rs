@@ -1,0 +1,114 @@
+//! `densecl embed` and `densecl search`: what may be written.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum, ValueHint};
+use densecl::features::Fit;
+
+use super::Device;
+use crate::embedding::{Kind, Pool};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FitName {
+    /// The largest square about the centre
+    Crop,
+    /// All of the picture, squeezed into a square
+    Stretch,
+}
+
+impl From<FitName> for Fit {
+    fn from(name: FitName) -> Self {
+        match name {
+            FitName::Crop => Self::Crop,
+            FitName::Stretch => Self::Stretch,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  densecl embed --images ~/photos --weights w.safetensors --out photos.safetensors
+  densecl embed --images ~/photos --weights w.safetensors --feature global --out global.npy
+  densecl embed --images list.txt --weights w.safetensors --pool none --stride 8 --out cells.parquet
+  densecl embed --images ~/photos --weights w.safetensors --feature stage3,stage4 --out two.safetensors
+
+What the files hold, by extension (B pictures that decode, in the order of their names):
+  .safetensors  float32 [B, C] per feature, [B, C, h, w] with --pool none; `names` as JSON
+  .npy          the same of one feature; the names in a .txt beside it, a line each
+  .csv .parquet a row per picture, or per cell with --pool none")]
+pub(crate) struct Embed {
+    /// A folder of images (walked recursively), or a text file with a path per line
+    #[arg(long, value_name = "DIR|LIST", value_hint = ValueHint::AnyPath)]
+    pub(crate) images: PathBuf,
+    /// Weights
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) weights: PathBuf,
+    /// The file to write: .safetensors, .npy, .csv or .parquet
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+    /// Which features; several separated by commas
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "stage4")]
+    pub(crate) feature: Vec<Kind>,
+    /// What becomes of the cells of a map
+    #[arg(long, value_enum, default_value = "mean")]
+    pub(crate) pool: Pool,
+    /// Divide every vector by its length
+    #[arg(long)]
+    pub(crate) unit_length: bool,
+    /// Pixels of a side at which the network looks
+    #[arg(long, default_value_t = 224)]
+    pub(crate) size: u32,
+    /// How a picture becomes square
+    #[arg(long, value_enum, default_value = "crop")]
+    pub(crate) fit: FitName,
+    /// Pixels per cell of the last stage: 32, 16 or 8 [default: as trained]
+    #[arg(long)]
+    pub(crate) stride: Option<usize>,
+    /// Pictures that go through the network at once
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    pub(crate) batch_size: u16,
+    /// Share of files, 0 to 1, that may turn out not to decode
+    #[arg(long, value_name = "SHARE", default_value_t = 0.1)]
+    pub(crate) max_bad_share: f64,
+    #[command(flatten)]
+    pub(crate) device: Device,
+    /// Also write what was done to this file; - for standard output
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  densecl embed --images ~/photos --weights w.safetensors --out photos.safetensors
+  densecl search dog.jpg --index photos.safetensors --weights w.safetensors
+  densecl search dog.jpg --index photos.safetensors --weights w.safetensors --k 20 --out found.png
+
+The score is the cosine similarity, 1 at most. The weights have to be those of the index.")]
+pub(crate) struct Search {
+    /// The picture to find others like
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) query: PathBuf,
+    /// A file of `densecl embed --out FILE.safetensors`
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) index: PathBuf,
+    /// The weights that made the index
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) weights: PathBuf,
+    /// Pictures found
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) k: u16,
+    /// Which of the index's features [default: the first with one vector per picture]
+    #[arg(long, value_enum)]
+    pub(crate) feature: Option<Kind>,
+    /// Also draw the pictures found, a PNG
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// The folder of the pictures, where it is not where it was
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) images: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) device: Device,
+    /// Also write what was found to this file; - for standard output
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+}

@@ -1,0 +1,163 @@
+//! `densecl search`: the pictures of an index that are most like one.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use burn::tensor::Device;
+use image::RgbImage;
+use serde::Serialize;
+
+use super::embed::Network;
+use crate::cli::embed::Search;
+use crate::console;
+use crate::contact_sheet::{Tile, contact_sheet};
+use crate::data::decode::{DecodeLimits, decode};
+use crate::embedding::index::{Hit, Index};
+use crate::embedding::{Kind, Pool, Recipe};
+use crate::files::{ensure_png, write_json, write_png};
+
+/// `--json`.
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    query: &'a Path,
+    index: &'a Path,
+    feature: Kind,
+    /// Rows of the index.
+    rows: usize,
+    /// The best first.
+    found: Vec<Found<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Found<'a> {
+    /// As the index has it.
+    name: &'a str,
+    path: PathBuf,
+    /// Row of the index.
+    row: usize,
+    /// Cosine similarity, -1 to 1.
+    score: f32,
+}
+
+/// Finds, prints and draws.
+///
+/// # Errors
+/// One line for the user.
+pub(crate) fn run(args: &Search, device: &Device) -> anyhow::Result<()> {
+    if let Some(out) = &args.out {
+        ensure_png(out)?;
+    }
+    let index = Index::open(&args.index)?;
+    let shown = args.index.display();
+    let kinds = index.vectors();
+    let kind = match args.feature {
+        Some(kind) if kinds.contains(&kind) => kind,
+        Some(kind) => bail!(
+            "--feature {}: {shown} has no such vectors, it has {}",
+            kind.name(),
+            names(&kinds)
+        ),
+        None => *kinds.first().with_context(|| {
+            format!("{shown} has cells, not a vector per picture: embed again with --pool mean")
+        })?,
+    };
+
+    let origin = &index.origin;
+    let network = Network::open(&args.weights, Some(origin.recipe.stride), device)?;
+    if network.sha256 != origin.weights_sha256 {
+        bail!(
+            "{} are not the weights of {shown}, which was made with {} (SHA-256 {}…, not {}…): give \
+             those, or embed again",
+            args.weights.display(),
+            origin.weights,
+            &origin.weights_sha256.chars().take(12).collect::<String>(),
+            &network.sha256[..12]
+        );
+    }
+    // The same as for the rows of the index.
+    let recipe = Recipe {
+        features: vec![kind],
+        pool: Pool::Mean,
+        ..origin.recipe.clone()
+    };
+    recipe
+        .validate()
+        .with_context(|| format!("{shown} is damaged"))?;
+    recipe.ensure_in(&network.encoder)?;
+    let pixels = decode(&args.query, &DecodeLimits::default())
+        .map_err(|reason| anyhow::anyhow!("{}: {reason}", args.query.display()))?;
+    let query = recipe.prepare(&pixels);
+    let computed = recipe.compute(&network.encoder, std::slice::from_ref(&query), device)?;
+    let hits = index.nearest(kind, &computed[0].values, usize::from(args.k))?;
+
+    let root = args.images.as_deref().unwrap_or(Path::new(&origin.images));
+    let found: Vec<Found> = hits
+        .iter()
+        .map(|&Hit { row, score }| Found {
+            name: &index.names[row],
+            path: root.join(&index.names[row]),
+            row,
+            score,
+        })
+        .collect();
+    if let Some(out) = &args.out {
+        write_png(out, &sheet(&query, &found, &recipe)?)?;
+        console::note(format_args!("the pictures found: {}", out.display()));
+    }
+    // Standard output is either for people or for programs.
+    if args.json.as_deref() != Some(Path::new("-")) {
+        let lines = found
+            .iter()
+            .map(|found| format!("{:7.4}  {}\n", found.score, found.path.display()));
+        console::print(&lines.collect::<String>())?;
+    }
+    if let Some(json) = &args.json {
+        let report = Report {
+            query: &args.query,
+            index: &args.index,
+            feature: kind,
+            rows: index.names.len(),
+            found,
+        };
+        write_json(json, &report)?;
+    }
+    Ok(())
+}
+
+/// The query and what was found, as the network saw them. A picture that is gone leaves its place
+/// empty.
+fn sheet(query: &RgbImage, found: &[Found], recipe: &Recipe) -> anyhow::Result<RgbImage> {
+    let mut tiles = vec![Tile {
+        picture: Some(query.clone()),
+        caption: "query".to_string(),
+    }];
+    for Found {
+        name, path, score, ..
+    } in found
+    {
+        let picture = match decode(path, &DecodeLimits::default()) {
+            Ok(pixels) => Some(recipe.prepare(&pixels)),
+            Err(reason) => {
+                log::warn!(
+                    "{}: {reason}; --images says where the pictures are",
+                    path.display()
+                );
+                None
+            }
+        };
+        let name = Path::new(name).file_name().unwrap_or_default();
+        tiles.push(Tile {
+            picture,
+            caption: format!("{score:.3}  {}", name.to_string_lossy()),
+        });
+    }
+    contact_sheet(&tiles)
+}
+
+fn names(kinds: &[Kind]) -> String {
+    if kinds.is_empty() {
+        return "none".to_string();
+    }
+    let names: Vec<&str> = kinds.iter().map(|kind| kind.name()).collect();
+    names.join(", ")
+}

@@ -1,0 +1,481 @@
+//! `embed` in its four formats, and `search` in one of them.
+
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
+use polars_parquet_format::thrift::protocol::TCompactInputProtocol;
+use polars_parquet_format::{FileMetaData, PageHeader};
+use serde_json::Value;
+
+use crate::sandbox::{SafeTensors, Sandbox};
+
+const COUNT: usize = 12;
+
+/// A folder of pictures, and weights of a tiny network.
+fn sandbox() -> Sandbox {
+    let sandbox = Sandbox::new();
+    sandbox.pretrain("--steps 1 --out run").succeeded();
+    sandbox.pictures("photos", COUNT as u32);
+    sandbox
+}
+
+const EMBED: &str =
+    "embed --images photos --weights run/weights.safetensors --device cpu --size 64";
+
+/// One feature of a safetensors file.
+#[derive(Debug, PartialEq)]
+struct Tensor {
+    shape: Vec<usize>,
+    values: Vec<f32>,
+}
+
+impl Tensor {
+    /// The shape and the numbers of each row.
+    fn rows(&self) -> Vec<&[f32]> {
+        self.values
+            .chunks_exact(self.values.len() / self.shape[0])
+            .collect()
+    }
+}
+
+fn bytes_of(file: &SafeTensors, name: &str) -> (Vec<usize>, Vec<u8>) {
+    let entry = &file.header[name];
+    let numbers = |key: &str| -> Vec<usize> {
+        serde_json::from_value(entry[key].clone()).unwrap_or_else(|e| panic!("{name}: {e}"))
+    };
+    let offsets = numbers("data_offsets");
+    (numbers("shape"), file.data[offsets[0]..offsets[1]].to_vec())
+}
+
+fn tensor(sandbox: &Sandbox, file: &str, name: &str) -> Tensor {
+    let file = SafeTensors::parse(&sandbox.read(file));
+    assert_eq!(file.header[name]["dtype"], "F32");
+    let (shape, bytes) = bytes_of(&file, name);
+    let values = floats(&bytes);
+    Tensor { shape, values }
+}
+
+fn names(sandbox: &Sandbox, file: &str) -> Vec<String> {
+    let file = SafeTensors::parse(&sandbox.read(file));
+    assert_eq!(file.header["names"]["dtype"], "U8");
+    serde_json::from_slice(&bytes_of(&file, "names").1).expect("a list of names")
+}
+
+fn floats(bytes: &[u8]) -> Vec<f32> {
+    let (values, rest) = bytes.as_chunks::<4>();
+    assert!(rest.is_empty());
+    values.iter().map(|v| f32::from_le_bytes(*v)).collect()
+}
+
+fn assert_close(a: &[f32], b: &[f32]) {
+    assert_eq!(a.len(), b.len());
+    for (a, b) in a.iter().zip(b) {
+        assert!((a - b).abs() <= 1e-4 * a.abs().max(1.0), "{a} and {b}");
+    }
+}
+
+#[test]
+fn every_format_holds_the_same_numbers_under_the_same_names() {
+    let sandbox = sandbox();
+    let run = |rest: &str| sandbox.run(&format!("{EMBED} {rest}")).succeeded();
+    let report = run("--out f.safetensors --feature stage4,global --json -");
+    let report: Value = serde_json::from_str(&report.stdout).expect("JSON alone");
+    assert_eq!(
+        (report["rows"].as_u64(), &report["skipped"]),
+        (Some(COUNT as u64), &Value::Array(vec![]))
+    );
+    assert_eq!(report["features"][1]["shape"], serde_json::json!([128]));
+    let (stage4, global) = (
+        tensor(&sandbox, "f.safetensors", "stage4"),
+        tensor(&sandbox, "f.safetensors", "global"),
+    );
+    // A narrow ResNet-10 has 8 · 8 channels.
+    assert_eq!(
+        (&stage4.shape[..], &global.shape[..]),
+        (&[COUNT, 64][..], &[COUNT, 128][..])
+    );
+    let names = names(&sandbox, "f.safetensors");
+    let mut sorted = names.clone();
+    sorted.sort();
+    assert_eq!((names.len(), &names), (COUNT, &sorted));
+    assert!(names.contains(&"below/000.jpg".to_string()), "{names:?}");
+
+    run("--out f.npy");
+    let npy = sandbox.read("f.npy");
+    let length = usize::from(u16::from_le_bytes([npy[8], npy[9]]));
+    let header = str::from_utf8(&npy[10..10 + length]).expect("text");
+    assert!(
+        header.contains(&format!("'shape': ({COUNT}, 64), ")),
+        "{header}"
+    );
+    assert_eq!(floats(&npy[10 + length..]), stage4.values);
+    assert_eq!(sandbox.text("f.txt").lines().collect::<Vec<_>>(), names);
+
+    run("--out f.csv --feature stage4,global");
+    let csv = sandbox.text("f.csv");
+    let mut lines = csv.lines();
+    let header: Vec<&str> = lines.next().expect("a header").split(',').collect();
+    assert_eq!(
+        (header[0], header[1], header[65], header.len()),
+        ("name", "stage4_0", "global_0", 193)
+    );
+    for (i, line) in lines.enumerate() {
+        let (name, numbers) = line.split_once(',').expect("a name");
+        let numbers: Vec<f32> = numbers
+            .split(',')
+            .map(|n| n.parse().expect("a number"))
+            .collect();
+        assert_eq!(name, names[i]);
+        assert_eq!(numbers, [stage4.rows()[i], global.rows()[i]].concat());
+    }
+    assert_eq!(csv.lines().count(), 1 + COUNT);
+
+    run("--out f.parquet --feature stage4,global");
+    let columns = parquet_columns(&sandbox.read("f.parquet"));
+    assert_eq!(columns.len(), 3);
+    let (path, values) = &columns[0];
+    let lengths = names.iter().map(|name| name.len() as u32);
+    let plain = names
+        .iter()
+        .zip(lengths)
+        .flat_map(|(name, length)| [&length.to_le_bytes(), name.as_bytes()].concat());
+    assert_eq!((path.as_str(), values), ("name", &plain.collect()));
+    for ((path, page), (name, tensor)) in columns[1..]
+        .iter()
+        .zip([("stage4", &stage4), ("global", &global)])
+    {
+        assert_eq!(*path, format!("{name}.list.element"));
+        // Behind the levels.
+        let (_, page) = page.split_at(page.len() - 4 * tensor.values.len());
+        assert_eq!(floats(page), tensor.values, "{name}");
+    }
+}
+
+/// Each column's path and the bytes of its one page, as the format's own records say.
+fn parquet_columns(bytes: &[u8]) -> Vec<(String, Vec<u8>)> {
+    assert_eq!(
+        (&bytes[..4], &bytes[bytes.len() - 4..]),
+        (&b"PAR1"[..], &b"PAR1"[..])
+    );
+    let end = bytes.len() - 8;
+    let length = u32::from_le_bytes(bytes[end..end + 4].try_into().expect("4 bytes")) as usize;
+    let footer = &bytes[end - length..end];
+    let mut footer = TCompactInputProtocol::new(footer, usize::MAX);
+    let file = FileMetaData::read_from_in_protocol(&mut footer).expect("a footer");
+    assert_eq!((file.num_rows, file.row_groups.len()), (COUNT as i64, 1));
+    let chunks = file.row_groups[0].columns.iter();
+    let page = chunks.map(|chunk| {
+        let chunk = chunk.meta_data.as_ref().expect("an account of the chunk");
+        let start = chunk.data_page_offset as usize;
+        let chunk_bytes = &bytes[start..start + chunk.total_compressed_size as usize];
+        let mut header = TCompactInputProtocol::new(chunk_bytes, usize::MAX);
+        let header = PageHeader::read_from_in_protocol(&mut header).expect("a page");
+        let size = header.compressed_page_size as usize;
+        assert_eq!(
+            header.data_page_header.expect("a data page").num_values as i64,
+            chunk.num_values
+        );
+        let values = chunk_bytes[chunk_bytes.len() - size..].to_vec();
+        (chunk.path_in_schema.join("."), values)
+    });
+    page.collect()
+}
+
+#[test]
+fn cells_pool_to_the_mean_and_batches_change_nothing() {
+    let sandbox = sandbox();
+    let run = |rest: &str| sandbox.run(&format!("{EMBED} {rest}")).succeeded();
+    run("--out mean.safetensors --feature stage3,dense,global --stride 16 --batch-size 5");
+    run("--out one.safetensors --feature stage3,dense,global --stride 16 --batch-size 1");
+    run("--out cells.safetensors --feature stage3,dense,global --stride 16 --pool none");
+    for (name, channels) in [("stage3", 32), ("dense", 128)] {
+        let mean = tensor(&sandbox, "mean.safetensors", name);
+        assert_close(
+            &mean.values,
+            &tensor(&sandbox, "one.safetensors", name).values,
+        );
+        let cells = tensor(&sandbox, "cells.safetensors", name);
+        assert_eq!(cells.shape, [COUNT, channels, 4, 4]);
+        let pooled: Vec<f32> = cells
+            .values
+            .chunks_exact(16)
+            .map(|channel| channel.iter().sum::<f32>() / 16.0)
+            .collect();
+        assert_close(&pooled, &mean.values);
+    }
+    let global = tensor(&sandbox, "cells.safetensors", "global");
+    assert_eq!(global.shape, [COUNT, 128], "the global head has no cells");
+
+    run("--out unit.safetensors --feature global --unit-length");
+    for row in tensor(&sandbox, "unit.safetensors", "global").rows() {
+        let length: f32 = row.iter().map(|v| v * v).sum();
+        assert!((length - 1.0).abs() < 1e-4, "{length}");
+    }
+
+    run("--out cells.csv --feature dense --stride 16 --pool none");
+    let dense = tensor(&sandbox, "cells.safetensors", "dense");
+    let text = sandbox.text("cells.csv");
+    assert!(text.starts_with("name,row,column,dense_0,"));
+    // The second row and third column of the first picture.
+    let line = text.lines().nth(1 + 4 + 2).expect("a cell");
+    assert!(
+        line.starts_with("001.png,1,2,") || line.contains(",1,2,"),
+        "{line}"
+    );
+    let numbers: Vec<f32> = line
+        .split(',')
+        .skip(3)
+        .map(|n| n.parse().expect("a number"))
+        .collect();
+    let expected: Vec<f32> = (0..128).map(|c| dense.values[c * 16 + 6]).collect();
+    assert_eq!(numbers, expected);
+    assert_eq!(text.lines().count(), 1 + COUNT * 16);
+}
+
+#[test]
+fn what_does_not_decode_is_left_out_and_told() {
+    let sandbox = sandbox();
+    sandbox.write("photos/000_broken.jpg", "no picture");
+    let ran = sandbox
+        .run(&format!("{EMBED} --out f.npy --json report.json"))
+        .succeeded();
+    assert!(
+        ran.stderr
+            .contains("skipped photos/000_broken.jpg: not a JPEG"),
+        "{}",
+        ran.stderr
+    );
+    let report = sandbox.json("report.json");
+    assert_eq!(report["rows"], COUNT);
+    assert_eq!(report["skipped"][0]["path"], "photos/000_broken.jpg");
+    assert!(!sandbox.text("f.txt").contains("broken"));
+
+    let refused = sandbox.run(&format!("{EMBED} --out g.npy --max-bad-share 0"));
+    refused.refused(&[
+        "1 of 13 files do not decode",
+        "--max-bad-share",
+        "000_broken.jpg",
+    ]);
+    sandbox.write("bad/a.jpg", "no picture");
+    sandbox
+        .run("embed --images bad --weights run/weights.safetensors --out g.npy --device cpu")
+        .refused(&["none of the 1 files decodes", "a.jpg"]);
+    // Nothing under the name, and nothing beside it.
+    let left: Vec<String> = sandbox
+        .names("")
+        .into_iter()
+        .filter(|n| n.contains("partial") || n.starts_with("g."))
+        .collect();
+    assert_eq!(left, Vec::<String>::new());
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_command_leaves_what_was_there() {
+    let sandbox = sandbox();
+    sandbox.write("f.safetensors", "old");
+    sandbox.write("many.txt", "photos/001.png\n".repeat(20_000));
+    let mut child = sandbox
+        .command(&EMBED.replace("photos", "many.txt"))
+        .args(["--out", "f.safetensors", "--batch-size", "2"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
+    assert!(lines.any(|line| line.expect("UTF-8").starts_with("device:")));
+    crate::sandbox::interrupt(child.id());
+    let rest: Vec<String> = lines.map(|line| line.expect("UTF-8")).collect();
+    assert_eq!(child.wait().expect("ended").code(), Some(130), "{rest:?}");
+    assert!(
+        rest.iter().any(|line| line.contains("nothing is written")),
+        "{rest:?}"
+    );
+    assert_eq!(sandbox.text("f.safetensors"), "old");
+    assert!(
+        sandbox
+            .names("")
+            .iter()
+            .all(|name| !name.contains("partial"))
+    );
+}
+
+#[test]
+fn names_are_quoted_where_they_have_to_be() {
+    let sandbox = sandbox();
+    let bytes = sandbox.read("photos/001.png");
+    sandbox.write("odd/a, \"b\".png", &bytes);
+    sandbox.write("odd/ä.png", &bytes);
+    let embed = EMBED.replace("photos", "odd");
+    sandbox.run(&format!("{embed} --out f.csv")).succeeded();
+    assert!(sandbox.text("f.csv").contains("\n\"a, \"\"b\"\".png\","));
+    assert!(sandbox.text("f.csv").contains("\nä.png,"));
+    #[cfg(unix)]
+    {
+        sandbox.write("odd/new\nline.png", &bytes);
+        sandbox
+            .run(&format!("{embed} --out f.safetensors"))
+            .succeeded();
+        assert_eq!(names(&sandbox, "f.safetensors")[1], "new\nline.png");
+        sandbox
+            .run(&format!("{embed} --out g.npy"))
+            .refused(&["line break"]);
+        assert!(!sandbox.path("g.npy").exists() && !sandbox.path("g.txt").exists());
+    }
+}
+
+#[test]
+fn what_cannot_be_done_is_refused_in_a_line() {
+    let sandbox = sandbox();
+    for (rest, parts) in [
+        (
+            "--out f.txt",
+            &["--out f.txt", ".safetensors, .npy, .csv or .parquet"][..],
+        ),
+        ("--out f.npy --feature stage4,global", &["one array"]),
+        (
+            "--out f.csv --feature stage4,dense --pool none",
+            &["a row is a cell"],
+        ),
+        ("--out f.npy --feature stage4,stage4", &["stage4", "twice"]),
+        ("--out f.npy --stride 4", &["--stride 4", "8, 16 or 32"]),
+        (
+            "--out f.npy --max-bad-share 2",
+            &["--max-bad-share 2", "between 0 and 1"],
+        ),
+        ("--out no/f.npy", &["no/f.npy"]),
+    ] {
+        sandbox.run(&format!("{EMBED} {rest}")).refused(parts);
+    }
+    let sized = EMBED.replace("--size 64", "--size 8");
+    sandbox
+        .run(&format!("{sized} --out f.npy"))
+        .refused(&["--size 8", "32 and 4096"]);
+    let absent = EMBED.replace("photos", "nowhere");
+    sandbox
+        .run(&format!("{absent} --out f.npy"))
+        .refused(&["nowhere does not exist"]);
+    let weights = EMBED.replace("run/weights.safetensors", "photos/001.png");
+    sandbox
+        .run(&format!("{weights} --out f.npy"))
+        .refused(&["photos/001.png cannot be used"]);
+    assert!(!sandbox.path("f.npy").exists());
+}
+
+const SEARCH: &str = "search --weights run/weights.safetensors --device cpu";
+
+#[test]
+fn a_picture_finds_itself_and_others() {
+    let sandbox = sandbox();
+    sandbox
+        .run(&format!(
+            "{EMBED} --out f.safetensors --feature dense,global"
+        ))
+        .succeeded();
+    let ran = sandbox.run(&format!(
+        "{SEARCH} photos/003.jpg --index f.safetensors --k 3 --out found.png --json found.json"
+    ));
+    let ran = ran.succeeded();
+    assert_eq!(ran.stdout.lines().count(), 3, "{}", ran.stdout);
+    assert!(
+        ran.stdout
+            .lines()
+            .next()
+            .expect("a line")
+            .ends_with("photos/003.jpg")
+    );
+    let found = sandbox.json("found.json");
+    assert_eq!(
+        (&found["feature"], &found["rows"]),
+        (&Value::from("dense"), &Value::from(COUNT))
+    );
+    let found = found["found"].as_array().expect("a list").clone();
+    assert_eq!(found[0]["name"], "003.jpg");
+    let scores: Vec<f64> = found
+        .iter()
+        .map(|f| f["score"].as_f64().expect("a score"))
+        .collect();
+    assert!(
+        scores[0] > 0.999 && scores.is_sorted_by(|a, b| a >= b),
+        "{scores:?}"
+    );
+    // The query and three found, in one row.
+    let sheet = sandbox.picture("found.png");
+    assert_eq!(
+        sheet.dimensions(),
+        (12 + 4 * (192 + 12), 12 + 192 + 22 + 12)
+    );
+
+    // From another folder, where the pictures are gone: found all the same, drawn as gaps.
+    std::fs::rename(sandbox.path("photos"), sandbox.path("moved")).expect("moved");
+    let command = format!(
+        "{SEARCH} moved/003.jpg --index f.safetensors --feature global --json - --out g.png"
+    );
+    let ran = sandbox.run(&command).succeeded();
+    assert!(ran.stderr.contains("--images says where"), "{}", ran.stderr);
+    let report: Value = serde_json::from_str(&ran.stdout).expect("JSON alone");
+    assert_eq!(report["found"].as_array().expect("a list").len(), 10);
+    let ran = sandbox
+        .run(&format!("{command} --images moved"))
+        .succeeded();
+    assert!(!ran.stderr.contains("warning"), "{}", ran.stderr);
+}
+
+#[test]
+fn an_index_of_something_else_is_refused() {
+    let sandbox = sandbox();
+    sandbox
+        .run(&format!("{EMBED} --out f.safetensors"))
+        .succeeded();
+    let search = format!("{SEARCH} photos/003.jpg --index");
+
+    sandbox
+        .pretrain("--steps 1 --out other --seed 5")
+        .succeeded();
+    sandbox
+        .run(&format!(
+            "{} photos/003.jpg --index f.safetensors",
+            SEARCH.replace("run/", "other/")
+        ))
+        .refused(&[
+            "other/weights.safetensors are not the weights of f.safetensors",
+            "run/weights.safetensors",
+        ]);
+    sandbox
+        .run(&format!("{search} f.safetensors --feature global"))
+        .refused(&["--feature global", "it has stage4"]);
+    sandbox
+        .run(&format!("{EMBED} --out cells.safetensors --pool none"))
+        .succeeded();
+    sandbox
+        .run(&format!("{search} cells.safetensors"))
+        .refused(&["--pool mean"]);
+
+    sandbox
+        .run(&format!("{search} run/weights.safetensors"))
+        .refused(&[
+            "run/weights.safetensors cannot be used as index",
+            "not one of `densecl embed`",
+        ]);
+    let whole = sandbox.read("f.safetensors");
+    for length in [0, 4, 100, whole.len() - 1] {
+        sandbox.write("cut.safetensors", &whole[..length]);
+        sandbox
+            .run(&format!("{search} cut.safetensors"))
+            .refused(&["cut.safetensors cannot be used", "truncated"]);
+    }
+    let mut file = SafeTensors::parse(&whole);
+    file.header["stage4"]["shape"] = serde_json::json!([6, 128]);
+    sandbox.write("shape.safetensors", file.to_bytes());
+    sandbox
+        .run(&format!("{search} shape.safetensors"))
+        .refused(&["--pool mean"]);
+    sandbox
+        .run(&format!("{search} nowhere.safetensors"))
+        .refused(&["nowhere.safetensors cannot be used"]);
+    sandbox
+        .run(&format!(
+            "{SEARCH} run/weights.safetensors --index f.safetensors"
+        ))
+        .refused(&["not a JPEG"]);
+}
