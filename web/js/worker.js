@@ -242,6 +242,8 @@ const methods = {
 
   pair: (id, request) =>
     withWeights(id, request.weights, async (device, net) => {
+      const pixelsPerCell = Math.min(request.stride, request.feature === "stage3" ? 16 : 32) ** 2;
+      device.module.Pair.admit(...[request.a, request.b].map((p) => (p.width * p.height) / pixelsPerCell));
       const [a, b] = await both(id, device, net, request);
       const begun = performance.now();
       const compared = await device.module.Pair.compare(a.data, b.data);

@@ -107,22 +107,28 @@ impl Pair {
         if a.channels() != b.channels() {
             return Err(Failure::request("features of different networks"));
         }
-        let cells = |grid: [usize; 2]| grid[0] * grid[1];
-        if cells(grid_a).saturating_mul(cells(grid_b)) > MAX_SIMILARITIES {
-            return Err(Failure::new(
-                "image-too-large",
-                format!(
-                    "{} × {} cells are too many to compare; choose a smaller size or a larger stride",
-                    cells(grid_a),
-                    cells(grid_b)
-                ),
-            ));
-        }
+        Self::admit(grid_a[0] * grid_a[1], grid_b[0] * grid_b[1])?;
         Ok(Self {
             similarity: read(map_similarity(a.map(), b.map())).await?,
             grid_a,
             grid_b,
         })
+    }
+
+    /// Whether as many cells can be compared: to be asked before the network runs.
+    ///
+    /// # Errors
+    /// `image-too-large` when they cannot.
+    pub fn admit(cells_a: usize, cells_b: usize) -> Result<(), Failure> {
+        if cells_a.saturating_mul(cells_b) <= MAX_SIMILARITIES {
+            return Ok(());
+        }
+        Err(Failure::new(
+            "image-too-large",
+            format!(
+                "{cells_a} × {cells_b} cells are too many to compare; choose a smaller size or a larger stride"
+            ),
+        ))
     }
 
     /// Where `cell` of A is found in B; nothing when its similarities are not numbers.
@@ -230,6 +236,13 @@ mod tests {
             pair.match_cell(2).err().map(|e| e.kind()),
             Some("worker".into())
         );
+    }
+
+    #[test]
+    fn what_would_not_fit_into_memory_is_refused() {
+        assert!(Pair::admit(56 * 56, 56 * 56).is_ok());
+        assert!(Pair::admit(512 * 512, 512 * 512).is_err());
+        assert!(Pair::admit(usize::MAX, 2).is_err());
     }
 
     #[test]
