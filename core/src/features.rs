@@ -189,7 +189,7 @@ pub async fn read<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>> {
         Error::Device(format!("reading back from the device failed: {e}"))
     };
     let data = tensor.into_data_async().await.map_err(|e| failed(&e))?;
-    data.try_into_vec_as().map_err(|e| failed(&e))
+    data.try_into_vec().map_err(|e| failed(&e))
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use densecl::{
     config::Matching,
     densecl::{DenseCl, Views},
     device::{DeviceChoice, Selected, select},
+    self_test,
 };
 use densecl_tests::{
     golden::assert_close,
@@ -145,4 +146,11 @@ fn a_device_that_does_not_exist_lists_those_that_do() {
     }
     let message = refused(DeviceChoice::Cuda);
     assert!(message.contains("--features cuda"), "{message}");
+}
+
+#[test]
+fn the_gpu_passes_the_self_test_of_the_browser() {
+    let _alone = alone();
+    let found = pollster::block_on(self_test::deviation(&vulkan().device)).expect("it answers");
+    assert!(found <= self_test::TOLERANCE, "{found}");
 }

@@ -2,7 +2,7 @@
 
 use densecl::features::{map_similarity, read};
 use densecl::matching::{cell_center, mutual_matches, subcell_peak};
-use densecl::metrics::pck;
+use densecl::metrics::{pck, within_one_cell};
 use densecl::visualize::joint_pca;
 use wasm_bindgen::prelude::wasm_bindgen;
 
@@ -67,6 +67,17 @@ impl Pair {
     /// The peak of a cell's similarity around `best`, in [0, 1] of B.
     fn peak(&self, cell: usize, best: usize) -> [f32; 2] {
         normalised(subcell_peak(self.row(cell), best, self.grid_b), self.grid_b)
+    }
+
+    fn listed(&self, threshold: f32, right: impl Fn(usize, usize) -> Option<bool>) -> Vec<f32> {
+        mutual_matches(&self.similarity, self.cells_b(), threshold)
+            .into_iter()
+            .flat_map(|m| {
+                let ([ua, va], [ub, vb]) = (self.centre_a(m.a), self.peak(m.a, m.b));
+                let right = right(m.a, m.b).map_or(-1.0, f32::from);
+                [m.a as f32, m.b as f32, ua, va, ub, vb, m.score, right]
+            })
+            .collect()
     }
 
     fn centre_a(&self, cell: usize) -> [f32; 2] {
@@ -137,16 +148,27 @@ impl Pair {
         }))
     }
 
-    /// Cells that choose each other and are at least `threshold` similar, best first: seven numbers for
-    /// each, namely the cell of A, the cell of B, (u, v) in A, (u, v) in B, and the similarity.
+    /// The centre of a cell of A: `[u, v]` in [0, 1].
+    pub fn centre(&self, cell: usize) -> Vec<f32> {
+        self.centre_a(cell).into()
+    }
+
+    /// Cells that choose each other and are at least `threshold` similar, best first: eight numbers for
+    /// each, namely the cell of A, the cell of B, (u, v) in A, (u, v) in B, the similarity, and whether it
+    /// is right: −1, unknown.
     pub fn mutual(&self, threshold: f32) -> Vec<f32> {
-        mutual_matches(&self.similarity, self.cells_b(), threshold)
-            .into_iter()
-            .flat_map(|m| {
-                let ([ua, va], [ub, vb]) = (self.centre_a(m.a), self.peak(m.a, m.b));
-                [m.a as f32, m.b as f32, ua, va, ub, vb, m.score]
-            })
-            .collect()
+        self.listed(threshold, |_, _| None)
+    }
+
+    /// [`Pair::mutual`] with the truth known: right (1) when the cell of B lies within one cell of the
+    /// true point, else wrong (0).
+    pub fn judged(&self, threshold: f32, truth: &Truth) -> Vec<f32> {
+        let [rows, columns] = self.grid_b;
+        self.listed(threshold, |a, b| {
+            let seen = truth.find(self.centre_a(a));
+            let cells = seen.map(|[u, v]| [u * columns as f32, v * rows as f32]);
+            Some(cells.is_some_and(|point| within_one_cell(b, point, columns)))
+        })
     }
 
     /// How far the match of each cell of A is from the truth: [PCK at 0.05, PCK at 0.1 of B's longer
@@ -215,8 +237,8 @@ mod tests {
         let pair = pair(&[0.2, 0.0, 0.9, 0.8, 0.0, 0.1]);
         assert_eq!(
             pair.mutual(0.85),
-            [0.0, 2.0, 0.25, 0.5, 2.5 / 3.0, 0.5, 0.9]
+            [0.0, 2.0, 0.25, 0.5, 2.5 / 3.0, 0.5, 0.9, -1.0]
         );
-        assert_eq!(pair.mutual(0.0).len(), 14);
+        assert_eq!(pair.mutual(0.0).len(), 16);
     }
 }

@@ -150,6 +150,7 @@ impl Weights {
             other => return Err(Failure::request(format!("no feature is called {other:?}"))),
         };
         let encoder = self.encoder(stride)?;
+        feature.ensure_in(&encoder)?;
         let images = image_batch(std::slice::from_ref(picture.image()), &self.device);
         let map = dense_features(&encoder, images, feature);
         let values = read(map.clone().permute([0, 2, 3, 1])).await?;

@@ -15,7 +15,7 @@ use crate::{
         Momentum, TorchFile,
         keys::{Imported, Mapping, Reason, recognise},
     },
-    weights::{Account, Archive, Container, Stored, Tensors, metadata},
+    weights::{Account, Archive, Container, Stored, archive::metadata, container::Tensors},
 };
 
 /// Where the other program had got to, as far as its file tells.

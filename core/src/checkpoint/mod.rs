@@ -3,6 +3,7 @@
 //! Weights, momentum weights, both encoders' BN statistics, SGD's velocity and both queues. Data
 //! order and random streams need no state: they are functions of the seed and the step.
 
+mod begin;
 mod foreign;
 
 use burn::tensor::{Device, Tensor, TensorData};

@@ -1,0 +1,121 @@
+/** Which of the two wasm modules runs, in the worker: finds a GPU, loads a module, asks it for a known answer. */
+
+import { EngineError } from "./errors.js";
+import { fetchFile } from "./weights.js";
+
+/** What Burn's wgpu runtime needs beyond WebGPU's defaults; without timestamps it panics. */
+const FEATURE = "timestamp-query";
+const LIMITS = { maxComputeInvocationsPerWorkgroup: 256, maxStorageBuffersPerShaderStage: 8, maxComputeWorkgroupStorageSize: 16384 };
+
+/**
+ * The browser's GPU, or why there is none to use.
+ * @param {boolean} takeSoftware a software GPU is slower than the CPU module: only when asked for
+ */
+async function findGpu(takeSoftware) {
+  if (!navigator.gpu) return { why: "this browser has no WebGPU" };
+  let adapter;
+  try {
+    adapter = await navigator.gpu.requestAdapter({ powerPreference: "high-performance" });
+  } catch (error) {
+    return { why: `WebGPU failed: ${error.message}` };
+  }
+  if (!adapter) return { why: "no graphics adapter answers" };
+  const info = adapter.info ?? {};
+  const name = info.description || info.device || [info.vendor, info.architecture].filter(Boolean).join(" ") || "GPU";
+  if (!adapter.features.has(FEATURE)) return { why: `${name} has no timestamp queries` };
+  for (const [limit, least] of Object.entries(LIMITS)) {
+    if (!(adapter.limits[limit] >= least)) return { why: `${name} is too small (${limit})` };
+  }
+  const words = `${name} ${info.vendor} ${info.architecture} ${info.device}`;
+  const software = info.isFallbackAdapter || adapter.isFallbackAdapter || /swiftshader|llvmpipe|lavapipe|softpipe|basic render/i.test(words);
+  if (software && !takeSoftware) return { why: `${name} is a software GPU, slower than the CPU` };
+  return { name, kind: software ? "software" : "gpu" };
+}
+
+/** Some 30 bytes that are valid only where wasm has SIMD. */
+const SIMD = Uint8Array.of(0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0, 65, 0, 253, 15, 253, 98, 11);
+
+/**
+ * Loads a module and instantiates it.
+ * @param {"cpu" | "gpu"} which
+ * @param {string} folder URL of the folder the modules lie in
+ * @param {import("./progress.js").Progress} progress
+ */
+async function loadModule(which, folder, progress) {
+  if (typeof WebAssembly !== "object" || !WebAssembly.validate(SIMD)) {
+    throw new EngineError("no-webassembly", "This browser is too old: it has no WebAssembly with SIMD. Any current browser has.");
+  }
+  const glue = new URL(`densecl_${which}.js`, folder).href;
+  const binary = new URL(`densecl_${which}.wasm`, folder).href;
+  const file = progress.file();
+  try {
+    const [module, response] = await Promise.all([
+      import(/* @vite-ignore */ /* webpackIgnore: true */ glue).catch(() => {
+        throw new EngineError("not-found", `${glue} could not be loaded. Is wasm-url the folder of the densecl_*.wasm files?`);
+      }),
+      fetchFile(binary),
+    ]);
+    const counted = progress.file(module.BYTES);
+    file.drop();
+    let loaded = 0;
+    const count = new TransformStream({
+      transform(piece, out) {
+        counted.loaded((loaded += piece.length));
+        out.enqueue(piece);
+      },
+    });
+    const body = new Response(response.body.pipeThrough(count), { headers: { "content-type": "application/wasm" } });
+    await module.default({ module_or_path: body });
+    const timing = /** @type {any} */ (performance.getEntriesByName(binary).at(-1));
+    counted.done(timing?.transferSize === 0 && timing.encodedBodySize > 0);
+    return module;
+  } catch (error) {
+    file.drop();
+    if (error instanceof EngineError) throw error;
+    throw new EngineError("no-webassembly", `WebAssembly could not be started (${error.message}). If this page is yours: its security policy must allow 'wasm-unsafe-eval'.`);
+  }
+}
+
+/** Longest that a GPU may take to compile its shaders and answer the self-test; then it is taken for hung. */
+const PATIENCE_MS = 120_000;
+
+/** Opens a module's device and checks its numbers. */
+async function start(which, folder, progress, listener) {
+  const module = await loadModule(which, folder, progress);
+  const begun = performance.now();
+  const session = await module.Session.open(listener);
+  const deviation = await session.selfTest();
+  const selfTestMs = performance.now() - begun;
+  if (!(deviation <= module.Session.tolerance())) {
+    throw new EngineError("device", `its numbers are wrong (self-test off by ${deviation.toPrecision(2)})`);
+  }
+  return { module, session, selfTestMs };
+}
+
+/**
+ * The best device there is.
+ * @param {"auto" | "gpu" | "cpu"} choice
+ * @param {string | null} why why the choice is "cpu", when it is not the page's
+ * @param {string} folder URL of the folder the modules lie in
+ * @param {import("./progress.js").Progress} progress
+ * @param {(type: string, message: string) => void} listener told when the device is lost
+ * @throws an EngineError of type "device" when a GPU is there, but does not work: the CPU then needs a
+ *   worker of its own, since a module that failed is not to be trusted to clean up
+ */
+export async function openDevice(choice, why, folder, progress, listener) {
+  let reason = why ?? "as asked";
+  if (choice !== "cpu") {
+    const gpu = await findGpu(choice === "gpu");
+    if (gpu.name) {
+      const late = new Promise((_, reject) => setTimeout(() => reject(new Error("it does not answer")), PATIENCE_MS));
+      const opened = await Promise.race([start("gpu", folder, progress, listener), late]).catch((error) => {
+        throw new EngineError("device", `${gpu.name}: ${error?.message ?? error}`);
+      });
+      const reason = choice === "gpu" ? "as asked" : "the GPU that answered";
+      return { ...opened, info: { kind: gpu.kind, name: gpu.name, reason, selfTestMs: opened.selfTestMs } };
+    }
+    reason = gpu.why;
+  }
+  const opened = await start("cpu", folder, progress, listener);
+  return { ...opened, info: { kind: "cpu", name: "CPU", reason, selfTestMs: opened.selfTestMs } };
+}

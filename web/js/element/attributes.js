@@ -1,0 +1,30 @@
+/** What the attributes of `<dense-match>` mean. As in HTML, a value that is not allowed counts as the default. */
+
+const choice = (...allowed) => (text) => (allowed.includes(text) ? text : allowed[0]);
+const numeric = (least, greatest, fallback) => (text) => {
+  const value = Number.parseFloat(text);
+  return Number.isFinite(value) ? Math.min(Math.max(value, least), greatest) : fallback;
+};
+const text = (value) => value ?? "";
+
+/** Attribute name → its value from the attribute's text (null where it is absent). */
+export const ATTRIBUTES = {
+  "src-a": text,
+  "src-b": text,
+  weights: text,
+  view: choice("heatmap", "matches", "pca"),
+  feature: choice("stage4", "stage3", "dense"),
+  stride: (value) => Number(choice("16", "32", "8")(value)),
+  threshold: numeric(-1, 1, 0.9),
+  size: (value) => Math.round(numeric(32, 1024, 224)(value)),
+  loading: choice("auto", "lazy", "eager"),
+  "wasm-url": text,
+  "worker-url": text,
+  poster: text,
+};
+
+/** Those whose change asks for new pictures, weights or features; the others only change what is drawn. */
+export const INPUTS = ["src-a", "src-b", "weights", "feature", "stride", "size", "wasm-url", "worker-url"];
+
+/** `src-a` → `srcA`: the name of the property that reflects an attribute. */
+export const propertyName = (attribute) => attribute.replace(/-(.)/g, (_, letter) => letter.toUpperCase());

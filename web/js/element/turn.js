@@ -1,0 +1,45 @@
+/** When an element may begin to load. */
+
+/**
+ * `eager`: at once. `lazy`: when it is on the screen. `auto`: when it is within a screen's height of being on it and the
+ * page has loaded and is idle.
+ * @param {Element} element
+ * @param {"auto" | "lazy" | "eager"} loading
+ * @param {AbortSignal} signal rejects with its reason
+ */
+export async function turn(element, loading, signal) {
+  if (loading === "eager") return;
+  await visible(element, loading === "auto" ? "100%" : "0px", signal);
+  if (loading !== "auto") return;
+  if (document.readyState !== "complete") {
+    await until(signal, (done) => addEventListener("load", done, { once: true, signal }));
+  }
+  await until(signal, (done) => {
+    if (globalThis.requestIdleCallback) requestIdleCallback(done, { timeout: 1000 });
+    else setTimeout(done, 50);
+  });
+}
+
+function visible(element, rootMargin, signal) {
+  return until(signal, (done) => {
+    const observer = new IntersectionObserver(
+      (entries) => {
+        if (!entries.some((entry) => entry.isIntersecting)) return;
+        observer.disconnect();
+        done();
+      },
+      { rootMargin },
+    );
+    observer.observe(element);
+    signal.addEventListener("abort", () => observer.disconnect(), { once: true });
+  });
+}
+
+/** A promise that `start` fulfils, or the signal rejects. */
+function until(signal, start) {
+  return new Promise((resolve, reject) => {
+    if (signal.aborted) return reject(signal.reason);
+    signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+    start(() => resolve());
+  });
+}

@@ -1,0 +1,120 @@
+/** Pictures of any kind, decoded by the browser: the network's size is made of them in the worker. */
+
+import { EngineError, aborted } from "./errors.js";
+import { fetchFile } from "./weights.js";
+
+/** More pixels than these are scaled down by the browser while it decodes; the core resizes the rest. */
+const MAX_PIXELS = 1 << 24;
+/** A picture that would not fit into memory decoded is refused by its header. */
+const MAX_NATURAL = 1 << 28;
+const MAX_FILE_BYTES = 256 << 20;
+/** A drawing has no pixels of its own; it is drawn at this many times the network's. */
+const SVG_SCALE = 2;
+
+const notAnImage = (what) => new EngineError("not-an-image", `${what} is not a picture that this browser can show. JPEG, PNG, WebP and SVG work everywhere.`);
+
+/**
+ * @typedef {object} Decoded
+ * @property {ImageBitmap} bitmap
+ * @property {number} width what to draw it at
+ * @property {number} height
+ * @property {number} naturalWidth the picture's own
+ * @property {number} naturalHeight
+ */
+
+/** Width and height as large as may be, at most `most` pixels together. */
+function within(width, height, most) {
+  const scale = Math.min(1, Math.sqrt(most / (width * height)));
+  return [Math.max(1, Math.floor(width * scale)), Math.max(1, Math.floor(height * scale))];
+}
+
+/** @param {string} url @param {AbortSignal} [signal] @returns {Promise<HTMLImageElement>} */
+function imageAt(url, what, signal) {
+  return new Promise((resolve, reject) => {
+    const image = new Image();
+    image.decoding = "async";
+    const stop = () => {
+      image.src = "";
+      reject(aborted());
+    };
+    signal?.addEventListener("abort", stop, { once: true });
+    image.onload = () => {
+      signal?.removeEventListener("abort", stop);
+      resolve(image);
+    };
+    image.onerror = () => reject(notAnImage(what));
+    image.src = url;
+  });
+}
+
+/** @param {Blob} blob @returns {Promise<Decoded>} */
+async function decodeBlob(blob, what, size, signal) {
+  if (blob.size > MAX_FILE_BYTES) throw new EngineError("image-too-large", `${what} has ${Math.round(blob.size / 1e6)} MB; at most ${MAX_FILE_BYTES >> 20} are taken.`);
+  const url = URL.createObjectURL(blob);
+  try {
+    return await decodeElement(await imageAt(url, what, signal), what, size, /svg/.test(blob.type));
+  } finally {
+    URL.revokeObjectURL(url);
+  }
+}
+
+/** @param {HTMLImageElement} image @returns {Promise<Decoded>} */
+async function decodeElement(image, what, size, svg) {
+  if (!image.complete) await image.decode().catch(() => {});
+  // A drawing without a size of its own says 0 in some browsers.
+  let [naturalWidth, naturalHeight] = [image.naturalWidth, image.naturalHeight];
+  if (svg && !naturalWidth) naturalWidth = naturalHeight = size;
+  if (!naturalWidth || !naturalHeight) throw notAnImage(what);
+  if (naturalWidth * naturalHeight > MAX_NATURAL && !svg) {
+    throw new EngineError("image-too-large", `${what} has ${naturalWidth} × ${naturalHeight} pixels, more than a browser can hold. Make it smaller first.`);
+  }
+  const grow = svg ? (SVG_SCALE * size) / Math.max(naturalWidth, naturalHeight) : 1;
+  const [width, height] = svg
+    ? [Math.max(1, Math.round(naturalWidth * grow)), Math.max(1, Math.round(naturalHeight * grow))]
+    : within(naturalWidth, naturalHeight, MAX_PIXELS);
+  const options = width === naturalWidth && height === naturalHeight ? {} : { resizeWidth: width, resizeHeight: height, resizeQuality: "high" };
+  try {
+    const bitmap = await createImageBitmap(image, /** @type {any} */ (options));
+    return { bitmap, width, height, naturalWidth, naturalHeight };
+  } catch (error) {
+    if (svg) return drawn(image, width, height, naturalWidth, naturalHeight);
+    throw notAnImage(what);
+  }
+}
+
+/** For browsers whose createImageBitmap takes no SVG. */
+async function drawn(image, width, height, naturalWidth, naturalHeight) {
+  const canvas = Object.assign(document.createElement("canvas"), { width, height });
+  canvas.getContext("2d").drawImage(image, 0, 0, width, height);
+  return { bitmap: await createImageBitmap(canvas), width, height, naturalWidth, naturalHeight };
+}
+
+/**
+ * @param {string | URL | Blob | ImageBitmap | ImageData | HTMLImageElement | HTMLCanvasElement} source
+ * @param {number} size what the network's longer side will be
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<Decoded>}
+ */
+export async function decode(source, size, signal) {
+  if (signal?.aborted) throw aborted();
+  if (source instanceof Blob) return decodeBlob(source, /** @type {any} */ (source).name ?? "This", size, signal);
+  if (typeof source === "string" || source instanceof URL) {
+    const url = new URL(source, document.baseURI).href;
+    // A page's policy lets it show these, but not fetch them.
+    if (/^(data|blob):/.test(url)) return decodeElement(await imageAt(url, "This", signal), "This", size, /^data:image\/svg/.test(url));
+    const name = new URL(url).pathname.split("/").pop() || url;
+    const response = await fetchFile(url, { signal });
+    const blob = await response.blob().catch((error) => {
+      throw error?.name === "AbortError" ? aborted() : new EngineError("network", `The connection broke while loading ${name}. Try again.`);
+    });
+    return decodeBlob(blob, name, size, signal);
+  }
+  if (source instanceof HTMLImageElement) return decodeElement(source, "This", size, /\.svg(\W|$)|^data:image\/svg/.test(source.currentSrc));
+  try {
+    const { width: naturalWidth, height: naturalHeight } = /** @type {any} */ (source);
+    const [width, height] = within(naturalWidth, naturalHeight, MAX_PIXELS);
+    return { bitmap: await createImageBitmap(/** @type {any} */ (source)), width, height, naturalWidth, naturalHeight };
+  } catch {
+    throw notAnImage("This");
+  }
+}

@@ -1,0 +1,230 @@
+/**
+ * Weights from the network, in the worker: every byte is verified before it is used, what is verified is
+ * kept by its hash, and a download that broke off goes on at the shard where it broke.
+ */
+
+import { EngineError, aborted } from "./errors.js";
+
+const MIB = 1 << 20;
+/** More than any file `densecl` reads; a longer one is refused before memory is asked for. */
+const MAX_BYTES = 512 * MIB;
+const MAX_SHARD = 25 * MIB;
+const MAX_MANIFEST = MIB;
+const CACHE = "densecl-weights-1";
+
+/** Verified shards of a download that is not complete, by hash: it resumes even without storage. */
+const kept = new Map();
+
+/**
+ * Reads a response piece by piece.
+ * @param {Response} response
+ * @param {number} limit bytes; a longer body is an error
+ * @param {(loaded: number) => void} onBytes
+ */
+export async function readBody(response, limit, onBytes = () => {}) {
+  const pieces = [];
+  let length = 0;
+  const reader = response.body.getReader();
+  for (;;) {
+    const { done, value } = await reader.read().catch((error) => {
+      if (error?.name === "AbortError") throw aborted();
+      throw new EngineError("network", `The connection broke while loading ${name(response.url)}. Try again.`);
+    });
+    if (done) break;
+    length += value.length;
+    if (length > limit) {
+      reader.cancel().catch(() => {});
+      throw new EngineError("unsupported-weights", `${name(response.url)} is longer than the ${limit} bytes expected.`);
+    }
+    pieces.push(value);
+    onBytes(length);
+  }
+  return join(pieces, length);
+}
+
+/** @param {Uint8Array[]} pieces */
+function join(pieces, length) {
+  if (pieces.length === 1) return pieces[0];
+  const all = new Uint8Array(length);
+  let at = 0;
+  for (const piece of pieces) {
+    all.set(piece, at);
+    at += piece.length;
+  }
+  return all;
+}
+
+/** @param {string} url */
+const name = (url) => new URL(url).pathname.split("/").pop() || url;
+
+/** @param {string} url @param {RequestInit} [init] */
+export async function fetchFile(url, init) {
+  let response;
+  try {
+    response = await fetch(url, init);
+  } catch (error) {
+    if (error?.name === "AbortError") throw aborted();
+    throw new EngineError("network", `${name(url)} could not be loaded: no connection, or its server does not allow this page to. Try again.`);
+  }
+  if (response.status === 404 || response.status === 410) {
+    throw new EngineError("not-found", `There is nothing at ${url} (error ${response.status}). Check the address.`);
+  }
+  if (!response.ok) throw new EngineError("network", `The server answered with error ${response.status} for ${name(url)}. Try again later.`);
+  return response;
+}
+
+/** The cache, or null where storage is forbidden (private windows, sandboxed frames, insecure pages). */
+async function openCache() {
+  try {
+    return await caches.open(CACHE);
+  } catch {
+    return null;
+  }
+}
+
+/** A cache knows requests only; this address is never fetched. @param {string} hash */
+const cacheKey = (hash) => `https://weights.invalid/sha256/${hash}`;
+
+const isHash = (value) => typeof value === "string" && /^[0-9a-f]{64}$/.test(value);
+const isSize = (value, most) => Number.isSafeInteger(value) && value > 0 && value <= most;
+
+/** Checks a manifest as a stranger's; see "Weights bundle" in the README. */
+function checkManifest(manifest) {
+  const wrong = (what) => new EngineError("unsupported-weights", `The weights' manifest is not usable: ${what}. \`densecl export --web\` writes one.`);
+  if (manifest?.format !== "densecl-web-bundle") throw wrong("it is not of the format densecl-web-bundle");
+  if (manifest.version !== 1) throw wrong(`version ${manifest.version} is newer than this page; reload it`);
+  if (!isSize(manifest.bytes, MAX_BYTES) || !isHash(manifest.sha256)) throw wrong("size or hash is missing or out of range");
+  const shards = manifest.shards;
+  const whole = Array.isArray(shards) && shards.every((s) => isSize(s?.bytes, MAX_SHARD) && isHash(s.sha256) && /^[\w-][\w.-]*$/.test(s.file));
+  if (!whole || shards.reduce((sum, s) => sum + s.bytes, 0) !== manifest.bytes) throw wrong("its shards do not add up");
+  return manifest;
+}
+
+/**
+ * One shard, from the cache or the network, verified.
+ * @param {(bytes: Uint8Array) => Promise<string>} sha256
+ */
+async function loadShard(shard, url, sha256, file, signal) {
+  const cache = await openCache();
+  const stored = kept.get(shard.sha256) ?? (await cached(cache, shard));
+  if (stored && (await sha256(stored)) === shard.sha256) {
+    kept.set(shard.sha256, stored);
+    return { bytes: stored, fresh: false };
+  }
+  const response = await fetchFile(url, { signal });
+  const bytes = await readBody(response, shard.bytes, file.loaded);
+  if (bytes.length < shard.bytes) {
+    throw new EngineError("truncated", `${shard.file} ended after ${bytes.length} of ${shard.bytes} bytes. Try again.`);
+  }
+  if ((await sha256(bytes)) !== shard.sha256) {
+    throw new EngineError("hash-mismatch", `${shard.file} is not the file that its manifest describes: it was changed or damaged on the way. Try again; if it stays, the weights have to be exported anew.`);
+  }
+  kept.set(shard.sha256, bytes);
+  // A full or forbidden storage costs the next visit a download, nothing else.
+  await cache?.put(cacheKey(shard.sha256), new Response(bytes)).catch(() => {});
+  return { bytes, fresh: true };
+}
+
+async function cached(cache, shard) {
+  try {
+    const response = await cache?.match(cacheKey(shard.sha256));
+    return response && new Uint8Array(await response.arrayBuffer());
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * @param {string} url of a manifest
+ * @param {(bytes: Uint8Array) => Promise<string>} sha256
+ * @param {import("./progress.js").Progress} progress
+ */
+async function loadBundle(url, sha256, progress, signal) {
+  const listing = progress.file();
+  const text = await readBody(await fetchFile(url, { signal, cache: "no-cache" }), MAX_MANIFEST);
+  let manifest;
+  try {
+    manifest = checkManifest(JSON.parse(new TextDecoder().decode(text)));
+  } catch (error) {
+    if (error instanceof EngineError) throw error;
+    throw new EngineError("unsupported-weights", `${name(url)} is not JSON: not the manifest of weights.`);
+  }
+  const files = manifest.shards.map((shard) => progress.file(shard.bytes));
+  listing.drop();
+  const parts = [];
+  let anyFresh = false;
+  try {
+    for (const [index, shard] of manifest.shards.entries()) {
+      const { bytes, fresh } = await loadShard(shard, new URL(shard.file, url).href, sha256, files[index], signal);
+      files[index].done(!fresh);
+      anyFresh ||= fresh;
+      parts.push(bytes);
+    }
+  } finally {
+    for (const file of files.slice(parts.length)) file.drop();
+  }
+  const bytes = join(parts, manifest.bytes);
+  if (parts.length > 1 && (await sha256(bytes)) !== manifest.sha256) {
+    throw new EngineError("hash-mismatch", "The parts of the weights do not make the file that the manifest describes. They have to be exported anew.");
+  }
+  for (const shard of manifest.shards) kept.delete(shard.sha256);
+  return { bytes, name: String(manifest.name ?? name(url)), sha256: manifest.sha256, cached: !anyFresh };
+}
+
+/** A file as `densecl` writes it, at a URL. */
+async function loadPlain(url, sha256, progress, signal) {
+  const response = await fetchFile(url, { signal });
+  // With a content encoding the header counts other bytes than arrive.
+  const length = response.headers.has("content-encoding") ? 0 : Number(response.headers.get("content-length"));
+  const file = progress.file(length || undefined);
+  try {
+    const bytes = await readBody(response, MAX_BYTES, file.loaded);
+    if (length && bytes.length < length) throw new EngineError("truncated", `${name(url)} ended after ${bytes.length} of ${length} bytes. Try again.`);
+    file.done(false);
+    return { bytes, name: name(url), sha256: await sha256(bytes), cached: false };
+  } catch (error) {
+    file.drop();
+    throw error;
+  }
+}
+
+/** A file that the visitor dropped or picked. @param {Blob} blob */
+async function loadBlob(blob, sha256) {
+  if (blob.size > MAX_BYTES) throw new EngineError("unsupported-weights", `The file has ${blob.size} bytes; weights have at most ${MAX_BYTES}.`);
+  const bytes = new Uint8Array(await blob.arrayBuffer());
+  return { bytes, name: /** @type {any} */ (blob).name ?? "weights", sha256: await sha256(bytes), cached: false };
+}
+
+/** A safetensors file says how long it is; what ends earlier was cut off. @param {Uint8Array} bytes */
+function checkLength(bytes) {
+  if (bytes.length < 9 || bytes[8] !== 0x7b) return; // no safetensors: the core names what it is
+  const header = Number(new DataView(bytes.buffer, bytes.byteOffset, 8).getBigUint64(0, true));
+  let end = 8 + header;
+  if (end <= bytes.length) {
+    try {
+      const tensors = JSON.parse(new TextDecoder().decode(bytes.subarray(8, end)));
+      const ends = Object.values(tensors).map((tensor) => tensor.data_offsets?.[1] ?? 0);
+      end += Math.max(0, ...ends);
+    } catch {
+      return; // the core says what is wrong with it
+    }
+  }
+  if (end > bytes.length && end <= MAX_BYTES) throw new EngineError("truncated", `The weights end after ${bytes.length} of ${end} bytes. Get the file again.`);
+}
+
+/**
+ * The bytes of weights, verified where there is something to verify them by.
+ * @param {{url?: string, blob?: Blob}} source
+ * @param {(bytes: Uint8Array) => Promise<string>} sha256
+ * @param {import("./progress.js").Progress} progress
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<{bytes: Uint8Array, name: string, sha256: string, cached: boolean}>}
+ */
+export async function loadWeights(source, sha256, progress, signal) {
+  let found;
+  if (source.blob) found = await loadBlob(source.blob, sha256);
+  else if (new URL(source.url).pathname.endsWith(".json")) found = await loadBundle(source.url, sha256, progress, signal);
+  else found = await loadPlain(source.url, sha256, progress, signal);
+  checkLength(found.bytes);
+  return found;
+}
