@@ -10,7 +10,6 @@ mod embedding;
 mod events;
 mod export;
 mod files;
-mod font;
 mod npy;
 mod observers;
 mod outcome;

@@ -7,10 +7,12 @@ mod curves;
 mod jsonl;
 mod scale;
 mod tensorboard;
+mod text;
 
 pub(crate) use curves::curves_png;
 pub(crate) use jsonl::{JsonlWriter, read_jsonl};
 pub(crate) use tensorboard::TensorBoardWriter;
+pub(crate) use text::caption;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
