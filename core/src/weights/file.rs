@@ -7,8 +7,6 @@ use serde::Deserialize;
 use super::{
     Archive, Container, FORMAT_VERSION, Precision, WeightsInfo, archive, container::Tensors,
 };
-#[cfg(feature = "train")]
-use crate::densecl::DenseCl;
 use crate::{
     config::ModelConfig,
     error::{Error, Result},
@@ -60,7 +58,7 @@ pub struct Weights {
     pub info: WeightsInfo,
     /// What became of the file's tensors.
     pub account: Account,
-    tensors: Archive,
+    pub(crate) tensors: Archive,
 }
 
 impl Weights {
@@ -124,44 +122,6 @@ impl Weights {
         let mut encoder = Encoder::blank(&info.model, heads, device);
         tensors.restore("", &mut encoder)?;
         Ok((encoder, info))
-    }
-}
-
-#[cfg(feature = "train")]
-impl Weights {
-    /// Begins the training of `learner`, which has taken no step and is of `model`, from these weights:
-    /// the backbone and those heads that are there with the same `dim`. Returns which were.
-    ///
-    /// # Errors
-    /// [`Error::Mismatch`] when the backbone is another one.
-    pub fn begin(self, learner: &mut DenseCl, model: &ModelConfig) -> Result<Heads> {
-        let found = &self.info.model;
-        if (found.backbone, found.width) != (model.backbone, model.width) {
-            return Err(Error::Mismatch(format!(
-                "the weights are those of {} of width {}, the run asks for {} of width {}",
-                found.backbone.name(),
-                found.width,
-                model.backbone.name(),
-                model.width
-            )));
-        }
-        let same_dim = found.dim == model.dim;
-        let heads = Heads {
-            global: self.heads().global && same_dim,
-            dense: self.heads().dense && same_dim,
-        };
-        let mut encoder = learner.key.clone();
-        let mut tensors = self.tensors;
-        tensors.restore("", &mut encoder.backbone)?;
-        if let Some(head) = encoder.global_head.as_mut().filter(|_| heads.global) {
-            tensors.restore("global_head.", head)?;
-        }
-        if let Some(head) = encoder.dense_head.as_mut().filter(|_| heads.dense) {
-            tensors.restore("dense_head.", head)?;
-        }
-        learner.query = encoder.clone().trainable();
-        learner.key = encoder;
-        Ok(heads)
     }
 }
 

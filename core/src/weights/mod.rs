@@ -3,15 +3,13 @@
 //! The format is data only: parsing checks every offset, and nothing in it is executed. Files of other
 //! programs come in through the same door, [`Weights::read`].
 
-mod archive;
-mod container;
+pub(crate) mod archive;
+pub(crate) mod container;
 mod file;
 
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
-#[cfg(feature = "train")]
-pub(crate) use self::{archive::metadata, container::Tensors};
 pub use self::{
     archive::{Archive, Precision, Stored},
     container::Container,
