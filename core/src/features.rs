@@ -160,10 +160,12 @@ pub fn map_of(encoder: &Encoder, stages: &Stages, feature: Feature) -> Tensor<4>
     }
 }
 
-/// A feature map of a batch [B, C, h, w] as the network gives it, of any length.
+/// The feature map of a batch [B, C, h, w] as the network gives it, BN by its running statistics.
+///
+/// `encoder` and `images` are outside any gradient graph ([`Encoder::inference`]).
 ///
 /// # Panics
-/// As [`map_of`].
+/// When the encoder has no such feature; ask [`Feature::ensure_in`] first.
 pub fn feature_map(encoder: &Encoder, images: Tensor<4>, feature: Feature) -> Tensor<4> {
     map_of(encoder, &stages(encoder, images), feature)
 }
@@ -171,7 +173,7 @@ pub fn feature_map(encoder: &Encoder, images: Tensor<4>, feature: Feature) -> Te
 /// [`feature_map`] with every cell's vector of unit length.
 ///
 /// # Panics
-/// As [`map_of`].
+/// As [`feature_map`].
 pub fn dense_features(encoder: &Encoder, images: Tensor<4>, feature: Feature) -> Tensor<4> {
     l2_normalize(feature_map(encoder, images, feature), 1)
 }

@@ -11,7 +11,6 @@ mod eval;
 mod events;
 mod export;
 mod files;
-mod font;
 mod npy;
 mod observers;
 mod outcome;

@@ -7,7 +7,7 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use crate::font::{self, FONT};
+use super::text::{self, FONT};
 
 /// Okabe and Ito's palette: distinct with every kind of colour-blindness.
 const COLORS: [RGBColor; 7] = [
@@ -64,7 +64,7 @@ pub(crate) struct Bar {
 /// # Errors
 /// When the font cannot be used.
 pub(crate) fn bars(title: &str, panels: &[BarPanel]) -> Result<RgbImage> {
-    font::register()?;
+    text::register()?;
     let rows: Vec<&[BarPanel]> = panels.chunks(COLUMNS).collect();
     let height_of = |row: &[BarPanel]| {
         let most = row.iter().map(|panel| panel.bars.len()).max().unwrap_or(0);

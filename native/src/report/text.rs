@@ -1,17 +1,25 @@
 //! Text in pictures, in the embedded font: the same on every machine.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use image::imageops::{self, FilterType};
 use image::{Rgb, RgbImage};
 use plotters::prelude::*;
+use plotters::style::register_font;
 
-use crate::font;
+/// The name under which the embedded font is known to plotters.
+pub(super) const FONT: &str = "densecl";
 
 /// Drawn pixels per pixel of the result, along each axis: smooths the letters.
 const OVERSAMPLING: u32 = 2;
 /// Letters' height in pixels, and that of a line.
 const LETTERS: u32 = 15;
 const LINE: u32 = 22;
+
+/// Makes [`FONT`] known.
+pub(super) fn register() -> Result<()> {
+    register_font(FONT, FontStyle::Normal, epaint_default_fonts::UBUNTU_LIGHT)
+        .map_err(|_| anyhow!("the embedded font cannot be used"))
+}
 
 /// A line of dark text on white, `width` pixels wide; what does not fit is cut off.
 ///
@@ -54,13 +62,13 @@ pub(crate) fn legend(entries: &[(Rgb<u8>, &str)], width: u32) -> Result<RgbImage
 
 /// Texts at their places, (x, y) of the upper left corner.
 fn draw(width: u32, height: u32, texts: &[(&str, [u32; 2])]) -> Result<RgbImage> {
-    font::register()?;
+    register()?;
     let large = [width, height].map(|side| side.max(1) * OVERSAMPLING);
     let mut buffer = vec![0u8; (large[0] * large[1] * 3) as usize];
     {
         let area = BitMapBackend::with_buffer(&mut buffer, large.into()).into_drawing_area();
         area.fill(&WHITE)?;
-        let style = (font::FONT, (LETTERS * OVERSAMPLING) as i32)
+        let style = (FONT, (LETTERS * OVERSAMPLING) as i32)
             .into_text_style(&(0, 0))
             .color(&RGBColor(40, 40, 40));
         for (text, place) in texts {
