@@ -87,12 +87,12 @@ function compare({ feature, stride, channels, grid, file }, answer) {
   return { name, worst, decided, cells: a.length };
 }
 
-async function sameNumbers(visit, { browser, module, network }) {
+async function sameNumbers(visit, { browser, module, network, only = () => true }) {
   const site = await visit.site();
   const weights = network === "shipped" ? await shards(site) : [`/reference/${network}.safetensors`];
   const page = await visit.visitor({ browser });
   await page.goto(site.html("/empty.html", ""));
-  const { cases } = JSON.parse(reference(`${network}.json`));
+  const cases = JSON.parse(reference(`${network}.json`)).cases.filter(only);
   const pictures = ["a", "b"].map((side) => `/reference/${network}-${side}.png`);
   const answers = await page.evaluate(computeInPage, { module, weights, pictures, cases });
   const found = cases.map((one, i) => compare(one, answers[i]));
@@ -116,7 +116,10 @@ test("the browser's CPU computes the native numbers with a tiny network", async 
 });
 
 test("WebGPU computes the native numbers with a tiny network", async (visit) => {
-  await sameNumbers(visit, { browser: "webgpu", module: "densecl_gpu", network: "tiny" });
+  // SwiftShader compiles each layer's shaders anew for every shape, so two grids have to do: the network as it is with its
+  // head, and with dilated convolutions.
+  const only = ({ feature, stride }) => (feature === "dense" && stride === 32) || (feature === "stage4" && stride === 8);
+  await sameNumbers(visit, { browser: "webgpu", module: "densecl_gpu", network: "tiny", only });
 });
 
 test("what a visitor is shown are the native matches", async (visit) => {

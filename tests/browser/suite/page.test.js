@@ -21,8 +21,8 @@ class Demo {
   }
 
   choose(label) {
-    const button = this.page.getByRole("button", { name: label, exact: true });
-    return this.page.getByLabel(label, { exact: true }).or(button).first().click();
+    const exactly = new RegExp(`^\\s*${label}\\s*$`);
+    return this.page.locator("label, button").filter({ hasText: exactly }).first().click();
   }
 
   /** Until the first column has read the pictures and, with a known truth, has measured itself. */
