@@ -7,7 +7,7 @@ use crate::{
     config::{Matching, MethodConfig, ModelConfig, OptimConfig},
     loss::{info_nce, weighted},
     matching::{best_match, gather_cells, similarity},
-    model::{Embeddings, Encoder, Phase, follow},
+    model::{Embeddings, Encoder, Phase, Tensors, follow},
     optim::{ParameterGradients, Sgd},
     queue::Queue,
     rng::{Purpose, stream},

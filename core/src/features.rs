@@ -160,14 +160,22 @@ pub fn map_of(encoder: &Encoder, stages: &Stages, feature: Feature) -> Tensor<4>
     }
 }
 
-/// Unit-length features of a batch [B, C, h, w], BN by its running statistics.
+/// The feature map of a batch [B, C, h, w] as the network gives it, BN by its running statistics.
 ///
 /// `encoder` and `images` are outside any gradient graph ([`Encoder::inference`]).
 ///
 /// # Panics
 /// When the encoder has no such feature; ask [`Feature::ensure_in`] first.
+pub fn feature_map(encoder: &Encoder, images: Tensor<4>, feature: Feature) -> Tensor<4> {
+    map_of(encoder, &stages(encoder, images), feature)
+}
+
+/// [`feature_map`] with every cell's vector of unit length.
+///
+/// # Panics
+/// As [`feature_map`].
 pub fn dense_features(encoder: &Encoder, images: Tensor<4>, feature: Feature) -> Tensor<4> {
-    l2_normalize(map_of(encoder, &stages(encoder, images), feature), 1)
+    l2_normalize(feature_map(encoder, images, feature), 1)
 }
 
 /// Similarity of every cell of A with every cell of B: unit-length maps [B, C, h, w] and

@@ -33,7 +33,10 @@
 //! | [`augment`] | seeded views and the geometry that relates them |
 //! | [`synthetic`] | procedural scenes with exact correspondence |
 //! | [`features`] | dense features and matches of any two pictures |
+//! | [`interpolate`] | values between the centres of cells |
+//! | [`transfer`] | small heads on a backbone's features: what they are worth in another task |
 //! | [`visualize`] | pixels in, pixels out |
+//! | [`boxes`] | overlap and suppression of boxes |
 //! | [`device`] | the only place that names a backend |
 //! | [`self_test`] | whether a device computes what it should |
 //! | [`rng`] | one seed, split per purpose |
@@ -42,6 +45,7 @@
 //! Burn's backends; without `train` there is no gradient, and no training step.
 
 pub mod augment;
+pub mod boxes;
 #[cfg(feature = "train")]
 pub mod checkpoint;
 pub mod config;
@@ -50,6 +54,7 @@ pub mod densecl;
 pub mod device;
 pub mod error;
 pub mod features;
+pub mod interpolate;
 pub mod loss;
 pub mod matching;
 pub mod metrics;
@@ -62,6 +67,8 @@ pub mod schedule;
 pub mod self_test;
 pub mod synthetic;
 pub mod torch;
+#[cfg(feature = "train")]
+pub mod transfer;
 pub mod visualize;
 pub mod weights;
 

@@ -28,6 +28,10 @@ pub enum Purpose {
     Scene = 6,
     /// Random matches (the paper's ablation); index = micro-batch of the run.
     Matching = 7,
+    /// Pictures drawn for a bootstrap interval; index = draw.
+    Bootstrap = 8,
+    /// What an evaluation draws: order, pixels, crops; index = step, or picture.
+    Evaluation = 9,
     /// A known warp of a picture; index = its number.
     Warp = 10,
 }

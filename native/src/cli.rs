@@ -1,6 +1,7 @@
 //! The command line: what may be written, and its help.
 
 pub(crate) mod embed;
+pub(crate) mod eval;
 
 use std::path::PathBuf;
 
@@ -47,6 +48,8 @@ pub(crate) enum Command {
     Import(Import),
     /// Write weights for another program
     Export(Export),
+    /// Judge backbones: matching, segmentation and more, with confidence intervals
+    Eval(eval::Eval),
     /// List presets, or print the settings that a preset or file resolves to
     Config(Config),
     /// Print a completion script for your shell
@@ -221,8 +224,9 @@ pub(crate) struct Plot {
 #[command(after_help = "Example:
   densecl synth --out scenes --count 100 --size 256
 
-Writes images, labels, instances (PNG) and correspondence (NPY: float32 [height, width, 2],
-the (x, y) of each pixel's point in the other view, NaN where it is hidden).")]
+Writes images, labels, instances (PNG), boxes (labels/*.txt: `class cx cy width height`, as YOLO
+has them) and correspondence (NPY: float32 [height, width, 2], the (x, y) of each pixel's point in
+the other view, NaN where it is hidden).")]
 pub(crate) struct Synth {
     /// A new folder
     #[arg(long, value_name = "DIR")]

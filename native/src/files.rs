@@ -1,8 +1,7 @@
 //! Writes that leave either the old file or the new one.
 
-#[cfg(unix)]
-use std::fs;
-use std::io::{self, Cursor, Seek, SeekFrom, Write};
+use std::fs::{self, File};
+use std::io::{self, Cursor, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -116,6 +115,33 @@ pub(crate) fn write_json(path: &Path, report: &impl Serialize) -> anyhow::Result
     } else {
         write_atomically(path, text.as_bytes())
     }
+}
+
+/// Reads a whole file that may be at most `limit` bytes long.
+///
+/// # Errors
+/// When it cannot be read or is longer; one line with its path.
+pub(crate) fn read_at_most(path: &Path, limit: u64) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(limit + 1).read_to_end(&mut bytes))
+        .map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))?;
+    if bytes.len() as u64 > limit {
+        bail!("{}: longer than {} MiB", path.display(), limit >> 20);
+    }
+    Ok(bytes)
+}
+
+/// Reads a small text file, such as a list.
+///
+/// # Errors
+/// When it cannot be read, is longer than 64 MiB or not UTF-8; one line with its path.
+pub(crate) fn read_text(path: &Path) -> anyhow::Result<String> {
+    let bytes = read_at_most(path, 64 << 20)?;
+    let text = String::from_utf8(bytes);
+    let text = text.with_context(|| format!("{} is not a UTF-8 text file", path.display()))?;
+    // Editors on Windows begin UTF-8 files with a byte order mark.
+    Ok(text.trim_start_matches('\u{feff}').to_string())
 }
 
 /// Refuses a name for a picture that promises another format than PNG.

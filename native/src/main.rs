@@ -7,10 +7,10 @@ mod console;
 mod contact_sheet;
 mod data;
 mod embedding;
+mod eval;
 mod events;
 mod export;
 mod files;
-mod font;
 mod npy;
 mod observers;
 mod outcome;
@@ -144,6 +144,7 @@ fn run(cli: Cli) -> anyhow::Result<bool> {
             console::note(export::export(&request)?);
             Ok(true)
         }
+        Some(Command::Eval(args)) => commands::eval::run(args).map(|()| true),
         Some(Command::Config(args)) => {
             match args.name {
                 None => {

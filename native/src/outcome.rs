@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
-use densecl::model::{Encoder, Phase};
+use densecl::model::{Encoder, Phase, Tensors};
 use densecl::weights::{self, FORMAT_VERSION, WeightsInfo};
 use image::RgbImage;
 use log::Level;

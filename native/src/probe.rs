@@ -7,7 +7,7 @@ use densecl::features::{Feature, dense_features, image_batch, map_similarity};
 use densecl::matching::{best_match, cell_center, mutual_matches};
 use densecl::metrics::CorrespondenceAccuracy;
 use densecl::model::Encoder;
-use densecl::synthetic::{Correspondence, SceneConfig, scene_image, scene_pair};
+use densecl::synthetic::{Correspondence, SceneConfig, ScenePair, scene_image, scene_pair};
 use densecl::visualize::MatchLine;
 use image::RgbImage;
 use image::imageops::flip_horizontal;
@@ -53,12 +53,10 @@ pub(crate) struct Measured {
 impl Pair {
     /// Rendered scenes seen from two viewpoints; the first `count` that are kept out of training.
     pub(crate) fn scenes(config: &SceneConfig, seed: u64, count: usize) -> Vec<Self> {
-        let numbers = (0..count)
+        (0..count)
             .into_par_iter()
-            .map(|i| FIRST_HELD_OUT_SCENE + i as u64);
-        numbers
             .map(|number| {
-                let pair = scene_pair(seed, number, config);
+                let pair = held_out_scene(seed, number, config);
                 Self {
                     a: pair.a.image,
                     b: pair.b.image,
@@ -99,6 +97,11 @@ impl Pair {
                 .collect(),
         }
     }
+}
+
+/// The `number`-th scene that is kept out of training.
+pub(crate) fn held_out_scene(seed: u64, number: usize, config: &SceneConfig) -> ScenePair {
+    scene_pair(seed, FIRST_HELD_OUT_SCENE + number as u64, config)
 }
 
 /// Pictures of the embedded generator for training.

@@ -6,6 +6,8 @@ mod bad_settings;
 mod bad_storage;
 mod bad_weights;
 mod embed;
+mod eval_dense;
+mod eval_more;
 mod interop;
 mod quickstart;
 mod resume;

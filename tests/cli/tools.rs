@@ -163,6 +163,10 @@ fn every_command_has_help_with_examples_and_shells_complete() {
         "synth",
         "embed",
         "search",
+        "eval",
+        "eval correspondence",
+        "eval linear-seg",
+        "eval knn-seg",
         "config",
         "completions",
     ] {

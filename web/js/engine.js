@@ -167,7 +167,8 @@ export class Engine extends EventTarget {
     const gpu = this.#choice !== "cpu" && running !== undefined && this.device?.kind !== "cpu";
     if (gpu) {
       this.#choice = "cpu";
-      this.#why = error.message;
+      // What lies below the first line is for a debugger.
+      this.#why = `the GPU failed: ${error.message.split("\n")[0]}`;
     }
     for (const [id, call] of link.waiting) {
       const restart = gpu || (running !== undefined && id !== running);

@@ -4,7 +4,7 @@ use crate::{
     config::ModelConfig,
     densecl::DenseCl,
     error::{Error, Result},
-    model::Heads,
+    model::{Heads, Tensors},
     weights::Weights,
 };
 

@@ -1,8 +1,16 @@
 //! Measures of what was learned: numbers in, numbers out.
 
+mod classification;
 mod correspondence;
+mod detection;
+mod points;
+mod segmentation;
 
+pub use classification::{in_top_k, knn_votes, top_k_accuracy};
 pub use correspondence::{CorrespondenceAccuracy, within_one_cell};
+pub use detection::{AveragePrecision, Judged, Scene, Truth, average_precision};
+pub use points::{FoundPoint, PCK_BOUNDS, PairScore, PointErrors};
+pub use segmentation::{ClassCounts, IGNORE};
 
 /// Percentage of correct key points: the share of `errors` (distances to the truth) that are at most
 /// `bound`, both in pixels. In [0, 1]; `None` without an error to judge.

@@ -7,7 +7,7 @@ use super::{
     layers::Init,
     norm::Phase,
     resnet::ResNet,
-    visit::{Kind, TensorVisitor, Tensors},
+    visit::{TensorVisitor, Tensors},
 };
 use crate::{config::ModelConfig, matching::l2_normalize};
 
@@ -101,30 +101,6 @@ impl Encoder {
             dense: l2_normalize(dense, 1),
             backbone: l2_normalize(cells(dense_head.pool(features)), 1),
         }
-    }
-
-    /// The same encoder with every parameter a leaf of the gradient graph: the query encoder.
-    pub fn trainable(mut self) -> Self {
-        self.visit("", &mut Track(true));
-        self
-    }
-
-    /// The same encoder outside any gradient graph: for evaluation.
-    pub fn inference(mut self) -> Self {
-        self.visit("", &mut Track(false));
-        self
-    }
-}
-
-struct Track(bool);
-
-impl TensorVisitor for Track {
-    fn tensor<const D: usize>(&mut self, _: &str, kind: Kind, tensor: &mut Tensor<D>) {
-        let inner = tensor.clone().inner();
-        *tensor = match kind {
-            Kind::Parameter if self.0 => inner.autodiff().require_grad(),
-            _ => inner,
-        };
     }
 }
 

@@ -113,6 +113,24 @@ impl Conv2d {
         }
     }
 
+    /// A convolution of a transfer head: weights N(0, `std`²), every bias `bias`.
+    pub fn normal(
+        init: &Init,
+        name: &str,
+        [input, output]: [usize; 2],
+        kernel: usize,
+        std: f64,
+        bias: f64,
+    ) -> Self {
+        let shape = [output, input, kernel, kernel];
+        Self {
+            weight: init.normal(&format!("{name}.weight"), shape, std),
+            bias: Some(Tensor::full([output], bias, init.device)),
+            stride: 1,
+            dilation: 1,
+        }
+    }
+
     /// [B, in, H, W] → [B, out, ⌈H/stride⌉, ⌈W/stride⌉], padded by dilation·(k−1)/2.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let [_, _, kernel, _] = self.weight.dims();

@@ -14,6 +14,6 @@ pub use encoder::{Embeddings, Encoder, Heads};
 pub use head::{DenseHead, GlobalHead};
 pub use layers::{Conv2d, Init, Linear};
 pub use momentum::follow;
-pub use norm::{BatchNorm, EPSILON, Phase};
+pub use norm::{BatchNorm, EPSILON, GroupNorm, Phase};
 pub use resnet::{ResNet, Stages};
 pub use visit::{Kind, NamedTensor, TensorVisitor, Tensors};

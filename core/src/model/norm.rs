@@ -1,4 +1,4 @@
-//! Batch normalisation, split into groups.
+//! Batch normalisation, split into groups; and group normalisation, for transfer heads.
 //!
 //! MoCo trains on 8 GPUs, each normalising its own part of the batch and with the keys shuffled across
 //! them; on one device without groups the query finds its key by the statistics they share, and the
@@ -108,6 +108,44 @@ impl BatchNorm {
         let a = self.gamma.clone() / (running(&self.running_var) + EPSILON).sqrt();
         let b = self.beta.clone() - running(&self.running_mean) * a.clone();
         x * a.reshape([1, c, 1, 1]) + b.reshape([1, c, 1, 1])
+    }
+}
+
+/// Group normalisation (Wu and He 2018): each sample by the statistics of its own groups of
+/// channels, so that small batches do no harm; γ = 1 and β = 0 at the start.
+#[derive(Debug, Clone)]
+pub struct GroupNorm {
+    gamma: Tensor<1>,
+    beta: Tensor<1>,
+    groups: usize,
+}
+
+impl GroupNorm {
+    /// For feature maps of `channels`, a multiple of `groups`.
+    pub fn new(init: &Init, channels: usize, groups: usize) -> Self {
+        assert_eq!(channels % groups, 0, "{channels} channels, {groups} groups");
+        Self {
+            gamma: Tensor::ones([channels], init.device),
+            beta: Tensor::zeros([channels], init.device),
+            groups,
+        }
+    }
+
+    /// [N, C, H, W] → the same shape.
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let [n, c, h, w] = x.dims();
+        let grouped: Tensor<3> = x.reshape([n, self.groups, c / self.groups * h * w]);
+        let centered = grouped.clone() - grouped.mean_dim(2);
+        let variance = centered.clone().square().mean_dim(2);
+        let normal = (centered / (variance + EPSILON).sqrt()).reshape([n, c, h, w]);
+        normal * self.gamma.clone().reshape([1, c, 1, 1]) + self.beta.clone().reshape([1, c, 1, 1])
+    }
+}
+
+impl Tensors for GroupNorm {
+    fn visit<V: TensorVisitor>(&mut self, prefix: &str, visitor: &mut V) {
+        visitor.tensor(&format!("{prefix}weight"), Kind::Parameter, &mut self.gamma);
+        visitor.tensor(&format!("{prefix}bias"), Kind::Parameter, &mut self.beta);
     }
 }
 

@@ -32,6 +32,30 @@ pub trait Tensors: Clone {
         self.clone().visit("", &mut collect);
         collect.0
     }
+
+    /// The same network with every parameter a leaf of the gradient graph: one that is trained.
+    fn trainable(mut self) -> Self {
+        self.visit("", &mut Track(true));
+        self
+    }
+
+    /// The same network outside any gradient graph: for evaluation.
+    fn inference(mut self) -> Self {
+        self.visit("", &mut Track(false));
+        self
+    }
+}
+
+struct Track(bool);
+
+impl TensorVisitor for Track {
+    fn tensor<const D: usize>(&mut self, _: &str, kind: Kind, tensor: &mut Tensor<D>) {
+        let inner = tensor.clone().inner();
+        *tensor = match kind {
+            Kind::Parameter if self.0 => inner.autodiff().require_grad(),
+            _ => inner,
+        };
+    }
 }
 
 /// One tensor of a network.

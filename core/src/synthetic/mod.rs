@@ -35,12 +35,15 @@ mod tests;
 mod texture;
 mod warp;
 
+use std::collections::BTreeMap;
+
 use image::{GrayImage, RgbImage};
 use serde::{Deserialize, Serialize};
 
 pub use self::correspondence::Correspondence;
 use self::scene::{Scene, View};
 pub use self::warp::{Homography, Warp, WarpMap, warp};
+use crate::boxes::Rect;
 use crate::rng::{Purpose, stream};
 
 /// The name of each class; a pixel's label is an index into it. Sky and walls are background.
@@ -144,6 +147,31 @@ pub struct ScenePair {
     pub a_to_b: Correspondence,
     /// Where the pixels of the second view are found in the first.
     pub b_to_a: Correspondence,
+}
+
+impl Frame {
+    /// The box around what is seen of each object, and its class; objects of which fewer than
+    /// `least` pixels are seen are left out.
+    pub fn objects(&self, least: u32) -> Vec<(Rect, usize)> {
+        // By object number: pixels seen, first and last column and row, class.
+        let mut seen: BTreeMap<u8, (u32, [u32; 4], u8)> = BTreeMap::new();
+        for (x, y, number) in self.instances.enumerate_pixels() {
+            if number.0[0] == 0 {
+                continue;
+            }
+            let class = self.labels.get_pixel(x, y).0[0];
+            let (pixels, edges, _) = seen.entry(number.0[0]).or_insert((0, [x, y, x, y], class));
+            *pixels += 1;
+            let [x0, y0, x1, y1] = *edges;
+            *edges = [x0.min(x), y0.min(y), x1.max(x), y1.max(y)];
+        }
+        let enough = seen.into_values().filter(|(pixels, ..)| *pixels >= least);
+        let boxes = enough.map(|(_, [x0, y0, x1, y1], class)| {
+            let [x0, y0, x1, y1] = [x0, y0, x1 + 1, y1 + 1].map(f64::from);
+            (Rect::new(x0, y0, x1, y1), usize::from(class))
+        });
+        boxes.collect()
+    }
 }
 
 /// Scene number `index` of `seed` from two viewpoints.

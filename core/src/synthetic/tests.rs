@@ -317,3 +317,40 @@ fn out_of_range_settings_are_named() {
         assert!(message.starts_with(field), "{message}");
     }
 }
+
+#[test]
+fn every_object_has_a_box_around_its_pixels() {
+    for pair in pairs() {
+        let frame = &pair.a;
+        let boxes = frame.objects(1);
+        let numbers: std::collections::BTreeSet<u8> = frame
+            .instances
+            .pixels()
+            .map(|p| p.0[0])
+            .filter(|n| *n > 0)
+            .collect();
+        assert_eq!(boxes.len(), numbers.len());
+        for (number, (rect, class)) in numbers.iter().zip(&boxes) {
+            assert!((2..CLASS_NAMES.len()).contains(class));
+            let mut edges = [false; 4];
+            for (x, y, found) in frame.instances.enumerate_pixels() {
+                if found.0[0] != *number {
+                    continue;
+                }
+                let [x0, y0] = [f64::from(x), f64::from(y)];
+                assert!(x0 >= rect.x0 && y0 >= rect.y0);
+                assert!(x0 + 1.0 <= rect.x1 && y0 + 1.0 <= rect.y1);
+                let touched = [
+                    x0 == rect.x0,
+                    y0 == rect.y0,
+                    x0 + 1.0 == rect.x1,
+                    y0 + 1.0 == rect.y1,
+                ];
+                edges = std::array::from_fn(|i| edges[i] || touched[i]);
+            }
+            assert_eq!(edges, [true; 4], "tight");
+        }
+        let large = frame.objects(30);
+        assert!(large.len() <= boxes.len() && large.iter().all(|b| boxes.contains(b)));
+    }
+}

@@ -3,6 +3,8 @@
 use image::imageops::{self, FilterType};
 use image::{Rgb, RgbImage};
 
+use crate::interpolate::taps;
+
 /// The paper-white that shows in the gaps of [`side_by_side`].
 const BACKGROUND: Rgb<u8> = Rgb([255, 255, 255]);
 
@@ -91,20 +93,14 @@ pub(super) fn bilinear(
     pixel: [u32; 2],
 ) -> f32 {
     let [rows, cols] = grid;
-    let (top, bottom, v) = neighbours(pixel[1], size[1], rows);
-    let (left, right, u) = neighbours(pixel[0], size[0], cols);
+    let position =
+        |axis: usize, cells: usize| (pixel[axis] as f32 + 0.5) * cells as f32 / size[axis] as f32;
+    let (top, bottom, v) = taps(position(1, rows), rows);
+    let (left, right, u) = taps(position(0, cols), cols);
     let lerp = |from: f32, to: f32, t: f32| from + (to - from) * t;
     lerp(
         lerp(value(top * cols + left), value(top * cols + right), u),
         lerp(value(bottom * cols + left), value(bottom * cols + right), u),
         v,
     )
-}
-
-/// The two cells whose centres enclose a pixel's centre along one axis, and the weight of the second.
-fn neighbours(pixel: u32, pixels: u32, cells: usize) -> (usize, usize, f32) {
-    let position = (pixel as f32 + 0.5) * cells as f32 / pixels as f32 - 0.5;
-    let position = position.clamp(0.0, (cells - 1) as f32);
-    let first = position as usize;
-    (first, (first + 1).min(cells - 1), position - first as f32)
 }

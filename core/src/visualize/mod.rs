@@ -9,14 +9,18 @@
 //! `[rows, cols]`, and cover the whole picture, so cell `(r, c)` is sampled at its centre.
 
 mod heat;
+mod labels;
 mod layout;
 mod matches;
+mod outline;
 mod pca;
 mod raster;
 
 pub use heat::{HeatOptions, heat_map, viridis};
+pub use labels::{class_color, paint_labels};
 pub use layout::{cells_to_image, enlarge, side_by_side, stack_vertical};
 pub use matches::{CORRECT, DrawOptions, MatchLine, WRONG, draw_matches};
+pub use outline::outline;
 pub use pca::joint_pca;
 pub use raster::mark_point;
 

@@ -334,3 +334,23 @@ fn cells_become_pixels_flat_or_smooth() {
         "between the cells' centres, found {edge}"
     );
 }
+
+#[test]
+fn classes_have_the_colours_of_pascal_voc() {
+    // aeroplane, bicycle, bird, bottle, person, tv monitor, void
+    let known = [
+        (0, [0, 0, 0]),
+        (1, [128, 0, 0]),
+        (2, [0, 128, 0]),
+        (3, [128, 128, 0]),
+        (5, [128, 0, 128]),
+        (15, [192, 128, 128]),
+        (20, [0, 64, 128]),
+        (255, [224, 224, 192]),
+    ];
+    for (class, color) in known {
+        assert_eq!(class_color(class), Rgb(color), "{class}");
+    }
+    let painted = paint_labels(&[0, 1, 2, 3], 2, 2);
+    assert_eq!(painted.get_pixel(1, 1), &Rgb([128, 128, 0]));
+}

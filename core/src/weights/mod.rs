@@ -40,7 +40,7 @@ pub struct WeightsInfo {
 /// An encoder and where it comes from, as a file.
 ///
 /// # Errors
-/// [`Error::Device`] when a tensor cannot be read back.
+/// [`crate::Error::Device`] when a tensor cannot be read back.
 pub fn save(encoder: &Encoder, info: &WeightsInfo) -> Result<Vec<u8>> {
     let mut archive = Archive::default();
     archive.insert_all("", encoder)?;
@@ -60,7 +60,7 @@ pub fn load(bytes: &[u8], device: &Device) -> Result<(Encoder, WeightsInfo)> {
 /// weights. `info.model` says what was made.
 ///
 /// # Errors
-/// As [`load`], and [`Error::Config`] for a stride other than 8, 16 and 32.
+/// As [`load`], and [`crate::Error::Config`] for a stride other than 8, 16 and 32.
 pub fn load_with_stride(
     bytes: &[u8],
     stride: Option<usize>,

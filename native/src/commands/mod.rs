@@ -1,6 +1,8 @@
 //! What the program can do, a file per command.
 
+mod compare;
 pub(crate) mod embed;
+pub(crate) mod eval;
 pub(crate) mod import;
 pub(crate) mod matching;
 pub(crate) mod plot;

@@ -13,10 +13,15 @@ use crate::console;
 use crate::files::write_atomically;
 use crate::npy;
 
+/// Pixels of an object that must be seen for a box around it.
+const LEAST_PIXELS: u32 = 16;
+
 /// Writes `count` scene pairs under `out`:
 ///
 /// - `images/00000_a.png`, `_b.png`: the two views;
 /// - `labels/00000_a.png`, `_b.png`: class index per pixel, names in `classes.txt`;
+/// - `labels/00000_a.txt`, `_b.txt`: a box per object as YOLO text, `class cx cy width height` relative
+///   to the picture; objects of which less than [`LEAST_PIXELS`] are seen have none;
 /// - `instances/…`: object number per pixel, 0 = background;
 /// - `correspondence/00000_ab.npy`, `_ba.npy`: float32 [height, width, 2], the (x, y) in the other
 ///   view of each pixel's point, pixel centres at +0.5; NaN where it is not visible there.
@@ -57,6 +62,8 @@ pub(crate) fn synth(
             let pair = scene_pair(seed, i as u64, config);
             for (name, frame) in [("a", &pair.a), ("b", &pair.b)] {
                 write_frame(out, &format!("{i:05}_{name}.png"), frame)?;
+                let path = out.join("labels").join(format!("{i:05}_{name}.txt"));
+                write_atomically(&path, yolo(frame).as_bytes())?;
             }
             for (name, map) in [("ab", &pair.a_to_b), ("ba", &pair.b_to_a)] {
                 let path = out
@@ -85,6 +92,21 @@ fn write_frame(out: &Path, name: &str, frame: &Frame) -> anyhow::Result<()> {
         write_atomically(&path, &bytes)?;
     }
     Ok(())
+}
+
+/// YOLO's text: a line per object.
+fn yolo(frame: &Frame) -> String {
+    let (width, height) = frame.image.dimensions();
+    let lines = frame
+        .objects(LEAST_PIXELS)
+        .into_iter()
+        .map(|(rect, class)| {
+            let relative = rect.scaled(1.0 / f64::from(width), 1.0 / f64::from(height));
+            let [x, y] = relative.center();
+            let (w, h) = (relative.x1 - relative.x0, relative.y1 - relative.y0);
+            format!("{class} {x:.6} {y:.6} {w:.6} {h:.6}\n")
+        });
+    lines.collect()
 }
 
 /// The target of each pixel; NaN where it is not visible.

@@ -6,6 +6,7 @@
 
 mod bad_files;
 pub(crate) mod decode;
+pub(crate) mod index_png;
 pub(crate) mod loader;
 mod permutation;
 pub(crate) mod scan;

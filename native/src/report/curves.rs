@@ -1,7 +1,7 @@
 //! The figure of a run's curves: six panels over the steps, as a PNG.
 //!
 //! Drawn with plotters at twice the size and then halved, which smooths its lines and text; the font
-//! is embedded ([`crate::font`]).
+//! is embedded, so the figure looks the same on every machine.
 
 use std::ops::Range;
 use std::path::Path;
@@ -16,7 +16,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::MetricRow;
 use super::scale::{Axis, envelope, moving_average, step_label, x_range};
-use crate::font;
+use super::text::{self, FONT};
 
 /// Width and height of the figure in pixels.
 const SIZE: (u32, u32) = (1600, 1000);
@@ -144,7 +144,7 @@ fn panels(history: &[MetricRow]) -> [Panel; 6] {
 
 /// Draws the whole figure.
 fn draw(history: &[MetricRow], title: &str) -> Result<RgbImage> {
-    font::register()?;
+    text::register()?;
     let (width, height) = (SIZE.0 * OVERSAMPLING, SIZE.1 * OVERSAMPLING);
     let mut buffer = vec![0u8; (width * height * 3) as usize];
     {
@@ -179,7 +179,7 @@ fn px(length: i32) -> i32 {
 
 /// Text of this height in pixels of the figure.
 fn text(size: i32, color: &'static RGBColor) -> TextStyle<'static> {
-    (font::FONT, px(size)).into_text_style(&(0, 0)).color(color)
+    (FONT, px(size)).into_text_style(&(0, 0)).color(color)
 }
 
 fn draw_panel(area: &Area, panel: &Panel, steps: &[f64]) -> Result<()> {

@@ -3,14 +3,18 @@
 //! All three are written from one record, [`MetricRow`]: the log line is the source of truth, the
 //! figure can be drawn again from it at any time, and TensorBoard shows the same numbers.
 
+mod bars;
 mod curves;
 mod jsonl;
 mod scale;
 mod tensorboard;
+mod text;
 
+pub(crate) use bars::{Bar, BarPanel, bars};
 pub(crate) use curves::curves_png;
 pub(crate) use jsonl::{JsonlWriter, read_jsonl};
 pub(crate) use tensorboard::TensorBoardWriter;
+pub(crate) use text::{caption, legend};
 
 use serde::{Deserialize, Deserializer, Serialize};
 

@@ -7,13 +7,14 @@ What else is installed is checked too, and said when it is not: mmengine with mm
 mmsegmentation; detectron2 and AdelaiDet, whose Python sources are enough (--sources FOLDER with
 `detectron2/` and `adet/` in it). Compiled operators that a ResNet does not use are replaced by names.
 
-The weights are torchvision's ResNet-18 and ResNet-50 at random, with statistics that are no defaults. The
-last recorded run is in docs/interop.md.
+The weights are torchvision's ResNet-18 and ResNet-50 at random; nothing in them is a default. The last
+recorded run is in docs/interop.md.
 """
 
 import argparse
 import importlib
 import importlib.metadata
+import logging
 import pathlib
 import pickle
 import subprocess
@@ -66,6 +67,8 @@ class Check:
                 tensor.uniform_(0.5, 1.5)
             elif name.endswith("num_batches_tracked"):
                 tensor.fill_(4321)
+            elif tensor.dim() == 1:
+                tensor.add_(torch.empty_like(tensor).uniform_(-0.1, 0.1))
         self.original = self.path("original.pth")
         torch.save(self.network.state_dict(), self.original)
         self.images = {size: torch.randn(1, 3, *size) for size in SIZES}
@@ -182,7 +185,9 @@ class Check:
             self.compare(name, "r.pth, load_checkpoint strict", network)
             pretrained = dict(type="Pretrained", checkpoint=self.path("r.pth"))
             network = backbones.ResNet(**settings, init_cfg=pretrained)
+            logging.disable()  # a line per tensor
             network.init_weights()
+            logging.disable(logging.NOTSET)
             network.eval()
             self.compare(name, "r.pth, init_cfg", network)
 

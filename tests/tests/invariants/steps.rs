@@ -6,7 +6,7 @@ use densecl::{
     config::Matching,
     densecl::{DenseCl, StepFigures, StepSettings, Views, key_order},
     matching::{best_match, similarity},
-    model::Phase,
+    model::{Phase, Tensors},
 };
 use densecl_tests::{
     cases,

@@ -1,0 +1,144 @@
+//! How near points of one picture are found to where they truly lie in another.
+
+use super::pck;
+
+/// The bounds of PCK, as shares of the larger side of the second picture.
+pub const PCK_BOUNDS: [f32; 2] = [0.05, 0.1];
+
+/// A point of one picture that was looked for in another; positions are (x, y) in pixels of the other.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct FoundPoint {
+    /// Where it truly is.
+    pub truth: [f32; 2],
+    /// Where it was found.
+    pub found: [f32; 2],
+    /// The same place in the other picture, as a share of its sides.
+    pub same_place: [f32; 2],
+    /// Whether what was found finds this point in return.
+    pub mutual: bool,
+}
+
+/// Errors of one way to find points: those of the features, or of a baseline.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PointErrors {
+    /// Share of the points within each of [`PCK_BOUNDS`], in [0, 1].
+    pub pck: [f64; 2],
+    /// Mean distance to the truth, in pixels.
+    pub end_point: f64,
+}
+
+/// What was found in one pair of pictures.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PairScore {
+    /// Points with a truth.
+    pub points: usize,
+    /// Of what the features find.
+    pub found: PointErrors,
+    /// Of taking any of the candidates, each as likely: the expectation, not a draw.
+    pub chance: PointErrors,
+    /// Of taking the same place: what a network that knows where a point is, not what is there, comes
+    /// near to.
+    pub same_place: PointErrors,
+    /// Share of the points whose match is mutual, in [0, 1].
+    pub mutual: f64,
+    /// Share of the mutual matches within each of [`PCK_BOUNDS`]; `None` without a mutual match.
+    pub mutual_precision: Option<[f64; 2]>,
+}
+
+impl PairScore {
+    /// Scores a pair. `candidates` are the positions among which a match is chosen, the centres of
+    /// the cells of the second picture; `larger_side` is that picture's, in pixels. `None` without
+    /// a point.
+    ///
+    /// # Panics
+    /// When there is no candidate.
+    pub fn new(points: &[FoundPoint], candidates: &[[f32; 2]], larger_side: f32) -> Option<Self> {
+        assert!(!candidates.is_empty(), "a match is chosen from something");
+        if points.is_empty() {
+            return None;
+        }
+        let bounds = PCK_BOUNDS.map(|share| share * larger_side);
+        let found: Vec<f32> = points.iter().map(|p| distance(p.found, p.truth)).collect();
+        let same: Vec<f32> = points
+            .iter()
+            .map(|p| distance(p.same_place, p.truth))
+            .collect();
+        let mutual: Vec<f32> = points
+            .iter()
+            .zip(&found)
+            .filter(|(point, _)| point.mutual)
+            .map(|(_, error)| *error)
+            .collect();
+        let mut chance = PointErrors {
+            pck: [0.0; 2],
+            end_point: 0.0,
+        };
+        for point in points {
+            for &candidate in candidates {
+                let error = distance(candidate, point.truth);
+                chance.end_point += f64::from(error);
+                for (sum, bound) in chance.pck.iter_mut().zip(bounds) {
+                    *sum += f64::from(u8::from(error <= bound));
+                }
+            }
+        }
+        let draws = (points.len() * candidates.len()) as f64;
+        chance.end_point /= draws;
+        chance.pck = chance.pck.map(|sum| sum / draws);
+        Some(Self {
+            points: points.len(),
+            found: errors(&found, bounds),
+            chance,
+            same_place: errors(&same, bounds),
+            mutual: mutual.len() as f64 / points.len() as f64,
+            mutual_precision: (!mutual.is_empty()).then(|| errors(&mutual, bounds).pck),
+        })
+    }
+}
+
+fn errors(errors: &[f32], bounds: [f32; 2]) -> PointErrors {
+    PointErrors {
+        pck: bounds.map(|bound| pck(errors, bound).unwrap_or(0.0)),
+        end_point: errors.iter().map(|&e| f64::from(e)).sum::<f64>() / errors.len() as f64,
+    }
+}
+
+fn distance([x, y]: [f32; 2], [u, v]: [f32; 2]) -> f32 {
+    (x - u).hypot(y - v)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pair_is_scored_beside_its_baselines() {
+        let point = |found: f32, mutual| FoundPoint {
+            truth: [50.0, 50.0],
+            found: [found, 50.0],
+            same_place: [50.0, 58.0],
+            mutual,
+        };
+        // Errors 0, 5, 8 and 40 of a side of 100: bounds 5 and 10.
+        let points = [
+            point(50.0, true),
+            point(55.0, true),
+            point(42.0, true),
+            point(90.0, false),
+        ];
+        let candidates = [[50.0, 50.0], [50.0, 70.0]];
+        let score = PairScore::new(&points, &candidates, 100.0).expect("points");
+        assert_eq!(score.points, 4);
+        assert_eq!(score.found.pck, [0.5, 0.75]);
+        assert_eq!(score.found.end_point, 13.25);
+        assert_eq!(score.chance.pck, [0.5, 0.5]);
+        assert_eq!(score.chance.end_point, 10.0);
+        assert_eq!(score.same_place.pck, [0.0, 1.0]);
+        assert_eq!(score.same_place.end_point, 8.0);
+        assert_eq!(score.mutual, 0.75);
+        assert_eq!(score.mutual_precision, Some([2.0 / 3.0, 1.0]));
+        assert_eq!(PairScore::new(&[], &candidates, 100.0), None);
+        let alone = PairScore::new(&points[3..], &candidates, 100.0).expect("a point");
+        assert_eq!(alone.mutual_precision, None);
+    }
+}

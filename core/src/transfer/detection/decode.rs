@@ -1,0 +1,103 @@
+//! From predictions to boxes.
+
+use serde::{Deserialize, Serialize};
+
+use crate::boxes::{Detection, Rect, suppress};
+
+/// What becomes a detection.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DecodeConfig {
+    /// Least probability of a class in a cell. FCOS takes 0.05; a detector trained for minutes is
+    /// seldom so sure, and average precision only gains by what comes last.
+    pub least_probability: f32,
+    /// Candidates per picture, the best, before suppression.
+    pub candidates: usize,
+    /// IoU above which the lesser of two boxes of a class goes.
+    pub suppress_above: f64,
+    /// Detections per picture that remain.
+    pub keep: usize,
+}
+
+impl Default for DecodeConfig {
+    fn default() -> Self {
+        Self {
+            least_probability: 0.01,
+            candidates: 1000,
+            suppress_above: 0.6,
+            keep: 100,
+        }
+    }
+}
+
+/// The boxes in one picture of `size` (width, height) pixels, best first.
+///
+/// `classes` are logits [classes, cells], `sides` distances in strides [4, cells], `centerness` logits
+/// [cells], row major over a grid of `columns`. The score is √(σ(class)·σ(centre-ness)). Boxes are
+/// cut at the picture's edges; what has no area then, or no number, is left out.
+///
+/// # Panics
+/// When the sizes do not fit each other.
+pub fn decode(
+    [classes, sides, centerness]: [&[f32]; 3],
+    columns: usize,
+    stride: f64,
+    [width, height]: [f64; 2],
+    config: &DecodeConfig,
+) -> Vec<Detection> {
+    let cells = centerness.len();
+    assert_eq!(sides.len(), 4 * cells, "four sides per cell");
+    assert_eq!(classes.len() % cells, 0, "one logit per class and cell");
+    let sigmoid = |x: f32| 1.0 / (1.0 + f64::from(-x).exp());
+    let mut candidates: Vec<(f64, usize)> = (0..classes.len())
+        .filter(|&at| sigmoid(classes[at]) > f64::from(config.least_probability))
+        .map(|at| {
+            let score = sigmoid(classes[at]) * sigmoid(centerness[at % cells]);
+            (score.sqrt(), at)
+        })
+        .collect();
+    candidates.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+    candidates.truncate(config.candidates);
+    let boxes = candidates.into_iter().filter_map(|(score, at)| {
+        let (class, cell) = (at / cells, at % cells);
+        let x = ((cell % columns) as f64 + 0.5) * stride;
+        let y = ((cell / columns) as f64 + 0.5) * stride;
+        let [left, top, right, bottom] =
+            [0, 1, 2, 3].map(|side| f64::from(sides[side * cells + cell]) * stride);
+        let rect = Rect::new(x - left, y - top, x + right, y + bottom).clipped(width, height);
+        (rect.area() > 0.0 && score.is_finite()).then_some(Detection { rect, class, score })
+    });
+    suppress(boxes.collect(), config.suppress_above, config.keep)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sure_cell_becomes_its_box_once_and_inside_the_picture() {
+        // 1×2 cells of 8 px, two classes; both cells name the same box of class 1.
+        let classes = [-9.0, -9.0, 3.0, 2.0];
+        let sides = [0.5, 1.5, 1.0, 1.0, 2.0, 1.0, 0.25, 0.25];
+        let found = decode(
+            [&classes, &sides, &[4.0, 4.0]],
+            2,
+            8.0,
+            [16.0, 8.0],
+            &DecodeConfig::default(),
+        );
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].class, 1);
+        assert_eq!(found[0].rect, Rect::new(0.0, 0.0, 16.0, 6.0));
+        let expected: f64 = (1.0 / (1.0 + (-3f64).exp()) / (1.0 + (-4f64).exp())).sqrt();
+        assert!((found[0].score - expected).abs() < 1e-9);
+        // Not a number: no detection, no panic.
+        let none = decode(
+            [&[f32::NAN; 4], &[f32::NAN; 8], &[f32::NAN; 2]],
+            2,
+            8.0,
+            [16.0, 8.0],
+            &DecodeConfig::default(),
+        );
+        assert!(none.is_empty());
+    }
+}

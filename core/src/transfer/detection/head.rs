@@ -1,0 +1,127 @@
+//! The head: one level's neck, two towers, three outputs.
+
+use burn::tensor::{Tensor, activation::relu};
+
+use crate::model::{Conv2d, GroupNorm, Init, TensorVisitor, Tensors};
+
+/// Channels of every hidden layer are a multiple of this: the groups of their normalisation.
+const GROUPS: usize = 32;
+/// Standard deviation of the initial weights of every convolution behind the neck.
+const STD: f64 = 0.01;
+/// Probability that every class starts with in every cell (Lin et al. 2017, π of focal loss).
+const PRIOR: f64 = 0.01;
+
+/// Convolution, group normalisation, ReLU.
+#[derive(Debug, Clone)]
+struct Layer {
+    conv: Conv2d,
+    norm: GroupNorm,
+}
+
+impl Layer {
+    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        relu(self.norm.forward(self.conv.forward(x)))
+    }
+
+    fn visit<V: TensorVisitor>(&mut self, conv: &str, norm: &str, visitor: &mut V) {
+        self.conv.visit(conv, visitor);
+        self.norm.visit(norm, visitor);
+    }
+}
+
+/// What the head says about every cell; h·w cells, row major.
+#[derive(Debug, Clone)]
+pub struct Predictions {
+    /// Logits of the classes [B, classes, h, w].
+    pub classes: Tensor<4>,
+    /// Distances from the cell's point to the left, upper, right and lower side, in strides, ≥ 0
+    /// [B, 4, h, w].
+    pub sides: Tensor<4>,
+    /// Logit of the centre-ness [B, 1, h, w].
+    pub centerness: Tensor<4>,
+}
+
+/// FCOS's head on one feature map.
+#[derive(Debug, Clone)]
+pub struct FcosHead {
+    neck: Layer,
+    class_tower: Vec<Layer>,
+    box_tower: Vec<Layer>,
+    classes: Conv2d,
+    sides: Conv2d,
+    centerness: Conv2d,
+}
+
+impl FcosHead {
+    /// For feature maps of `input` channels: `convs` convolutions of `hidden` channels in either
+    /// tower (the paper: 4 of 256).
+    ///
+    /// # Panics
+    /// When `hidden` is not a multiple of 32.
+    pub fn new(init: &Init, input: usize, classes: usize, hidden: usize, convs: usize) -> Self {
+        assert_eq!(hidden % GROUPS, 0, "{hidden} channels in {GROUPS} groups");
+        let norm = || GroupNorm::new(init, hidden, GROUPS);
+        let output = |name: &str, channels: usize, bias: f64| {
+            Conv2d::normal(init, name, [hidden, channels], 3, STD, bias)
+        };
+        let tower = |name: &str| {
+            let layer = |i: usize| Layer {
+                conv: output(&format!("{name}.conv.{}", 3 * i), hidden, 0.0),
+                norm: norm(),
+            };
+            (0..convs).map(layer).collect()
+        };
+        Self {
+            neck: Layer {
+                conv: Conv2d::pointwise(init, "neck.0", [input, hidden]),
+                norm: norm(),
+            },
+            class_tower: tower("classification_head"),
+            box_tower: tower("regression_head"),
+            classes: output(
+                "classification_head.cls_logits",
+                classes,
+                -((1.0 - PRIOR) / PRIOR).ln(),
+            ),
+            sides: output("regression_head.bbox_reg", 4, 0.0),
+            centerness: output("regression_head.bbox_ctrness", 1, 0.0),
+        }
+    }
+
+    /// Features [B, input, h, w] to predictions.
+    pub fn forward(&self, features: Tensor<4>) -> Predictions {
+        let x = self.neck.forward(features);
+        let through = |tower: &[Layer]| tower.iter().fold(x.clone(), |x, l| l.forward(x));
+        let boxes = through(&self.box_tower);
+        Predictions {
+            classes: self.classes.forward(through(&self.class_tower)),
+            sides: relu(self.sides.forward(boxes.clone())),
+            centerness: self.centerness.forward(boxes),
+        }
+    }
+}
+
+impl Tensors for FcosHead {
+    fn visit<V: TensorVisitor>(&mut self, prefix: &str, visitor: &mut V) {
+        let p = prefix;
+        self.neck
+            .visit(&format!("{p}neck.0."), &format!("{p}neck.1."), visitor);
+        for (name, tower) in [
+            ("classification_head", &mut self.class_tower),
+            ("regression_head", &mut self.box_tower),
+        ] {
+            // A sequence of convolution, normalisation, ReLU: three places for each layer.
+            for (i, layer) in tower.iter_mut().enumerate() {
+                let place = |at: usize| format!("{p}{name}.conv.{at}.");
+                layer.visit(&place(3 * i), &place(3 * i + 1), visitor);
+            }
+        }
+        for (name, conv) in [
+            ("classification_head.cls_logits", &mut self.classes),
+            ("regression_head.bbox_reg", &mut self.sides),
+            ("regression_head.bbox_ctrness", &mut self.centerness),
+        ] {
+            conv.visit(&format!("{p}{name}."), visitor);
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! What a backbone is worth in another task: small heads on its features.
+
+pub mod detection;
+pub mod linear;
+pub mod segmentation;
+
+use burn::tensor::Tensor;
+
+use crate::{
+    features::Feature,
+    model::{Phase, ResNet, Stages, TensorVisitor, Tensors},
+};
+
+/// A backbone and a head on one of its feature maps, trained together: the fine-tuned transfer. In
+/// the frozen transfer only a head is trained.
+#[derive(Debug, Clone)]
+pub struct FineTuned<H> {
+    /// f.
+    pub backbone: ResNet,
+    /// The new head.
+    pub head: H,
+}
+
+impl<H> FineTuned<H> {
+    /// The feature map of a batch [B, 3, H, W] that the head is to see.
+    ///
+    /// # Panics
+    /// For [`Feature::Dense`], which is no feature of a backbone.
+    pub fn features(&mut self, images: Tensor<4>, feature: Feature, phase: Phase) -> Tensor<4> {
+        let Stages([stage1, stage2, stage3, stage4]) = self.backbone.stages(images, phase);
+        match feature {
+            Feature::Stage1 => stage1,
+            Feature::Stage2 => stage2,
+            Feature::Stage3 => stage3,
+            Feature::Stage4 => stage4,
+            Feature::Dense => panic!("the dense head is no part of a backbone"),
+        }
+    }
+}
+
+impl<H: Tensors> Tensors for FineTuned<H> {
+    fn visit<V: TensorVisitor>(&mut self, prefix: &str, visitor: &mut V) {
+        self.backbone.visit(&format!("{prefix}backbone."), visitor);
+        self.head.visit(&format!("{prefix}head."), visitor);
+    }
+}

@@ -1,0 +1,325 @@
+//! `densecl eval TASK`: what may be written, and its help.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueHint};
+
+use super::{Device, FeatureName};
+
+/// Judge backbones: how good are they for dense prediction?
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  densecl eval correspondence --weights random:resnet18 --data scenes
+  densecl eval correspondence --weights runs/mine/weights.safetensors --weights random \\
+      --data pairs/homography --stride 16 --json corr.json --out corr.png
+  densecl eval linear-seg --weights w.safetensors --weights random --data VOC2012 --seeds 3
+  densecl eval knn-seg --weights w.safetensors --data VOC2012
+
+Protocols, figures and file layouts: docs/evaluation.md")]
+pub(crate) struct Eval {
+    #[command(subcommand)]
+    pub(crate) task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Task {
+    /// Pairs of pictures with known truth: how near do features find the right point?
+    Correspondence(Correspondence),
+    /// Segmentation by a linear layer on frozen features, or fine-tuned
+    LinearSeg(LinearSeg),
+    /// Segmentation without training: classes of the nearest training cells
+    KnnSeg(KnnSeg),
+    /// Boxes around objects: a small detector on a frozen or fine-tuned backbone, by COCO's AP
+    Detect(Detect),
+    /// Whole pictures by their nearest neighbours: no training
+    Knn(Knn),
+    /// Whole pictures by a linear layer on frozen features
+    Linear(Linear),
+    /// A set of evaluations of several backbones in one table
+    Compare(Compare),
+}
+
+/// What every evaluation is asked.
+#[derive(Debug, Args)]
+pub(crate) struct Common {
+    /// Weights to judge, or `random:resnet18`: untrained; may be given often. A bare `random` has
+    /// the architecture of the first file
+    #[arg(long, value_name = "[NAME=]FILE", required = true)]
+    pub(crate) weights: Vec<String>,
+    /// The first seed
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// How many seeds: this many runs where anything is random
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    pub(crate) seeds: u64,
+    #[command(flatten)]
+    pub(crate) device: Device,
+    /// Also write everything measured to this file; - for standard output
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) json: Option<PathBuf>,
+    /// The picture to write, a PNG [default: TASK.png]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) out: Option<PathBuf>,
+}
+
+/// At which features an evaluation looks. Each evaluation has defaults of its own.
+#[derive(Debug, Args)]
+pub(crate) struct Look {
+    /// Which features
+    #[arg(long, value_enum, default_value = "stage4")]
+    pub(crate) feature: FeatureName,
+    /// Pixels per cell of the last stage: 32, 16 or 8
+    #[arg(long)]
+    pub(crate) stride: Option<usize>,
+    /// Pixels of a picture's longer side at which the network looks
+    #[arg(long)]
+    pub(crate) size: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  densecl eval correspondence --weights w.safetensors --weights random --data scenes
+  densecl eval correspondence --weights w.safetensors --data hpatches --stride 8 --feature stage3
+
+DATA is `scenes`, a CSV of key points, or a folder (or a folder of such folders) with one of
+  1.jpg 2.jpg … H_1_2.txt …          homographies from the first picture
+  im2.png im6.png disp2.png disp6.png  Middlebury 2003 disparities
+  images/X_a.png images/X_b.png with flow/X.flo or correspondence/X_ab.npy (`densecl synth`)")]
+pub(crate) struct Correspondence {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(flatten)]
+    pub(crate) look: Look,
+    /// Pairs of pictures with truth, or `scenes`
+    #[arg(long, value_name = "DATA", value_hint = ValueHint::AnyPath)]
+    pub(crate) data: String,
+    /// At most this many pairs, spread evenly
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) limit: Option<u64>,
+}
+
+/// A labelled data set.
+#[derive(Debug, Args)]
+pub(crate) struct Labelled {
+    /// Folder of pictures with a class per pixel
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) data: PathBuf,
+    /// Split to learn from [default: train]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) train_split: Option<String>,
+    /// Split to judge by [default: val, or else test]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) test_split: Option<String>,
+    /// At most this many pictures of each split, spread evenly
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) limit: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  densecl eval linear-seg --weights w.safetensors --weights random --data seg/msrc21 --seeds 3
+  densecl eval linear-seg --weights w.safetensors --data VOC2012 --size 512 --stride 8
+  densecl eval linear-seg --weights w.safetensors --data seg/msrc21 --fine-tune --steps 600
+
+DIR is one of
+  images/X.jpg labels/X.png classes.txt train.txt test.txt  (without lists: the last quarter is judged)
+  JPEGImages/ SegmentationClass/ ImageSets/Segmentation/     Pascal VOC
+  leftImg8bit/ gtFine/ (..._labelTrainIds.png)               Cityscapes
+Labels are grey or palette PNGs: a class per pixel, 255 for none.")]
+pub(crate) struct LinearSeg {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(flatten)]
+    pub(crate) look: Look,
+    #[command(flatten)]
+    pub(crate) data: Labelled,
+    /// Train the backbone too, under the head of an FCN
+    #[arg(long)]
+    pub(crate) fine_tune: bool,
+    /// Steps of SGD [default: 1000; 300 with --fine-tune]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) steps: Option<u64>,
+    /// Pictures in a step [default: 16; 8 with --fine-tune]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=4096))]
+    pub(crate) batch_size: Option<u64>,
+    /// Learning rate, cosine to 0 [default: 0.1; 0.01 with --fine-tune]
+    #[arg(long)]
+    pub(crate) lr: Option<f64>,
+    /// Weight decay
+    #[arg(long, default_value_t = 1e-4)]
+    pub(crate) weight_decay: f64,
+    /// Labelled pixels drawn in each picture
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..=65536), conflicts_with = "fine_tune")]
+    pub(crate) pixels: u64,
+    /// Side of a crop in pixels
+    #[arg(long, default_value_t = 160, requires = "fine_tune")]
+    pub(crate) crop: u32,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  densecl eval knn-seg --weights w.safetensors --weights random --data seg/msrc21
+  densecl eval knn-seg --weights w.safetensors --data VOC2012 --size 512 --feature stage3 --k 10
+
+The layouts of --data are those of `densecl eval linear-seg --help`.")]
+pub(crate) struct KnnSeg {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(flatten)]
+    pub(crate) look: Look,
+    #[command(flatten)]
+    pub(crate) data: Labelled,
+    /// Neighbours that vote
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) k: u64,
+    /// Temperature of the votes
+    #[arg(long, default_value_t = 0.05, allow_negative_numbers = true)]
+    pub(crate) temperature: f32,
+    /// Training cells kept, at most
+    #[arg(long, value_name = "CELLS", default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    pub(crate) bank: u64,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  densecl eval detect --weights runs/mine/weights.safetensors --weights random --data voc
+  densecl eval detect --weights w.safetensors --data voc --fine-tune --steps 2000 --seeds 3
+
+DATA is one of
+  images/**.jpg labels/**.txt classes.txt            YOLO: lines `class cx cy width height`, relative
+  JPEGImages/*.jpg Annotations/*.xml                 VOC; lists of names in ImageSets/Main
+  annotations/instances_{train,val}….json, pictures  COCO
+Folders or lists called train and val (or test) say what a picture is for; where there are none, a
+quarter of the pictures is kept for validation, always the same.")]
+pub(crate) struct Detect {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(flatten)]
+    pub(crate) look: Look,
+    /// A folder of pictures with boxes
+    #[arg(long, value_name = "DATA", value_hint = ValueHint::DirPath)]
+    pub(crate) data: PathBuf,
+    /// Train the backbone too, not only the detector on it
+    #[arg(long)]
+    pub(crate) fine_tune: bool,
+    /// Training steps
+    #[arg(long, default_value_t = 500)]
+    pub(crate) steps: u64,
+    /// Pictures per step
+    #[arg(long, default_value_t = 8)]
+    pub(crate) batch_size: usize,
+    /// Learning rate
+    #[arg(long, default_value_t = 0.05, allow_negative_numbers = true)]
+    pub(crate) lr: f64,
+    /// At most this many pictures for training and as many for validation, spread evenly
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) limit: Option<u32>,
+}
+
+/// A folder of pictures by class.
+#[derive(Debug, Args)]
+pub(crate) struct Classes {
+    /// A folder with a folder of pictures per class
+    #[arg(long, value_name = "DATA", value_hint = ValueHint::DirPath)]
+    pub(crate) data: PathBuf,
+    /// At most this many pictures for training and as many for validation, spread evenly
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) limit: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  densecl eval knn --weights runs/mine/weights.safetensors --weights random --data flowers
+
+DATA holds train/CLASS/*.jpg and val/CLASS/*.jpg, or CLASS/*.jpg: then a quarter of each class is kept
+for validation, always the same.")]
+pub(crate) struct Knn {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(flatten)]
+    pub(crate) look: Look,
+    #[command(flatten)]
+    pub(crate) classes: Classes,
+    /// How many neighbours vote
+    #[arg(long, default_value_t = 20)]
+    pub(crate) k: usize,
+    /// τ: a vote weighs exp(cosine similarity / τ)
+    #[arg(long, default_value_t = 0.07)]
+    pub(crate) temperature: f64,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  densecl eval linear --weights runs/mine/weights.safetensors --weights random --data flowers --seeds 3
+
+DATA holds train/CLASS/*.jpg and val/CLASS/*.jpg, or CLASS/*.jpg: then a quarter of each class is kept
+for validation, always the same.")]
+pub(crate) struct Linear {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(flatten)]
+    pub(crate) look: Look,
+    #[command(flatten)]
+    pub(crate) classes: Classes,
+    /// Passes over the pictures for training
+    #[arg(long, default_value_t = 100)]
+    pub(crate) epochs: u64,
+    /// Learning rate
+    #[arg(long, default_value_t = 0.1, allow_negative_numbers = true)]
+    pub(crate) lr: f64,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  densecl eval compare --weights random,moco=runs/moco/weights.safetensors,dense=dense.safetensors \\
+      --seg seg/msrc21 --corr corr/homography --seeds 3 --out comparison
+  densecl eval compare --weights random:resnet18,w.safetensors --det voc --classify flowers \\
+      --fine-tune --out comparison
+
+Writes compare.txt, compare.md, compare.json and compare.png (bars) into the folder. What is measured
+is kept there in cells.json: started again, it goes on where it stopped.")]
+pub(crate) struct Compare {
+    /// Backbones, separated by commas or given often: files, `random:resnet18`, or a bare `random`
+    /// with the architecture of the first file
+    #[arg(
+        long,
+        value_name = "[NAME=]FILE",
+        required = true,
+        value_delimiter = ','
+    )]
+    pub(crate) weights: Vec<String>,
+    /// Pictures with a class per pixel, for linear-seg and knn-seg; may be given often
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) seg: Vec<PathBuf>,
+    /// Pairs with truth, for correspondence; may be given often
+    #[arg(long, value_name = "DATA", value_hint = ValueHint::AnyPath)]
+    pub(crate) corr: Vec<String>,
+    /// Pictures with boxes, for detect; may be given often
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) det: Vec<PathBuf>,
+    /// Pictures by class, for knn and linear; may be given often
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) classify: Vec<PathBuf>,
+    /// Segmentation and detection also with the backbone fine-tuned
+    #[arg(long)]
+    pub(crate) fine_tune: bool,
+    /// The first seed
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// How many seeds: this many runs where anything is random
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    pub(crate) seeds: u64,
+    #[command(flatten)]
+    pub(crate) look: Look,
+    /// Training steps of segmentation and detection [default: each one's own]
+    #[arg(long)]
+    pub(crate) steps: Option<u64>,
+    /// At most this many pictures of each part, or pairs, spread evenly
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) limit: Option<u64>,
+    #[command(flatten)]
+    pub(crate) device: Device,
+    /// A folder for the results
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) out: PathBuf,
+}

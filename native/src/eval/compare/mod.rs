@@ -1,0 +1,103 @@
+//! `eval compare`: several evaluations of several backbones in one table.
+//!
+//! Every measured cell goes to `cells.json` at once, with all that it depends on: an interrupted
+//! comparison goes on where it stopped, and more seeds, backbones or evaluations cost only what is new.
+
+mod cells;
+mod table;
+
+use std::path::Path;
+
+use anyhow::Context;
+
+use super::backbone::Weights;
+use super::figures::Summary;
+use super::{Contest, Evaluation, Measured, measure, needed};
+use crate::console;
+use crate::files::{write_atomically, write_png};
+use cells::Cells;
+use table::{Comparison, Part};
+
+/// An evaluation and how it is called in the table.
+pub(crate) struct Task {
+    /// Such as `linear-seg msrc21`.
+    pub(crate) title: String,
+    pub(crate) evaluation: Box<dyn Evaluation>,
+}
+
+/// Measures what is not known yet, and writes `compare.txt`, `.md`, `.json` and `.png` into `out`.
+///
+/// # Errors
+/// For weights or data that cannot be used, when the device fails, and when something cannot be
+/// written.
+pub(crate) fn compare(tasks: &[Task], contest: &Contest, out: &Path) -> anyhow::Result<()> {
+    let mut cells = Cells::open(&out.join("cells.json"))?;
+    let mut parts = Vec::new();
+    for task in tasks {
+        let columns = contest.weights.iter().map(|weights| {
+            column(task, weights, contest, &mut cells).with_context(|| weights.name.clone())
+        });
+        parts.push(Part {
+            task: task.title.clone(),
+            protocol: task.evaluation.protocol(),
+            columns: columns.collect::<anyhow::Result<_>>()?,
+        });
+    }
+    let comparison = Comparison {
+        weights: contest.weights.iter().map(|w| w.name.clone()).collect(),
+        sources: contest.weights.iter().map(Weights::source).collect(),
+        seeds: contest.seeds.clone(),
+        parts,
+    };
+    let text = comparison.text();
+    write_atomically(&out.join("compare.txt"), text.as_bytes())?;
+    write_atomically(&out.join("compare.md"), comparison.markdown().as_bytes())?;
+    write_atomically(&out.join("compare.json"), comparison.json()?.as_bytes())?;
+    write_png(&out.join("compare.png"), &comparison.picture()?)?;
+    console::print(&text)?;
+    console::note(format_args!(
+        "{}: compare.txt, compare.md, compare.json, compare.png",
+        out.display()
+    ));
+    Ok(())
+}
+
+/// One evaluation of one backbone over the seeds.
+fn column(
+    task: &Task,
+    weights: &Weights,
+    contest: &Contest,
+    cells: &mut Cells,
+) -> anyhow::Result<Vec<Summary>> {
+    let evaluation = &*task.evaluation;
+    let seeds = needed(evaluation, weights, &contest.seeds);
+    let identity = weights.identity()?;
+    let key = |seed: u64| cells::key(evaluation, &identity, seed);
+    let missing: Vec<u64> = seeds
+        .iter()
+        .copied()
+        .filter(|&seed| cells.get(&key(seed)).is_none())
+        .collect();
+    console::note(format_args!(
+        "{}: {}{}",
+        task.title,
+        weights.name,
+        match seeds.len() - missing.len() {
+            0 => String::new(),
+            kept => format!(", {kept} of {} seeds known", seeds.len()),
+        }
+    ));
+    if !missing.is_empty() {
+        let run = measure(evaluation, weights, &missing, &contest.device)?;
+        let new = missing.iter().zip(run.measured);
+        cells.add(new.map(|(&seed, measured)| (key(seed), measured.figures)))?;
+    }
+    let known = seeds.iter().filter_map(|&seed| cells.get(&key(seed)));
+    let measured: Vec<Measured> = known
+        .map(|figures| Measured {
+            figures: figures.to_vec(),
+            ..Measured::default()
+        })
+        .collect();
+    Ok(Summary::over_seeds(&measured))
+}
