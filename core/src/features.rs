@@ -135,7 +135,7 @@ impl Feature {
 
 /// The feature maps of a batch [B, 3, H, W], BN by its running statistics.
 ///
-/// `encoder` and `images` are outside any gradient graph ([`Encoder::inference`]).
+/// `encoder` and `images` are outside any gradient graph ([`Tensors::inference`](crate::model::Tensors::inference)).
 pub fn stages(encoder: &Encoder, images: Tensor<4>) -> Stages {
     // Cheap: a copy shares its tensors. Evaluation must not move the statistics.
     let mut backbone = encoder.backbone.clone();
@@ -162,7 +162,7 @@ pub fn map_of(encoder: &Encoder, stages: &Stages, feature: Feature) -> Tensor<4>
 
 /// The feature map of a batch [B, C, h, w] as the network gives it, BN by its running statistics.
 ///
-/// `encoder` and `images` are outside any gradient graph ([`Encoder::inference`]).
+/// `encoder` and `images` are outside any gradient graph ([`Tensors::inference`](crate::model::Tensors::inference)).
 ///
 /// # Panics
 /// When the encoder has no such feature; ask [`Feature::ensure_in`] first.
