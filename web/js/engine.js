@@ -67,12 +67,7 @@ function spawn(url) {
   // A worker may not come from another origin, but it may import from there. A static import would count as a worker for
   // the page's policy, which has blob: for these; so it is a dynamic one, and what is sent meanwhile is kept.
   const address = JSON.stringify(url ?? new URL("./worker.js", import.meta.url).href);
-  const code = `const early = [], keep = ({ data }) => early.push(data);
-addEventListener("message", keep);
-import(${address}).then(() => {
-  removeEventListener("message", keep);
-  for (const data of early) dispatchEvent(new MessageEvent("message", { data }));
-}).catch((error) => setTimeout(() => { throw error; }));`;
+  const code = `const early=[];onmessage=e=>early.push(e);import(${address}).then(()=>{onmessage=null;early.forEach(dispatchEvent,self)}).catch(e=>setTimeout(()=>{throw e}))`;
   const blob = URL.createObjectURL(new Blob([code], { type: "text/javascript" }));
   return new Worker(blob, { type: "module" });
 }
