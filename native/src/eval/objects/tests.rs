@@ -246,11 +246,7 @@ fn wrong_coco_files_are_refused_with_file_and_annotation() {
     one("a.png", "b.png", &["b.png is missing"]);
     one("\"id\": 3", "\"id\": 9", &["same id"]);
     let empty = r#"{"images": [], "categories": []}"#;
-    refused(
-        &[("train.json", empty)],
-        &[],
-        &["no pictures for training"],
-    );
+    refused(&[("train.json", empty)], &[], &["no pictures for training"]);
     refused(
         &[("a_train.json", COCO), ("b_train.json", COCO)],
         &[],
