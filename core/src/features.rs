@@ -65,7 +65,7 @@ pub fn image_batch(images: &[RgbImage], device: &Device) -> Tensor<4> {
 
 /// The feature map of a batch [B, C, h, w] as the network gives it, BN by its running statistics.
 ///
-/// `encoder` and `images` are outside any gradient graph ([`Encoder::inference`]).
+/// `encoder` and `images` are outside any gradient graph ([`inference`](crate::model::Tensors::inference)).
 pub fn feature_map(encoder: &Encoder, images: Tensor<4>, feature: Feature) -> Tensor<4> {
     // Cheap: a copy shares its tensors. Evaluation must not move the statistics.
     let mut encoder = encoder.clone();
