@@ -126,7 +126,8 @@ impl Feature {
     pub fn ensure_in(self, encoder: &Encoder) -> Result<()> {
         if self == Self::Dense && encoder.dense_head.is_none() {
             return Err(Error::Mismatch(
-                "the weights have no dense head: use the features of a stage".to_string(),
+                "the weights have no dense head: use the features of a stage, such as stage4"
+                    .to_string(),
             ));
         }
         Ok(())
