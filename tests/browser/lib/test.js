@@ -6,7 +6,7 @@ import path from "node:path";
 import { browser, closeBrowsers } from "./browser.js";
 import { openSite, ROOT } from "./site.js";
 
-const TIMEOUT_MS = 90_000;
+const TIMEOUT_MS = 180_000; // of a case; SwiftShader on a busy machine needs 40 s for one
 const ACTION_MS = 30_000;
 
 const chosen = process.env.DENSECL_BROWSER_ONLY ? new Set(JSON.parse(process.env.DENSECL_BROWSER_ONLY)) : null;
