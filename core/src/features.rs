@@ -126,7 +126,8 @@ impl Feature {
     pub fn ensure_in(self, encoder: &Encoder) -> Result<()> {
         if self == Self::Dense && encoder.dense_head.is_none() {
             return Err(Error::Mismatch(
-                "the weights have no dense head: use the features of a stage".to_string(),
+                "the weights have no dense head: use the features of a stage, such as stage4"
+                    .to_string(),
             ));
         }
         Ok(())
@@ -135,7 +136,7 @@ impl Feature {
 
 /// The feature maps of a batch [B, 3, H, W], BN by its running statistics.
 ///
-/// `encoder` and `images` are outside any gradient graph ([`Encoder::inference`]).
+/// `encoder` and `images` are outside any gradient graph ([`Tensors::inference`](crate::model::Tensors::inference)).
 pub fn stages(encoder: &Encoder, images: Tensor<4>) -> Stages {
     // Cheap: a copy shares its tensors. Evaluation must not move the statistics.
     let mut backbone = encoder.backbone.clone();
@@ -162,7 +163,7 @@ pub fn map_of(encoder: &Encoder, stages: &Stages, feature: Feature) -> Tensor<4>
 
 /// The feature map of a batch [B, C, h, w] as the network gives it, BN by its running statistics.
 ///
-/// `encoder` and `images` are outside any gradient graph ([`Encoder::inference`]).
+/// `encoder` and `images` are outside any gradient graph ([`Tensors::inference`](crate::model::Tensors::inference)).
 ///
 /// # Panics
 /// When the encoder has no such feature; ask [`Feature::ensure_in`] first.

@@ -85,7 +85,7 @@ fn checkpoints_that_do_not_fit_are_refused() {
     let layer = tensors.remove("query.conv1.weight").expect("the stem");
     tensors.insert("query.conv2.weight".into(), layer);
     sandbox.write(path, missing.to_bytes());
-    resume().refused(&["step_00000002", "query.conv1.weight is missing"]);
+    resume().refused(&["step_00000002", "its checksum is wrong"]);
     sandbox.write(path, &good);
 
     let settings = sandbox.text("run/config.toml");

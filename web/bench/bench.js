@@ -21,7 +21,7 @@ const { values: options } = parseArgs({
     stride: { type: "string", default: "16" },
     runs: { type: "string", default: "10" },
     rounds: { type: "string", default: "3" },
-    device: { type: "string", multiple: true, default: ["cpu", "webgpu"] },
+    device: { type: "string", multiple: true, default: ["cpu"] },
     json: { type: "string" },
   },
 });

@@ -1,7 +1,7 @@
 /** Which of the two wasm modules runs, in the worker: finds a GPU, loads a module, asks it for a known answer. */
 
 import { EngineError } from "./errors.js";
-import { fetchFile } from "./weights.js";
+import { fetchFile } from "./fetch.js";
 
 /** What Burn's wgpu runtime needs beyond WebGPU's defaults; without timestamps it panics. */
 const FEATURE = "timestamp-query";

@@ -36,6 +36,10 @@ export function centre([rows, columns], cell) {
   return [((cell % columns) + 0.5) / columns, (Math.floor(cell / columns) + 0.5) / rows];
 }
 
+const REMEDY = "If this page is yours: check worker-url, and worker-src of its security policy.";
+/** @param {string} what */
+const noWorker = (what) => new EngineError("worker", `The page's worker ${what}`);
+
 /** Rejects when the signal says so. @param {AbortSignal} [signal] @returns {Promise<never>} */
 function whenAborted(signal) {
   if (signal?.aborted) return Promise.reject(aborted());
@@ -57,22 +61,16 @@ export function engine({ workerUrl, wasmUrl, device = "auto" } = {}) {
 
 /** @param {string | undefined} url */
 function spawn(url) {
-  try {
-    // Bundlers know this form.
-    if (!url) return new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
-    if (new URL(url).origin === location.origin) return new Worker(url, { type: "module" });
-  } catch (error) {
-    if (!url && new URL(import.meta.url).origin === location.origin) throw error;
-  }
+  const here = (address) => new URL(address).origin === location.origin;
+  // Bundlers know this form.
+  if (!url && here(import.meta.url)) return new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
+  url ??= new URL("./worker.js", import.meta.url).href;
+  if (here(url)) return new Worker(url, { type: "module" });
   // A worker may not come from another origin, but it may import from there. A static import would count as a worker for
   // the page's policy, which has blob: for these; so it is a dynamic one, and what is sent meanwhile is kept.
-  const address = JSON.stringify(url ?? new URL("./worker.js", import.meta.url).href);
-  const code = `const early = [], keep = ({ data }) => early.push(data);
-addEventListener("message", keep);
-import(${address}).then(() => {
-  removeEventListener("message", keep);
-  for (const data of early) dispatchEvent(new MessageEvent("message", { data }));
-}).catch((error) => setTimeout(() => { throw error; }));`;
+  const code = `const early=[],keep=e=>early.push(e.data);addEventListener("message",keep);
+import(${JSON.stringify(url)}).then(()=>{removeEventListener("message",keep);
+for(const data of early)dispatchEvent(new MessageEvent("message",{data}))}).catch(e=>setTimeout(()=>{throw e}))`;
   const blob = URL.createObjectURL(new Blob([code], { type: "text/javascript" }));
   return new Worker(blob, { type: "module" });
 }
@@ -109,7 +107,7 @@ export class Engine extends EventTarget {
     try {
       worker = spawn(this.#url);
     } catch (error) {
-      const failed = Promise.reject(new EngineError("worker", `The page's worker could not be started (${error.message}). If this page is yours: its security policy must allow it (worker-src).`));
+      const failed = Promise.reject(noWorker(`could not be started (${error.message}). ${REMEDY}`));
       failed.catch(() => {});
       return { ready: failed, waiting: new Map() };
     }
@@ -118,8 +116,7 @@ export class Engine extends EventTarget {
     worker.onmessage = ({ data }) => this.#message(link, data);
     worker.onerror = (event) => {
       event.preventDefault?.();
-      const words = event.message ? `failed (${event.message})` : "could not be loaded. If this page is yours: check worker-url, and worker-src of its security policy";
-      this.#dead(link, new EngineError("worker", `The page's worker ${words}.`));
+      this.#dead(link, noWorker(event.message ? `failed (${event.message}).` : `could not be loaded. ${REMEDY}`));
     };
     link.ready = this.#send(link, "start", { device: this.#choice, why: this.#why, wasmUrl: this.#folder }).then((info) => {
       this.device = info;
@@ -186,7 +183,7 @@ export class Engine extends EventTarget {
       const stop = () => link.worker?.postMessage({ id: next(), method: "stop", args: { id } });
       try {
         if (!early) await Promise.race([link.ready, whenAborted(signal)]);
-        if (link.lost) throw Object.assign(new EngineError("worker", "The worker stopped. Try again."), { restart: true });
+        if (link.lost) throw Object.assign(noWorker("stopped. Try again."), { restart: true });
         if (signal?.aborted) throw aborted();
         const given = typeof args === "function" ? await args() : args;
         signal?.addEventListener("abort", stop, { once: true });

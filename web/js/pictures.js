@@ -1,7 +1,7 @@
 /** Pictures of any kind, decoded by the browser: the network's size is made of them in the worker. */
 
 import { EngineError, aborted } from "./errors.js";
-import { fetchFile } from "./weights.js";
+import { broken, fetchFile, name } from "./fetch.js";
 
 /** More pixels than these are scaled down by the browser while it decodes; the core resizes the rest. */
 const MAX_PIXELS = 1 << 24;
@@ -65,14 +65,11 @@ async function decodeElement(image, what, size, svg) {
   let [naturalWidth, naturalHeight] = [image.naturalWidth, image.naturalHeight];
   if (svg && !naturalWidth) naturalWidth = naturalHeight = size;
   if (!naturalWidth || !naturalHeight) throw notAnImage(what);
-  if (naturalWidth * naturalHeight > MAX_NATURAL && !svg) {
+  if (svg) return drawn(image, size, naturalWidth, naturalHeight);
+  if (naturalWidth * naturalHeight > MAX_NATURAL) {
     throw new EngineError("image-too-large", `${what} has ${naturalWidth} × ${naturalHeight} pixels, more than a browser can hold. Make it smaller first.`);
   }
-  const grow = svg ? (SVG_SCALE * size) / Math.max(naturalWidth, naturalHeight) : 1;
-  const [width, height] = svg
-    ? [Math.max(1, Math.round(naturalWidth * grow)), Math.max(1, Math.round(naturalHeight * grow))]
-    : within(naturalWidth, naturalHeight, MAX_PIXELS);
-  if (svg) return drawn(image, width, height, naturalWidth, naturalHeight);
+  const [width, height] = within(naturalWidth, naturalHeight, MAX_PIXELS);
   const options = width === naturalWidth && height === naturalHeight ? {} : { resizeWidth: width, resizeHeight: height, resizeQuality: "high" };
   try {
     const bitmap = await createImageBitmap(image, /** @type {any} */ (options));
@@ -83,7 +80,9 @@ async function decodeElement(image, what, size, svg) {
 }
 
 /** Browsers disagree on createImageBitmap of an SVG, above all of one without a size; all can draw it. */
-async function drawn(image, width, height, naturalWidth, naturalHeight) {
+async function drawn(image, size, naturalWidth, naturalHeight) {
+  const scale = (SVG_SCALE * size) / Math.max(naturalWidth, naturalHeight);
+  const [width, height] = [naturalWidth, naturalHeight].map((side) => Math.max(1, Math.round(side * scale)));
   const canvas = Object.assign(document.createElement("canvas"), { width, height });
   canvas.getContext("2d").drawImage(image, 0, 0, width, height);
   return { bitmap: await createImageBitmap(canvas), width, height, naturalWidth, naturalHeight };
@@ -102,12 +101,11 @@ export async function decode(source, size, signal) {
     const url = new URL(source, document.baseURI).href;
     // A page's policy lets it show these, but not fetch them.
     if (/^(data|blob):/.test(url)) return decodeElement(await imageAt(url, "This", signal), "This", size, /^data:image\/svg/.test(url));
-    const name = new URL(url).pathname.split("/").pop() || url;
     const response = await fetchFile(url, { signal });
     const blob = await response.blob().catch((error) => {
-      throw error?.name === "AbortError" ? aborted() : new EngineError("network", `The connection broke while loading ${name}. Try again.`);
+      throw broken(error, url);
     });
-    return decodeBlob(blob, name, size, signal);
+    return decodeBlob(blob, name(url), size, signal);
   }
   if (source instanceof HTMLImageElement) return decodeElement(source, "This", size, /\.svg(\W|$)|^data:image\/svg/.test(source.currentSrc));
   try {

@@ -3,7 +3,8 @@
  * kept by its hash, and a download that broke off goes on at the shard where it broke.
  */
 
-import { EngineError, aborted } from "./errors.js";
+import { EngineError } from "./errors.js";
+import { broken, fetchFile, name } from "./fetch.js";
 
 const MIB = 1 << 20;
 /** More than any file `densecl` reads; a longer one is refused before memory is asked for. */
@@ -28,8 +29,7 @@ async function readBody(response, url, limit, onBytes = () => {}) {
   const reader = response.body.getReader();
   for (;;) {
     const { done, value } = await reader.read().catch((error) => {
-      if (error?.name === "AbortError") throw aborted();
-      throw new EngineError("network", `The connection broke while loading ${name(url)}. Try again.`);
+      throw broken(error, url);
     });
     if (done) break;
     length += value.length;
@@ -53,25 +53,6 @@ function join(pieces, length) {
     at += piece.length;
   }
   return all;
-}
-
-/** @param {string} url */
-const name = (url) => new URL(url).pathname.split("/").pop() || url;
-
-/** @param {string} url @param {RequestInit} [init] */
-export async function fetchFile(url, init) {
-  let response;
-  try {
-    response = await fetch(url, init);
-  } catch (error) {
-    if (error?.name === "AbortError") throw aborted();
-    throw new EngineError("network", `${name(url)} could not be loaded: no connection, or its server does not allow this page to. Try again.`);
-  }
-  if (response.status === 404 || response.status === 410) {
-    throw new EngineError("not-found", `There is nothing at ${url} (error ${response.status}). Check the address.`);
-  }
-  if (!response.ok) throw new EngineError("network", `The server answered with error ${response.status} for ${name(url)}. Try again later.`);
-  return response;
 }
 
 /** The cache, or null where storage is forbidden (private windows, sandboxed frames, insecure pages). */

@@ -1,10 +1,10 @@
 // web/js/weights.js and progress.js without a browser: there is no storage here, as in a private window.
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { test } from "node:test";
 
 import { Progress } from "../../../web/js/progress.js";
 import { loadWeights } from "../../../web/js/weights.js";
+import { unit as test } from "../lib/test.js";
 
 const sha256 = async (bytes) => createHash("sha256").update(bytes).digest("hex");
 const hash = (bytes) => createHash("sha256").update(bytes).digest("hex");

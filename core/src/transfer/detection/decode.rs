@@ -31,8 +31,8 @@ impl Default for DecodeConfig {
 
 /// The boxes in one picture of `size` (width, height) pixels, best first.
 ///
-/// `classes` are logits [classes, cells], `sides` distances in strides [4, cells], `centerness` logits
-/// [cells], row major over a grid of `columns`. The score is √(σ(class)·σ(centre-ness)). Boxes are
+/// `classes` are logits `[classes, cells]`, `sides` distances in strides `[4, cells]`, `centerness` logits
+/// `[cells]`, row major over a grid of `columns`. The score is √(σ(class)·σ(centre-ness)). Boxes are
 /// cut at the picture's edges; what has no area then, or no number, is left out.
 ///
 /// # Panics
