@@ -61,5 +61,30 @@ for path in PICTURES.iterdir():
     if path.suffix in (".jpg", ".png", ".webp") and not path.name.endswith(".rgb.png"):
         shutil.copy(path, folder("image"))
 
+# The first byte chooses the reader; the rest is the file.
+flo = b"PIEH" + struct.pack("<II4f", 2, 1, 0.5, 1.0, 1e10, 0.0)
+text = b"{'descr': '<f4', 'fortran_order': False, 'shape': (1, 2, 2), }\n"
+npy = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text + struct.pack("<4f", 1, 2, 3, 4)
+(folder("truth") / "flo").write_bytes(b"\0" + flo)
+(folder("truth") / "npy").write_bytes(b"\1" + npy)
+for name in ("grey", "palette", "bilevel", "rgb16"):
+    (folder("truth") / name).write_bytes(b"\2" + (PICTURES / f"{name}.png").read_bytes())
+
+VOC = """<annotation><folder>x</folder><filename>a.png</filename>
+<size><width>64</width><height>48</height><depth>3</depth></size>
+<object><name>cat</name><difficult>1</difficult>
+<bndbox><xmin>1</xmin><ymin>2.5</ymin><xmax>30</xmax><ymax>40</ymax></bndbox></object></annotation>"""
+COCO = {
+    "images": [{"id": 1, "file_name": "a.png", "width": 64, "height": 48}],
+    "annotations": [
+        {"id": 1, "image_id": 1, "category_id": 3, "bbox": [1, 2, 3, 4], "area": 12, "iscrowd": 0},
+        {"id": 2, "image_id": 1, "category_id": 3, "bbox": [1, 2, 9, 9], "iscrowd": 1},
+    ],
+    "categories": [{"id": 3, "name": "cat"}],
+}
+(folder("boxes") / "voc").write_bytes(b"\0" + VOC.encode())
+(folder("boxes") / "yolo").write_bytes(b"\1" + b"0 0.5 0.5 0.25 0.5\n1 0.1 0.2 0.1 0.1\n")
+(folder("boxes") / "coco").write_bytes(b"\2" + json.dumps(COCO).encode())
+
 for target in sorted((HERE / "corpus").iterdir()):
     print(target.name, len(list(target.iterdir())))

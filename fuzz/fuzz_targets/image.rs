@@ -24,7 +24,21 @@ const MAX_PIXELS: u64 = 1 << 18;
 static FILE: LazyLock<std::path::PathBuf> =
     LazyLock::new(|| std::env::temp_dir().join(format!("densecl-fuzz-{}", std::process::id())));
 
+/// png 0.18.1 panics on a palette whose length is no multiple of 3; the loader's test
+/// `a_panic_of_the_codec_is_a_corrupt_file` holds it. Met within minutes, it would hide what comes after.
+fn known(bytes: &[u8]) -> bool {
+    bytes.windows(8).any(|window| {
+        &window[4..] == b"PLTE" && {
+            let length = u32::from_be_bytes([window[0], window[1], window[2], window[3]]);
+            !length.is_multiple_of(3)
+        }
+    })
+}
+
 fuzz_target!(|bytes: &[u8]| {
+    if known(bytes) {
+        return;
+    }
     let limits = decode::DecodeLimits {
         max_pixels: MAX_PIXELS,
         ..decode::DecodeLimits::default()

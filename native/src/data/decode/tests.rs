@@ -165,16 +165,23 @@ fn chunk(kind: &[u8; 4], body: &[u8]) -> Vec<u8> {
 }
 
 fn png(width: u32, height: u32, data: &[u8]) -> Vec<u8> {
+    png_of([8, 2], width, height, &[], data)
+}
+
+/// `kind`: bits per sample and colour type; `before`: chunks before the data.
+fn png_of(kind: [u8; 2], width: u32, height: u32, before: &[u8], data: &[u8]) -> Vec<u8> {
     let header = [
         &width.to_be_bytes()[..],
         &height.to_be_bytes(),
-        &[8, 2, 0, 0, 0],
+        &kind,
+        &[0; 3],
     ]
     .concat();
     let signature = b"\x89PNG\r\n\x1a\n".to_vec();
     [
         signature,
         chunk(b"IHDR", &header),
+        before.to_vec(),
         chunk(b"IDAT", data),
         chunk(b"IEND", b""),
     ]
@@ -218,4 +225,25 @@ fn bogus_image_data_is_corrupt() {
     let error = failure(&png(8, 8, b"this is not a zlib stream"));
     assert!(matches!(error, DecodeError::Corrupt(_)), "{error}");
     assert!(!error.to_string().contains('\n'), "{error}");
+}
+
+/// Found by the fuzz target `image`: a palette whose length is no multiple of 3 makes png 0.18.1 index
+/// past its end.
+#[test]
+fn a_panic_of_the_codec_is_a_corrupt_file() {
+    // One row: a filter and two pixels of 4 bits, stored, and Adler's sum.
+    let data = b"\x78\x01\x01\x02\x00\xfd\xff\x00\x00\x00\x02\x00\x01";
+    let indexed = |palette: &[u8]| png_of([4, 3], 2, 1, &chunk(b"PLTE", palette), data);
+    let whole = indexed(&[9; 6]);
+    let limits = DecodeLimits::default();
+    let picture = decode_bytes(ImageFormat::Png, &whole, &limits).expect("a palette of two");
+    assert_eq!(picture.into_raw(), [9; 6]);
+    for length in [1, 2, 4, 5, 53] {
+        let error = failure(&indexed(&vec![9; length]));
+        assert!(
+            matches!(error, DecodeError::Corrupt(_)),
+            "{length}: {error}"
+        );
+        assert!(!error.to_string().contains('\n'), "{error}");
+    }
 }
