@@ -26,6 +26,9 @@ pub enum Error {
     /// A number of the learner is NaN or infinite.
     #[error("{0} is not finite")]
     NotFinite(String),
+    /// More than is held in memory was asked for.
+    #[error("{0}")]
+    TooLarge(String),
     /// The requested compute device does not exist or could not be opened.
     #[error("{0}")]
     Device(String),

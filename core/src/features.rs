@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     augment::{CropBox, crop_resize, normalize_into},
+    config::ModelConfig,
     error::{Error, Result},
     matching::{l2_normalize, similarity},
     model::{Encoder, Phase, Stages},
@@ -116,6 +117,18 @@ impl Feature {
             Self::Stage3 => "stage3",
             Self::Stage4 => "stage4",
             Self::Dense => "dense",
+        }
+    }
+
+    /// Pixels per cell in a network of `model`; `None` where the dense head pools to a grid of its own.
+    pub fn stride(self, model: &ModelConfig) -> Option<usize> {
+        let last = model.output_stride;
+        match self {
+            Self::Stage1 => Some(4),
+            Self::Stage2 => Some(8),
+            Self::Stage3 => Some(last.min(16)),
+            Self::Stage4 => Some(last),
+            Self::Dense => (model.num_grid == 0).then_some(last),
         }
     }
 

@@ -4,6 +4,8 @@
 
 use burn::tensor::{Int, Tensor};
 
+use crate::error::{Error, Result};
+
 /// Divides by the L2 norm along `dim` (at least 1e-12, as PyTorch's `normalize`).
 pub fn l2_normalize<const D: usize>(x: Tensor<D>, dim: usize) -> Tensor<D> {
     let norm = x.clone().square().sum_dim(dim).sqrt().clamp_min(1e-12);
@@ -15,6 +17,21 @@ pub fn l2_normalize<const D: usize>(x: Tensor<D>, dim: usize) -> Tensor<D> {
 /// Unit-length features [B, C, N] and [B, C, M] → [B, N, M].
 pub fn similarity(query: Tensor<3>, key: Tensor<3>) -> Tensor<3> {
     query.swap_dims(1, 2).matmul(key)
+}
+
+/// Whether every cell of one picture can be compared with every cell of another: to be asked before the
+/// network runs. `most` is how many similarities may be held, 4 bytes each.
+///
+/// # Errors
+/// [`Error::TooLarge`] when they are more.
+pub fn ensure_comparable([cells_a, cells_b]: [usize; 2], most: usize) -> Result<()> {
+    if cells_a.saturating_mul(cells_b) <= most {
+        return Ok(());
+    }
+    Err(Error::TooLarge(format!(
+        "{cells_a} and {cells_b} cells are too many to compare each with each; choose a smaller size or \
+         a larger stride"
+    )))
 }
 
 /// For each query cell the key cell that is most similar: [B, N, M] → [B, N].
@@ -112,6 +129,17 @@ pub fn subcell_peak(row: &[f32], best: usize, [height, width]: [usize; 2]) -> [f
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn more_cells_than_may_be_compared_are_refused() {
+        assert_eq!(ensure_comparable([3, 4], 12), Ok(()));
+        for cells in [[3, 5], [usize::MAX, 2]] {
+            assert!(matches!(
+                ensure_comparable(cells, 12),
+                Err(Error::TooLarge(_))
+            ));
+        }
+    }
 
     #[test]
     fn only_cells_that_choose_each_other_match() {

@@ -5,6 +5,21 @@ use std::process::Stdio;
 use crate::sandbox::{Ran, Sandbox};
 
 #[test]
+fn more_cells_than_fit_into_memory_are_refused() {
+    let sandbox = Sandbox::new();
+    sandbox.pretrain("--steps 1 --out run").succeeded();
+    sandbox
+        .run("synth --out scenes --count 1 --size 64")
+        .succeeded();
+    sandbox
+        .run(
+            "match scenes/images/00000_a.png scenes/images/00000_b.png --device cpu --size 2048 \
+             --stride 8 --weights run/weights.safetensors",
+        )
+        .refused(&["--size 2048", "cells are too many", "larger stride"]);
+}
+
+#[test]
 fn matches_lie_inside_the_pictures() {
     let sandbox = Sandbox::new();
     sandbox.pretrain("--steps 2 --out run").succeeded();

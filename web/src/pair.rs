@@ -1,7 +1,7 @@
 //! Two pictures, compared.
 
 use densecl::features::{map_similarity, read};
-use densecl::matching::{cell_center, mutual_matches, subcell_peak};
+use densecl::matching::{cell_center, ensure_comparable, mutual_matches, subcell_peak};
 use densecl::metrics::{pck, within_one_cell};
 use densecl::visualize::joint_pca;
 use wasm_bindgen::prelude::wasm_bindgen;
@@ -120,15 +120,8 @@ impl Pair {
     /// # Errors
     /// `image-too-large` when they cannot.
     pub fn admit(cells_a: usize, cells_b: usize) -> Result<(), Failure> {
-        if cells_a.saturating_mul(cells_b) <= MAX_SIMILARITIES {
-            return Ok(());
-        }
-        Err(Failure::new(
-            "image-too-large",
-            format!(
-                "{cells_a} × {cells_b} cells are too many to compare; choose a smaller size or a larger stride"
-            ),
-        ))
+        ensure_comparable([cells_a, cells_b], MAX_SIMILARITIES)
+            .map_err(|error| Failure::new("image-too-large", error.to_string()))
     }
 
     /// Where `cell` of A is found in B; nothing when its similarities are not numbers.

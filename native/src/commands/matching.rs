@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor};
 use densecl::features::{
     Feature, SIDES, dense_features, image_batch, map_similarity, network_picture,
 };
-use densecl::matching::{cell_center, mutual_matches, subcell_peak};
+use densecl::matching::{self, cell_center, mutual_matches, subcell_peak};
 use densecl::model::Encoder;
 use densecl::visualize::{
     DrawOptions, MatchLine, cells_to_image, draw_matches, joint_pca, side_by_side, stack_vertical,
@@ -86,6 +86,9 @@ pub(crate) fn run(request: &Request, device: &Device) -> anyhow::Result<()> {
 
     let a = Picture::open(&request.a, request.size)?;
     let b = Picture::open(&request.b, request.size)?;
+    if let Some(stride) = request.feature.stride(&info.model) {
+        ensure_comparable([&a.resized, &b.resized], stride, request.size)?;
+    }
     let [map_a, map_b] = [&a, &b].map(|p| features(&encoder, p, request.feature, device));
     let [grid_a, grid_b] = [&map_a, &map_b].map(|map| {
         let [_, _, rows, columns] = map.dims();
@@ -149,6 +152,25 @@ pub(crate) fn run(request: &Request, device: &Device) -> anyhow::Result<()> {
         request.out.display()
     ));
     Ok(())
+}
+
+/// Similarities between the cells of two pictures, at most: 1 GiB.
+const MAX_SIMILARITIES: usize = 1 << 28;
+
+/// Whether two pictures, as the network sees them at `--size`, can be compared cell by cell.
+///
+/// # Errors
+/// When there would be too many similarities for the memory; one line for the user.
+pub(crate) fn ensure_comparable(
+    pictures: [&RgbImage; 2],
+    stride: usize,
+    size: u32,
+) -> anyhow::Result<()> {
+    let cells = pictures.map(|picture| {
+        let (width, height) = picture.dimensions();
+        (width as usize / stride) * (height as usize / stride)
+    });
+    matching::ensure_comparable(cells, MAX_SIMILARITIES).with_context(|| format!("--size {size}"))
 }
 
 /// Lines above, joint PCA colours below.

@@ -156,14 +156,7 @@ impl Backbone {
 
     /// Pixels per cell of a feature map; `None` where the dense head pools to a grid of its own.
     pub(crate) fn stride(&self, feature: Feature) -> Option<usize> {
-        let last = self.model.output_stride;
-        match feature {
-            Feature::Stage1 => Some(4),
-            Feature::Stage2 => Some(8),
-            Feature::Stage3 => Some(last.min(16)),
-            Feature::Stage4 => Some(last),
-            Feature::Dense => (self.model.num_grid == 0).then_some(last),
-        }
+        feature.stride(&self.model)
     }
 
     /// Channels of a feature map.

@@ -22,14 +22,13 @@ use super::backbone::Backbone;
 use super::figures::{Figure, bootstrap};
 use super::stream::progress;
 use super::{Evaluation, Look, Measured, spread};
+use crate::commands::matching;
 use crate::report::caption;
 use matches::match_pair;
 use pairs::{Opened, Pair, Truth};
 
 /// Pairs decoded at once.
 const CHUNK: usize = 8;
-/// Similarities between the cells of two pictures, at most: 1 GiB.
-const MAX_SIMILARITIES: usize = 1 << 28;
 /// Lines drawn of a pair.
 const LINES: usize = 80;
 
@@ -244,19 +243,7 @@ impl Correspondence {
         (a, b, sizes, truth): (RgbImage, RgbImage, [[u32; 2]; 2], Truth),
     ) -> anyhow::Result<Option<Found>> {
         if let Some(stride) = backbone.stride(self.look.feature) {
-            let cells = [&a, &b].map(|picture| {
-                let (width, height) = picture.dimensions();
-                (width as usize / stride) * (height as usize / stride)
-            });
-            if cells[0] * cells[1] > MAX_SIMILARITIES {
-                bail!(
-                    "--size {}: {} and {} cells are too many to compare each with each; give a \
-                     smaller --size or a larger --stride",
-                    self.look.size,
-                    cells[0],
-                    cells[1]
-                );
-            }
+            matching::ensure_comparable([&a, &b], stride, self.look.size)?;
         }
         let features = |picture| l2_normalize(backbone.features(&[picture], self.look.feature), 1);
         let mirror = features(imageops::flip_horizontal(&b));
