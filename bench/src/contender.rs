@@ -91,7 +91,7 @@ impl Asked {
         let mut line = String::new();
         if self.answers.read_line(&mut line)? == 0 {
             let status = self.child.wait()?;
-            let last = last_line(&mut self.errors)?;
+            let last = reason(&mut self.errors)?;
             bail!("{}", [ended(status), last].concat());
         }
         if let Ok(Refused { error }) = serde_json::from_str(&line) {
@@ -118,11 +118,16 @@ fn ended(status: std::process::ExitStatus) -> String {
     format!("ended with {status}: ")
 }
 
-/// The last line of a file that has one.
-fn last_line(file: &mut File) -> anyhow::Result<String> {
+/// Why a program ended, of all that it wrote: the line that says `error`, or else the last.
+fn reason(file: &mut File) -> anyhow::Result<String> {
     let text = read_all(file)?;
-    let last = text.lines().rev().find(|line| !line.trim().is_empty());
-    Ok(last.unwrap_or_default().trim().to_string())
+    let mut lines = text.lines().rev().filter(|line| !line.trim().is_empty());
+    let last = lines.clone().next().unwrap_or_default();
+    Ok(lines
+        .find(|line| line.starts_with("error: "))
+        .unwrap_or(last)
+        .trim()
+        .to_string())
 }
 
 fn read_all(file: &mut File) -> anyhow::Result<String> {
@@ -215,7 +220,7 @@ impl Program {
         };
         let wall = start.elapsed().as_secs_f64();
         if !status.success() {
-            bail!("{}", [ended(status), last_line(&mut errors)?].concat());
+            bail!("{}", [ended(status), reason(&mut errors)?].concat());
         }
         let (seconds, shares) = match self.measure {
             Measure::Whole { pictures } => (wall / pictures as f64, BTreeMap::new()),

@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use comfy_table::presets::{ASCII_MARKDOWN, UTF8_HORIZONTAL_ONLY};
-use comfy_table::{CellAlignment, Table};
+use comfy_table::presets::{ASCII_MARKDOWN, NOTHING};
+use comfy_table::{CellAlignment, Table, TableComponent};
 
 use super::{Measured, Report};
 use crate::cli::Group;
@@ -15,7 +15,9 @@ pub(crate) fn terminal(report: &Report) -> String {
     let mut text = format!("\n{}\n", caption(report));
     for group in Group::ALL {
         if let Some(mut table) = group_table(report, group) {
-            table.load_preset(UTF8_HORIZONTAL_ONLY);
+            table.load_preset(NOTHING);
+            table.set_style(TableComponent::HeaderLines, '─');
+            table.set_style(TableComponent::MiddleHeaderIntersections, '─');
             let _ = writeln!(text, "\n{}\n{table}", group.title());
         }
     }

@@ -31,7 +31,10 @@ type Iteration = Box<dyn FnMut() -> anyhow::Result<Duration>>;
 pub(crate) fn serve(device: &str) -> anyhow::Result<()> {
     machine::first_to_be_killed();
     let selected = pollster::block_on(select(device.parse::<DeviceChoice>()?))?;
-    let versions = [("densecl", env!("CARGO_PKG_VERSION")), ("burn", "0.22.1")];
+    let versions = [
+        ("densecl", env!("CARGO_PKG_VERSION")),
+        ("burn", locked("burn")),
+    ];
     reply(&Greeting {
         versions: BTreeMap::from(versions.map(|(name, v)| (name.to_string(), v.to_string()))),
         device: selected.name,
@@ -46,6 +49,16 @@ pub(crate) fn serve(device: &str) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// The version of a dependency that this was built with.
+fn locked(name: &str) -> &'static str {
+    let lock = include_str!("../../../Cargo.lock");
+    let head = format!("name = \"{name}\"\nversion = \"");
+    let version = lock
+        .split_once(&head)
+        .and_then(|(_, rest)| rest.split_once('"'));
+    version.map_or("unknown", |(version, _)| version)
 }
 
 fn answer(
