@@ -6,16 +6,14 @@
 //! Logits are interpolated to the pixels; with a linear layer that is the same as interpolating the
 //! features, since both are linear.
 
-use burn::tensor::{
-    Device, Int, Tensor, TensorData,
-    activation::{log_softmax, relu},
-};
+use burn::tensor::{Device, Int, Tensor, TensorData, activation::log_softmax};
 
 use crate::{
     error::{Error, Result},
     interpolate::{pixel_centers, resample},
     metrics::IGNORE,
     model::{BatchNorm, Conv2d, Init, Phase, TensorVisitor, Tensors},
+    ops::Then,
 };
 
 /// Channels of the hidden layers.
@@ -53,7 +51,7 @@ impl FcnHead {
     pub fn forward(&mut self, map: Tensor<4>, phase: Phase) -> Tensor<4> {
         let mut x = map;
         for (conv, norm) in &mut self.convs {
-            x = relu(norm.forward(conv.forward(x), phase));
+            x = norm.forward(conv.forward(x), phase, Then::Relu);
         }
         self.classifier.forward(x)
     }
