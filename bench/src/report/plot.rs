@@ -164,13 +164,14 @@ fn panel(area: &Area, label: &str, curves: &[Curve]) -> Result<()> {
         .light_line_style(TRANSPARENT)
         .bold_line_style(GRID.stroke_width(OVERSAMPLING))
         .axis_style(INK.stroke_width(OVERSAMPLING))
-        .x_labels(0)
+        .x_label_formatter(&|_| String::new())
+        .y_label_formatter(&|speed| format!("{speed:.0}"))
         .x_desc(label)
         .y_desc("images/s")
         .axis_desc_style(text(15))
         .label_style(text(14))
         .draw()?;
-    // Plotters puts its labels at powers of ten; these are where the rows are.
+    // Plotters would put its labels at powers of ten; these are where the rows are.
     for &place in &places {
         let (x, y) = chart.backend_coord(&(place, 0.0));
         let (left, top) = area.get_base_pixel();

@@ -10,15 +10,28 @@ use crate::cli::Group;
 use crate::measure::Figures;
 use crate::work::{Part, Work};
 
-/// With lines between the rows' heads and the rows.
+/// How wide a table may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Width {
+    Terminal,
+    /// Also what came of every way of asking PyTorch.
+    Page,
+}
+
+/// For a terminal.
 pub(crate) fn terminal(report: &Report) -> String {
     let mut text = format!("\n{}\n", caption(report));
     for group in Group::ALL {
-        if let Some(mut table) = group_table(report, group) {
+        if let Some(mut table) = group_table(report, group, Width::Terminal) {
             table.load_preset(NOTHING);
             table.set_style(TableComponent::HeaderLines, '─');
             table.set_style(TableComponent::MiddleHeaderIntersections, '─');
-            let _ = writeln!(text, "\n{}\n{table}", group.title());
+            let _ = writeln!(
+                text,
+                "\n{}\n{table}\n{}",
+                group.title(),
+                shares(report, group)
+            );
         }
     }
     text
@@ -28,12 +41,13 @@ pub(crate) fn terminal(report: &Report) -> String {
 pub(crate) fn markdown(report: &Report) -> String {
     let mut text = format!("{}\n", caption(report).replace('\n', "\n\n"));
     for group in Group::ALL {
-        if let Some(mut table) = group_table(report, group) {
+        if let Some(mut table) = group_table(report, group, Width::Page) {
             table.load_preset(ASCII_MARKDOWN);
-            let _ = writeln!(text, "\n### {}\n\n{table}", group.title());
+            let shares = shares(report, group).replace('\n', "\n\n");
+            let _ = writeln!(text, "\n### {}\n\n{table}\n\n{shares}", group.title());
         }
     }
-    text
+    text.trim_end().to_string() + "\n"
 }
 
 /// What the figures depend on.
@@ -70,92 +84,139 @@ fn caption(report: &Report) -> String {
     text
 }
 
+/// Of programs that say where their time goes.
+fn shares(report: &Report, group: Group) -> String {
+    let mut text = String::new();
+    for row in report.rows.iter().filter(|row| row.group == group) {
+        let shares = row.ours().shares.iter();
+        let parts: Vec<String> = shares
+            .map(|(part, share)| format!("{} {:.0} %", part.replace('_', " "), share * 100.0))
+            .collect();
+        if !parts.is_empty() {
+            let (name, threads) = (&row.name, row.threads);
+            let _ = writeln!(
+                text,
+                "densecl, {name}, threads {threads}: {}",
+                parts.join(", ")
+            );
+        }
+    }
+    text
+}
+
+/// The cells of a row, all that there can be.
+#[derive(Default)]
+struct Cells {
+    name: String,
+    threads: String,
+    ours: String,
+    our_share: String,
+    our_memory: String,
+    theirs: String,
+    which: String,
+    ratio: String,
+    their_share: String,
+    their_memory: String,
+    all: String,
+}
+
+impl Cells {
+    fn header(group: Group) -> Self {
+        // The dense loss is a function: what it takes beside its inputs says more than the process.
+        let memory = if group == Group::Loss {
+            "extra memory"
+        } else {
+            "peak memory"
+        };
+        Self {
+            threads: "threads".to_string(),
+            ours: "densecl".to_string(),
+            our_share: "share".to_string(),
+            our_memory: memory.to_string(),
+            theirs: "PyTorch, its best".to_string(),
+            which: "which".to_string(),
+            ratio: "densecl / PyTorch".to_string(),
+            their_share: "its share".to_string(),
+            their_memory: format!("its {memory}"),
+            all: "PyTorch, all".to_string(),
+            name: String::new(),
+        }
+    }
+
+    /// Those that say something in this table.
+    fn shown(self, group: Group, compared: bool, width: Width) -> Vec<String> {
+        let parts = group == Group::Parts;
+        let cells = [
+            (true, self.name),
+            (true, self.threads),
+            (true, self.ours),
+            (parts, self.our_share),
+            (true, self.our_memory),
+            (compared, self.theirs),
+            (compared, self.which),
+            (compared, self.ratio),
+            (compared && parts, self.their_share),
+            (compared, self.their_memory),
+            (compared && width == Width::Page, self.all),
+        ];
+        let shown = cells.into_iter().filter(|(shown, _)| *shown);
+        shown.map(|(_, cell)| cell).collect()
+    }
+}
+
 /// None where the group has no rows.
-fn group_table(report: &Report, group: Group) -> Option<Table> {
-    let rows: Vec<&Measured> = report
-        .rows
-        .iter()
-        .filter(|row| row.group == group)
-        .collect();
+fn group_table(report: &Report, group: Group, width: Width) -> Option<Table> {
+    let of_group = |row: &&Measured| row.group == group;
+    let rows: Vec<&Measured> = report.rows.iter().filter(of_group).collect();
     if rows.is_empty() {
         return None;
     }
-    let compared = report.theirs.is_some();
-    // The dense loss is a function: what it takes beside its inputs says more than the process.
-    let memory = if group == Group::Loss {
-        "extra memory"
-    } else {
-        "peak memory"
-    };
-    let mut header = vec!["".to_string(), "threads".to_string(), "densecl".to_string()];
-    let mut theirs = vec!["PyTorch, its best", "which", "densecl / PyTorch"];
-    if group == Group::Parts {
-        header.push("share".to_string());
-        theirs.push("its share");
-    }
-    header.push(memory.to_string());
-    if compared {
-        theirs.push(if group == Group::Loss {
-            "its extra memory"
-        } else {
-            "its peak memory"
-        });
-        theirs.push("PyTorch, all");
-        header.extend(theirs.into_iter().map(str::to_string));
-    }
+    let shown = |cells: Cells| cells.shown(group, report.theirs.is_some(), width);
     let mut table = Table::new();
-    table.set_header(header);
+    table.set_header(shown(Cells::header(group)));
     for row in &rows {
-        table.add_row(cells(row, &rows, compared));
-        if group == Group::Parts && row.work.as_ref().is_some_and(is_last_part) {
-            table.add_row(rest(row, &rows, compared));
+        table.add_row(shown(cells(row, &rows)));
+        if row.work.as_ref().is_some_and(is_last_part) {
+            table.add_row(shown(rest(row, &rows)));
         }
     }
-    for (index, column) in table.column_iter_mut().enumerate() {
-        if index > 0 {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
     }
     Some(table)
 }
 
-fn cells(row: &Measured, rows: &[&Measured], compared: bool) -> Vec<String> {
+fn cells(row: &Measured, rows: &[&Measured]) -> Cells {
     let ours = row.ours();
-    let mut cells = vec![row.name.clone(), row.threads.to_string(), value(row, ours)];
+    let best = row.best();
     let whole = whole_of(row, rows);
     let share = |figures: Option<&Figures>, whole: Option<&Figures>| {
         let share = seconds(figures?)? / seconds(whole?)?;
-        Some(format!("{:.1} %", share * 100.0))
+        Some(percent(share))
     };
-    let parts = row.group == Group::Parts;
-    if parts {
-        cells.push(share(Some(ours), whole.map(Measured::ours)).unwrap_or_default());
-    }
-    cells.push(memory(row, ours));
-    if compared {
-        let best = row.best();
-        cells.push(best.map_or("–".to_string(), |figures| value(row, figures)));
-        cells.push(row.best.clone().unwrap_or_default());
-        cells.push(row.ratio.map_or(String::new(), |ratio| {
+    let all = row.theirs().iter();
+    let all = all.map(|figures| format!("{} {}", figures.name, short(row, figures)));
+    Cells {
+        name: row.name.clone(),
+        threads: row.threads.to_string(),
+        ours: value(row, ours),
+        our_share: share(Some(ours), whole.map(Measured::ours)).unwrap_or_default(),
+        our_memory: memory(row, ours),
+        theirs: best.map_or("–".to_string(), |figures| value(row, figures)),
+        which: row.best.clone().unwrap_or_default(),
+        ratio: row.ratio.map_or(String::new(), |ratio| {
             format!("{:.2}× ({:.2}–{:.2})", ratio.median, ratio.low, ratio.high)
-        }));
-        if parts {
-            cells.push(share(best, whole.and_then(Measured::best)).unwrap_or_default());
-        }
-        cells.push(best.map_or(String::new(), |figures| memory(row, figures)));
-        let all = row
-            .theirs()
-            .iter()
-            .map(|figures| format!("{} {}", figures.name, short(row, figures)));
-        cells.push(all.collect::<Vec<_>>().join("; "));
+        }),
+        their_share: share(best, whole.and_then(Measured::best)).unwrap_or_default(),
+        their_memory: best.map_or(String::new(), |figures| memory(row, figures)),
+        all: all.collect::<Vec<_>>().join("; "),
     }
-    cells
 }
 
 /// What the parts of a step leave of it: the figures, the queues, the graph between the parts.
-fn rest(row: &Measured, rows: &[&Measured], compared: bool) -> Vec<String> {
+fn rest(row: &Measured, rows: &[&Measured]) -> Cells {
     let Some(whole) = whole_of(row, rows) else {
-        return Vec::new();
+        return Cells::default();
     };
     let of = |side: fn(&Measured) -> Option<&Figures>| -> Option<(String, String)> {
         let total = seconds(side(whole)?)?;
@@ -164,20 +225,25 @@ fn rest(row: &Measured, rows: &[&Measured], compared: bool) -> Vec<String> {
                 && matches!(part.work, Some(Work::Part { .. }))
                 && network(part) == network(row)
         });
-        let sum: f64 = parts
-            .map(|part| side(part).and_then(seconds))
-            .sum::<Option<f64>>()?;
-        let rest = total - sum;
-        Some((milliseconds(rest), format!("{:.1} %", rest / total * 100.0)))
+        let times = parts.map(|part| side(part).and_then(seconds));
+        let rest = total - times.sum::<Option<f64>>()?;
+        Some((milliseconds(rest), percent(rest / total)))
     };
-    let name = whole.name.replace("whole step", "rest");
-    let (time, share) = of(|row| Some(row.ours())).unwrap_or_default();
-    let mut cells = vec![name, row.threads.to_string(), time, share, String::new()];
-    if compared {
-        let (time, share) = of(Measured::best).unwrap_or_default();
-        cells.extend([time, String::new(), String::new(), share]);
+    let (ours, our_share) = of(|row| Some(row.ours())).unwrap_or_default();
+    let (theirs, their_share) = of(Measured::best).unwrap_or_default();
+    Cells {
+        name: whole.name.replace("whole step", "rest"),
+        threads: row.threads.to_string(),
+        ours,
+        our_share,
+        theirs,
+        their_share,
+        ..Cells::default()
     }
-    cells
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.1} %", share * 100.0)
 }
 
 fn is_last_part(work: &Work) -> bool {
