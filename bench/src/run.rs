@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use anyhow::{Context, bail};
 use densecl::device::DeviceChoice;
 
-use crate::cli::Bench;
+use crate::cli::{Bench, Group};
 use crate::contender::Asked;
 use crate::inputs::{Inputs, script};
 use crate::machine::{self, Machine};
@@ -31,6 +31,14 @@ pub(crate) fn run(mut bench: Bench) -> anyhow::Result<bool> {
         bail!(
             "--seconds {}: must be above 0 and at most 3600",
             bench.seconds
+        );
+    }
+    if let Some(path) = &bench.plot
+        && !bench.rows.contains(&Group::Scale)
+    {
+        bail!(
+            "--plot {}: draws the rows `scale`, which --rows leaves out",
+            path.display()
         );
     }
     let machine = Machine::here();

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use image::imageops::{self, FilterType};
 use image::{ImageFormat, RgbImage};
 use plotters::coord::Shift;
@@ -37,19 +37,13 @@ struct Curve {
 /// Draws the rows [`Group::Scale`] into a PNG.
 ///
 /// # Errors
-/// When there are none, or the file cannot be written.
+/// When the file cannot be written.
 pub(crate) fn save(report: &Report, path: &Path) -> Result<()> {
     let rows: Vec<&Measured> = report
         .rows
         .iter()
         .filter(|row| row.group == Group::Scale)
         .collect();
-    if rows.is_empty() {
-        bail!(
-            "--plot {}: draws the rows `scale`, and they were not asked for",
-            path.display()
-        );
-    }
     draw(&rows)?
         .save_with_format(path, ImageFormat::Png)
         .with_context(|| format!("writing {}", path.display()))

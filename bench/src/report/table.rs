@@ -26,12 +26,8 @@ pub(crate) fn terminal(report: &Report) -> String {
             table.load_preset(NOTHING);
             table.set_style(TableComponent::HeaderLines, '─');
             table.set_style(TableComponent::MiddleHeaderIntersections, '─');
-            let _ = writeln!(
-                text,
-                "\n{}\n{table}\n{}",
-                group.title(),
-                shares(report, group)
-            );
+            let _ = writeln!(text, "\n{}\n{table}", group.title());
+            text += &shares(report, group);
         }
     }
     text
@@ -43,11 +39,13 @@ pub(crate) fn markdown(report: &Report) -> String {
     for group in Group::ALL {
         if let Some(mut table) = group_table(report, group, Width::Page) {
             table.load_preset(ASCII_MARKDOWN);
-            let shares = shares(report, group).replace('\n', "\n\n");
-            let _ = writeln!(text, "\n### {}\n\n{table}\n\n{shares}", group.title());
+            let _ = writeln!(text, "\n### {}\n\n{table}", group.title());
+            for line in shares(report, group).lines() {
+                let _ = writeln!(text, "\n{line}");
+            }
         }
     }
-    text.trim_end().to_string() + "\n"
+    text
 }
 
 /// What the figures depend on.
