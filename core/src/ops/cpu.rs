@@ -26,7 +26,8 @@ impl Operations for Cpu {
         let (x, weight) = (Map::new(primitive(x)), contiguous(primitive(weight)));
         let bias = bias.map(|bias| contiguous(primitive(bias)));
         let shape = conv_shape(&x, &weight, geometry);
-        tensor(convolve(&x, &weight, bias.as_ref(), &shape).into_primitive())
+        let kernel = pack(&weight, &shape);
+        tensor(convolve(&x, &kernel, bias.as_ref(), &shape).into_primitive())
     }
 
     fn batch_norm(
@@ -189,12 +190,11 @@ pub(super) fn pack(weight: &FlexTensor, shape: &conv::Shape) -> conv::Kernel {
 
 pub(super) fn convolve(
     x: &Map,
-    weight: &FlexTensor,
+    kernel: &conv::Kernel,
     bias: Option<&FlexTensor>,
     shape: &conv::Shape,
 ) -> Map {
-    let kernel = pack(weight, shape);
-    let output = conv::forward(values(&x.tensor), &kernel, bias.map(values), shape);
+    let output = conv::forward(values(&x.tensor), kernel, bias.map(values), shape);
     Map::from_values(output, x.batch, shape.output(), shape.channels_out)
 }
 

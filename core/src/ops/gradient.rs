@@ -1,5 +1,7 @@
 //! The same kernels as part of a gradient graph: what is kept of the forward pass, and what goes back.
 
+use std::sync::Arc;
+
 use burn::backend::{
     Autodiff, Flex,
     autodiff::{
@@ -44,9 +46,14 @@ impl Operations for Tracked {
             let (bias, guard) = node(bias).into_parts();
             (contiguous(bias), guard)
         });
-        let output = cpu::convolve(&x, &weight, bias.as_ref().map(|b| &b.0), &shape);
+        let kernel = pack(&weight, &shape);
+        let output = cpu::convolve(&x, &kernel, bias.as_ref().map(|b| &b.0), &shape);
         let output = output.into_primitive();
-        let state = Convolved { x, weight, shape };
+        let state = Convolved {
+            x,
+            kernel: Arc::new(kernel),
+            shape,
+        };
         let guards = [x_guard, weight_guard];
         tracked(match bias {
             None => finish(Convolution, guards, state, output),
@@ -176,14 +183,14 @@ fn finish<O: Backward<Flex, N>, const N: usize>(
 #[derive(Debug, Clone)]
 struct Convolved {
     x: Map,
-    weight: FlexTensor,
+    kernel: Arc<conv::Kernel>,
     shape: conv::Shape,
 }
 
 impl Convolved {
     fn of_input(&self, gradient: &Map) -> FlexTensor {
-        let kernel = pack(&self.weight, &self.shape);
-        let input = conv::input_gradient(values(&gradient.tensor), &kernel, &self.shape);
+        let gradient = values(&gradient.tensor);
+        let input = conv::input_gradient(gradient, &self.kernel, &self.shape);
         self.x.alike(input).into_primitive()
     }
 
