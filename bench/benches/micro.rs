@@ -22,6 +22,8 @@ use image::codecs::jpeg::JpegEncoder;
 use image::{ImageFormat, RgbImage};
 
 fn main() {
+    // As the program does.
+    densecl_kernels::allocator::keep_freed_memory();
     divan::main();
 }
 
