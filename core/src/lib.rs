@@ -26,6 +26,7 @@
 //! |---|---|
 //! | [`config`] | the settings; defaults are the authors' |
 //! | [`model`] | ResNets, heads, encoder, momentum encoder, split BN |
+//! | [`ops`] | the operations that cost time, by device |
 //! | [`queue`], [`matching`], [`loss`], [`schedule`], [`metrics`] | tensors and numbers, no model |
 //! | [`densecl`], [`optim`] | one training step |
 //! | [`memory`] | what a training step holds, from the settings alone |
@@ -62,6 +63,7 @@ pub mod matching;
 pub mod memory;
 pub mod metrics;
 pub mod model;
+pub mod ops;
 #[cfg(feature = "train")]
 pub mod optim;
 pub mod queue;

@@ -191,7 +191,10 @@ fn split_batch_norm() {
         what: "split_bn",
         part: filled(with_init(|init| BatchNorm::new(init, 3)), "split_bn."),
         input: input("gradients/split_bn", [4, 3, 3, 3]),
-        forward: |norm, x| norm.forward(x, Phase::Train { groups: 2 }).flatten(0, 3),
+        forward: |norm, x| {
+            norm.forward(x, Phase::Train { groups: 2 }, densecl::ops::Then::Nothing)
+                .flatten(0, 3)
+        },
     };
     function.check();
 }

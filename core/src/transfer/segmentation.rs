@@ -6,10 +6,7 @@
 //! Logits are interpolated to the pixels; with a linear layer that is the same as interpolating the
 //! features, since both are linear.
 
-use burn::tensor::{
-    Device, Int, Tensor, TensorData,
-    activation::{log_softmax, relu},
-};
+use burn::tensor::{Device, Int, Tensor, TensorData, activation::log_softmax};
 
 use crate::{
     device::failure,
@@ -17,6 +14,7 @@ use crate::{
     interpolate::{pixel_centers, resample},
     metrics::IGNORE,
     model::{BatchNorm, Conv2d, Init, Phase, TensorVisitor, Tensors},
+    ops::Then,
 };
 
 /// Channels of the hidden layers.
@@ -54,7 +52,7 @@ impl FcnHead {
     pub fn forward(&mut self, map: Tensor<4>, phase: Phase) -> Tensor<4> {
         let mut x = map;
         for (conv, norm) in &mut self.convs {
-            x = relu(norm.forward(conv.forward(x), phase));
+            x = norm.forward(conv.forward(x), phase, Then::Relu);
         }
         self.classifier.forward(x)
     }

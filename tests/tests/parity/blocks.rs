@@ -4,6 +4,7 @@ use burn::tensor::Tensor;
 use densecl::{
     matching::l2_normalize,
     model::{BatchNorm, Block, BlockShape, DenseHead, GlobalHead, Init, Phase},
+    ops::Then,
 };
 use densecl_tests::{
     golden::{Golden, TOLERANCE},
@@ -103,7 +104,7 @@ fn split_batch_norm_agrees() {
     let x = input("input/split_bn", [8, 5, 3, 3]);
     let leaf = x.clone().autodiff().require_grad();
 
-    let train = norm.forward(leaf.clone(), Phase::Train { groups: 4 });
+    let train = norm.forward(leaf.clone(), Phase::Train { groups: 4 }, Then::Nothing);
     golden.assert_close("train", &train.dims(), &values(&train), TOLERANCE);
     let weights = input("loss_weights/split_bn", train.dims()).autodiff();
     let backward = (train * weights).sum().backward();
@@ -122,7 +123,7 @@ fn split_batch_norm_agrees() {
         golden.assert_close(name, &[5], &buffers[name], TOLERANCE);
     }
 
-    let eval = norm.forward(x.autodiff(), Phase::Eval);
+    let eval = norm.forward(x.autodiff(), Phase::Eval, Then::Nothing);
     golden.assert_close("eval", &eval.dims(), &values(&eval), TOLERANCE);
     golden.assert_all_read();
 }
