@@ -5,20 +5,16 @@
 //! backends need besides is not derivable; those few factors are named constants, and
 //! `tests/cli/memory.rs` compares the whole with the measured peak of runs, so that they cannot go stale.
 
+use burn::tensor::{DType, Device};
+
 use crate::config::ModelConfig;
 use crate::model::{EXPANSION, block_shapes};
+use crate::ops::{self, Footprint};
 
 /// Bytes of a number.
 const F32: f64 = 4.0;
 
-/// Feature maps kept for the backward pass per convolution that batch normalisation and ReLU follow:
-/// what each of the three took in.
-const KEPT_WITH_RELU: f64 = 3.0;
-/// The same where no ReLU follows: on the shortcut.
-const KEPT_WITHOUT_RELU: f64 = 1.0;
-/// Bytes per cell of the stem's pooling kept besides: the places of its maxima.
-const POOL_INDEX: f64 = 8.0;
-/// Matrices of queries by keys that a plain InfoNCE holds at once, forward and backward.
+/// Copies of the logits of a tile: similarities, differences, weights.
 const LOGITS: f64 = 3.0;
 /// The largest feature map, as often as it is there for a moment: unfolded for a convolution, its gradient.
 const PASSING: f64 = 3.0;
@@ -42,6 +38,8 @@ pub struct StepShape<'a> {
     pub size: usize,
     /// Keys in each queue.
     pub queue: usize,
+    /// Where it runs.
+    pub device: &'a Device,
 }
 
 /// Bytes that a step is estimated to hold, by what they are for.
@@ -74,7 +72,9 @@ impl StepMemory {
             accumulate,
             size,
             queue,
+            device,
         } = *shape;
+        let footprint = ops::on(device, DType::F32).footprint();
         let micro = (batch / accumulate.max(1)) as f64;
         let layers = layers(model, size);
         let (channels, side) = layers.last().map_or((0, 0), |l| (l.output, l.side));
@@ -90,14 +90,14 @@ impl StepMemory {
         let views = F32 * 2.0 * 3.0 * batch as f64 * (size as f64).powi(2);
 
         let map = |layer: &Layer| F32 * micro * layer.cells();
-        let kept: f64 = layers.iter().map(|l| map(l) * l.kept()).sum();
+        let kept: f64 = layers.iter().map(|l| map(l) * l.kept(&footprint)).sum();
         let pooled = layers[0].cells() / 4.0;
-        let pool = micro * pooled * (F32 + POOL_INDEX);
+        let pool = micro * pooled * (F32 + f64::from(footprint.pooled_from));
         // Backbone features on the grid, the two layers of the dense head, and its unit vectors.
         let heads = F32 * micro * cells * (3.0 * channels as f64 + 3.0 * model.dim as f64);
 
         let largest_map = layers.iter().map(map).fold(0.0, f64::max);
-        let logits = F32 * micro * cells * (queue as f64 + 1.0);
+        let logits = (micro * cells * queue as f64).min(footprint.logits as f64) * F32;
         let similarity = F32 * micro * cells * cells;
         let loss = (LOGITS * logits).max(similarity);
 
@@ -144,12 +144,13 @@ impl Layer {
         self.output as f64 * (self.side as f64).powi(2)
     }
 
-    fn kept(&self) -> f64 {
-        if self.relu {
-            KEPT_WITH_RELU
+    /// As often as a map like its output is kept for the backward pass.
+    fn kept(&self, footprint: &Footprint) -> f64 {
+        f64::from(if self.relu {
+            footprint.maps_to_relu
         } else {
-            KEPT_WITHOUT_RELU
-        }
+            footprint.maps_without
+        })
     }
 }
 
@@ -215,8 +216,6 @@ fn parameters(model: &ModelConfig) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::Device;
-
     use super::*;
     use crate::config::Backbone;
     use crate::model::{Encoder, Kind, Tensors};
@@ -251,14 +250,16 @@ mod tests {
             accumulate,
             size,
             queue,
+            device: &Device::flex(),
         })
     }
 
     #[test]
     fn the_papers_step_has_the_sizes_that_are_known() {
         let paper = step(256, 1, 224, 65_536);
-        // B·S² × (K + 1) similarities: 12,544 × 65,537 numbers.
-        assert_eq!(paper.largest_tensor, 12_544 * 65_537 * 4);
+        // The stem's output, 64 channels at half the side; not the 3.3 GB of all logits.
+        assert_eq!(paper.largest_tensor, 256 * 64 * 112 * 112 * 4);
+        assert!(paper.workspace < 12_544 * 65_536 * 4, "{paper:?}");
         assert_eq!(paper.views, 2 * 256 * 3 * 224 * 224 * 4);
     }
 

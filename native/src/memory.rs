@@ -7,6 +7,7 @@
 mod available;
 
 use anyhow::bail;
+use burn::tensor::Device;
 use densecl::device::Selected;
 use densecl::memory::{StepMemory, StepShape};
 use indicatif::DecimalBytes;
@@ -35,19 +36,19 @@ struct Needed {
 }
 
 impl Needed {
-    /// `device_is_host`: whether the device's memory is the host's.
-    fn estimate(config: &RunConfig, queue: usize, device_is_host: bool) -> Self {
+    fn estimate(config: &RunConfig, queue: usize, on: &Place) -> Self {
         let step = StepMemory::estimate(&StepShape {
             model: &config.model,
             batch: config.train.batch_size,
             accumulate: config.optim.accumulate,
             size: config.views.size as usize,
             queue,
+            device: on.device,
         });
         let batches = config.data.prefetch as u64 + BATCHES_BESIDES;
         let views = step.views.saturating_mul(batches);
         // A checkpoint is written between steps, when of a step only the state is there.
-        let step_or_saving = if device_is_host {
+        let step_or_saving = if on.is_the_hosts {
             step.device().max(step.state.saturating_add(step.saving))
         } else {
             step.saving
@@ -80,30 +81,37 @@ struct Had {
     largest_tensor: Option<u64>,
 }
 
+/// Where a step runs, and what is known of its memory.
+struct Place<'a> {
+    device: &'a Device,
+    name: &'a str,
+    /// Whether the device's memory is the host's.
+    is_the_hosts: bool,
+    had: Had,
+}
+
 /// Checks that a step of `plan` fits, and says what it needs and what there is.
 ///
 /// # Errors
 /// One line with what is needed, what there is and what would fit, when it clearly does not and the
 /// settings do not insist.
 pub(crate) fn check(plan: &Plan, selected: &Selected) -> anyhow::Result<String> {
-    let had = Had {
-        host: available::memory(),
-        device: None,
-        largest_tensor: selected.memory.largest_tensor,
+    let place = Place {
+        device: &selected.device,
+        name: &selected.name,
+        is_the_hosts: selected.memory.is_the_hosts,
+        had: Had {
+            host: available::memory(),
+            device: None,
+            largest_tensor: selected.memory.largest_tensor,
+        },
     };
-    let shared = selected.memory.is_the_hosts;
-    let needed = Needed::estimate(&plan.config, plan.queue_len, shared);
-    verdict(&plan.config, plan.source.len(), &needed, &had, selected)
+    verdict(&plan.config, plan.source.len(), &place)
 }
 
-fn verdict(
-    config: &RunConfig,
-    images: usize,
-    needed: &Needed,
-    had: &Had,
-    selected: &Selected,
-) -> anyhow::Result<String> {
-    let shared = selected.memory.is_the_hosts;
+fn verdict(config: &RunConfig, images: usize, place: &Place) -> anyhow::Result<String> {
+    let queue = config.method.queue_len(images, config.train.batch_size)?;
+    let (had, needed) = (&place.had, Needed::estimate(config, queue, place));
     let available = match had.host {
         Some(bytes) => format!("{} are available", DecimalBytes(bytes)),
         None => "the system does not say how much there is".to_string(),
@@ -112,9 +120,8 @@ fn verdict(
         "a step needs about {} of memory, {available}",
         DecimalBytes(needed.host)
     );
-    let limit = had.largest_tensor.unwrap_or(u64::MAX);
     if needed.fits(had, 1.0 / ESTIMATE_ERROR) || config.train.exceeds_memory {
-        let mut note = if shared {
+        let mut note = if place.is_the_hosts {
             on_host
         } else {
             format!(
@@ -124,23 +131,22 @@ fn verdict(
         };
         if !needed.fits(had, ESTIMATE_ERROR) {
             note.push_str(": it may not fit");
-            note.push_str(&that_would_fit(config, images, had, shared));
+            note.push_str(&that_would_fit(config, images, place));
         }
         return Ok(note);
     }
-    let why = if needed.largest_tensor > limit {
-        format!(
+    let why = match had.largest_tensor {
+        Some(limit) if needed.largest_tensor > limit => format!(
             "the largest tensor of a step has {}, and {} takes at most {} in one",
             DecimalBytes(needed.largest_tensor),
-            selected.name,
+            place.name,
             DecimalBytes(limit)
-        )
-    } else {
-        on_host
+        ),
+        _ => on_host,
     };
     bail!(
         "{why}{}; train.exceeds_memory = true starts all the same",
-        that_would_fit(config, images, had, shared)
+        that_would_fit(config, images, place)
     )
 }
 
@@ -149,68 +155,174 @@ pub(crate) fn advice(plan: &Plan) -> String {
     // A runtime that is broken may panic when asked.
     let usage = panics::catch(|| plan.device.memory_pool_usage());
     let reserved = usage.ok().flatten().map(|usage| usage.bytes_reserved);
-    let needed = Needed::estimate(&plan.config, plan.queue_len, false);
-    let had = Had {
-        host: available::memory(),
-        // What it has is not known; it was too little for the step, and half the step is a guess.
-        device: Some(reserved.unwrap_or(needed.device / 2)),
-        largest_tensor: None,
+    let mut place = Place {
+        device: &plan.device,
+        name: "the device",
+        is_the_hosts: false,
+        had: Had {
+            host: available::memory(),
+            device: None,
+            largest_tensor: None,
+        },
     };
-    let held = match reserved {
+    let needed = Needed::estimate(&plan.config, plan.queue_len, &place).device;
+    // It had what it gave, but less than this step takes; where it does not say, half of that is a guess.
+    place.had.device = Some(reserved.map_or(needed / 2, |reserved| reserved.min(needed)));
+    let gave = match reserved {
         Some(bytes) => format!(", and the device gave {}", DecimalBytes(bytes)),
         None => String::new(),
     };
     format!(
-        "a step needs about {}{held}{}",
-        DecimalBytes(needed.device),
-        that_would_fit(&plan.config, plan.source.len(), &had, false)
+        "a step needs about {}{gave}{}",
+        DecimalBytes(needed),
+        that_would_fit(&plan.config, plan.source.len(), &place)
     )
 }
 
 /// The smallest changes that fit, each on its own, as the end of a sentence.
-fn that_would_fit(config: &RunConfig, images: usize, had: &Had, shared: bool) -> String {
-    let fits = |config: &RunConfig| {
+fn that_would_fit(config: &RunConfig, images: usize, place: &Place) -> String {
+    let fits = |change: &dyn Fn(&mut RunConfig)| {
+        let mut config = config.clone();
+        change(&mut config);
         let queue = config.method.queue_len(images, config.train.batch_size);
         config.validate().is_ok()
             && queue.is_ok_and(|queue| {
-                Needed::estimate(config, queue, shared).fits(had, ESTIMATE_ERROR)
+                Needed::estimate(&config, queue, place).fits(&place.had, ESTIMATE_ERROR)
             })
-    };
-    let changed = |change: &dyn Fn(&mut RunConfig)| {
-        let mut config = config.clone();
-        change(&mut config);
-        config
     };
     let (batch, accumulate) = (config.train.batch_size, config.optim.accumulate);
     let smallest = config.method.bn_groups * accumulate;
 
     let mut ways = Vec::new();
-    let parts = (accumulate + 1..=batch / config.method.bn_groups.max(1))
+    let parts = (accumulate + 1..=batch / config.method.bn_groups)
         .filter(|&parts| batch.is_multiple_of(parts))
-        .find(|&parts| fits(&changed(&|config| config.optim.accumulate = parts)));
+        .find(|&parts| fits(&|config| config.optim.accumulate = parts));
     if let Some(parts) = parts {
         ways.push(format!(
             "--set optim.accumulate={parts} (the same batch in {parts} parts)"
         ));
     }
-    let fewer = (1..batch / smallest)
-        .rev()
-        .map(|times| times * smallest)
-        .find(|&fewer| fits(&changed(&|config| config.train.batch_size = fewer)));
-    if let Some(fewer) = fewer {
+    let fewer = (1..batch / smallest).rev().map(|times| times * smallest);
+    if let Some(fewer) = fewer
+        .into_iter()
+        .find(|&fewer| fits(&|config| config.train.batch_size = fewer))
+    {
         ways.push(format!("--set train.batch_size={fewer}"));
     }
-    let smaller = (1..config.views.size.div_ceil(32))
-        .rev()
+    let smaller = (1..config.views.size.div_ceil(32)).rev();
+    if let Some(smaller) = smaller
         .map(|times| 32 * times)
-        .find(|&smaller| fits(&changed(&|config| config.views.size = smaller)));
-    if let Some(smaller) = smaller {
+        .find(|&smaller| fits(&|config| config.views.size = smaller))
+    {
         ways.push(format!("--set views.size={smaller}"));
     }
     if ways.is_empty() {
-        "; no batch or view is small enough, only a smaller model.backbone or model.width is"
+        "; no batch or view is small enough: a smaller model.backbone or model.width may be"
             .to_string()
     } else {
         format!("; what would fit: {}", ways.join(", or "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings;
+
+    /// The verdict on ResNet-18 at 96 px in batches of 64, with so many bytes and the largest tensor.
+    fn of(host: u64, largest_tensor: Option<u64>, sets: &[&str]) -> anyhow::Result<String> {
+        let mut all = vec![
+            "model.backbone=resnet18",
+            "views.size=96",
+            "train.batch_size=64",
+            "method.bn_groups=4",
+        ];
+        all.extend(sets);
+        let sets: Vec<String> = all.into_iter().map(String::from).collect();
+        let config: RunConfig = settings::resolve(None, None, &sets).expect("settings");
+        config.validate().expect("valid settings");
+        let place = Place {
+            device: &Device::flex(),
+            name: "it",
+            is_the_hosts: true,
+            had: Had {
+                host: Some(host),
+                device: None,
+                largest_tensor,
+            },
+        };
+        verdict(&config, 1000, &place)
+    }
+
+    #[test]
+    fn enough_is_noted_too_little_is_refused_and_what_lies_between_is_warned_of() {
+        let note = of(64 << 30, None, &[]).expect("enough");
+        assert!(note.starts_with("a step needs about"), "{note}");
+        assert!(!note.contains("fit"), "{note}");
+
+        let refused = of(600 << 20, None, &[])
+            .expect_err("too little")
+            .to_string();
+        for part in [
+            "a step needs about",
+            "629.15 MB are available",
+            "train.exceeds_memory = true",
+        ] {
+            assert!(refused.contains(part), "`{part}` is not in: {refused}");
+        }
+        let insisted = of(600 << 20, None, &["train.exceeds_memory=true"]);
+        assert!(insisted.expect("insisted").contains("it may not fit"));
+
+        // Just what is needed: the estimate is not as exact as that.
+        let needed = note.split_whitespace().nth(4).expect("a number");
+        let needed: f64 = needed.parse().expect("a number");
+        let warned = of((needed * 1e6) as u64, None, &[]).expect("may be enough");
+        assert!(warned.contains("it may not fit"), "{warned}");
+    }
+
+    /// The number that follows `key` in `text`.
+    fn suggested(text: &str, key: &str) -> usize {
+        let rest = text.split(&format!("--set {key}=")).nth(1);
+        let rest = rest.unwrap_or_else(|| panic!("no {key} in: {text}"));
+        let digits = rest.split(|c: char| !c.is_ascii_digit()).next();
+        digits
+            .and_then(|digits| digits.parse().ok())
+            .expect("a number")
+    }
+
+    #[test]
+    fn what_is_suggested_fits_and_what_is_next_to_it_does_not() {
+        let had = 600 << 20;
+        let refused = of(had, None, &[]).expect_err("too little").to_string();
+        let fits = |set: String| {
+            let note = of(had, None, &[&set]);
+            note.is_ok_and(|note| !note.contains("it may not fit"))
+        };
+        let parts = suggested(&refused, "optim.accumulate");
+        assert!(parts > 1 && 64 % parts == 0, "{refused}");
+        assert!(fits(format!("optim.accumulate={parts}")));
+        assert!(!fits(format!("optim.accumulate={}", parts / 2)));
+        let batch = suggested(&refused, "train.batch_size");
+        assert!(fits(format!("train.batch_size={batch}")));
+        assert!(!fits(format!("train.batch_size={}", batch + 4)));
+        let size = suggested(&refused, "views.size");
+        assert!(fits(format!("views.size={size}")));
+        assert!(!fits(format!("views.size={}", size + 32)));
+
+        let hopeless = of(1 << 20, None, &[]).expect_err("nothing").to_string();
+        assert!(hopeless.contains("smaller model.backbone"), "{hopeless}");
+    }
+
+    #[test]
+    fn a_tensor_larger_than_the_device_takes_is_refused_beforehand() {
+        // 64 maps of 64 channels at 48 x 48: 37.7 MB.
+        let refused = of(64 << 30, Some(20_000_000), &[]);
+        let refused = refused.expect_err("too large").to_string();
+        assert!(
+            refused.contains("it takes at most 20.00 MB in one"),
+            "{refused}"
+        );
+        assert_eq!(suggested(&refused, "optim.accumulate"), 2);
+        assert_eq!(suggested(&refused, "train.batch_size"), 32);
     }
 }
