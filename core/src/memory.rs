@@ -17,7 +17,7 @@ const F32: f64 = 4.0;
 /// Copies of the logits of a tile: similarities, differences, weights.
 const LOGITS: f64 = 3.0;
 /// The largest feature map, as often as it is there for a moment: unfolded for a convolution, its gradient.
-const PASSING: f64 = 3.0;
+const PASSING: f64 = 2.0;
 /// Copies of the parameters that stay from step to step: both encoders, and the velocity.
 const STATE: f64 = 3.0;
 /// Those within a step: the gradient, and what is being updated.
