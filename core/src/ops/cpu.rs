@@ -4,7 +4,7 @@ use burn::backend::{DispatchDevice, Flex, flex::FlexTensor, ops::FloatTensorOps}
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use densecl_kernels::{conv, info_nce, norm, pool, sgd};
 
-use super::{Geometry, Normalized, Operations, PerQuery, SgdSettings};
+use super::{Footprint, Geometry, Normalized, Operations, PerQuery, SgdSettings};
 
 /// Whether there are kernels for such tensors.
 pub(super) fn has_kernels(device: &Device, dtype: DType) -> bool {
@@ -110,6 +110,17 @@ impl Operations for Cpu {
     fn sum_of_squares(&self, x: Tensor<1>) -> Tensor<1> {
         let x = contiguous(primitive(x));
         row(vec![sgd::sum_of_squares(values(&x)) as f32])
+    }
+
+    fn footprint(&self) -> Footprint {
+        Footprint {
+            // The convolution's output, and the rectified one, which is the next one's input too.
+            maps_to_relu: 2,
+            maps_without: 1,
+            pooled_from: 1,
+            // Tiles of a few kilobytes.
+            logits: 0,
+        }
     }
 }
 

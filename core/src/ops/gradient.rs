@@ -16,7 +16,7 @@ use burn::tensor::Tensor;
 use densecl_kernels::{conv, norm, pool};
 
 use super::{
-    Geometry, Normalized, Operations, PerQuery, SgdSettings, Then,
+    Footprint, Geometry, Normalized, Operations, PerQuery, SgdSettings, Then,
     cpu::{
         self, Cpu, Map, contiguous, conv_shape, filled, norm_shape, pack, pool_map, pool_shape,
         values,
@@ -151,6 +151,10 @@ impl Operations for Tracked {
 
     fn sum_of_squares(&self, x: Tensor<1>) -> Tensor<1> {
         Cpu.sum_of_squares(x)
+    }
+
+    fn footprint(&self) -> Footprint {
+        Cpu.footprint()
     }
 }
 

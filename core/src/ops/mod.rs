@@ -69,6 +69,20 @@ pub struct SgdSettings {
     pub weight_decay: f64,
 }
 
+/// What operations hold in memory, as far as it is not the same everywhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Footprint {
+    /// Feature maps kept for the backward pass by a convolution, its normalisation and the ReLU after it,
+    /// the map they are given not counted.
+    pub maps_to_relu: u32,
+    /// The same by a convolution and its normalisation alone.
+    pub maps_without: u32,
+    /// Bytes per cell that max pooling keeps of where its maxima were.
+    pub pooled_from: u32,
+    /// Logits that exist at once, at most.
+    pub logits: usize,
+}
+
 /// What a device computes the network with. Tensors of one call live on one device.
 pub trait Operations: Sync {
     /// [B, in, H, W] with weights [out, in, k, k] and a bias [out] or none →
@@ -116,6 +130,9 @@ pub trait Operations: Sync {
 
     /// Σ x², one element.
     fn sum_of_squares(&self, x: Tensor<1>) -> Tensor<1>;
+
+    /// What they hold in memory within a gradient graph.
+    fn footprint(&self) -> Footprint;
 }
 
 /// The operations for tensors of this device and precision; those of a gradient graph if the device is one's.

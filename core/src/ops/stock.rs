@@ -7,7 +7,7 @@ use burn::tensor::{
     ops::{ConvOptions, MaxPoolOptions},
 };
 
-use super::{Geometry, Normalized, Operations, PerQuery, SgdSettings, Then};
+use super::{Footprint, Geometry, Normalized, Operations, PerQuery, SgdSettings, Then};
 
 /// Compositions of Burn's operations.
 pub(super) struct Burn;
@@ -93,6 +93,16 @@ impl Operations for Burn {
 
     fn sum_of_squares(&self, x: Tensor<1>) -> Tensor<1> {
         x.inner().square().sum()
+    }
+
+    fn footprint(&self) -> Footprint {
+        Footprint {
+            // What each of the three takes in, but for the first.
+            maps_to_relu: 3,
+            maps_without: 1,
+            pooled_from: 4,
+            logits: TILE,
+        }
     }
 }
 

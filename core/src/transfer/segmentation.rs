@@ -9,7 +9,8 @@
 use burn::tensor::{Device, Int, Tensor, TensorData, activation::log_softmax};
 
 use crate::{
-    error::{Error, Result},
+    device::failure,
+    error::Result,
     interpolate::{pixel_centers, resample},
     metrics::IGNORE,
     model::{BatchNorm, Conv2d, Init, Phase, TensorVisitor, Tensors},
@@ -110,7 +111,7 @@ pub fn classify(logits: Tensor<4>, width: usize, height: usize) -> Result<Vec<u8
         let band = resample(logits.clone(), rows, &columns).argmax(1);
         let band: Vec<i32> = band
             .try_into_vec_as()
-            .map_err(|e| Error::Device(format!("reading classes back failed: {e}")))?;
+            .map_err(|e| failure("when the classes were read", e))?;
         labels.extend(band.into_iter().map(|class| class as u8));
     }
     Ok(labels)
