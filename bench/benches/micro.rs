@@ -22,6 +22,7 @@ use image::codecs::jpeg::JpegEncoder;
 use image::{ImageFormat, RgbImage};
 
 fn main() {
+    densecl_kernels::allocator::keep_freed_memory();
     divan::main();
 }
 

@@ -23,6 +23,7 @@ use clap::Parser;
 use cli::{Cli, Command};
 
 fn main() -> ExitCode {
+    densecl_kernels::allocator::keep_freed_memory();
     let cli = Cli::parse();
     let done = match cli.command {
         Some(Command::Worker { device }) => worker::serve(&device).map(|()| true),
