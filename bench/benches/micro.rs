@@ -22,7 +22,6 @@ use image::codecs::jpeg::JpegEncoder;
 use image::{ImageFormat, RgbImage};
 
 fn main() {
-    // As the program does.
     densecl_kernels::allocator::keep_freed_memory();
     divan::main();
 }

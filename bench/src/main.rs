@@ -23,7 +23,6 @@ use clap::Parser;
 use cli::{Cli, Command};
 
 fn main() -> ExitCode {
-    // As the program does: what is timed is to be what users run.
     densecl_kernels::allocator::keep_freed_memory();
     let cli = Cli::parse();
     let done = match cli.command {

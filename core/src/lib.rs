@@ -29,6 +29,7 @@
 //! | [`ops`] | the operations that cost time, by device |
 //! | [`queue`], [`matching`], [`loss`], [`schedule`], [`metrics`] | tensors and numbers, no model |
 //! | [`densecl`], [`optim`] | one training step |
+//! | [`memory`] | what a training step holds, from the settings alone |
 //! | [`checkpoint`], [`weights`] | state and networks as bytes |
 //! | [`torch`] | checkpoints of PyTorch programs, read without executing anything |
 //! | [`augment`] | seeded views and the geometry that relates them |
@@ -58,6 +59,8 @@ pub mod features;
 pub mod interpolate;
 pub mod loss;
 pub mod matching;
+#[cfg(feature = "train")]
+pub mod memory;
 pub mod metrics;
 pub mod model;
 pub mod ops;
