@@ -199,21 +199,22 @@ def part_iteration(work, variant):
         k = learner.forward_key()
         query_features = F.normalize(torch.randn_like(k[3]), dim=1)
         return clock(lambda: match_cells(query_features, k[3], k[1]))
-    if part == "backward":
+    if part in ("forward_query", "backward"):
         slopes = [torch.randn_like(t) for t in learner.forward_query()[:2]]
 
         def once():
-            q = learner.forward_query()
+            kept = []
+            forward = clock(lambda: kept.extend(learner.forward_query()))()
             learner.optimizer.zero_grad()
             synchronize()
-            return clock(lambda: torch.autograd.backward(q[:2], slopes))()
+            backward = clock(lambda: torch.autograd.backward(kept[:2], slopes))()
+            return forward if part == "forward_query" else backward
 
         return once
     if part == "optimizer":
         learner.step()
         return clock(learner.optimizer.step)
-    actions = {"forward_query": learner.forward_query, "forward_key": learner.forward_key, "ema": learner.follow}
-    return clock(actions[part])
+    return clock({"forward_key": learner.forward_key, "ema": learner.follow}[part])
 
 
 def inference_iteration(work, variant, name, threads):

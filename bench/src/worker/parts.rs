@@ -31,15 +31,10 @@ pub(super) fn iteration(
             let m = MethodConfig::default().momentum;
             clocked(device, move || follow(&mut learner.key, &learner.query, m))
         }
-        Part::ForwardQuery => {
-            let (mut learner, views) = learner(network, device);
-            clocked(device, move || {
-                learner.query.forward(views.query.clone().autodiff(), PHASE);
-            })
-        }
+        Part::ForwardQuery => network_pass(network, device, Counted::Forward),
         Part::ForwardKey => forward_key(network, device),
         Part::Matching => matching(network, device),
-        Part::Backward => backward(network, device),
+        Part::Backward => network_pass(network, device, Counted::Backward),
         Part::Optimizer => optimizer(network, device)?,
     })
 }
@@ -74,19 +69,35 @@ fn matching(network: Network, device: &Device) -> Iteration {
     })
 }
 
-/// From random slopes at both heads' outputs; the forward pass before it is not counted.
-fn backward(network: Network, device: &Device) -> Iteration {
+/// Which half of a pass through the query encoder is timed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Counted {
+    Forward,
+    Backward,
+}
+
+/// Forward, and backward from random slopes at both heads' outputs. Both are done whichever counts: a graph
+/// that nobody walks back keeps its memory, which no training step does.
+fn network_pass(network: Network, device: &Device, counted: Counted) -> Iteration {
     let (mut learner, views) = learner(network, device);
     let sides = network.size.div_ceil(32);
     let at_global = random([network.batch, DIM], device).autodiff();
     let at_dense = random([network.batch, DIM, sides * sides], device).autodiff();
     let device = device.clone();
     Box::new(move || {
-        let q = learner.query.forward(views.query.clone().autodiff(), PHASE);
+        let mut q = None;
+        let forward = clock(&device, || {
+            q = Some(learner.query.forward(views.query.clone().autodiff(), PHASE));
+        })?;
+        let q = q.expect("the forward pass was made");
         let slopes = (q.global * at_global.clone()).sum() + (q.dense * at_dense.clone()).sum();
         device.sync()?;
-        clock(&device, || {
+        let backward = clock(&device, || {
             slopes.backward();
+        })?;
+        Ok(match counted {
+            Counted::Forward => forward,
+            Counted::Backward => backward,
         })
     })
 }
