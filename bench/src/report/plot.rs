@@ -57,12 +57,20 @@ fn draw(rows: &[&Measured]) -> Result<RgbImage> {
     {
         let area = BitMapBackend::with_buffer(&mut buffer, (width, height)).into_drawing_area();
         area.fill(&WHITE)?;
+        // Where the axes meet: what each has while another grows.
+        let base = rows.iter().max_by_key(|row| row.points.len());
+        let title = format!(
+            "Training step: {}, one thing changed at a time",
+            base.map_or("", |row| &row.name)
+        );
+        area.draw_text(&title, &text(18), (px(18), px(14)))?;
+        let (_, body) = area.split_vertically(px(44));
         let panels = [
             (Axis::Batch, "images per batch"),
             (Axis::Queue, "keys in each queue"),
             (Axis::Size, "pixels of a side"),
         ];
-        for (cell, (axis, label)) in area.split_evenly((1, 3)).iter().zip(panels) {
+        for (cell, (axis, label)) in body.split_evenly((1, 3)).iter().zip(panels) {
             panel(
                 &cell.margin(px(10), px(10), px(10), px(16)),
                 label,
@@ -143,8 +151,9 @@ fn panel(area: &Area, label: &str, curves: &[Curve]) -> Result<()> {
     if curves.is_empty() {
         return Ok(());
     }
-    // Half a step of room on either side of the outermost points.
-    let (low, high) = (first / 1.2, last * 1.2);
+    // Some room on either side of the outermost points.
+    let room = (last / first).max(2.0).powf(0.07);
+    let (low, high) = (first / room, last * room);
     let mut chart = ChartBuilder::on(area)
         .x_label_area_size(px(44))
         .y_label_area_size(px(56))
@@ -164,6 +173,7 @@ fn panel(area: &Area, label: &str, curves: &[Curve]) -> Result<()> {
         .y_desc("images/s")
         .axis_desc_style(text(15))
         .label_style(text(14))
+        .set_tick_mark_size(LabelAreaPosition::Bottom, 0)
         .draw()?;
     // Plotters would put its labels at powers of ten; these are where the rows are.
     for &place in &places {
@@ -173,7 +183,7 @@ fn panel(area: &Area, label: &str, curves: &[Curve]) -> Result<()> {
             plotters::style::text_anchor::HPos::Center,
             plotters::style::text_anchor::VPos::Top,
         ));
-        area.draw_text(&format!("{place}"), &style, (x - left, y - top + px(5)))?;
+        area.draw_text(&format!("{place}"), &style, (x - left, y - top + px(7)))?;
     }
     for curve in curves {
         let style = curve.color.stroke_width(3 * OVERSAMPLING / 2);
