@@ -1,12 +1,13 @@
 //! A whole training step.
 
+use std::time::Instant;
+
 use burn::tensor::Device;
 use densecl::config::{MethodConfig, OptimConfig};
 use densecl::densecl::{DenseCl, StepSettings, Views, key_order};
 
 use super::{Iteration, model, random};
 use crate::work::Network;
-use std::time::Instant;
 
 /// As trained by default, but for batch normalisation over the whole batch: PyTorch's has no groups.
 fn method() -> MethodConfig {
