@@ -91,6 +91,21 @@ impl Inputs {
         vec![self.python.clone(), script(name).display().to_string()]
     }
 
+    /// What holds a program to so many cores: a program that decodes beside its network would take another
+    /// core, whatever number of threads its network is given. Nothing where there is no `taskset`.
+    pub(crate) fn held_to(&self, cores: u16) -> Vec<String> {
+        let last = cores - 1;
+        let prefix = ["taskset".to_string(), "-c".to_string(), format!("0-{last}")];
+        let held = Command::new(&prefix[0])
+            .args(&prefix[1..])
+            .arg("true")
+            .output();
+        match held {
+            Ok(output) if output.status.success() => prefix.to_vec(),
+            _ => Vec::new(),
+        }
+    }
+
     /// Pictures in each of [`Self::folders`].
     pub(crate) fn pictures(&self) -> usize {
         self.pictures

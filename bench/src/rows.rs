@@ -308,7 +308,7 @@ impl Plan<'_> {
         let environment = |name: &str| vec![(name.to_string(), threads.to_string())];
         let text = |path: &Path| path.display().to_string();
         let program = |words: Vec<String>, variables| Program {
-            words,
+            words: [self.inputs.held_to(threads), words].concat(),
             variables,
             measure: Measure::Whole {
                 pictures: self.inputs.pictures(),
