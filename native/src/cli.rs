@@ -50,6 +50,9 @@ pub(crate) enum Command {
     Export(Export),
     /// Judge backbones: matching, segmentation and more, with confidence intervals
     Eval(eval::Eval),
+    /// How fast views are made of files, and what the time goes into
+    #[command(hide = true)]
+    LoaderSpeed(LoaderSpeed),
     /// List presets, or print the settings that a preset or file resolves to
     Config(Config),
     /// Print a completion script for your shell
@@ -243,6 +246,30 @@ pub(crate) struct Synth {
     /// The seed
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  densecl loader-speed --data ~/photos --size 224 --threads 1 --seconds 10 --json -
+
+Two views per image with the default augmentations, as `pretrain` makes them. The stages are timed on
+one thread, apart from the loader.")]
+pub(crate) struct LoaderSpeed {
+    /// As for `pretrain`
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub(crate) data: PathBuf,
+    /// Side of a view in pixels
+    #[arg(long, default_value_t = 224)]
+    pub(crate) size: u32,
+    /// Threads of the loader; 0 = as many as cores
+    #[arg(long, default_value_t = 1)]
+    pub(crate) threads: usize,
+    /// How long to measure
+    #[arg(long, default_value_t = 10.0)]
+    pub(crate) seconds: f64,
+    /// Write the figures to this file; - for standard output, instead of a line to read
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

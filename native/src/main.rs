@@ -33,7 +33,7 @@ use densecl::device::{DeviceChoice, Selected, select};
 use densecl::synthetic::SceneConfig;
 
 use cli::{Cli, Command};
-use commands::{embed, import, matching, plot, pretrain, search, synth};
+use commands::{embed, import, loader_speed, matching, plot, pretrain, search, synth};
 use export::Format;
 
 fn main() -> ExitCode {
@@ -145,6 +145,16 @@ fn run(cli: Cli) -> anyhow::Result<bool> {
             Ok(true)
         }
         Some(Command::Eval(args)) => commands::eval::run(args).map(|()| true),
+        Some(Command::LoaderSpeed(args)) => {
+            let request = loader_speed::Request {
+                data: args.data,
+                size: args.size,
+                threads: args.threads,
+                seconds: args.seconds,
+                json: args.json,
+            };
+            loader_speed::run(&request).map(|()| true)
+        }
         Some(Command::Config(args)) => {
             match args.name {
                 None => {

@@ -4,6 +4,7 @@ mod compare;
 pub(crate) mod embed;
 pub(crate) mod eval;
 pub(crate) mod import;
+pub(crate) mod loader_speed;
 pub(crate) mod matching;
 pub(crate) mod plot;
 pub(crate) mod pretrain;
