@@ -40,6 +40,8 @@ pub(crate) enum Command {
     Plot(Plot),
     /// Write rendered scene pairs with exact correspondence and labels
     Synth(Synth),
+    /// Write a folder of images as one file, for network disks
+    Pack(Pack),
     /// Write the features of pictures to a file
     Embed(embed::Embed),
     /// Find the pictures that are most like one
@@ -80,7 +82,7 @@ pub(crate) struct Pretrain {
     /// A preset (see `densecl config`) or a TOML file [default: the authors' settings]
     #[arg(long, value_name = "PRESET|FILE", conflicts_with = "resume")]
     pub(crate) config: Option<String>,
-    /// A folder of images (walked recursively), a text file with a path per line, or `scenes`
+    /// A folder of images (walked recursively), a text file with a path per line, a pack, or `scenes`
     #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub(crate) data: Option<String>,
     /// Folder of the run [default: runs/NAME]
@@ -246,6 +248,29 @@ pub(crate) struct Synth {
     /// The seed
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  densecl pack /mnt/nas/photos photos.pack
+  densecl pretrain --config photos_r18 --data photos.pack
+  densecl pack list.txt small.pack --max-side 512 --json -
+
+Holds the files as they are: training on the pack sees the same batches as training on the folder, bit
+for bit. With --max-side it holds larger pictures smaller, as JPEG of quality 95, and decodes faster.")]
+pub(crate) struct Pack {
+    /// A folder of images (walked recursively), or a text file with a path per line
+    #[arg(value_name = "DIR|LIST", value_hint = ValueHint::AnyPath)]
+    pub(crate) data: PathBuf,
+    /// The file to write, .pack
+    #[arg(value_name = "OUT.pack", value_hint = ValueHint::AnyPath)]
+    pub(crate) out: PathBuf,
+    /// Make pictures smaller whose longer side has more pixels [default: keep all as they are]
+    #[arg(long, value_name = "N")]
+    pub(crate) max_side: Option<u32>,
+    /// Also write what was packed to this file; - for standard output
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -33,7 +33,7 @@ use densecl::device::{DeviceChoice, Selected, select};
 use densecl::synthetic::SceneConfig;
 
 use cli::{Cli, Command};
-use commands::{embed, import, loader_speed, matching, plot, pretrain, search, synth};
+use commands::{embed, import, loader_speed, matching, pack, plot, pretrain, search, synth};
 use export::Format;
 
 fn main() -> ExitCode {
@@ -115,6 +115,16 @@ fn run(cli: Cli) -> anyhow::Result<bool> {
                 ..SceneConfig::default()
             };
             synth::synth(&args.out, args.count, args.seed, &scenes).map(|()| true)
+        }
+        Some(Command::Pack(args)) => {
+            let stop = pretrain::stop_on_ctrl_c("stopping: nothing is written")?;
+            let request = pack::Request {
+                data: args.data,
+                out: args.out,
+                max_side: args.max_side,
+                json: args.json,
+            };
+            pack::run(&request, &stop)
         }
         Some(Command::Embed(args)) => {
             let stop = pretrain::stop_on_ctrl_c("stopping: nothing is written")?;

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 use burn::tensor::{Device, Tensor, TensorData};
-use densecl::augment::ViewGeometry;
+use densecl::augment::{ViewGeometry, normalize_planes};
 use densecl::checkpoint;
 use densecl::densecl::{DenseCl, StepOutput, StepSettings, Views, key_order};
 use densecl::loss;
@@ -97,9 +97,11 @@ impl Plan {
     }
 
     /// One part of a batch's views on the device.
-    fn upload(&self, values: &[f32], images: usize) -> Tensor<4> {
+    fn upload(&self, views: &[u8], images: usize) -> Tensor<4> {
         let side = self.config.views.size as usize;
-        let data = TensorData::new(values.to_vec(), [images, 3, side, side]);
+        let mut values = vec![0.0; views.len()];
+        normalize_planes(views, side * side, &mut values);
+        let data = TensorData::new(values, [images, 3, side, side]);
         Tensor::from_data(data, &self.device)
     }
 
@@ -113,11 +115,11 @@ impl Plan {
         } = &self.config;
         let count = optim.accumulate;
         let images = train.batch_size / count;
-        let floats = batch.query.len() / count;
+        let bytes = batch.query.len() / count;
         let parts = batch
             .query
-            .chunks_exact(floats)
-            .zip(batch.key.chunks_exact(floats));
+            .chunks_exact(bytes)
+            .zip(batch.key.chunks_exact(bytes));
         parts
             .enumerate()
             .map(|(i, (query, key))| Views {

@@ -6,18 +6,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
-use densecl::augment::{
-    ViewConfig, ViewParams, crop_resize, flip, gaussian_blur, grayscale, normalize_into,
-};
-use densecl::rng::{self, Purpose};
+use densecl::augment::{self, ViewConfig, ViewMaker};
 use log::Level;
 use serde::Serialize;
 
 use crate::console;
 use crate::data::Source;
-use crate::data::decode::{DecodeLimits, decode};
+use crate::data::decode::{DecodeLimits, Decoder};
 use crate::data::loader::{Loader, LoaderConfig};
-use crate::data::scan::Dataset;
 use crate::files::write_json;
 
 /// Images per batch: few, so that the first batch comes soon.
@@ -100,7 +96,7 @@ pub(crate) fn run(request: &Request) -> anyhow::Result<()> {
 
 /// Images, seconds and threads of the loader as a run uses it, from the first batch on.
 fn throughput(request: &Request, views: &ViewConfig) -> anyhow::Result<(u64, f64, usize)> {
-    let source = Arc::new(Source::Files(Dataset::scan(&request.data)?));
+    let source = Arc::new(Source::open(&request.data)?);
     let threads = match request.threads {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         threads => threads,
@@ -128,47 +124,37 @@ fn throughput(request: &Request, views: &ViewConfig) -> anyhow::Result<(u64, f64
 
 /// Milliseconds per image of each stage, on this thread, by the functions that the loader calls.
 fn stages(data: &Path, views: &ViewConfig, seconds: f64) -> anyhow::Result<Stages> {
-    let dataset = Dataset::scan(data)?;
-    let limits = DecodeLimits::default();
-    let side = views.size as usize;
-    let mut values = vec![0.0; 3 * side * side];
+    let source = Source::open(data)?;
+    let mut decoder = Decoder::new(DecodeLimits::default());
+    let mut maker = ViewMaker::default();
+    let mut out = Vec::new();
     let mut spent = Stages::default();
     let mut made = 0u32;
     let limit = Duration::from_secs_f64(seconds);
     let start = Instant::now();
-    for (index, path) in dataset.paths().iter().cycle().take(MOST_IMAGES).enumerate() {
+    for index in 0..MOST_IMAGES {
         if start.elapsed() > limit {
             break;
         }
         let mut clock = Lap::start();
-        let Ok(pixels) = decode(path, &limits) else {
+        let Ok(pixels) = source.picture(index % source.len(), &mut decoder) else {
             continue;
         };
         clock.add(&mut spent.decode);
-        let mut rng = rng::stream(0, Purpose::Views, index as u64);
         let (width, height) = pixels.dimensions();
-        for _ in 0..2 {
-            let params = ViewParams::draw(&mut rng, width, height, views);
+        out.clear();
+        for params in augment::draw_two(width, height, views, 0, index as u64) {
             clock.add(&mut spent.rest);
-            let mut view = crop_resize(&pixels, params.crop, views.size);
+            maker.crop_resize(&pixels, params.crop, views.size);
             clock.add(&mut spent.crop_resize);
-            for op in &params.color {
-                op.apply(&mut view);
-            }
-            if params.grayscale {
-                grayscale(&mut view);
-            }
+            maker.recolor(&params.color, params.grayscale);
             clock.add(&mut spent.colour);
-            if let Some(sigma) = params.blur_sigma {
-                gaussian_blur(&mut view, sigma);
-            }
+            maker.blur(params.blur_sigma);
             clock.add(&mut spent.blur);
-            if params.flip {
-                flip(&mut view);
-            }
-            normalize_into(&view, &mut values);
-            clock.add(&mut spent.rest);
+            out.extend_from_slice(maker.flip(params.flip).as_bytes());
         }
+        decoder.reuse(pixels.into_owned());
+        clock.add(&mut spent.rest);
         made += 1;
     }
     if made == 0 {
