@@ -15,7 +15,7 @@ use crate::console;
 use crate::data::decode::{DecodeLimits, Decoder};
 use crate::data::pack::{EXTENSION, Pack, PackWriter};
 use crate::data::scan::Dataset;
-use crate::files::{folder_of, read_at_most, write_json};
+use crate::files::{ensure_json, folder_of, read_at_most, write_json};
 
 /// Pixels to which `--max-side` may limit a side.
 const SIDES: std::ops::RangeInclusive<u32> = 32..=65_535;
@@ -135,7 +135,7 @@ fn check(request: &Request) -> anyhow::Result<()> {
             SIDES.end()
         );
     }
-    Ok(())
+    request.json.as_deref().map_or(Ok(()), ensure_json)
 }
 
 /// The file as it is, or smaller; `Err` with the reason when it cannot be read.

@@ -269,7 +269,13 @@ mod tests {
 
     #[test]
     fn each_error_is_one_line_with_path_and_remedy() {
-        let root = tree(&["notes.txt", "deep/x.gif", "one.png", "empty.lst"]);
+        let root = tree(&[
+            "notes.txt",
+            "deep/x.gif",
+            "one.png",
+            "empty.lst",
+            "all.pack",
+        ]);
         let path = |name: &str| root.path().join(name);
 
         let missing = message(&path("nope"));
@@ -288,6 +294,12 @@ mod tests {
         let single = message(&path("one.png"));
         assert!(single.contains("one.png is a single image"), "{single}");
 
+        let pack = message(&path("all.pack"));
+        assert!(
+            pack.contains("which only `densecl pretrain` reads"),
+            "{pack}"
+        );
+
         let nothing = message(&path("empty.lst"));
         assert!(
             nothing.contains("empty.lst lists no images: write a path per line"),
@@ -301,7 +313,7 @@ mod tests {
             "{binary}"
         );
 
-        for error in [missing, other, single, nothing, binary] {
+        for error in [missing, other, single, pack, nothing, binary] {
             assert!(!error.contains('\n'), "{error}");
         }
     }
