@@ -2,7 +2,7 @@
 
 use crate::sandbox::Sandbox;
 
-const RUN: &str = "--steps 6 --set data.max_bad_share=0.5 --set checkpoint.every_steps=3";
+const RUN: &str = "--steps 9 --set data.max_bad_share=0.5 --set checkpoint.every_steps=3";
 
 /// Thirty pictures, one of which is none.
 fn photos() -> Sandbox {
@@ -36,9 +36,9 @@ fn a_pack_trains_as_its_folder_does_and_can_be_resumed() {
     assert_eq!(sandbox.metrics("pack"), sandbox.metrics("folder"));
     assert!(sandbox.text("pack/bad_files.txt").contains("photos.pack"));
 
-    sandbox.run("pretrain --resume pack --steps 9").succeeded();
+    sandbox.run("pretrain --resume pack --steps 12").succeeded();
     sandbox
-        .run("pretrain --resume folder --steps 9")
+        .run("pretrain --resume folder --steps 12")
         .succeeded();
     assert_eq!(sandbox.metrics("pack"), sandbox.metrics("folder"));
 
@@ -47,7 +47,7 @@ fn a_pack_trains_as_its_folder_does_and_can_be_resumed() {
     sandbox.write("photos/001.png", "another");
     sandbox.run("pack photos photos.pack").succeeded();
     sandbox
-        .run("pretrain --resume pack --steps 12")
+        .run("pretrain --resume pack --steps 15")
         .refused(&["the data has changed"]);
 }
 
@@ -109,9 +109,12 @@ fn bad_input_is_refused_in_one_line() {
             "pack photos x.pack --json nowhere/x.json",
             &["nowhere/x.json"],
         ),
-        ("pretrain --data cut.pack", &["cut.pack", "make it again"]),
         (
-            "pretrain --data text.pack",
+            "pretrain --set train.device=cpu --data cut.pack",
+            &["cut.pack", "make it again"],
+        ),
+        (
+            "pretrain --set train.device=cpu --data text.pack",
             &["text.pack", "does not begin as one"],
         ),
     ];

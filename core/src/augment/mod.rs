@@ -21,6 +21,7 @@ mod geometry;
 mod maker;
 mod normalize;
 mod planes;
+mod upload;
 
 use image::RgbImage;
 use rand::RngExt;
@@ -34,6 +35,7 @@ pub use geometry::ViewGeometry;
 pub use maker::ViewMaker;
 pub use normalize::{IMAGENET_MEAN, IMAGENET_STD, normalize_into, normalize_planes};
 pub use planes::Planes;
+pub use upload::upload;
 
 use crate::rng::{self, Purpose, Rng};
 

@@ -9,7 +9,7 @@ pub const IMAGENET_STD: [f32; 3] = [0.229, 0.224, 0.225];
 
 /// What every byte becomes, per channel: (byte / 255 − mean) / std, as torchvision's `ToTensor`
 /// and `Normalize` in single precision.
-static NORMALIZED: [[f32; 256]; 3] = {
+pub(super) static NORMALIZED: [[f32; 256]; 3] = {
     let mut table = [[0.0; 256]; 3];
     let mut channel = 0;
     while channel < 3 {
