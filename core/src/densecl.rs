@@ -5,6 +5,7 @@ use rand::{RngExt, seq::SliceRandom};
 
 use crate::{
     config::{Matching, MethodConfig, ModelConfig, OptimConfig},
+    device::failure,
     loss::{info_nce, weighted},
     matching::{best_match, gather_cells, similarity},
     model::{Embeddings, Encoder, Phase, Tensors, follow},
@@ -261,7 +262,7 @@ impl StepOutput {
         let values: Vec<f32> = self
             .scalars
             .try_to_vec_as()
-            .map_err(|e| crate::Error::Device(format!("the device failed during a step: {e}")))?;
+            .map_err(|e| failure("during a step", e))?;
         let [
             loss,
             loss_global,

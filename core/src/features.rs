@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     augment::{CropBox, crop_resize, normalize_into},
     config::ModelConfig,
+    device::failure,
     error::{Error, Result},
     matching::{l2_normalize, similarity},
     model::{Encoder, Phase, Stages},
@@ -207,9 +208,7 @@ pub fn map_similarity(a: Tensor<4>, b: Tensor<4>) -> Tensor<3> {
 /// # Errors
 /// [`Error::Device`] when the device failed (lost, out of memory).
 pub async fn read<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>> {
-    let failed = |e: &dyn std::fmt::Display| {
-        Error::Device(format!("reading back from the device failed: {e}"))
-    };
+    let failed = |e: &dyn std::fmt::Display| failure("when it was read", e);
     let data = tensor.into_data_async().await.map_err(|e| failed(&e))?;
     data.try_into_vec().map_err(|e| failed(&e))
 }

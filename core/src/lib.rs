@@ -26,8 +26,10 @@
 //! |---|---|
 //! | [`config`] | the settings; defaults are the authors' |
 //! | [`model`] | ResNets, heads, encoder, momentum encoder, split BN |
+//! | [`ops`] | the operations that cost time, by device |
 //! | [`queue`], [`matching`], [`loss`], [`schedule`], [`metrics`] | tensors and numbers, no model |
 //! | [`densecl`], [`optim`] | one training step |
+//! | [`memory`] | what a training step holds, from the settings alone |
 //! | [`checkpoint`], [`weights`] | state and networks as bytes |
 //! | [`torch`] | checkpoints of PyTorch programs, read without executing anything |
 //! | [`augment`] | seeded views and the geometry that relates them |
@@ -57,8 +59,11 @@ pub mod features;
 pub mod interpolate;
 pub mod loss;
 pub mod matching;
+#[cfg(feature = "train")]
+pub mod memory;
 pub mod metrics;
 pub mod model;
+pub mod ops;
 #[cfg(feature = "train")]
 pub mod optim;
 pub mod queue;

@@ -1,6 +1,8 @@
 //! InfoNCE against a queue, and the weighted sum of the global and the dense loss.
 
-use burn::tensor::{Tensor, activation::log_softmax};
+use burn::tensor::Tensor;
+
+use crate::ops::{self, PerQuery};
 
 /// The loss of some queries and how often their positive wins.
 #[derive(Debug, Clone)]
@@ -22,25 +24,28 @@ pub fn info_nce(
     queue: Tensor<2>,
     temperature: f64,
 ) -> InfoNce {
-    let [n, _] = query.dims();
-    let same_graph = |t: Tensor<2>| {
-        if query.is_autodiff() {
-            t.inner().autodiff()
-        } else {
-            t
+    let tracked = query.is_autodiff();
+    let vectors = [query.clone(), positive, queue].map(Tensor::inner);
+    let operations = ops::on(&vectors[0].device(), query.dtype());
+    let PerQuery {
+        loss,
+        hit,
+        gradient,
+    } = operations.info_nce(vectors, temperature, tracked);
+    let loss = match gradient {
+        // The loss's value with the gradient that came along: q·g has the gradient g, and what it adds to the
+        // value is taken away again.
+        Some(gradient) => {
+            let along = (query * gradient.autodiff()).sum_dim(1).squeeze_dim::<1>(1);
+            let value = loss - along.clone().inner();
+            along + value.autodiff()
         }
+        None => loss,
     };
-    let (positive, queue) = (same_graph(positive), same_graph(queue));
-
-    let l_pos = (query.clone() * positive).sum_dim(1); // [N, 1]
-    let l_neg = query.matmul(queue.transpose()); // [N, K]
-
-    let hardest = l_neg.clone().inner().max_dim(1);
-    let accuracy = l_pos.clone().inner().greater(hardest).float().mean();
-
-    let logits = Tensor::cat(vec![l_pos, l_neg], 1) / temperature; // [N, 1 + K], positives first
-    let loss = -log_softmax(logits, 1).slice([0..n, 0..1]).mean();
-    InfoNce { loss, accuracy }
+    InfoNce {
+        loss: loss.mean(),
+        accuracy: hit.mean(),
+    }
 }
 
 /// L = (1−λ)·L_global + λ·L_dense (equation 3).

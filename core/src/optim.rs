@@ -4,7 +4,8 @@ use burn::tensor::{Gradients, Tensor};
 
 use crate::{
     config::OptimConfig,
-    model::{Kind, NamedTensor, TensorVisitor, Tensors},
+    model::{Kind, NamedTensor, TensorVisitor, Tensors, take},
+    ops::{self, SgdSettings},
 };
 
 /// Gradients of every parameter of a network, in its order, flattened; `None` where none flowed.
@@ -30,7 +31,10 @@ impl ParameterGradients {
 
     /// L2 norm of the whole gradient, one element; `None` when no gradient flowed at all.
     pub fn norm(&self) -> Option<Tensor<1>> {
-        let squares = self.0.iter().flatten().map(|g| g.clone().square().sum());
+        let squares = self.0.iter().flatten().map(|gradient| {
+            let gradient = gradient.clone();
+            ops::on(&gradient.device(), gradient.dtype()).sum_of_squares(gradient)
+        });
         squares.reduce(|a, b| a + b).map(Tensor::sqrt)
     }
 
@@ -140,18 +144,19 @@ impl TensorVisitor for Update<'_> {
         if kind != Kind::Parameter {
             return;
         }
-        let theta: Tensor<1> = tensor.clone().inner().flatten(0, D - 1);
-        let decay = theta.clone() * self.sgd.weight_decay;
-        let gradient = match self.gradients[self.index].take() {
-            Some(gradient) => gradient + decay,
-            None => decay,
-        };
-        let velocity = match self.sgd.velocity[self.index].take() {
-            Some(velocity) => velocity * self.sgd.momentum + gradient,
-            None => gradient,
-        };
-        let moved = theta - velocity.clone() * self.learning_rate;
-        *tensor = moved.reshape(tensor.shape()).autodiff().require_grad();
+        let shape = tensor.shape();
+        let theta = take(tensor).inner().flatten(0, D - 1);
+        let (moved, velocity) = ops::on(&theta.device(), theta.dtype()).sgd(
+            theta,
+            self.sgd.velocity[self.index].take(),
+            self.gradients[self.index].take(),
+            SgdSettings {
+                learning_rate: self.learning_rate,
+                momentum: self.sgd.momentum,
+                weight_decay: self.sgd.weight_decay,
+            },
+        );
+        *tensor = moved.reshape(shape).autodiff().require_grad();
         self.sgd.velocity[self.index] = Some(velocity);
         self.index += 1;
     }

@@ -75,6 +75,8 @@ pub(crate) struct TrainConfig {
     pub(crate) init: String,
     /// A training state of another program to go on from, its step included; empty = none.
     pub(crate) continue_from: String,
+    /// A step that would not fit in memory by the estimate is refused unless this is set.
+    pub(crate) exceeds_memory: bool,
 }
 
 impl Default for TrainConfig {
@@ -87,6 +89,7 @@ impl Default for TrainConfig {
             device: "auto".to_string(),
             init: String::new(),
             continue_from: String::new(),
+            exceeds_memory: false,
         }
     }
 }

@@ -10,7 +10,9 @@ mod embedding;
 mod eval;
 mod events;
 mod export;
+mod failure;
 mod files;
+mod memory;
 mod npy;
 mod observers;
 mod outcome;
@@ -37,9 +39,12 @@ use commands::{embed, import, loader_speed, matching, pack, plot, pretrain, sear
 use export::Format;
 
 fn main() -> ExitCode {
+    densecl_kernels::allocator::keep_freed_memory();
     panics::install_hook();
-    // Warnings of ours; the GPU stack's only on request (RUST_LOG).
-    let filter = env_logger::Env::default().default_filter_or("error,densecl=warn");
+    // Warnings of ours; the GPU stack's only on request (RUST_LOG), and that it is lost is told by the error
+    // that this becomes.
+    let quiet = "error,densecl=warn,cubecl_wgpu::compute::device_poison=off";
+    let filter = env_logger::Env::default().default_filter_or(quiet);
     env_logger::Builder::from_env(filter)
         .format(|out, record| {
             let level = match record.level() {

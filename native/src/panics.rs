@@ -4,6 +4,7 @@
 use std::any::Any;
 use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, PoisonError};
 
 use crate::console;
 
@@ -22,11 +23,43 @@ pub(crate) fn catch<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     result.map_err(|panic| text(panic.as_ref()).to_string())
 }
 
+/// What the GPU said when it ran out of memory or was lost. The runtime makes that a panic on a thread of
+/// its own; whoever reads from the device later gets an error that no longer knows why.
+static DEVICE_FAILURE: Mutex<Option<String>> = Mutex::new(None);
+
+/// How the runtime's panics begin that pass on what wgpu said.
+const WGPU_SAID: &str = "wgpu error: ";
+
+/// What the device said when it failed, if it did: to be told with the error of the read that followed.
+pub(crate) fn device_failure() -> Option<String> {
+    DEVICE_FAILURE
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clone()
+}
+
+/// The failure of a device in what a panic said; none where it is a mistake in the program.
+fn failure_of_device(panic: &str) -> Option<&str> {
+    let said = panic.strip_prefix(WGPU_SAID)?;
+    let lower = said.to_lowercase();
+    let failed = ["out of memory", "lost"]
+        .iter()
+        .any(|what| lower.contains(what));
+    failed.then_some(said)
+}
+
 /// Replaces the standard report, which is several lines long and no help to a user.
 pub(crate) fn install_hook() {
     let standard = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
         if CAUGHT.get() {
+            return;
+        }
+        if let Some(said) = failure_of_device(text(info.payload())) {
+            let mut failure = DEVICE_FAILURE
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            failure.get_or_insert_with(|| said.to_string());
             return;
         }
         if std::env::var_os("RUST_BACKTRACE").is_some() {
@@ -54,6 +87,17 @@ fn text(panic: &(dyn Any + Send)) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_device_that_fails_is_no_bug_and_a_call_it_refuses_is() {
+        let oom = failure_of_device("wgpu error: Out of Memory");
+        assert_eq!(oom, Some("Out of Memory"));
+        assert_eq!(failure_of_device("wgpu error: Validation Error"), None);
+        assert_eq!(
+            failure_of_device("attempt to add with overflow: lost"),
+            None
+        );
+    }
 
     #[test]
     fn what_was_said_is_caught() {

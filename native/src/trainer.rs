@@ -9,6 +9,7 @@ use burn::tensor::Device;
 use densecl::augment::{ViewGeometry, upload};
 use densecl::checkpoint;
 use densecl::densecl::{DenseCl, StepOutput, StepSettings, Views, key_order};
+use densecl::device;
 use densecl::loss;
 use densecl::metrics::CorrespondenceAccuracy;
 use densecl::schedule::{self, Progress};
@@ -18,6 +19,7 @@ use crate::config::RunConfig;
 use crate::data::loader::{Batch, Loader, LoaderConfig};
 use crate::data::{BadFile, Source};
 use crate::events::{Observer, TrainEvent};
+use crate::failure;
 use crate::report::{MetricRow, read_jsonl};
 use crate::run_dir::RunDir;
 
@@ -146,6 +148,22 @@ pub(crate) struct Ended {
 /// before stay as they are.
 pub(crate) fn train(
     plan: &Plan,
+    learner: DenseCl,
+    first_step: u64,
+    run: &RunDir,
+    observer: &mut dyn Observer,
+    stop: &AtomicBool,
+) -> anyhow::Result<Ended> {
+    steps(plan, learner, first_step, run, observer, stop).map_err(|error| {
+        match error.downcast_ref::<densecl::Error>() {
+            Some(densecl::Error::Device(why)) => failure::of_device(plan, run, why),
+            _ => error,
+        }
+    })
+}
+
+fn steps(
+    plan: &Plan,
     mut learner: DenseCl,
     first_step: u64,
     run: &RunDir,
@@ -238,7 +256,7 @@ fn save(
     } = &plan.config;
     let bytes = match checkpoint::save(learner, model, train.seed, plan.source.len(), step) {
         // The last good checkpoint must not be pushed out by one with NaN in it.
-        Err(densecl::Error::NotFinite(_)) => return Err(not_finite(step, run)),
+        Err(densecl::Error::NotFinite(_)) => return Err(failure::not_finite(step, run)),
         bytes => bytes?,
     };
     let path = run.save_checkpoint(step, &bytes, checkpoint.keep)?;
@@ -249,19 +267,8 @@ fn check_finite(row: &MetricRow, run: &RunDir) -> anyhow::Result<()> {
     if row.loss.is_finite() && row.grad_norm.is_finite() {
         Ok(())
     } else {
-        Err(not_finite(row.step, run))
+        Err(failure::not_finite(row.step, run))
     }
-}
-
-fn not_finite(step: u64, run: &RunDir) -> anyhow::Error {
-    let kept = match run.checkpoints().ok().and_then(|mut found| found.pop()) {
-        Some((good, path)) => format!("the checkpoint of step {good} is kept: {}", path.display()),
-        None => "no checkpoint had been written yet".to_string(),
-    };
-    anyhow::anyhow!(
-        "the loss is not finite at step {step}; {kept}. Try a lower optim.lr, optim.clip_norm = 1, or \
-         a higher method.temperature"
-    )
 }
 
 /// Seconds that the run took up to `step`, from its log.
@@ -321,7 +328,7 @@ fn correspondence(
         let grid = cells.isqrt();
         let chosen: Vec<i32> = matches
             .try_to_vec_as()
-            .context("reading matches back from the device")?;
+            .map_err(|e| device::failure("when the matches were read", e))?;
         for (chosen, [query, key]) in chosen.chunks_exact(cells).zip(&mut geometry) {
             let chosen: Vec<usize> = chosen.iter().map(|&cell| cell as usize).collect();
             accuracy.add(&chosen, &query.true_matches(key, grid), [grid, grid]);

@@ -9,6 +9,7 @@ mod embed;
 mod eval_dense;
 mod eval_more;
 mod interop;
+mod memory;
 mod pack;
 mod quickstart;
 mod resume;

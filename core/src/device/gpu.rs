@@ -10,7 +10,7 @@ use burn::tensor::{
     wgpu::{WgpuBackend, wgpu},
 };
 
-use super::{DeviceChoice, Selected};
+use super::{DeviceChoice, DeviceMemory, Selected};
 use crate::error::{Error, Result};
 
 /// A GPU or a software rasteriser that answered.
@@ -89,11 +89,12 @@ pub(super) async fn best() -> std::result::Result<Selected, String> {
             continue;
         }
         match open(adapter).await {
-            Ok(device) => {
+            Ok((device, memory)) => {
                 return Ok(Selected {
                     device,
                     name: adapter.to_string(),
                     reason: format!("{adapter}: the first GPU that answered"),
+                    memory,
                 });
             }
             Err(e) => why.push(e.to_string()),
@@ -117,12 +118,13 @@ pub(super) async fn named(choice: DeviceChoice) -> Result<Selected> {
     let Some(adapter) = adapters.first() else {
         return Err(nothing_answers(choice).await);
     };
-    let device = open(adapter).await?;
+    let (device, memory) = open(adapter).await?;
     let name = adapter.to_string();
     Ok(Selected {
         device,
         reason: format!("{name}: as asked"),
         name,
+        memory,
     })
 }
 
@@ -153,10 +155,24 @@ struct Opened {
 /// The runtime refuses to open the same adapter twice, so what is open is kept.
 static OPENED: Mutex<Vec<Opened>> = Mutex::new(Vec::new());
 
-fn opened(adapter: &Adapter) -> Option<Device> {
+fn opened(adapter: &Adapter) -> Option<(Device, DeviceMemory)> {
     let opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
     let same = |o: &&Opened| o.api == adapter.info.backend && o.kind == adapter.kind();
-    opened.iter().find(same).map(|o| o.device.clone())
+    let found = opened.iter().find(same)?;
+    Some((found.device.clone(), memory(adapter, &found.handle)))
+}
+
+fn memory(adapter: &Adapter, handle: &wgpu::Device) -> DeviceMemory {
+    let limits = handle.limits();
+    let shared = [wgpu::DeviceType::IntegratedGpu, wgpu::DeviceType::Cpu];
+    DeviceMemory {
+        is_the_hosts: shared.contains(&adapter.info.device_type),
+        largest_tensor: Some(
+            limits
+                .max_buffer_size
+                .min(limits.max_storage_buffer_binding_size),
+        ),
+    }
 }
 
 /// Calls `report` when an opened GPU is lost, and for every error on it that nothing else catches:
@@ -175,9 +191,9 @@ pub fn watch(report: impl Fn(String) + Clone + Send + Sync + 'static) {
     }
 }
 
-async fn open(adapter: &Adapter) -> Result<Device> {
-    if let Some(device) = opened(adapter) {
-        return Ok(device);
+async fn open(adapter: &Adapter) -> Result<(Device, DeviceMemory)> {
+    if let Some(opened) = opened(adapter) {
+        return Ok(opened);
     }
     if !adapter.has_timestamps {
         // The runtime panics on such a device when its first stream is created.
@@ -200,6 +216,7 @@ async fn open(adapter: &Adapter) -> Result<Device> {
         .init_with_setup_async()
         .await
         .map_err(|e| Error::Device(format!("{adapter} could not be opened: {e}")))?;
+    let memory = memory(adapter, &setup.device);
     let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
     opened.push(Opened {
         api: adapter.info.backend,
@@ -207,5 +224,5 @@ async fn open(adapter: &Adapter) -> Result<Device> {
         device: device.clone(),
         handle: setup.device,
     });
-    Ok(device)
+    Ok((device, memory))
 }

@@ -97,6 +97,17 @@ pub struct Selected {
     pub name: String,
     /// One line for the user: which device, and why.
     pub reason: String,
+    /// What is known of its memory.
+    pub memory: DeviceMemory,
+}
+
+/// What a device tells about its memory. How much a graphics card has, wgpu does not say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeviceMemory {
+    /// Whether its memory is the host's: the CPU, GPUs without memory of their own, software adapters.
+    pub is_the_hosts: bool,
+    /// Bytes that a single tensor may have at most; `None` where memory is the only limit.
+    pub largest_tensor: Option<u64>,
 }
 
 /// Opens the device a user asked for; asked again, gives the same one.
@@ -132,6 +143,10 @@ fn cpu(reason: String) -> Result<Selected> {
         device: Device::flex(),
         name: "cpu".to_string(),
         reason: format!("cpu: {reason}"),
+        memory: DeviceMemory {
+            is_the_hosts: true,
+            largest_tensor: None,
+        },
     })
 }
 
@@ -146,12 +161,33 @@ fn cuda() -> Result<Selected> {
         device: Device::cuda(0),
         name: "cuda:0".to_string(),
         reason: "cuda:0: as asked".to_string(),
+        memory: DeviceMemory {
+            is_the_hosts: false,
+            largest_tensor: None,
+        },
     })
 }
 
 #[cfg(not(feature = "cuda"))]
 fn cuda() -> Result<Selected> {
     Err(absent(DeviceChoice::Cuda, "cuda"))
+}
+
+/// The [`Error::Device`] for a device that failed to compute or to answer, as one line: the runtime tells
+/// a chain of causes over many, of which the last is the first that happened. `during`: "during a step".
+pub fn failure(during: &str, error: impl std::fmt::Display) -> Error {
+    let text = error.to_string();
+    let mut said = text.lines().map(str::trim).filter(|line| {
+        let noise = [
+            "Caused by:",
+            "Asked at:",
+            "Backtrace:",
+            "No backtrace available",
+        ];
+        !line.is_empty() && !noise.contains(line)
+    });
+    let cause = said.next_back().unwrap_or("it does not say why");
+    Error::Device(format!("the device failed {during}: {cause}"))
 }
 
 /// The error for a backend that is not compiled in.

@@ -1,13 +1,14 @@
 //! The two residual blocks (He et al. 2016), as torchvision numbers and names them.
 
-use burn::tensor::{Tensor, activation::relu};
-
 use super::{
     layers::{Conv2d, Init},
     norm::{BatchNorm, Phase},
     visit::{TensorVisitor, Tensors},
 };
-use crate::config::ModelConfig;
+use crate::{
+    config::ModelConfig,
+    ops::{FeatureMap, Then},
+};
 
 /// Channels out of a bottleneck per channel inside it.
 pub const EXPANSION: usize = 4;
@@ -65,7 +66,7 @@ pub fn block_shapes(config: &ModelConfig) -> [Vec<BlockShape>; 4] {
     })
 }
 
-/// conv → BN, the unit both blocks are chains of.
+/// conv → BN → what follows: the unit both blocks are chains of.
 #[derive(Debug, Clone)]
 struct ConvNorm {
     conv: Conv2d,
@@ -87,8 +88,8 @@ impl ConvNorm {
         }
     }
 
-    fn forward(&mut self, x: Tensor<4>, phase: Phase) -> Tensor<4> {
-        self.norm.forward(self.conv.forward(x), phase)
+    fn forward(&mut self, x: FeatureMap, phase: Phase, then: Then) -> FeatureMap {
+        self.norm.forward(self.conv.map(x), phase, then)
     }
 }
 
@@ -163,20 +164,19 @@ impl Block {
     }
 
     /// [B, in, H, W] → [B, out, ⌈H/stride⌉, ⌈W/stride⌉].
-    pub fn forward(&mut self, x: Tensor<4>, phase: Phase) -> Tensor<4> {
+    pub fn forward(&mut self, x: FeatureMap, phase: Phase) -> FeatureMap {
         let shortcut = match &mut self.downsample {
-            Some(downsample) => downsample.forward(x.clone(), phase),
+            Some(downsample) => downsample.forward(x.clone(), phase, Then::Nothing),
             None => x.clone(),
         };
-        let last = self.chain.len() - 1;
-        let mut out = x;
-        for (i, layer) in self.chain.iter_mut().enumerate() {
-            out = layer.forward(out, phase);
-            if i < last {
-                out = relu(out);
-            }
-        }
-        relu(out + shortcut)
+        let (last, first) = self
+            .chain
+            .split_last_mut()
+            .expect("a block has convolutions");
+        let inside = first
+            .iter_mut()
+            .fold(x, |x, layer| layer.forward(x, phase, Then::Relu));
+        last.forward(inside, phase, Then::AddRelu(shortcut))
     }
 }
 

@@ -1,10 +1,13 @@
 //! The few layers a ResNet and the heads are made of.
 
-use burn::tensor::{Device, Tensor, TensorData, module::conv2d, ops::ConvOptions};
+use burn::tensor::{Device, Tensor, TensorData};
 use rand::RngExt;
 
 use super::visit::{Kind, TensorVisitor, Tensors};
-use crate::rng::{Purpose, Rng, normal_pair, stream};
+use crate::{
+    ops::{FeatureMap, Geometry},
+    rng::{Purpose, Rng, normal_pair, stream},
+};
 
 /// Draws initial weights: each tensor from a stream of its own, so a layer's weights do not depend on
 /// what is built before it.
@@ -133,10 +136,17 @@ impl Conv2d {
 
     /// [B, in, H, W] → [B, out, ⌈H/stride⌉, ⌈W/stride⌉], padded by dilation·(k−1)/2.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let [_, _, kernel, _] = self.weight.dims();
-        let padding = self.dilation * (kernel - 1) / 2;
-        let options = ConvOptions::new([self.stride; 2], [padding; 2], [self.dilation; 2], 1);
-        conv2d(x, self.weight.clone(), self.bias.clone(), options)
+        self.map(FeatureMap::new(x)).into_tensor()
+    }
+
+    /// The same from map to map.
+    pub fn map(&self, x: FeatureMap) -> FeatureMap {
+        let geometry = Geometry {
+            stride: self.stride,
+            dilation: self.dilation,
+        };
+        let (weight, bias) = (self.weight.clone(), self.bias.clone());
+        x.operations(&weight).conv2d(x, weight, bias, geometry)
     }
 }
 

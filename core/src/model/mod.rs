@@ -16,4 +16,5 @@ pub use layers::{Conv2d, Init, Linear};
 pub use momentum::follow;
 pub use norm::{BatchNorm, EPSILON, GroupNorm, Phase};
 pub use resnet::{ResNet, Stages};
+pub(crate) use visit::take;
 pub use visit::{Kind, NamedTensor, TensorVisitor, Tensors};

@@ -2,7 +2,8 @@
 
 use burn::tensor::Tensor;
 
-use super::visit::{Kind, NamedTensor, TensorVisitor, Tensors};
+use super::visit::{Kind, NamedTensor, TensorVisitor, Tensors, take};
+use crate::ops;
 
 /// θk ← m·θk + (1−m)·θq.
 ///
@@ -27,8 +28,10 @@ impl TensorVisitor for Follow {
         let query = self.query.next().filter(|q| q.name == name);
         let query = query.expect("query and key encoder have the same architecture");
         if kind == Kind::Parameter {
-            let query: Tensor<D> = query.values.reshape(key.shape());
-            *key = key.clone() * self.m + query * (1.0 - self.m);
+            let shape = key.shape();
+            let old = take(key).flatten(0, D - 1);
+            let operations = ops::on(&old.device(), old.dtype());
+            *key = operations.follow(old, query.values, self.m).reshape(shape);
         }
     }
 }

@@ -4,12 +4,13 @@
 //! them; on one device without groups the query finds its key by the statistics they share, and the
 //! contrastive task leaks (He et al. 2020, section 3.3). Split BN gives one device the same groups.
 
-use burn::tensor::{Tensor, module};
+use burn::tensor::Tensor;
 
 use super::{
     layers::Init,
     visit::{Kind, TensorVisitor, Tensors},
 };
+use crate::ops::{FeatureMap, Then};
 
 /// Added to the variance (torchvision's).
 pub const EPSILON: f64 = 1e-5;
@@ -53,50 +54,40 @@ impl BatchNorm {
         }
     }
 
-    /// [N, C, H, W] → the same shape.
-    pub fn forward(&mut self, x: Tensor<4>, phase: Phase) -> Tensor<4> {
+    /// [N, C, H, W] → the same shape, and what follows.
+    pub fn forward(&mut self, x: FeatureMap, phase: Phase, then: Then) -> FeatureMap {
         match phase {
-            Phase::Train { groups } => self.normalize_by_batch(x, groups),
-            Phase::Eval => self.normalize_by_running(x),
+            Phase::Train { groups } => self.normalize_by_batch(x, groups, then),
+            Phase::Eval => self.normalize_by_running(x, then),
         }
     }
 
-    fn normalize_by_batch(&mut self, x: Tensor<4>, groups: usize) -> Tensor<4> {
+    fn normalize_by_batch(&mut self, x: FeatureMap, groups: usize, then: Then) -> FeatureMap {
         let [n, c, h, w] = x.dims();
         assert!(
             groups > 0 && n % groups == 0,
             "{n} samples do not divide into {groups} groups"
         );
-        // Sample i of the batch is row i / groups, block i mod groups of this view, so the groups
-        // become channels without a copy.
-        let grouped = x.reshape([n / groups, groups * c, h, w]);
-        let out = module::batch_norm_train(
-            grouped,
-            self.gamma.clone().repeat(&[groups]),
-            self.beta.clone().repeat(&[groups]),
-            EPSILON,
-        );
+        let parameters = [self.gamma.clone(), self.beta.clone()];
+        let out = x
+            .operations(&self.gamma)
+            .batch_norm(x, parameters, groups, EPSILON, then);
 
         // The running statistics follow the mean of the groups' statistics; as PyTorch, they store
         // the unbiased variance.
         let count = (n / groups * h * w) as f64;
         let of_groups = |statistic: Tensor<1>| -> Tensor<1> {
-            statistic
-                .inner()
-                .reshape([groups, c])
-                .mean_dim(0)
-                .reshape([c])
+            statistic.reshape([groups, c]).mean_dim(0).reshape([c])
         };
         let mean = of_groups(out.mean);
         let var = of_groups(out.variance) * (count / (count - 1.0).max(1.0));
         follow(&mut self.running_mean, mean);
         follow(&mut self.running_var, var);
-        out.output.reshape([n, c, h, w])
+        out.output
     }
 
     /// y = x·a + b with a = γ/√(σ²+ε), b = β − μ·a: one pass over the feature map.
-    fn normalize_by_running(&self, x: Tensor<4>) -> Tensor<4> {
-        let c = self.gamma.dims()[0];
+    fn normalize_by_running(&self, x: FeatureMap, then: Then) -> FeatureMap {
         let tracked = self.gamma.is_autodiff();
         let running = |t: &Tensor<1>| {
             if tracked {
@@ -107,7 +98,7 @@ impl BatchNorm {
         };
         let a = self.gamma.clone() / (running(&self.running_var) + EPSILON).sqrt();
         let b = self.beta.clone() - running(&self.running_mean) * a.clone();
-        x * a.reshape([1, c, 1, 1]) + b.reshape([1, c, 1, 1])
+        x.operations(&a).affine(x, [a, b], then)
     }
 }
 

@@ -1,6 +1,6 @@
 //! ResNet backbones with torchvision's numerics and names, at output stride 32, 16 or 8.
 
-use burn::tensor::{Tensor, activation::relu, module::max_pool2d, ops::MaxPoolOptions};
+use burn::tensor::Tensor;
 
 use super::{
     block::{Block, EXPANSION, block_shapes},
@@ -8,7 +8,10 @@ use super::{
     norm::{BatchNorm, Phase},
     visit::{TensorVisitor, Tensors},
 };
-use crate::config::ModelConfig;
+use crate::{
+    config::ModelConfig,
+    ops::{FeatureMap, Then},
+};
 
 /// The backbone f without its classifier.
 #[derive(Debug, Clone)]
@@ -66,16 +69,14 @@ impl ResNet {
 
     /// The feature maps of all four stages.
     pub fn stages(&mut self, images: Tensor<4>, phase: Phase) -> Stages {
-        let x = relu(self.bn1.forward(self.conv1.forward(images), phase));
-        let pool = MaxPoolOptions::new([3; 2])
-            .with_stride([2; 2])
-            .with_padding([1; 2]);
-        let mut x = max_pool2d(x, pool);
+        let x = self.conv1.map(FeatureMap::new(images));
+        let x = self.bn1.forward(x, phase, Then::Relu);
+        let mut x = x.max_pool();
         Stages(self.layers.each_mut().map(|blocks| {
             for block in blocks {
                 x = block.forward(x.clone(), phase);
             }
-            x.clone()
+            x.clone().into_tensor()
         }))
     }
 }

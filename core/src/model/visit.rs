@@ -58,6 +58,12 @@ impl TensorVisitor for Track {
     }
 }
 
+/// Takes a tensor out of its place, so that it may be changed where it lies; what is left is to be replaced.
+pub(crate) fn take<const D: usize>(tensor: &mut Tensor<D>) -> Tensor<D> {
+    let empty = Tensor::zeros([1; D], &tensor.device());
+    std::mem::replace(tensor, empty)
+}
+
 /// One tensor of a network.
 #[derive(Debug, Clone)]
 pub struct NamedTensor {

@@ -6,16 +6,15 @@
 //! Logits are interpolated to the pixels; with a linear layer that is the same as interpolating the
 //! features, since both are linear.
 
-use burn::tensor::{
-    Device, Int, Tensor, TensorData,
-    activation::{log_softmax, relu},
-};
+use burn::tensor::{Device, Int, Tensor, TensorData, activation::log_softmax};
 
 use crate::{
-    error::{Error, Result},
+    device::failure,
+    error::Result,
     interpolate::{pixel_centers, resample},
     metrics::IGNORE,
     model::{BatchNorm, Conv2d, Init, Phase, TensorVisitor, Tensors},
+    ops::{FeatureMap, Then},
 };
 
 /// Channels of the hidden layers.
@@ -51,11 +50,11 @@ impl FcnHead {
 
     /// Logits of every cell.
     pub fn forward(&mut self, map: Tensor<4>, phase: Phase) -> Tensor<4> {
-        let mut x = map;
+        let mut x = FeatureMap::new(map);
         for (conv, norm) in &mut self.convs {
-            x = relu(norm.forward(conv.forward(x), phase));
+            x = norm.forward(conv.map(x), phase, Then::Relu);
         }
-        self.classifier.forward(x)
+        self.classifier.map(x).into_tensor()
     }
 }
 
@@ -112,7 +111,7 @@ pub fn classify(logits: Tensor<4>, width: usize, height: usize) -> Result<Vec<u8
         let band = resample(logits.clone(), rows, &columns).argmax(1);
         let band: Vec<i32> = band
             .try_into_vec_as()
-            .map_err(|e| Error::Device(format!("reading classes back failed: {e}")))?;
+            .map_err(|e| failure("when the classes were read", e))?;
         labels.extend(band.into_iter().map(|class| class as u8));
     }
     Ok(labels)

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::FORMAT_VERSION;
 use crate::{
+    device::failure,
     error::{Error, Result},
     model::{Kind, TensorVisitor, Tensors},
 };
@@ -104,9 +105,7 @@ impl Archive {
             .clone()
             .inner()
             .try_into_vec_as::<f32>()
-            .map_err(|e| {
-                Error::Device(format!("reading {name} back from the device failed: {e}"))
-            })?;
+            .map_err(|e| failure(&format!("when {name} was read"), e))?;
         self.tensors.insert(name, Stored { shape, values });
         Ok(())
     }

@@ -13,6 +13,7 @@ use crate::config::{PRESETS, RunConfig};
 use crate::console;
 use crate::events::{Observer, Observers, TrainEvent};
 use crate::files::{ensure_json, write_atomically};
+use crate::memory;
 use crate::observers::Terminal;
 use crate::outcome;
 use crate::report::{JsonlWriter, TensorBoardWriter};
@@ -69,6 +70,7 @@ pub(crate) fn pretrain(request: &Request, stop: &Arc<AtomicBool>) -> anyhow::Res
     let (pairs, bad_pairs) = (data.pairs, data.bad_pairs);
     let plan = Plan::new(config, selected.device.clone(), data.source)?;
     terminal.event(&TrainEvent::Note(describe(&plan)))?;
+    terminal.event(&TrainEvent::Note(memory::check(&plan, &selected)?))?;
 
     let (learner, first_step) = match &resumed {
         Some((step, path)) => {
@@ -169,6 +171,7 @@ fn prepare_resume(request: &Request, path: &Path) -> anyhow::Result<Prepared> {
     let comparable = |config: &RunConfig| {
         let mut config = config.clone();
         config.train.device.clear();
+        config.train.exceeds_memory = false;
         (config.train.steps, config.train.epochs) = (0, 0);
         (config.data.threads, config.data.prefetch) = (0, 1);
         config.log = Default::default();
@@ -178,7 +181,7 @@ fn prepare_resume(request: &Request, path: &Path) -> anyhow::Result<Prepared> {
     if comparable(&saved) != comparable(&config) {
         bail!(
             "--resume continues the same run: only train.steps, train.epochs, train.device, \
-             data.threads, data.prefetch, log.* and checkpoint.* may be changed"
+             train.exceeds_memory, data.threads, data.prefetch, log.* and checkpoint.* may be changed"
         );
     }
     let newest = run.checkpoints()?.pop().with_context(|| {

@@ -1,0 +1,274 @@
+//! What one training step holds in memory, from the settings alone: to be asked before the first step,
+//! because a device that runs out says so late, or not at all.
+//!
+//! The counts follow the network layer by layer, from the same shapes it is built from. What the
+//! backends need besides is not derivable; those few factors are named constants, and
+//! `tests/cli/memory.rs` compares the whole with the measured peak of runs, so that they cannot go stale.
+
+use burn::tensor::{DType, Device};
+
+use crate::config::ModelConfig;
+use crate::model::{EXPANSION, block_shapes};
+use crate::ops::{self, Footprint};
+
+/// Bytes of a number.
+const F32: f64 = 4.0;
+
+/// Copies of the logits of a tile: similarities, differences, weights.
+const LOGITS: f64 = 3.0;
+/// The largest feature map, as often as it is there for a moment: unfolded for a convolution, its gradient.
+const PASSING: f64 = 2.0;
+/// Copies of the parameters that stay from step to step: both encoders, and the velocity.
+const STATE: f64 = 3.0;
+/// Those within a step: the gradient, and what is being updated.
+const UPDATE: f64 = 2.0;
+/// Copies of the state on its way into a checkpoint: as numbers, and as the bytes of the file.
+const SAVING: f64 = 2.0;
+
+/// What a step is asked to do.
+#[derive(Debug, Clone, Copy)]
+pub struct StepShape<'a> {
+    /// The network.
+    pub model: &'a ModelConfig,
+    /// Images per step.
+    pub batch: usize,
+    /// Micro-batches they go through the network in; divides `batch`.
+    pub accumulate: usize,
+    /// Side of a view, in pixels.
+    pub size: usize,
+    /// Keys in each queue.
+    pub queue: usize,
+    /// Where it runs.
+    pub device: &'a Device,
+}
+
+/// Bytes that a step is estimated to hold, by what they are for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StepMemory {
+    /// Both encoders, SGD's velocity and both queues: what stays from step to step.
+    pub state: u64,
+    /// The gradient, and the parameters while they are replaced.
+    pub update: u64,
+    /// The views of the whole batch.
+    pub views: u64,
+    /// What a micro-batch's forward pass keeps for its backward pass.
+    pub activations: u64,
+    /// The most that is there for a moment besides: a convolution's working space, or the similarities
+    /// of all cells with the queue.
+    pub workspace: u64,
+    /// The largest single tensor, which on some devices has a limit of its own.
+    pub largest_tensor: u64,
+    /// What the host holds while a checkpoint is written, wherever the step runs.
+    pub saving: u64,
+}
+
+impl StepMemory {
+    /// The estimate for one training step. Sums of sizes are exact; the peak they make is an estimate,
+    /// good to a quarter.
+    pub fn estimate(shape: &StepShape) -> Self {
+        let StepShape {
+            model,
+            batch,
+            accumulate,
+            size,
+            queue,
+            device,
+        } = *shape;
+        let footprint = ops::on(device, DType::F32).footprint();
+        let micro = (batch / accumulate.max(1)) as f64;
+        let layers = layers(model, size);
+        let (channels, side) = layers.last().map_or((0, 0), |l| (l.output, l.side));
+        let grid = if model.num_grid == 0 {
+            side
+        } else {
+            model.num_grid
+        };
+        let cells = (grid as f64).powi(2);
+
+        let parameters = F32 * parameters(model) as f64;
+        let queues = 2.0 * F32 * queue as f64 * model.dim as f64;
+        let views = F32 * 2.0 * 3.0 * batch as f64 * (size as f64).powi(2);
+
+        let map = |layer: &Layer| F32 * micro * layer.cells();
+        let kept: f64 = layers.iter().map(|l| map(l) * l.kept(&footprint)).sum();
+        let pooled = layers[0].cells() / 4.0;
+        let pool = micro * pooled * (F32 + f64::from(footprint.pooled_from));
+        // Backbone features on the grid, the two layers of the dense head, and its unit vectors.
+        let heads = F32 * micro * cells * (3.0 * channels as f64 + 3.0 * model.dim as f64);
+
+        let largest_map = layers.iter().map(map).fold(0.0, f64::max);
+        let logits = (micro * cells * queue as f64).min(footprint.logits as f64) * F32;
+        let similarity = F32 * micro * cells * cells;
+        let loss = (LOGITS * logits).max(similarity);
+
+        let bytes = |x: f64| x as u64; // saturates
+        Self {
+            state: bytes(STATE * parameters + queues),
+            update: bytes(UPDATE * parameters),
+            views: bytes(views),
+            activations: bytes(kept + pool + heads),
+            workspace: bytes(loss.max(PASSING * largest_map)),
+            largest_tensor: bytes(
+                largest_map
+                    .max(logits)
+                    .max(similarity)
+                    .max(queues / 2.0)
+                    .max(views / 2.0 / accumulate.max(1) as f64),
+            ),
+            saving: bytes(SAVING * (STATE * parameters + queues)),
+        }
+    }
+
+    /// Bytes on the device at the peak of a step.
+    pub fn device(&self) -> u64 {
+        let parts = [self.update, self.views, self.activations, self.workspace];
+        parts
+            .iter()
+            .fold(self.state, |sum, &part| sum.saturating_add(part))
+    }
+}
+
+/// A convolution of the backbone and what it gives.
+struct Layer {
+    input: usize,
+    output: usize,
+    kernel: usize,
+    /// Side of its output, in cells.
+    side: usize,
+    relu: bool,
+}
+
+impl Layer {
+    /// Numbers per image in its output.
+    fn cells(&self) -> f64 {
+        self.output as f64 * (self.side as f64).powi(2)
+    }
+
+    /// As often as a map like its output is kept for the backward pass.
+    fn kept(&self, footprint: &Footprint) -> f64 {
+        f64::from(if self.relu {
+            footprint.maps_to_relu
+        } else {
+            footprint.maps_without
+        })
+    }
+}
+
+/// Every convolution of the backbone, in the order of the forward pass.
+fn layers(model: &ModelConfig, size: usize) -> Vec<Layer> {
+    let (_, bottleneck) = model.backbone.blocks();
+    let mut side = size.div_ceil(2);
+    let mut layers = vec![Layer {
+        input: 3,
+        output: model.width,
+        kernel: 7,
+        side,
+        relu: true,
+    }];
+    side = side.div_ceil(2);
+    for shape in block_shapes(model).into_iter().flatten() {
+        let (before, planes) = (side, shape.planes);
+        side = side.div_ceil(shape.stride);
+        let output = planes * if bottleneck { EXPANSION } else { 1 };
+        let mut layer = |input, output, kernel, side, relu| {
+            layers.push(Layer {
+                input,
+                output,
+                kernel,
+                side,
+                relu,
+            });
+        };
+        if shape.stride != 1 || shape.input != output {
+            layer(shape.input, output, 1, side, false);
+        }
+        if bottleneck {
+            layer(shape.input, planes, 1, before, true);
+            layer(planes, planes, 3, side, true);
+            layer(planes, output, 1, side, true);
+        } else {
+            layer(shape.input, planes, 3, side, true);
+            layer(planes, planes, 3, side, true);
+        }
+    }
+    layers
+}
+
+/// Parameters of one encoder: backbone and both heads.
+fn parameters(model: &ModelConfig) -> usize {
+    // The size of the pictures does not matter here.
+    let layers = layers(model, 32);
+    let channels = layers.last().map_or(0, |layer| layer.output);
+    let backbone = layers.iter().map(
+        |Layer {
+             input,
+             output,
+             kernel,
+             ..
+         }| {
+            let norm = 2 * output;
+            input * output * kernel * kernel + norm
+        },
+    );
+    let head = channels * channels + channels + channels * model.dim + model.dim;
+    backbone.sum::<usize>() + 2 * head
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Backbone;
+    use crate::model::{Encoder, Kind, Tensors};
+
+    #[test]
+    fn the_parameters_are_those_of_the_network_that_is_built() {
+        for backbone in [Backbone::ResNet10, Backbone::ResNet18, Backbone::ResNet50] {
+            for output_stride in [32, 8] {
+                let model = ModelConfig {
+                    backbone,
+                    width: 4,
+                    dim: 16,
+                    output_stride,
+                    num_grid: 0,
+                };
+                let encoder = Encoder::new(&model, 0, &Device::flex());
+                let built: usize = encoder
+                    .named()
+                    .iter()
+                    .filter(|tensor| tensor.kind == Kind::Parameter)
+                    .map(|tensor| tensor.shape.iter().product::<usize>())
+                    .sum();
+                assert_eq!(parameters(&model), built, "{model:?}");
+            }
+        }
+    }
+
+    fn step(batch: usize, accumulate: usize, size: usize, queue: usize) -> StepMemory {
+        StepMemory::estimate(&StepShape {
+            model: &ModelConfig::default(),
+            batch,
+            accumulate,
+            size,
+            queue,
+            device: &Device::flex(),
+        })
+    }
+
+    #[test]
+    fn the_papers_step_has_the_sizes_that_are_known() {
+        let paper = step(256, 1, 224, 65_536);
+        // The stem's output, 64 channels at half the side; not the 3.3 GB of all logits.
+        assert_eq!(paper.largest_tensor, 256 * 64 * 112 * 112 * 4);
+        assert!(paper.workspace < 12_544 * 65_536 * 4, "{paper:?}");
+        assert_eq!(paper.views, 2 * 256 * 3 * 224 * 224 * 4);
+    }
+
+    #[test]
+    fn parts_of_a_batch_hold_less_and_nothing_overflows() {
+        let (whole, parts) = (step(256, 1, 224, 65_536), step(256, 8, 224, 65_536));
+        assert_eq!(whole.activations, 8 * parts.activations);
+        assert_eq!(whole.state, parts.state);
+        assert!(parts.device() < whole.device());
+        assert_eq!(step(usize::MAX, 1, usize::MAX, 1).device(), u64::MAX);
+    }
+}

@@ -1,0 +1,317 @@
+//! Kernels of ours on Burn's CPU backend.
+
+use burn::backend::{DispatchDevice, Flex, flex::FlexTensor};
+use burn::tensor::{DType, Device, Tensor, TensorData};
+use densecl_kernels::{conv, info_nce, norm, pool, sgd};
+
+use super::{FeatureMap, Footprint, Geometry, Normalized, Operations, PerQuery, SgdSettings};
+
+/// Whether there are kernels for such tensors.
+pub(super) fn has_kernels(device: &Device, dtype: DType) -> bool {
+    let device = device.clone().inner();
+    dtype == DType::F32 && matches!(device.as_dispatch(), DispatchDevice::Flex(_))
+}
+
+/// Outside a gradient graph.
+pub(super) struct Cpu;
+
+impl Operations for Cpu {
+    fn channels_last(&self) -> bool {
+        true
+    }
+
+    fn conv2d(
+        &self,
+        x: FeatureMap,
+        weight: Tensor<4>,
+        bias: Option<Tensor<1>>,
+        geometry: Geometry,
+    ) -> FeatureMap {
+        let (x, weight) = (Map::of(x), contiguous(primitive(weight)));
+        let bias = bias.map(|bias| contiguous(primitive(bias)));
+        let shape = conv_shape(&x, &weight, geometry);
+        let kernel = pack(&weight, &shape);
+        convolve(&x, &kernel, bias.as_ref(), &shape).into_map()
+    }
+
+    fn batch_norm(
+        &self,
+        x: FeatureMap,
+        [gamma, beta]: [Tensor<1>; 2],
+        groups: usize,
+        epsilon: f64,
+        then: super::Then,
+    ) -> Normalized {
+        let x = Map::of(x);
+        let [gamma, beta] = [gamma, beta].map(|t| contiguous(primitive(t)));
+        let then = Then::new(then);
+        let (output, statistics) = normalize(&x, [&gamma, &beta], groups, epsilon, &then);
+        Normalized {
+            output: output.into_map(),
+            mean: row(statistics.mean),
+            variance: row(statistics.variance),
+        }
+    }
+
+    fn affine(&self, x: FeatureMap, scale_shift: [Tensor<1>; 2], then: super::Then) -> FeatureMap {
+        let x = Map::of(x);
+        let scale_shift = scale_shift.map(|t| contiguous(primitive(t)));
+        let scale_shift = scale_shift.each_ref().map(values);
+        let (then, shape) = (Then::new(then), norm_shape(&x, 1));
+        let output = norm::apply(values(&x.tensor), scale_shift, then.of_values(), &shape);
+        x.alike(output).into_map()
+    }
+
+    fn max_pool(&self, x: FeatureMap) -> FeatureMap {
+        pool_map(&Map::of(x)).0.into_map()
+    }
+
+    fn info_nce(&self, vectors: [Tensor<2>; 3], temperature: f64, gradient: bool) -> PerQuery {
+        let [n, dim] = vectors[0].dims();
+        let vectors = vectors.map(|t| contiguous(primitive(t)));
+        let vectors = vectors.each_ref().map(values);
+        let pass = info_nce::info_nce(vectors, dim, temperature as f32, gradient);
+        PerQuery {
+            loss: row(pass.loss),
+            hit: row(pass.hit),
+            gradient: gradient.then(|| tensor(filled(pass.gradient, vec![n, dim]))),
+        }
+    }
+
+    fn sgd(
+        &self,
+        theta: Tensor<1>,
+        velocity: Option<Tensor<1>>,
+        gradient: Option<Tensor<1>>,
+        settings: SgdSettings,
+    ) -> (Tensor<1>, Tensor<1>) {
+        let zeros = || filled(vec![0.0; theta.dims()[0]], vec![theta.dims()[0]]);
+        let mut velocity = contiguous(velocity.map_or_else(zeros, primitive));
+        let gradient = contiguous(gradient.map_or_else(zeros, primitive));
+        let mut theta = contiguous(primitive(theta));
+        let settings = sgd::Settings {
+            learning_rate: settings.learning_rate as f32,
+            momentum: settings.momentum as f32,
+            weight_decay: settings.weight_decay as f32,
+        };
+        // In place where nobody else holds the values; otherwise this copies them first.
+        sgd::step(
+            theta.storage_mut(),
+            velocity.storage_mut(),
+            values(&gradient),
+            &settings,
+        );
+        (tensor(theta), tensor(velocity))
+    }
+
+    fn follow(&self, key: Tensor<1>, query: Tensor<1>, m: f64) -> Tensor<1> {
+        let mut key = contiguous(primitive(key));
+        let query = contiguous(primitive(query));
+        sgd::follow(key.storage_mut(), values(&query), m);
+        tensor(key)
+    }
+
+    fn sum_of_squares(&self, x: Tensor<1>) -> Tensor<1> {
+        let x = contiguous(primitive(x));
+        row(vec![sgd::sum_of_squares(values(&x)) as f32])
+    }
+
+    fn footprint(&self) -> Footprint {
+        Footprint {
+            // The convolution's output, and the rectified one, which is the next one's input too.
+            maps_to_relu: 2,
+            maps_without: 1,
+            pooled_from: 1,
+            // Tiles of a few kilobytes.
+            logits: 0,
+        }
+    }
+}
+
+/// A feature map whose memory is in NHWC order, without gaps.
+#[derive(Debug, Clone)]
+pub(super) struct Map {
+    pub(super) tensor: FlexTensor,
+    pub(super) batch: usize,
+    pub(super) sides: [usize; 2],
+    pub(super) channels: usize,
+}
+
+impl Map {
+    /// Of a map outside a gradient graph.
+    fn of(map: FeatureMap) -> Self {
+        Self::new(primitive(map.ordered))
+    }
+
+    /// Of a tensor [B, H, W, C]; a copy only where its memory is in another order.
+    pub(super) fn new(nhwc: FlexTensor) -> Self {
+        let tensor = contiguous(nhwc);
+        let shape = tensor.layout().shape();
+        let (batch, sides, channels) = (shape[0], [shape[1], shape[2]], shape[3]);
+        Self {
+            tensor,
+            batch,
+            sides,
+            channels,
+        }
+    }
+
+    /// Of values in NHWC order.
+    pub(super) fn from_values(
+        values: Vec<f32>,
+        batch: usize,
+        sides: [usize; 2],
+        channels: usize,
+    ) -> Self {
+        let tensor = filled(values, vec![batch, sides[0], sides[1], channels]);
+        Self {
+            tensor,
+            batch,
+            sides,
+            channels,
+        }
+    }
+
+    /// As large as this one.
+    pub(super) fn alike(&self, values: Vec<f32>) -> Self {
+        Self::from_values(values, self.batch, self.sides, self.channels)
+    }
+
+    /// A map outside a gradient graph.
+    fn into_map(self) -> FeatureMap {
+        FeatureMap {
+            ordered: tensor(self.tensor),
+            channels_last: true,
+        }
+    }
+}
+
+/// The sizes of a convolution with weights [out, in, k, k].
+pub(super) fn conv_shape(x: &Map, weight: &FlexTensor, geometry: Geometry) -> conv::Shape {
+    let weights = weight.layout().shape();
+    let (channels_out, channels_in, kernel) = (weights[0], weights[1], weights[2]);
+    assert_eq!(channels_in, x.channels, "channels of weights and input");
+    conv::Shape {
+        batch: x.batch,
+        input: x.sides,
+        channels_in,
+        channels_out,
+        kernel,
+        stride: geometry.stride,
+        padding: geometry.dilation * (kernel - 1) / 2,
+        dilation: geometry.dilation,
+    }
+}
+
+/// The kernel of weights [out, in, k, k].
+pub(super) fn pack(weight: &FlexTensor, shape: &conv::Shape) -> conv::Kernel {
+    conv::Kernel::pack(
+        values(weight),
+        [shape.kernel, shape.channels_in, shape.channels_out],
+    )
+}
+
+pub(super) fn convolve(
+    x: &Map,
+    kernel: &conv::Kernel,
+    bias: Option<&FlexTensor>,
+    shape: &conv::Shape,
+) -> Map {
+    let output = conv::forward(values(&x.tensor), kernel, bias.map(values), shape);
+    Map::from_values(output, x.batch, shape.output(), shape.channels_out)
+}
+
+pub(super) fn norm_shape(x: &Map, groups: usize) -> norm::Shape {
+    norm::Shape {
+        batch: x.batch,
+        pixels: x.sides[0] * x.sides[1],
+        channels: x.channels,
+        groups,
+    }
+}
+
+/// What follows a normalisation.
+pub(super) enum Then {
+    Nothing,
+    Relu,
+    AddRelu(Map),
+}
+
+impl Then {
+    fn new(then: super::Then) -> Self {
+        match then {
+            super::Then::Nothing => Self::Nothing,
+            super::Then::Relu => Self::Relu,
+            super::Then::AddRelu(shortcut) => Self::AddRelu(Map::of(shortcut)),
+        }
+    }
+
+    fn of_values(&self) -> norm::Then<'_> {
+        match self {
+            Self::Nothing => norm::Then::Nothing,
+            Self::Relu => norm::Then::Relu,
+            Self::AddRelu(shortcut) => norm::Then::AddRelu(values(&shortcut.tensor)),
+        }
+    }
+}
+
+/// A batch normalised by its own statistics, and these.
+pub(super) fn normalize(
+    x: &Map,
+    [gamma, beta]: [&FlexTensor; 2],
+    groups: usize,
+    epsilon: f64,
+    then: &Then,
+) -> (Map, norm::Statistics) {
+    let (of_x, shape) = (values(&x.tensor), norm_shape(x, groups));
+    let statistics = norm::statistics(of_x, &shape);
+    let [scale, shift] = norm::scale_and_shift(&statistics, values(gamma), values(beta), epsilon);
+    let output = norm::apply(of_x, [&scale, &shift], then.of_values(), &shape);
+    (x.alike(output), statistics)
+}
+
+/// The pooled map, and which tap of each window it took.
+pub(super) fn pool_map(x: &Map) -> (Map, Vec<u8>) {
+    let shape = pool_shape(x);
+    let (output, taps) = pool::forward(values(&x.tensor), &shape);
+    let map = Map::from_values(output, x.batch, shape.output(), x.channels);
+    (map, taps)
+}
+
+pub(super) fn pool_shape(x: &Map) -> pool::Shape {
+    pool::Shape {
+        batch: x.batch,
+        input: x.sides,
+        channels: x.channels,
+    }
+}
+
+/// The backend's tensor, outside any gradient graph.
+fn primitive<const D: usize>(x: Tensor<D>) -> FlexTensor {
+    x.inner()
+        .try_into_primitive::<Flex>()
+        .expect("`on` was asked with this tensor's device")
+}
+
+fn tensor<const D: usize>(primitive: FlexTensor) -> Tensor<D> {
+    Tensor::from_primitive::<Flex>(primitive)
+}
+
+/// The same values in order and without gaps; a copy only where they are not.
+pub(super) fn contiguous(tensor: FlexTensor) -> FlexTensor {
+    tensor.to_contiguous()
+}
+
+/// The values of a tensor that [`contiguous`] gave.
+pub(super) fn values(tensor: &FlexTensor) -> &[f32] {
+    tensor.storage()
+}
+
+pub(super) fn filled(values: Vec<f32>, shape: Vec<usize>) -> FlexTensor {
+    FlexTensor::from_data(TensorData::new(values, shape))
+}
+
+pub(super) fn row(values: Vec<f32>) -> Tensor<1> {
+    let count = values.len();
+    tensor(filled(values, vec![count]))
+}

@@ -1,0 +1,163 @@
+//! Burn's own operations: every device has them.
+
+use burn::tensor::{
+    Tensor,
+    activation::relu,
+    module::{batch_norm_train, conv2d, max_pool2d},
+    ops::{ConvOptions, MaxPoolOptions},
+};
+
+use super::{FeatureMap, Footprint, Geometry, Normalized, Operations, PerQuery, SgdSettings, Then};
+
+/// Compositions of Burn's operations.
+pub(super) struct Burn;
+
+impl Operations for Burn {
+    fn channels_last(&self) -> bool {
+        false
+    }
+
+    fn conv2d(
+        &self,
+        x: FeatureMap,
+        weight: Tensor<4>,
+        bias: Option<Tensor<1>>,
+        geometry: Geometry,
+    ) -> FeatureMap {
+        let Geometry { stride, dilation } = geometry;
+        let [_, _, kernel, _] = weight.dims();
+        let padding = dilation * (kernel - 1) / 2;
+        let options = ConvOptions::new([stride; 2], [padding; 2], [dilation; 2], 1);
+        FeatureMap::in_order(conv2d(x.into_tensor(), weight, bias, options))
+    }
+
+    fn batch_norm(
+        &self,
+        x: FeatureMap,
+        [gamma, beta]: [Tensor<1>; 2],
+        groups: usize,
+        epsilon: f64,
+        then: Then,
+    ) -> Normalized {
+        let [n, c, h, w] = x.dims();
+        // Sample i of the batch is row i / groups, block i mod groups of this view, so the groups
+        // become channels without a copy.
+        let grouped = x.into_tensor().reshape([n / groups, groups * c, h, w]);
+        let repeated = |t: Tensor<1>| t.repeat(&[groups]);
+        let out = batch_norm_train(grouped, repeated(gamma), repeated(beta), epsilon);
+        Normalized {
+            output: and_then(out.output.reshape([n, c, h, w]), then),
+            mean: out.mean.inner(),
+            variance: out.variance.inner(),
+        }
+    }
+
+    fn affine(&self, x: FeatureMap, [scale, shift]: [Tensor<1>; 2], then: Then) -> FeatureMap {
+        let [_, c, _, _] = x.dims();
+        let y = x.into_tensor() * scale.reshape([1, c, 1, 1]) + shift.reshape([1, c, 1, 1]);
+        and_then(y, then)
+    }
+
+    fn max_pool(&self, x: FeatureMap) -> FeatureMap {
+        let pool = MaxPoolOptions::new([3; 2])
+            .with_stride([2; 2])
+            .with_padding([1; 2]);
+        FeatureMap::in_order(max_pool2d(x.into_tensor(), pool))
+    }
+
+    fn info_nce(&self, vectors: [Tensor<2>; 3], temperature: f64, gradient: bool) -> PerQuery {
+        let tile = TILE / vectors[0].dims()[0];
+        info_nce_in_tiles(vectors, temperature, gradient, tile)
+    }
+
+    fn sgd(
+        &self,
+        theta: Tensor<1>,
+        velocity: Option<Tensor<1>>,
+        gradient: Option<Tensor<1>>,
+        settings: SgdSettings,
+    ) -> (Tensor<1>, Tensor<1>) {
+        let theta = theta.inner();
+        let decay = theta.clone() * settings.weight_decay;
+        let gradient = match gradient {
+            Some(gradient) => gradient.inner() + decay,
+            None => decay,
+        };
+        let velocity = match velocity {
+            Some(velocity) => velocity.inner() * settings.momentum + gradient,
+            None => gradient,
+        };
+        let moved = theta - velocity.clone() * settings.learning_rate;
+        (moved, velocity)
+    }
+
+    fn follow(&self, key: Tensor<1>, query: Tensor<1>, m: f64) -> Tensor<1> {
+        key.inner() * m + query.inner() * (1.0 - m)
+    }
+
+    fn sum_of_squares(&self, x: Tensor<1>) -> Tensor<1> {
+        x.inner().square().sum()
+    }
+
+    fn footprint(&self) -> Footprint {
+        Footprint {
+            // What each of the three takes in, but for the first.
+            maps_to_relu: 3,
+            maps_without: 1,
+            pooled_from: 4,
+            logits: TILE,
+        }
+    }
+}
+
+fn and_then(y: Tensor<4>, then: Then) -> FeatureMap {
+    FeatureMap::in_order(match then {
+        Then::Nothing => y,
+        Then::Relu => relu(y),
+        Then::AddRelu(shortcut) => relu(y + shortcut.into_tensor()),
+    })
+}
+
+/// Logits that exist at once: 64 MiB of `f32`.
+const TILE: usize = 1 << 24;
+
+/// InfoNCE with an online log-sum-exp over tiles of `tile` keys: when a larger logit appears, the sums so far
+/// shrink (as in FlashAttention, Dao et al. 2022). Σ exp(lₖ − m)·k runs along with them, which is the
+/// gradient's sum over the negatives: keys have no gradient, so nothing else is needed backwards.
+pub(super) fn info_nce_in_tiles(
+    [query, positive, queue]: [Tensor<2>; 3],
+    temperature: f64,
+    gradient: bool,
+    tile: usize,
+) -> PerQuery {
+    let [count, _] = queue.dims();
+    let beta = 1.0 / temperature;
+    let own = (query.clone() * positive.clone()).sum_dim(1); // [N, 1]
+    // The positive is the first key.
+    let mut largest = own.clone();
+    let mut hardest: Option<Tensor<2>> = None;
+    let mut sum = own.ones_like();
+    let mut keys_sum = gradient.then(|| positive.clone());
+    let tile = tile.clamp(1, count);
+    for first in (0..count).step_by(tile) {
+        let keys = queue.clone().slice(first..(first + tile).min(count));
+        let similarity = query.clone().matmul(keys.clone().transpose());
+        let best = similarity.clone().max_dim(1);
+        let now = largest.clone().max_pair(best.clone());
+        let shrink = ((largest - now.clone()) * beta).exp();
+        let weights = ((similarity - now.clone()) * beta).exp();
+        sum = sum * shrink.clone() + weights.clone().sum_dim(1);
+        keys_sum = keys_sum.map(|total| total * shrink + weights.matmul(keys));
+        largest = now;
+        hardest = Some(match hardest {
+            Some(hardest) => hardest.max_pair(best),
+            None => best,
+        });
+    }
+    let hardest = hardest.expect("a queue has a key");
+    PerQuery {
+        loss: (sum.clone().log() + (largest - own.clone()) * beta).squeeze_dim(1),
+        hit: own.greater(hardest).float().squeeze_dim(1),
+        gradient: keys_sum.map(|total| (total / sum - positive) * beta),
+    }
+}

@@ -1,0 +1,371 @@
+//! Batch normalisation in groups, with what stands behind it in a residual network: the sum with the
+//! shortcut, and ReLU.
+//!
+//! Feature maps are [B, P, C], P pixels. Sample i of the batch belongs to group i mod G; each group is
+//! normalised by its own statistics (split BN). Statistics and gradients are [G, C].
+
+use multiversion::multiversion;
+
+use crate::parallel::{chunks, map};
+
+/// The sizes of a normalisation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shape {
+    /// Samples, a multiple of `groups`.
+    pub batch: usize,
+    /// Pixels of a sample.
+    pub pixels: usize,
+    /// Channels.
+    pub channels: usize,
+    /// Groups of samples that are normalised together.
+    pub groups: usize,
+}
+
+impl Shape {
+    fn sample(&self) -> usize {
+        self.pixels * self.channels
+    }
+
+    /// Values of a channel in one group.
+    fn count(&self) -> f64 {
+        (self.batch / self.groups * self.pixels) as f64
+    }
+
+    /// Into how many parts of whole pixels a sample is cut where pixels are independent.
+    fn parts(&self) -> usize {
+        let wanted = (self.sample() / PART).max(1);
+        (1..=wanted)
+            .rev()
+            .find(|parts| self.pixels.is_multiple_of(*parts))
+            .expect("1 divides every number")
+    }
+
+    fn check(&self, values: &[f32]) {
+        assert_eq!(values.len(), self.batch * self.sample(), "{self:?}");
+        assert!(
+            self.groups > 0 && self.batch.is_multiple_of(self.groups),
+            "{self:?}"
+        );
+    }
+
+    /// The part of a [G, C] array that holds for a sample.
+    fn of_sample<'a>(&self, values: &'a [f32], sample: usize) -> &'a [f32] {
+        &values[sample % self.groups * self.channels..][..self.channels]
+    }
+}
+
+/// Mean and biased variance of every channel in every group, [G, C] each.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Statistics {
+    /// Means.
+    pub mean: Vec<f32>,
+    /// Variances, divided by the count.
+    pub variance: Vec<f32>,
+}
+
+/// The statistics of a batch.
+///
+/// # Panics
+/// When the sizes do not fit.
+pub fn statistics(x: &[f32], shape: &Shape) -> Statistics {
+    shape.check(x);
+    // Moments about a value of the channel itself: none are lost where the mean is far from 0.
+    let origin: Vec<f32> = (0..shape.groups)
+        .flat_map(|group| &x[group * shape.sample()..][..shape.channels])
+        .copied()
+        .collect();
+    let moments = map(shape.batch, |sample| {
+        let x = &x[sample * shape.sample()..][..shape.sample()];
+        let origin = shape.of_sample(&origin, sample);
+        in_double(x, x, shape.channels, |x, _, first, second| {
+            moments(x, origin, first, second);
+        })
+    });
+    let [first, second] = by_group(&moments, shape);
+    let count = shape.count();
+    let mean = first.iter().zip(&origin);
+    Statistics {
+        mean: mean
+            .map(|(sum, origin)| (sum / count + f64::from(*origin)) as f32)
+            .collect(),
+        variance: first
+            .iter()
+            .zip(&second)
+            .map(|(sum, square)| (square / count - (sum / count).powi(2)).max(0.0) as f32)
+            .collect(),
+    }
+}
+
+/// a = γ/√(σ²+ε) and b = β − μ·a, [G, C] each.
+pub fn scale_and_shift(
+    statistics: &Statistics,
+    gamma: &[f32],
+    beta: &[f32],
+    epsilon: f64,
+) -> [Vec<f32>; 2] {
+    let channels = gamma.len();
+    let scale: Vec<f32> = statistics
+        .variance
+        .iter()
+        .enumerate()
+        .map(|(i, variance)| {
+            (f64::from(gamma[i % channels]) * inverse_deviation(*variance, epsilon)) as f32
+        })
+        .collect();
+    let shift = scale.iter().zip(&statistics.mean).enumerate();
+    let shift = shift
+        .map(|(i, (scale, mean))| beta[i % channels] - mean * scale)
+        .collect();
+    [scale, shift]
+}
+
+/// What follows a normalisation in a residual network.
+#[derive(Debug, Clone, Copy)]
+pub enum Then<'a> {
+    /// Nothing.
+    Nothing,
+    /// ReLU.
+    Relu,
+    /// The sum with a shortcut of the same size, then ReLU.
+    AddRelu(&'a [f32]),
+}
+
+/// a·x + b with a and b [G, C], and what follows.
+///
+/// # Panics
+/// When the sizes do not fit.
+pub fn apply(x: &[f32], [scale, shift]: [&[f32]; 2], then: Then, shape: &Shape) -> Vec<f32> {
+    shape.check(x);
+    let mut y = vec![0.0; x.len()];
+    // In parts of a sample: a batch may be of one.
+    let parts = shape.parts();
+    let part = shape.sample() / parts;
+    chunks(&mut y, part, |index, y| {
+        let range = index * part..(index + 1) * part;
+        let (scale, shift) = (
+            shape.of_sample(scale, index / parts),
+            shape.of_sample(shift, index / parts),
+        );
+        let x = &x[range.clone()];
+        match then {
+            Then::Nothing => affine(y, x, scale, shift),
+            Then::Relu => affine_relu(y, x, scale, shift),
+            Then::AddRelu(shortcut) => affine_add_relu(y, x, scale, shift, &shortcut[range]),
+        }
+    });
+    y
+}
+
+/// Sets `gradient` to 0 where ReLU's output `y` is 0: what passes back through it.
+///
+/// # Panics
+/// When the sizes differ.
+pub fn through_relu(gradient: &mut [f32], y: &[f32]) {
+    assert_eq!(gradient.len(), y.len());
+    chunks(gradient, PART, |index, gradient| {
+        mask(gradient, &y[index * PART..][..gradient.len()]);
+    });
+}
+
+/// Values that a task takes where they are independent of each other.
+const PART: usize = 1 << 15;
+
+/// The gradients of a normalisation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Gradients {
+    /// Of x.
+    pub x: Vec<f32>,
+    /// Of γ, [C].
+    pub gamma: Vec<f32>,
+    /// Of β, [C].
+    pub beta: Vec<f32>,
+}
+
+/// The gradients, given a·x + b's.
+///
+/// # Panics
+/// When the sizes do not fit.
+pub fn gradients(
+    gradient: &[f32],
+    x: &[f32],
+    statistics: &Statistics,
+    (gamma, epsilon): (&[f32], f64),
+    shape: &Shape,
+) -> Gradients {
+    shape.check(x);
+    shape.check(gradient);
+    let range = |sample: usize| sample * shape.sample()..(sample + 1) * shape.sample();
+    let sums = map(shape.batch, |sample| {
+        let mean = shape.of_sample(&statistics.mean, sample);
+        let (g, x) = (&gradient[range(sample)], &x[range(sample)]);
+        in_double(g, x, shape.channels, |g, x, plain, with_x| {
+            sums(g, x, mean, plain, with_x);
+        })
+    });
+    let [plain, with_x] = by_group(&sums, shape);
+
+    // dx = γ/σ · (g − mean(g) − x̂·mean(g·x̂)) = a·g + b·x + c, with x̂ = (x − μ)/σ.
+    let count = shape.count();
+    let (mut a, mut b, mut c) = (Vec::new(), Vec::new(), Vec::new());
+    let mut of_gamma = vec![0.0; shape.channels];
+    let mut of_beta = vec![0.0; shape.channels];
+    for (i, (plain, with_x)) in plain.iter().zip(&with_x).enumerate() {
+        let channel = i % shape.channels;
+        let inverse = inverse_deviation(statistics.variance[i], epsilon);
+        let along = with_x * inverse; // Σ g·x̂
+        of_gamma[channel] += along;
+        of_beta[channel] += plain;
+        let scale = f64::from(gamma[channel]) * inverse;
+        let slope = -scale * inverse * along / count;
+        a.push(scale as f32);
+        b.push(slope as f32);
+        c.push((-scale * plain / count - slope * f64::from(statistics.mean[i])) as f32);
+    }
+    let mut of_x = vec![0.0; x.len()];
+    chunks(&mut of_x, shape.sample(), |sample, of_x| {
+        let coefficients = [&a, &b, &c].map(|values| shape.of_sample(values, sample));
+        combine(
+            of_x,
+            &gradient[range(sample)],
+            &x[range(sample)],
+            coefficients,
+        );
+    });
+    let single = |values: Vec<f64>| values.into_iter().map(|v| v as f32).collect();
+    Gradients {
+        x: of_x,
+        gamma: single(of_gamma),
+        beta: single(of_beta),
+    }
+}
+
+fn inverse_deviation(variance: f32, epsilon: f64) -> f64 {
+    1.0 / (f64::from(variance) + epsilon).sqrt()
+}
+
+/// Rows whose sums are taken in `f32` before they go into the `f64` total.
+const ROWS: usize = 64;
+
+/// Two sums per channel over the rows of `a` and `b`, side by side.
+fn in_double(
+    a: &[f32],
+    b: &[f32],
+    channels: usize,
+    add: impl Fn(&[f32], &[f32], &mut [f32], &mut [f32]),
+) -> [Vec<f64>; 2] {
+    let mut totals = [vec![0.0; channels], vec![0.0; channels]];
+    let mut parts = [vec![0.0; channels], vec![0.0; channels]];
+    let rows = ROWS * channels;
+    for (a, b) in a.chunks(rows).zip(b.chunks(rows)) {
+        parts.iter_mut().for_each(|part| part.fill(0.0));
+        let [first, second] = &mut parts;
+        add(a, b, first, second);
+        for (total, part) in totals.iter_mut().zip(&parts) {
+            let sums = total.iter_mut().zip(part);
+            sums.for_each(|(total, part)| *total += f64::from(*part));
+        }
+    }
+    totals
+}
+
+/// The samples' sums [C] added up, in order, for each group: [G, C].
+fn by_group(samples: &[[Vec<f64>; 2]], shape: &Shape) -> [Vec<f64>; 2] {
+    let mut totals = [0, 1].map(|_| vec![0.0; shape.groups * shape.channels]);
+    for (sample, sums) in samples.iter().enumerate() {
+        let at = sample % shape.groups * shape.channels;
+        for (total, sum) in totals.iter_mut().zip(sums) {
+            let total = total[at..].iter_mut().zip(sum);
+            total.for_each(|(total, sum)| *total += sum);
+        }
+    }
+    totals
+}
+
+// The loops below are compiled once for each generation of vector instructions, and chosen at run time.
+
+/// Adds x − `origin` and its square to the channels' sums.
+#[multiversion(targets = "simd")]
+fn moments(x: &[f32], origin: &[f32], first: &mut [f32], second: &mut [f32]) {
+    let channels = origin.len();
+    let (first, second) = (&mut first[..channels], &mut second[..channels]);
+    for row in x.chunks_exact(channels) {
+        for c in 0..channels {
+            let d = row[c] - origin[c];
+            first[c] += d;
+            second[c] += d * d;
+        }
+    }
+}
+
+/// Adds g and g·(x − `mean`) to the channels' sums.
+#[multiversion(targets = "simd")]
+fn sums(g: &[f32], x: &[f32], mean: &[f32], plain: &mut [f32], with_x: &mut [f32]) {
+    let channels = mean.len();
+    let (plain, with_x) = (&mut plain[..channels], &mut with_x[..channels]);
+    for (g, x) in g.chunks_exact(channels).zip(x.chunks_exact(channels)) {
+        for c in 0..channels {
+            plain[c] += g[c];
+            with_x[c] += g[c] * (x[c] - mean[c]);
+        }
+    }
+}
+
+#[multiversion(targets = "simd")]
+fn affine(y: &mut [f32], x: &[f32], scale: &[f32], shift: &[f32]) {
+    let channels = scale.len();
+    let shift = &shift[..channels];
+    for (y, x) in y.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
+        for c in 0..channels {
+            y[c] = x[c] * scale[c] + shift[c];
+        }
+    }
+}
+
+#[multiversion(targets = "simd")]
+fn affine_relu(y: &mut [f32], x: &[f32], scale: &[f32], shift: &[f32]) {
+    let channels = scale.len();
+    let shift = &shift[..channels];
+    for (y, x) in y.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
+        for c in 0..channels {
+            y[c] = relu(x[c] * scale[c] + shift[c]);
+        }
+    }
+}
+
+#[multiversion(targets = "simd")]
+fn affine_add_relu(y: &mut [f32], x: &[f32], scale: &[f32], shift: &[f32], shortcut: &[f32]) {
+    let channels = scale.len();
+    let shift = &shift[..channels];
+    let rows = y.chunks_exact_mut(channels).zip(x.chunks_exact(channels));
+    for ((y, x), shortcut) in rows.zip(shortcut.chunks_exact(channels)) {
+        for c in 0..channels {
+            y[c] = relu(x[c] * scale[c] + shift[c] + shortcut[c]);
+        }
+    }
+}
+
+/// Zero for what is below; not a number stays one, so that a run that has diverged is noticed.
+#[inline(always)]
+fn relu(x: f32) -> f32 {
+    if x < 0.0 { 0.0 } else { x }
+}
+
+#[multiversion(targets = "simd")]
+fn mask(gradient: &mut [f32], y: &[f32]) {
+    for (gradient, y) in gradient.iter_mut().zip(y) {
+        *gradient = if *y == 0.0 { 0.0 } else { *gradient };
+    }
+}
+
+/// a·g + b·x + c.
+#[multiversion(targets = "simd")]
+fn combine(to: &mut [f32], g: &[f32], x: &[f32], [a, b, c]: [&[f32]; 3]) {
+    let channels = a.len();
+    let (b, c) = (&b[..channels], &c[..channels]);
+    let rows = to.chunks_exact_mut(channels).zip(g.chunks_exact(channels));
+    for ((to, g), x) in rows.zip(x.chunks_exact(channels)) {
+        for i in 0..channels {
+            to[i] = a[i] * g[i] + b[i] * x[i] + c[i];
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! The one place that knows threads: all cores with the feature `threads`, else one.
+
+use std::cell::RefCell;
+
+#[cfg(feature = "threads")]
+use rayon::prelude::*;
+
+/// Runs `work` on the chunks of `len` values of `data` (the last may be shorter), each with its number.
+pub(crate) fn chunks<T: Send>(data: &mut [T], len: usize, work: impl Fn(usize, &mut [T]) + Sync) {
+    #[cfg(feature = "threads")]
+    data.par_chunks_mut(len)
+        .enumerate()
+        .for_each(|(index, chunk)| work(index, chunk));
+    #[cfg(not(feature = "threads"))]
+    for (index, chunk) in data.chunks_mut(len).enumerate() {
+        work(index, chunk);
+    }
+}
+
+/// Runs `work` on the chunks of two slices side by side.
+pub(crate) fn chunks2<T: Send, U: Send>(
+    (a, len_a): (&mut [T], usize),
+    (b, len_b): (&mut [U], usize),
+    work: impl Fn(usize, &mut [T], &mut [U]) + Sync,
+) {
+    #[cfg(feature = "threads")]
+    a.par_chunks_mut(len_a)
+        .zip(b.par_chunks_mut(len_b))
+        .enumerate()
+        .for_each(|(index, (a, b))| work(index, a, b));
+    #[cfg(not(feature = "threads"))]
+    for (index, (a, b)) in a.chunks_mut(len_a).zip(b.chunks_mut(len_b)).enumerate() {
+        work(index, a, b);
+    }
+}
+
+/// Runs `work` on each item, in any order.
+pub(crate) fn each<T: Send>(items: Vec<T>, work: impl Fn(T) + Sync + Send) {
+    #[cfg(feature = "threads")]
+    items.into_par_iter().for_each(work);
+    #[cfg(not(feature = "threads"))]
+    items.into_iter().for_each(work);
+}
+
+/// The results of `work` on 0..count, in order.
+pub(crate) fn map<T: Send>(count: usize, work: impl Fn(usize) -> T + Sync + Send) -> Vec<T> {
+    #[cfg(feature = "threads")]
+    return (0..count).into_par_iter().map(work).collect();
+    #[cfg(not(feature = "threads"))]
+    (0..count).map(work).collect()
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Lends this thread's scratch buffer of `len` values, with whatever they were last left at: nothing is
+/// allocated once a thread has seen its largest task. Not to be nested.
+pub(crate) fn with_scratch<R>(len: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
+    SCRATCH.with_borrow_mut(|buffer| {
+        if buffer.len() < len {
+            buffer.resize(len, 0.0);
+        }
+        work(&mut buffer[..len])
+    })
+}

@@ -1,0 +1,109 @@
+use densecl_kernels::conv::{
+    Kernel, Shape, bias_gradient, forward, input_gradient, kernel_gradient,
+};
+
+use crate::{assert_close, values};
+
+/// Small and odd sizes, and what a ResNet has: strides, dilations, pointwise, the stem.
+fn shapes() -> Vec<Shape> {
+    let shape = |batch, input, channels: [usize; 2], kernel, stride, dilation| Shape {
+        batch,
+        input,
+        channels_in: channels[0],
+        channels_out: channels[1],
+        kernel,
+        stride,
+        padding: dilation * (kernel - 1) / 2,
+        dilation,
+    };
+    vec![
+        shape(2, [11, 8], [3, 20], 7, 2, 1),
+        shape(3, [6, 5], [64, 24], 3, 1, 1),
+        shape(2, [7, 6], [16, 40], 3, 2, 1),
+        shape(1, [9, 9], [32, 8], 3, 1, 2),
+        shape(2, [3, 3], [48, 16], 3, 1, 4), // a kernel that reaches past the whole input
+        shape(2, [5, 7], [130, 33], 1, 1, 1),
+        shape(2, [5, 8], [20, 33], 1, 2, 1),
+        shape(1, [1, 1], [5, 7], 3, 1, 1),
+        shape(4, [24, 24], [17, 9], 3, 1, 1), // several tiles, across samples
+        Shape {
+            padding: 3,
+            ..shape(1, [4, 4], [16, 3], 3, 1, 1)
+        }, // more padding than a gradient can take back
+    ]
+}
+
+/// Calls `visit` with (sample·pixel of the input, of the output, tap) for every product of a convolution.
+fn each_product(shape: &Shape, mut visit: impl FnMut(usize, usize, usize)) {
+    let [height, width] = shape.input;
+    let [rows, columns] = shape.output();
+    for sample in 0..shape.batch {
+        for (y, x) in (0..rows).flat_map(|y| (0..columns).map(move |x| (y, x))) {
+            for (ky, kx) in (0..shape.kernel).flat_map(|y| (0..shape.kernel).map(move |x| (y, x))) {
+                let place = |out: usize, tap: usize, side: usize| {
+                    (out * shape.stride + tap * shape.dilation)
+                        .checked_sub(shape.padding)
+                        .filter(|&at| at < side)
+                };
+                if let (Some(iy), Some(ix)) = (place(y, ky, height), place(x, kx, width)) {
+                    visit(
+                        (sample * height + iy) * width + ix,
+                        (sample * rows + y) * columns + x,
+                        ky * shape.kernel + kx,
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_convolution_and_its_gradients_are_their_sums() {
+    for shape in shapes() {
+        let [ci, co] = [shape.channels_in, shape.channels_out];
+        let taps = shape.kernel * shape.kernel;
+        let [rows, columns] = shape.output();
+        let pixels_in = shape.batch * shape.input[0] * shape.input[1];
+        let pixels_out = shape.batch * rows * columns;
+        let input = values(pixels_in * ci, 1);
+        let weights = values(taps * ci * co, 2);
+        let gradient = values(pixels_out * co, 3);
+        let kernel = Kernel::pack(&weights, [shape.kernel, ci, co]);
+        assert_eq!(kernel.unpack(), weights, "{shape:?}");
+
+        let bias = values(co, 4);
+        let mut out: Vec<f64> = (0..pixels_out * co)
+            .map(|at| f64::from(bias[at % co]))
+            .collect();
+        let mut of_bias = vec![0.0; co];
+        gradient
+            .iter()
+            .enumerate()
+            .for_each(|(at, g)| of_bias[at % co] += f64::from(*g));
+        let mut of_input = vec![0.0; pixels_in * ci];
+        let mut of_weights = vec![0.0; weights.len()];
+        each_product(&shape, |from, to, tap| {
+            for (i, o) in (0..ci).flat_map(|i| (0..co).map(move |o| (i, o))) {
+                let w = (o * ci + i) * taps + tap;
+                let [x, weight, g] =
+                    [input[from * ci + i], weights[w], gradient[to * co + o]].map(f64::from);
+                out[to * co + o] += x * weight;
+                of_input[from * ci + i] += g * weight;
+                of_weights[w] += g * x;
+            }
+        });
+        assert_close(&forward(&input, &kernel, Some(&bias), &shape), &out, 1e-5);
+        assert_close(&bias_gradient(&gradient, &shape), &of_bias, 1e-5);
+        assert_close(&input_gradient(&gradient, &kernel, &shape), &of_input, 1e-5);
+        let found = kernel_gradient(&input, &gradient, &shape).unpack();
+        assert_close(&found, &of_weights, 1e-5);
+    }
+}
+
+#[test]
+#[should_panic(expected = "Shape")]
+fn a_slice_of_another_size_is_a_programming_error() {
+    let shape = shapes()[0];
+    let kernel = Kernel::pack(&values(7 * 7 * 3 * 20, 1), [7, 3, 20]);
+    forward(&[0.0; 10], &kernel, None, &shape);
+}
