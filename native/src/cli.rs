@@ -40,6 +40,8 @@ pub(crate) enum Command {
     Plot(Plot),
     /// Write rendered scene pairs with exact correspondence and labels
     Synth(Synth),
+    /// Write a folder of images as one file, for network disks
+    Pack(Pack),
     /// Write the features of pictures to a file
     Embed(embed::Embed),
     /// Find the pictures that are most like one
@@ -50,6 +52,9 @@ pub(crate) enum Command {
     Export(Export),
     /// Judge backbones: matching, segmentation and more, with confidence intervals
     Eval(eval::Eval),
+    /// How fast views are made of files, and what the time goes into
+    #[command(hide = true)]
+    LoaderSpeed(LoaderSpeed),
     /// List presets, or print the settings that a preset or file resolves to
     Config(Config),
     /// Print a completion script for your shell
@@ -77,7 +82,7 @@ pub(crate) struct Pretrain {
     /// A preset (see `densecl config`) or a TOML file [default: the authors' settings]
     #[arg(long, value_name = "PRESET|FILE", conflicts_with = "resume")]
     pub(crate) config: Option<String>,
-    /// A folder of images (walked recursively), a text file with a path per line, or `scenes`
+    /// A folder of images (walked recursively), a text file with a path per line, a pack, or `scenes`
     #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub(crate) data: Option<String>,
     /// Folder of the run [default: runs/NAME]
@@ -243,6 +248,53 @@ pub(crate) struct Synth {
     /// The seed
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  densecl pack /mnt/nas/photos photos.pack
+  densecl pretrain --config photos_r18 --data photos.pack
+  densecl pack list.txt small.pack --max-side 512 --json -
+
+Holds the files as they are: training on the pack sees the same batches as training on the folder, bit
+for bit. With --max-side it holds larger pictures smaller, as JPEG of quality 95, and decodes faster.")]
+pub(crate) struct Pack {
+    /// A folder of images (walked recursively), or a text file with a path per line
+    #[arg(value_name = "DIR|LIST", value_hint = ValueHint::AnyPath)]
+    pub(crate) data: PathBuf,
+    /// The file to write, .pack
+    #[arg(value_name = "OUT.pack", value_hint = ValueHint::AnyPath)]
+    pub(crate) out: PathBuf,
+    /// Make pictures smaller whose longer side has more pixels [default: keep all as they are]
+    #[arg(long, value_name = "N")]
+    pub(crate) max_side: Option<u32>,
+    /// Also write what was packed to this file; - for standard output
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  densecl loader-speed --data ~/photos --size 224 --threads 1 --seconds 10 --json -
+
+Two views per image with the default augmentations, as `pretrain` makes them. The stages are timed on
+one thread, apart from the loader.")]
+pub(crate) struct LoaderSpeed {
+    /// As for `pretrain`
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub(crate) data: PathBuf,
+    /// Side of a view in pixels
+    #[arg(long, default_value_t = 224)]
+    pub(crate) size: u32,
+    /// Threads of the loader; 0 = as many as cores
+    #[arg(long, default_value_t = 1)]
+    pub(crate) threads: usize,
+    /// How long to measure
+    #[arg(long, default_value_t = 10.0)]
+    pub(crate) seconds: f64,
+    /// Write the figures to this file; - for standard output, instead of a line to read
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

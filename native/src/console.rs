@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind, Write};
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::Context;
-use indicatif::{ProgressBar, WeakProgressBar};
+use indicatif::{ProgressBar, ProgressStyle, WeakProgressBar};
 
 /// The bar that is on the screen, if any.
 static BAR: Mutex<Option<WeakProgressBar>> = Mutex::new(None);
@@ -14,6 +14,17 @@ static BAR: Mutex<Option<WeakProgressBar>> = Mutex::new(None);
 /// Lets notes appear above `bar` as long as it lives.
 pub(crate) fn keep_above(bar: &ProgressBar) {
     *BAR.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar.downgrade());
+}
+
+/// A bar that counts pictures.
+pub(crate) fn picture_bar(pictures: usize) -> ProgressBar {
+    let bar = ProgressBar::new(pictures as u64);
+    let template = "{bar:24.cyan/dim} {pos}/{len} pictures · {per_sec} · {eta} left";
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    keep_above(&bar);
+    bar
 }
 
 /// One line to standard error; dropped when nobody listens.

@@ -117,6 +117,26 @@ pub(crate) fn write_json(path: &Path, report: &impl Serialize) -> anyhow::Result
     }
 }
 
+/// Refuses a place for the JSON of a command that cannot be written to: better now than when the
+/// command has done its work.
+///
+/// # Errors
+/// When `json` is a folder, or in none.
+pub(crate) fn ensure_json(json: &Path) -> anyhow::Result<()> {
+    if json.is_dir() {
+        bail!("--json {}: is a folder, give a file in it", json.display());
+    }
+    let folder = json.parent().filter(|folder| *folder != Path::new(""));
+    match folder {
+        Some(folder) if !folder.is_dir() => bail!(
+            "--json {}: there is no folder {}",
+            json.display(),
+            folder.display()
+        ),
+        _ => Ok(()),
+    }
+}
+
 /// Reads a whole file that may be at most `limit` bytes long.
 ///
 /// # Errors

@@ -35,7 +35,7 @@ use densecl::device::{DeviceChoice, Selected, select};
 use densecl::synthetic::SceneConfig;
 
 use cli::{Cli, Command};
-use commands::{embed, import, matching, plot, pretrain, search, synth};
+use commands::{embed, import, loader_speed, matching, pack, plot, pretrain, search, synth};
 use export::Format;
 
 fn main() -> ExitCode {
@@ -121,6 +121,16 @@ fn run(cli: Cli) -> anyhow::Result<bool> {
             };
             synth::synth(&args.out, args.count, args.seed, &scenes).map(|()| true)
         }
+        Some(Command::Pack(args)) => {
+            let stop = pretrain::stop_on_ctrl_c("stopping: nothing is written")?;
+            let request = pack::Request {
+                data: args.data,
+                out: args.out,
+                max_side: args.max_side,
+                json: args.json,
+            };
+            pack::run(&request, &stop)
+        }
         Some(Command::Embed(args)) => {
             let stop = pretrain::stop_on_ctrl_c("stopping: nothing is written")?;
             let selected = open_device(&args.device)?;
@@ -150,6 +160,16 @@ fn run(cli: Cli) -> anyhow::Result<bool> {
             Ok(true)
         }
         Some(Command::Eval(args)) => commands::eval::run(args).map(|()| true),
+        Some(Command::LoaderSpeed(args)) => {
+            let request = loader_speed::Request {
+                data: args.data,
+                size: args.size,
+                threads: args.threads,
+                seconds: args.seconds,
+                json: args.json,
+            };
+            loader_speed::run(&request).map(|()| true)
+        }
         Some(Command::Config(args)) => {
             match args.name {
                 None => {

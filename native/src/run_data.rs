@@ -1,17 +1,18 @@
 //! The images of a run: those to train on, those kept out for the measurement, and the account of
 //! what they were, kept in the run's folder.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{RunConfig, SCENES};
-use crate::data::scan::Dataset;
-use crate::data::{BadFile, Source, decode};
+use crate::data::decode::{DecodeLimits, Decoder};
+use crate::data::{BadFile, Source};
 use crate::events::{Observer, TrainEvent};
 use crate::files::write_atomically;
 use crate::probe::{self, Pair};
@@ -22,7 +23,7 @@ use crate::run_dir::RunDir;
 pub(crate) struct Listing {
     /// Files, those kept out of training included; scenes where there are none.
     files: usize,
-    /// [`Dataset::fingerprint`]; 0 for scenes, which the settings describe.
+    /// [`Source::fingerprint`].
     fingerprint: u32,
 }
 
@@ -59,19 +60,20 @@ pub(crate) fn open(config: &RunConfig, observer: &mut dyn Observer) -> anyhow::R
             bad_pairs: Vec::new(),
         });
     }
-    let dataset = Dataset::scan(Path::new(&config.data.source))?;
+    let source = Source::open(Path::new(&config.data.source))?;
     let listing = Listing {
-        files: dataset.paths().len(),
-        fingerprint: dataset.fingerprint(),
+        files: source.len(),
+        fingerprint: source.fingerprint(),
     };
-    let (dataset, held_out) = hold_out(dataset, wanted);
-    let limits = decode::DecodeLimits::default();
+    let (source, held_out) = hold_out(source, wanted);
+    let mut decoder = Decoder::new(DecodeLimits::default());
     let mut bad_pairs = Vec::new();
     let mut images = Vec::new();
-    for path in held_out {
-        match decode::decode(&path, &limits) {
-            Ok(image) => images.push(image),
+    for image in 0..held_out.len() {
+        match held_out.picture(image, &mut decoder) {
+            Ok(picture) => images.push(picture.into_owned()),
             Err(reason) => {
+                let path = held_out.name(image);
                 log::warn!("skipped {}: {reason}", path.display());
                 let reason = reason.to_string();
                 bad_pairs.push(BadFile { path, reason });
@@ -80,16 +82,16 @@ pub(crate) fn open(config: &RunConfig, observer: &mut dyn Observer) -> anyhow::R
     }
     Ok(Data {
         pairs: Pair::views(&images, &config.views, seed),
-        source: Source::Files(dataset),
+        source,
         listing,
         bad_pairs,
     })
 }
 
 /// Takes as many as wanted out of the data, but no more than a twentieth of it.
-fn hold_out(dataset: Dataset, wanted: usize) -> (Dataset, Vec<PathBuf>) {
-    let most = dataset.paths().len() / 20;
-    dataset.hold_out(wanted.min(most))
+fn hold_out(source: Source, wanted: usize) -> (Source, Source) {
+    let most = source.len() / 20;
+    source.hold_out(wanted.min(most))
 }
 
 /// The first of the pairs that are kept out of training, as [`open`] would give it; `None` where
@@ -103,12 +105,14 @@ pub(crate) fn example_pair(config: &RunConfig) -> anyhow::Result<Option<Pair>> {
         let count = config.eval.pairs.min(1);
         return Ok(Pair::scenes(&config.scenes, seed, count).pop());
     }
-    let dataset = Dataset::scan(Path::new(&config.data.source))?;
-    let (_, held_out) = hold_out(dataset, config.eval.pairs);
-    let limits = decode::DecodeLimits::default();
-    let first = held_out
-        .iter()
-        .find_map(|path| decode::decode(path, &limits).ok());
+    let (_, held_out) = hold_out(
+        Source::open(Path::new(&config.data.source))?,
+        config.eval.pairs,
+    );
+    let mut decoder = Decoder::new(DecodeLimits::default());
+    let first = (0..held_out.len())
+        .find_map(|image| held_out.picture(image, &mut decoder).ok())
+        .map(Cow::into_owned);
     Ok(first.and_then(|image| Pair::views(&[image], &config.views, seed).pop()))
 }
 

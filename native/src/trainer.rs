@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context, bail};
-use burn::tensor::{Device, Tensor, TensorData};
-use densecl::augment::ViewGeometry;
+use burn::tensor::Device;
+use densecl::augment::{ViewGeometry, upload};
 use densecl::checkpoint;
 use densecl::densecl::{DenseCl, StepOutput, StepSettings, Views, key_order};
 use densecl::device;
@@ -98,13 +98,6 @@ impl Plan {
         Loader::start(Arc::clone(&self.source), config, first_step)
     }
 
-    /// One part of a batch's views on the device.
-    fn upload(&self, values: &[f32], images: usize) -> Tensor<4> {
-        let side = self.config.views.size as usize;
-        let data = TensorData::new(values.to_vec(), [images, 3, side, side]);
-        Tensor::from_data(data, &self.device)
-    }
-
     /// The views of a batch on the device, in as many parts as go through the network one by one.
     pub(crate) fn micro_batches(&self, batch: &Batch) -> Vec<Views> {
         let RunConfig {
@@ -115,16 +108,17 @@ impl Plan {
         } = &self.config;
         let count = optim.accumulate;
         let images = train.batch_size / count;
-        let floats = batch.query.len() / count;
+        let side = self.config.views.size as usize;
+        let bytes = batch.query.len() / count;
         let parts = batch
             .query
-            .chunks_exact(floats)
-            .zip(batch.key.chunks_exact(floats));
+            .chunks_exact(bytes)
+            .zip(batch.key.chunks_exact(bytes));
         parts
             .enumerate()
             .map(|(i, (query, key))| Views {
-                query: self.upload(query, images),
-                key: self.upload(key, images),
+                query: upload(query, side, &self.device),
+                key: upload(key, side, &self.device),
                 key_order: if method.shuffle_keys {
                     key_order(images, train.seed, batch.step * count as u64 + i as u64)
                 } else {

@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use burn::tensor::Device;
 use densecl::{
+    augment::{IMAGENET_MEAN, IMAGENET_STD, upload},
     config::Matching,
     densecl::{DenseCl, Views},
     device::{DeviceChoice, Selected, select},
@@ -91,6 +92,27 @@ fn a_whole_step_agrees_with_the_cpu() {
     for ((name, got), (_, want)) in got.state.iter().zip(&want.state) {
         assert_close(name, got, want, AGREEMENT);
     }
+}
+
+/// To the bit: both look the bytes up in one table. All bytes in all channels, by way of words.
+#[test]
+fn views_on_the_gpu_are_those_on_the_cpu() {
+    let _alone = alone();
+    let side = 32;
+    let views: Vec<u8> = (0..2 * 3 * side * side)
+        .map(|i| (i ^ (i >> 8)) as u8)
+        .collect();
+    let values = |device: &Device| {
+        let views = upload(&views, side, device);
+        assert_eq!(views.dims(), [2, 3, side, side]);
+        views.to_data().try_to_vec::<f32>().expect("floats")
+    };
+    let (want, got) = (values(&cpu()), values(&vulkan().device));
+    let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+    assert!(bits(&got) == bits(&want));
+    let byte = views[5 * side * side + 77];
+    let normalised = (f32::from(byte) / 255.0 - IMAGENET_MEAN[2]) / IMAGENET_STD[2];
+    assert_eq!(want[5 * side * side + 77], normalised);
 }
 
 #[test]

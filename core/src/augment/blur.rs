@@ -4,30 +4,36 @@
 //! foundations of Gaussian convolution by extended box filtering" (SSVM 2011): a box of fractional
 //! length, in 8.24 fixed point, rounded to bytes after every pass. The same arithmetic here gives
 //! the same bytes.
+//!
+//! Each plane is copied into a field with a margin around it, which repeats the plane's edge. Then a
+//! pass along either axis is one loop over the whole field, without a special case at an edge: the
+//! taps of a value lie a fixed step apart.
 
-use image::RgbImage;
+use multiversion::multiversion;
+
+use super::planes::Planes;
 
 /// The largest standard deviation, in pixels: sums over the longest box still fit 16 bits.
 pub const MAX_SIGMA: f64 = 100.0;
 
 const PASSES: usize = 3;
-const CHANNELS: usize = 3;
+
+/// Values that are filtered at once.
+const BLOCK: usize = 64;
 
 /// Blurs in place with the standard deviation `sigma` in pixels; edges repeat the last pixel.
 ///
 /// # Panics
 /// When `sigma` does not lie between 0 and [`MAX_SIGMA`].
-pub fn gaussian_blur(image: &mut RgbImage, sigma: f64) {
-    assert!(
-        (0.0..=MAX_SIGMA).contains(&sigma),
-        "blur sigma {sigma} px is out of range"
-    );
-    let line = image.width() as usize * CHANNELS;
-    let Some(filter) = BoxFilter::new(sigma as f32).filter(|_| !image.is_empty()) else {
-        return;
-    };
-    blur_rows(image, line, filter);
-    blur_columns(image, line, filter);
+pub fn gaussian_blur(planes: &mut Planes, sigma: f64) {
+    Blur::default().apply(planes, sigma);
+}
+
+/// [`gaussian_blur`] in memory that is kept from one picture to the next.
+#[derive(Debug, Default)]
+pub(super) struct Blur {
+    field: Vec<u8>,
+    filtered: Vec<u8>,
 }
 
 /// A box of 2·`radius` + 1 pixels of weight `inner` and one more pixel at each end of weight
@@ -64,55 +70,127 @@ impl BoxFilter {
             outer,
         })
     }
+}
 
-    /// Filters one line: `tap(k)` is the line shifted by k − radius − 1 pixels along the filter's
-    /// axis. `sums` is scratch space of the line's length.
-    fn line<'a>(self, tap: impl Fn(usize) -> &'a [u8], sums: &mut [u16], out: &mut [u8]) {
-        sums.fill(0);
-        for k in 1..=2 * self.radius + 1 {
+/// A plane of `width` × `height` bytes with `margin` more on every side.
+#[derive(Clone, Copy)]
+struct Field {
+    width: usize,
+    height: usize,
+    margin: usize,
+}
+
+impl Field {
+    /// From a row to the next.
+    fn stride(self) -> usize {
+        self.width + 2 * self.margin
+    }
+
+    /// The bytes of row `y` of the plane, without its margins.
+    fn row(self, y: usize) -> std::ops::Range<usize> {
+        let start = (self.margin + y) * self.stride() + self.margin;
+        start..start + self.width
+    }
+
+    fn repeat_first_and_last_column(self, field: &mut [u8]) {
+        for y in 0..self.height {
+            let row = self.row(y);
+            let (first, last) = (field[row.start], field[row.end - 1]);
+            field[row.start - self.margin..row.start].fill(first);
+            field[row.end..row.end + self.margin].fill(last);
+        }
+    }
+
+    fn repeat_first_and_last_row(self, field: &mut [u8]) {
+        let (first, last) = (self.row(0), self.row(self.height - 1));
+        for distance in 1..=self.margin {
+            let step = distance * self.stride();
+            field.copy_within(first.clone(), first.start - step);
+            field.copy_within(last.clone(), last.start + step);
+        }
+    }
+}
+
+impl Blur {
+    /// As [`gaussian_blur`].
+    pub(super) fn apply(&mut self, planes: &mut Planes, sigma: f64) {
+        assert!(
+            (0.0..=MAX_SIGMA).contains(&sigma),
+            "blur sigma {sigma} px is out of range"
+        );
+        let empty = planes.as_bytes().is_empty();
+        let Some(filter) = BoxFilter::new(sigma as f32).filter(|_| !empty) else {
+            return;
+        };
+        let field = Field {
+            width: planes.width() as usize,
+            height: planes.height() as usize,
+            margin: filter.radius + 1,
+        };
+        for plane in planes.channels_mut() {
+            self.plane(plane, field, filter);
+        }
+    }
+
+    fn plane(&mut self, plane: &mut [u8], field: Field, filter: BoxFilter) {
+        let stride = field.stride();
+        // The last block may reach over the end.
+        let size = stride * (field.height + 2 * field.margin) + BLOCK;
+        self.field.resize(size, 0);
+        self.filtered.resize(size, 0);
+        for (y, row) in plane.chunks_exact(field.width).enumerate() {
+            self.field[field.row(y)].copy_from_slice(row);
+        }
+        let inside = field.row(0).start..field.row(field.height - 1).end;
+        for step in [1, stride] {
+            for _ in 0..PASSES {
+                if step == 1 {
+                    field.repeat_first_and_last_column(&mut self.field);
+                } else {
+                    field.repeat_first_and_last_row(&mut self.field);
+                }
+                // So that value i of the result has its taps at i, i + step, …
+                let first_tap = inside.start - field.margin * step;
+                let from = &self.field[first_tap..];
+                pass(
+                    from,
+                    step,
+                    filter,
+                    &mut self.filtered[inside.start..],
+                    inside.len(),
+                );
+                std::mem::swap(&mut self.field, &mut self.filtered);
+            }
+        }
+        for (y, row) in plane.chunks_exact_mut(field.width).enumerate() {
+            row.copy_from_slice(&self.field[field.row(y)]);
+        }
+    }
+}
+
+/// Filters `count` values, and those up to the next whole block: value i of `to` from the values
+/// i + k·`step` of `from`, k from 0 to 2·radius + 2.
+#[multiversion(targets = "simd")]
+fn pass(from: &[u8], step: usize, filter: BoxFilter, to: &mut [u8], count: usize) {
+    let last = 2 * filter.radius + 2;
+    let blocks = to.as_chunks_mut::<BLOCK>().0.iter_mut();
+    for (block, to) in blocks.take(count.div_ceil(BLOCK)).enumerate() {
+        let from = &from[block * BLOCK..];
+        let tap = |k: usize| {
+            let values = from[k * step..].first_chunk::<BLOCK>();
+            values.expect("a block follows the field")
+        };
+        let mut sums = [0u16; BLOCK];
+        for k in 1..last {
             for (sum, &value) in sums.iter_mut().zip(tap(k)) {
                 *sum += u16::from(value);
             }
         }
-        let ends = tap(0).iter().zip(tap(2 * self.radius + 2));
-        for ((out, &sum), (&first, &last)) in out.iter_mut().zip(&*sums).zip(ends) {
-            let outer = u32::from(first) + u32::from(last);
-            let mean = u32::from(sum) * self.inner + outer * self.outer + (1 << 23);
-            *out = (mean >> 24) as u8;
-        }
-    }
-}
-
-fn blur_rows(pixels: &mut [u8], line: usize, filter: BoxFilter) {
-    let margin = (filter.radius + 1) * CHANNELS;
-    let mut padded = vec![0; line + 2 * margin];
-    let mut sums = vec![0; line];
-    for row in pixels.chunks_exact_mut(line) {
-        for _ in 0..PASSES {
-            padded[margin..margin + line].copy_from_slice(row);
-            for end in padded[..margin].chunks_exact_mut(CHANNELS) {
-                end.copy_from_slice(&row[..CHANNELS]);
-            }
-            for end in padded[margin + line..].chunks_exact_mut(CHANNELS) {
-                end.copy_from_slice(&row[line - CHANNELS..]);
-            }
-            filter.line(|k| &padded[k * CHANNELS..][..line], &mut sums, row);
-        }
-    }
-}
-
-fn blur_columns(pixels: &mut [u8], line: usize, filter: BoxFilter) {
-    let rows = pixels.len() / line;
-    let mut previous = vec![0; pixels.len()];
-    let mut sums = vec![0; line];
-    for _ in 0..PASSES {
-        previous.copy_from_slice(pixels);
-        for (y, row) in pixels.chunks_exact_mut(line).enumerate() {
-            let tap = |k: usize| {
-                let y = (y + k).saturating_sub(filter.radius + 1).min(rows - 1);
-                &previous[y * line..][..line]
-            };
-            filter.line(tap, &mut sums, row);
+        let (first, last) = (tap(0), tap(last));
+        for i in 0..BLOCK {
+            let outer = u32::from(first[i]) + u32::from(last[i]);
+            let mean = u32::from(sums[i]) * filter.inner + outer * filter.outer + (1 << 23);
+            to[i] = (mean >> 24) as u8;
         }
     }
 }

@@ -4,8 +4,13 @@
 //! through an HSV of bytes that loses colours. Float arithmetic on [0, 1], as in torchvision's
 //! tensor path, gives other pictures. So each step here keeps the types of PIL's C code
 //! (`Blend.c`, `Convert.c`), where some intermediate values are `float` and others `double`.
+//!
+//! No loop branches on a pixel or looks something up in a table, so that the compiler makes vector
+//! instructions of all of them.
 
-use image::RgbImage;
+use multiversion::multiversion;
+
+use super::planes::Planes;
 
 /// One operation of the colour jitter with its factor.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -22,142 +27,283 @@ pub enum ColorOp {
 
 impl ColorOp {
     /// Applies the operation in place.
-    pub fn apply(self, image: &mut RgbImage) {
+    pub fn apply(self, planes: &mut Planes) {
         match self {
-            Self::Brightness(factor) => brightness(image, factor),
-            Self::Contrast(factor) => contrast(image, factor),
-            Self::Saturation(factor) => saturation(image, factor),
-            Self::Hue(turn) => hue(image, turn),
+            Self::Brightness(factor) => brightness(planes, factor),
+            Self::Contrast(factor) => contrast(planes, factor),
+            Self::Saturation(factor) => saturation(planes, factor),
+            Self::Hue(turn) => hue(planes, turn),
         }
     }
 }
 
 /// Blends with black: factor 0 is black, 1 the image itself, more is brighter.
-pub fn brightness(image: &mut RgbImage, factor: f64) {
-    blend_with_gray(image, 0, factor as f32);
+pub fn brightness(planes: &mut Planes, factor: f64) {
+    blend_with_gray(planes.bytes_mut(), 0, factor as f32);
 }
 
 /// Blends with a flat picture of the mean luma: factor 0 is that grey, 1 the image itself, more
 /// has more contrast.
-pub fn contrast(image: &mut RgbImage, factor: f64) {
-    let pixels = rgb(image);
-    if pixels.is_empty() {
+pub fn contrast(planes: &mut Planes, factor: f64) {
+    let channels = planes.channels();
+    let pixels = channels[0].len();
+    if pixels == 0 {
         return;
     }
-    let sum: u64 = pixels.iter().map(|&pixel| u64::from(luma(pixel))).sum();
-    let mean = (sum as f64 / pixels.len() as f64 + 0.5) as u8;
-    blend_with_gray(image, mean, factor as f32);
+    let mean = (luma_sum(channels) as f64 / pixels as f64 + 0.5) as u8;
+    blend_with_gray(planes.bytes_mut(), mean, factor as f32);
 }
 
 /// Blends with the grayscale image: factor 0 is grayscale, 1 the image itself, more is more
 /// colourful.
-pub fn saturation(image: &mut RgbImage, factor: f64) {
-    let factor = factor as f32;
-    for pixel in rgb(image) {
-        let gray = luma(*pixel);
-        *pixel = pixel.map(|value| blend(gray, value, factor));
-    }
+pub fn saturation(planes: &mut Planes, factor: f64) {
+    blend_with_luma(planes.channels_mut(), factor as f32);
 }
 
 /// Replaces every colour by its luma.
-pub fn grayscale(image: &mut RgbImage) {
-    for pixel in rgb(image) {
-        *pixel = [luma(*pixel); 3];
-    }
+pub fn grayscale(planes: &mut Planes) {
+    replace_by_luma(planes.channels_mut());
 }
 
 /// Turns the hue by `turn` of the colour circle (in [−0.5, 0.5]), with PIL's HSV of bytes between.
 /// `turn` 0 is not the identity: the conversions to HSV and back round.
-pub fn hue(image: &mut RgbImage, turn: f64) {
+pub fn hue(planes: &mut Planes, turn: f64) {
     // Truncated towards zero and wrapped to a byte, as C does.
     let shift = (turn * 255.0) as i32 as u8;
-    // Sector of the colour circle and place inside it, for every hue after the shift.
-    let circle: [(u8, f32); 256] = std::array::from_fn(|hue| {
-        let sixths = f64::from((hue as u8).wrapping_add(shift)) * 6.0 / 255.0;
-        (sixths as u8 % 6, (sixths - sixths.floor()) as f32)
-    });
-    let shares: [f32; 256] = std::array::from_fn(|byte| (byte as f64 / 255.0) as f32);
-    for pixel in rgb(image) {
-        let [hue, saturation, value] = hsv(*pixel);
-        if saturation == 0 {
-            *pixel = [value; 3];
-            continue;
-        }
-        let (sector, place) = circle[usize::from(hue)];
-        let share = shares[usize::from(saturation)];
-        let scaled = |loss: f64| (f64::from(value) * (1.0 - loss) + 0.5) as u8;
-        let low = scaled(f64::from(share));
-        // PIL multiplies in double precision in even sectors, in single in odd ones.
-        let middle = if sector % 2 == 0 {
-            scaled(f64::from(share) * (1.0 - f64::from(place)))
-        } else {
-            scaled(f64::from(share * place))
-        };
-        *pixel = match sector {
-            0 => [value, middle, low],
-            1 => [middle, value, low],
-            2 => [low, value, middle],
-            3 => [low, middle, value],
-            4 => [middle, low, value],
-            _ => [value, low, middle],
-        };
-    }
+    shift_hue(planes.channels_mut(), shift);
 }
 
 /// Mirrors left to right.
-pub fn flip(image: &mut RgbImage) {
-    let width = image.width() as usize;
+pub fn flip(planes: &mut Planes) {
+    let width = planes.width() as usize;
     if width > 0 {
-        rgb(image).chunks_exact_mut(width).for_each(<[_]>::reverse);
+        let rows = planes.bytes_mut().chunks_exact_mut(width);
+        rows.for_each(<[_]>::reverse);
     }
-}
-
-fn rgb(image: &mut RgbImage) -> &mut [[u8; 3]] {
-    image.as_chunks_mut().0
 }
 
 /// PIL's luma: ITU-R 601-2 weights in 16-bit fixed point, rounded.
-fn luma([r, g, b]: [u8; 3]) -> u8 {
+#[inline(always)]
+fn luma(r: u8, g: u8, b: u8) -> u8 {
     ((u32::from(r) * 19595 + u32::from(g) * 38470 + u32::from(b) * 7471 + 0x8000) >> 16) as u8
 }
 
-/// PIL's blend of two bytes: single precision, truncated and clipped to a byte (`as` does both).
+/// PIL's blend of two bytes: single precision, truncated and clipped to a byte.
+#[inline(always)]
 fn blend(from: u8, to: u8, factor: f32) -> u8 {
     let (from, to) = (f32::from(from), f32::from(to));
-    (from + factor * (to - from)) as u8
+    byte(from + factor * (to - from))
 }
 
-/// Blends every byte with the same grey: a table of the 256 results.
-fn blend_with_gray(image: &mut RgbImage, gray: u8, factor: f32) {
-    let table: [u8; 256] = std::array::from_fn(|value| blend(gray, value as u8, factor));
-    for value in image.iter_mut() {
-        *value = table[usize::from(*value)];
+/// Truncated and clipped, as `as u8` does, which is no vector instruction.
+#[inline(always)]
+fn byte(value: f32) -> u8 {
+    // A float of this size has its units in the last bits.
+    const UNITS: f32 = (1 << 23) as f32;
+    (value.clamp(0.0, 255.0).floor() + UNITS).to_bits() as u8
+}
+
+/// Truncated; for values from 0 to below 256.
+#[inline(always)]
+fn byte_of_double(value: f64) -> u8 {
+    const UNITS: f64 = (1u64 << 52) as f64;
+    (value.floor() + UNITS).to_bits() as u8
+}
+
+#[multiversion(targets = "simd")]
+fn blend_with_gray(values: &mut [u8], gray: u8, factor: f32) {
+    for value in values {
+        *value = blend(gray, *value, factor);
     }
 }
 
-/// PIL's conversion to an HSV of bytes.
-fn hsv([r, g, b]: [u8; 3]) -> [u8; 3] {
+#[multiversion(targets = "simd")]
+fn blend_with_luma([red, green, blue]: [&mut [u8]; 3], factor: f32) {
+    for ((r, g), b) in red.iter_mut().zip(green).zip(blue) {
+        let gray = luma(*r, *g, *b);
+        (*r, *g, *b) = (
+            blend(gray, *r, factor),
+            blend(gray, *g, factor),
+            blend(gray, *b, factor),
+        );
+    }
+}
+
+#[multiversion(targets = "simd")]
+fn replace_by_luma([red, green, blue]: [&mut [u8]; 3]) {
+    for ((r, g), b) in red.iter_mut().zip(green).zip(blue) {
+        let gray = luma(*r, *g, *b);
+        (*r, *g, *b) = (gray, gray, gray);
+    }
+}
+
+#[multiversion(targets = "simd")]
+fn luma_sum([red, green, blue]: [&[u8]; 3]) -> u64 {
+    // Sums over so many bytes fit 32 bits.
+    const RUN: usize = 1 << 16;
+    let mut sum = 0;
+    let runs = red.chunks(RUN).zip(green.chunks(RUN)).zip(blue.chunks(RUN));
+    for ((red, green), blue) in runs {
+        let pixels = red.iter().zip(green).zip(blue);
+        let run: u32 = pixels.map(|((&r, &g), &b)| u32::from(luma(r, g, b))).sum();
+        sum += u64::from(run);
+    }
+    sum
+}
+
+#[multiversion(targets = "simd")]
+fn shift_hue([red, green, blue]: [&mut [u8]; 3], shift: u8) {
+    for ((r, g), b) in red.iter_mut().zip(green).zip(blue) {
+        [*r, *g, *b] = with_hue_shifted(*r, *g, *b, shift);
+    }
+}
+
+/// To PIL's HSV of bytes, and back with the hue turned by `shift`.
+#[inline(always)]
+fn with_hue_shifted(r: u8, g: u8, b: u8, shift: u8) -> [u8; 3] {
     let max = r.max(g).max(b);
     let min = r.min(g).min(b);
-    if max == min {
-        return [0, 0, max];
-    }
+    let value = f32::from(max);
     let range = f32::from(max - min);
-    let below_max = |value: u8| f32::from(max - value) / range;
-    let sixths = if r == max {
-        below_max(b) - below_max(g)
+    // A grey has neither hue nor saturation; what is computed for it is not used.
+    let divisor = if max == min { 1.0 } else { range };
+    let below_max = |channel: u8| f32::from(max - channel) / divisor;
+    let (r_below, g_below, b_below) = (below_max(r), below_max(g), below_max(b));
+    let (start, plus, minus) = if r == max {
+        (0.0, b_below, g_below)
     } else if g == max {
-        (2.0 + f64::from(below_max(r)) - f64::from(below_max(b))) as f32
+        (2.0, r_below, b_below)
     } else {
-        (4.0 + f64::from(below_max(g)) - f64::from(below_max(r))) as f32
+        (4.0, g_below, r_below)
     };
+    let sixths = (start + f64::from(plus) - f64::from(minus)) as f32;
     // Hues before red (negative) wrap to the end of the circle.
     let turns = f64::from(sixths) / 6.0 + 1.0;
-    let hue = (if turns >= 1.0 { turns - 1.0 } else { turns }) as f32;
-    let saturation = range / f32::from(max);
-    [
-        (f64::from(hue) * 255.0) as u8,
-        (f64::from(saturation) * 255.0) as u8,
-        max,
-    ]
+    let turns = (if turns >= 1.0 { turns - 1.0 } else { turns }) as f32;
+    let hue = byte_of_double(f64::from(turns) * 255.0);
+    let saturation = byte_of_double(f64::from(range / value.max(1.0)) * 255.0);
+
+    // Back: the sector of the colour circle, and the place inside it.
+    let turned = 6 * u32::from(hue.wrapping_add(shift));
+    let sector = turned / 255;
+    let place = (turned - 255 * sector) as f32 / 255.0;
+    let share = f32::from(saturation) / 255.0;
+    let scaled = |loss: f64| byte_of_double(f64::from(value) * (1.0 - loss) + 0.5);
+    let low = scaled(f64::from(share));
+    // PIL multiplies in double precision in even sectors, in single in odd ones.
+    let middle = scaled(if sector % 2 == 0 {
+        f64::from(share) * (1.0 - f64::from(place))
+    } else {
+        f64::from(share * place)
+    });
+    // The sixth sector is the first again: a hue of 255, whose place is 0.
+    let pick = |channels: [u8; 6]| {
+        let [first, others @ ..] = channels;
+        let numbered = (1u32..).zip(others);
+        numbered.fold(
+            first,
+            |picked, (number, channel)| {
+                if sector == number { channel } else { picked }
+            },
+        )
+    };
+    if max == min || saturation == 0 {
+        [max; 3]
+    } else {
+        [
+            pick([max, middle, low, low, middle, max]),
+            pick([middle, max, max, middle, low, low]),
+            pick([low, low, middle, max, max, middle]),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// PIL's conversion to an HSV of bytes, branch by branch as in `Convert.c`.
+    fn hsv([r, g, b]: [u8; 3]) -> [u8; 3] {
+        let max = r.max(g).max(b);
+        let min = r.min(g).min(b);
+        if max == min {
+            return [0, 0, max];
+        }
+        let range = f32::from(max - min);
+        let below_max = |value: u8| f32::from(max - value) / range;
+        let sixths = if r == max {
+            below_max(b) - below_max(g)
+        } else if g == max {
+            (2.0 + f64::from(below_max(r)) - f64::from(below_max(b))) as f32
+        } else {
+            (4.0 + f64::from(below_max(g)) - f64::from(below_max(r))) as f32
+        };
+        // Hues before red (negative) wrap to the end of the circle.
+        let turns = f64::from(sixths) / 6.0 + 1.0;
+        let hue = (if turns >= 1.0 { turns - 1.0 } else { turns }) as f32;
+        let saturation = range / f32::from(max);
+        [
+            (f64::from(hue) * 255.0) as u8,
+            (f64::from(saturation) * 255.0) as u8,
+            max,
+        ]
+    }
+
+    /// PIL's conversion back, likewise.
+    fn rgb([hue, saturation, value]: [u8; 3]) -> [u8; 3] {
+        if saturation == 0 {
+            return [value; 3];
+        }
+        let sixths = f64::from(hue) * 6.0 / 255.0;
+        let place = (sixths - sixths.floor()) as f32;
+        let share = (f64::from(saturation) / 255.0) as f32;
+        let scaled = |loss: f64| (f64::from(value) * (1.0 - loss) + 0.5) as u8;
+        let low = scaled(f64::from(share));
+        let falling = scaled(f64::from(share * place));
+        let rising = scaled(f64::from(share) * (1.0 - f64::from(place)));
+        match sixths as u8 % 6 {
+            0 => [value, rising, low],
+            1 => [falling, value, low],
+            2 => [low, value, rising],
+            3 => [low, falling, value],
+            4 => [rising, low, value],
+            _ => [value, low, falling],
+        }
+    }
+
+    /// All 2²⁴ colours: the loop without branches rounds as the code with them does.
+    #[test]
+    fn every_color_is_turned_as_pil_turns_it() {
+        let colors = |red: u8| {
+            image::RgbImage::from_fn(256, 256, |x, y| image::Rgb([red, x as u8, y as u8]))
+        };
+        for (turn, shift) in [(0.0, 0u8), (0.1, 25), (-0.07, 239), (0.5, 127)] {
+            for red in 0..=255 {
+                let source = colors(red);
+                let mut planes = Planes::from_rgb(&source);
+                hue(&mut planes, turn);
+                let turned = planes.to_rgb();
+                for (before, after) in source.pixels().zip(turned.pixels()) {
+                    let [hue, saturation, value] = hsv(before.0);
+                    let expected = rgb([hue.wrapping_add(shift), saturation, value]);
+                    assert_eq!(after.0, expected, "{before:?} by {turn}");
+                }
+            }
+        }
+    }
+
+    /// All pairs of bytes: clipped and truncated as `as` does it.
+    #[test]
+    fn blends_are_truncated_and_clipped() {
+        for factor in [0.0, 0.3, 0.6, 1.0, 1.37, 11.0] {
+            for gray in 0..=255u8 {
+                let mut values: [u8; 256] = std::array::from_fn(|value| value as u8);
+                blend_with_gray(&mut values, gray, factor);
+                for (value, found) in (0..=255u8).zip(values) {
+                    let (from, to) = (f32::from(gray), f32::from(value));
+                    assert_eq!(found, (from + factor * (to - from)) as u8);
+                }
+            }
+        }
+    }
 }

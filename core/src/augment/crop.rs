@@ -95,6 +95,56 @@ impl CropBox {
 /// # Panics
 /// When `crop` is empty or does not lie inside `source`, or `size` is 0.
 pub fn crop_resize(source: &RgbImage, crop: CropBox, size: u32) -> RgbImage {
+    let mut out = RgbImage::new(size, size);
+    resize_into(&mut Resizer::new(), source, crop, (size, size), &mut out);
+    out
+}
+
+/// All of `source` as `width` × `height` pixels, by the same filter.
+///
+/// # Panics
+/// When `source` has no pixels, or `width` or `height` is 0.
+pub fn resize(source: &RgbImage, width: u32, height: u32) -> RgbImage {
+    let mut out = RgbImage::new(width, height);
+    let all = CropBox {
+        left: 0,
+        top: 0,
+        width: source.width(),
+        height: source.height(),
+    };
+    resize_into(&mut Resizer::new(), source, all, (width, height), &mut out);
+    out
+}
+
+/// [`crop_resize`] in memory that is kept from one picture to the next.
+#[derive(Debug, Default)]
+pub(super) struct Cropper {
+    resizer: Resizer,
+    pixels: Vec<u8>,
+}
+
+impl Cropper {
+    /// The pixels, with interleaved channels.
+    pub(super) fn crop_resize(&mut self, source: &RgbImage, crop: CropBox, size: u32) -> &[u8] {
+        self.pixels.resize(3 * size as usize * size as usize, 0);
+        resize_into(
+            &mut self.resizer,
+            source,
+            crop,
+            (size, size),
+            &mut self.pixels,
+        );
+        &self.pixels
+    }
+}
+
+fn resize_into(
+    resizer: &mut Resizer,
+    source: &RgbImage,
+    crop: CropBox,
+    (out_width, out_height): (u32, u32),
+    out: &mut [u8],
+) {
     let CropBox {
         left,
         top,
@@ -106,19 +156,21 @@ pub fn crop_resize(source: &RgbImage, crop: CropBox, size: u32) -> RgbImage {
         length > 0 && start.checked_add(length).is_some_and(|end| end <= limit)
     };
     assert!(
-        size > 0 && fits(left, width, source_width) && fits(top, height, source_height),
-        "crop {crop:?} to {size} px does not fit a source of {source_width} × {source_height} px",
+        out_width > 0
+            && out_height > 0
+            && fits(left, width, source_width)
+            && fits(top, height, source_height),
+        "crop {crop:?} to {out_width} × {out_height} px does not fit a source of {source_width} × \
+         {source_height} px",
     );
 
     const CHECKED: &str = "sizes were checked above";
     let pixels = TypedImageRef::<U8x3>::from_buffer(source_width, source_height, source);
     let pixels = pixels.expect(CHECKED);
     let cropped = TypedCroppedImage::new(pixels, left, top, width, height).expect(CHECKED);
-    let mut out = RgbImage::new(size, size);
-    let mut out_pixels = TypedImage::<U8x3>::from_buffer(size, size, &mut out).expect(CHECKED);
+    let mut out = TypedImage::<U8x3>::from_buffer(out_width, out_height, out).expect(CHECKED);
     let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
-    Resizer::new()
-        .resize_typed(&cropped, &mut out_pixels, &options)
+    resizer
+        .resize_typed(&cropped, &mut out, &options)
         .expect(CHECKED);
-    out
 }

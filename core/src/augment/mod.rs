@@ -18,7 +18,10 @@ mod color;
 mod config;
 mod crop;
 mod geometry;
+mod maker;
 mod normalize;
+mod planes;
+mod upload;
 
 use image::RgbImage;
 use rand::RngExt;
@@ -27,9 +30,12 @@ use rand::seq::SliceRandom;
 pub use blur::{MAX_SIGMA, gaussian_blur};
 pub use color::{ColorOp, brightness, contrast, flip, grayscale, hue, saturation};
 pub use config::ViewConfig;
-pub use crop::{CropBox, crop_resize};
+pub use crop::{CropBox, crop_resize, resize};
 pub use geometry::ViewGeometry;
-pub use normalize::{IMAGENET_MEAN, IMAGENET_STD, normalize_into};
+pub use maker::ViewMaker;
+pub use normalize::{IMAGENET_MEAN, IMAGENET_STD, normalize_into, normalize_planes};
+pub use planes::Planes;
+pub use upload::upload;
 
 use crate::rng::{self, Purpose, Rng};
 
@@ -82,6 +88,15 @@ impl ViewParams {
             flip,
         }
     }
+
+    /// Where the pixels of the view of `size` × `size` pixels lie.
+    pub fn geometry(&self, size: u32) -> ViewGeometry {
+        ViewGeometry {
+            crop: self.crop,
+            flip: self.flip,
+            size,
+        }
+    }
 }
 
 /// torchvision's `ColorJitter`: each factor uniform in its range, the operations in random order.
@@ -114,27 +129,27 @@ fn uniform(rng: &mut Rng, [low, high]: [f64; 2]) -> f64 {
 /// # Panics
 /// When the crop does not lie inside `source`.
 pub fn apply(source: &RgbImage, params: &ViewParams, size: u32) -> View {
-    let mut image = crop_resize(source, params.crop, size);
-    for op in &params.color {
-        op.apply(&mut image);
-    }
-    if params.grayscale {
-        grayscale(&mut image);
-    }
-    if let Some(sigma) = params.blur_sigma {
-        gaussian_blur(&mut image, sigma);
-    }
-    if params.flip {
-        flip(&mut image);
-    }
+    let mut maker = ViewMaker::default();
     View {
-        image,
-        geometry: ViewGeometry {
-            crop: params.crop,
-            flip: params.flip,
-            size,
-        },
+        image: maker.make(source, params, size).to_rgb(),
+        geometry: params.geometry(size),
     }
+}
+
+/// The parameters of the two views of the sample at position `index` of the run with this `seed`,
+/// whose source has `source_width` × `source_height` pixels.
+///
+/// # Panics
+/// When the source has no pixels or `config` is not valid (see [`ViewConfig::validate`]).
+pub fn draw_two(
+    source_width: u32,
+    source_height: u32,
+    config: &ViewConfig,
+    seed: u64,
+    index: u64,
+) -> [ViewParams; 2] {
+    let mut rng = rng::stream(seed, Purpose::Views, index);
+    std::array::from_fn(|_| ViewParams::draw(&mut rng, source_width, source_height, config))
 }
 
 /// The two views of the sample at position `index` of the run with this `seed`.
@@ -142,10 +157,6 @@ pub fn apply(source: &RgbImage, params: &ViewParams, size: u32) -> View {
 /// # Panics
 /// When `source` has no pixels or `config` is not valid (see [`ViewConfig::validate`]).
 pub fn two_views(source: &RgbImage, config: &ViewConfig, seed: u64, index: u64) -> [View; 2] {
-    let mut rng = rng::stream(seed, Purpose::Views, index);
     let (width, height) = source.dimensions();
-    std::array::from_fn(|_| {
-        let params = ViewParams::draw(&mut rng, width, height, config);
-        apply(source, &params, config.size)
-    })
+    draw_two(width, height, config, seed, index).map(|params| apply(source, &params, config.size))
 }

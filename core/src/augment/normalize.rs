@@ -9,7 +9,7 @@ pub const IMAGENET_STD: [f32; 3] = [0.229, 0.224, 0.225];
 
 /// What every byte becomes, per channel: (byte / 255 − mean) / std, as torchvision's `ToTensor`
 /// and `Normalize` in single precision.
-static NORMALIZED: [[f32; 256]; 3] = {
+pub(super) static NORMALIZED: [[f32; 256]; 3] = {
     let mut table = [[0.0; 256]; 3];
     let mut channel = 0;
     while channel < 3 {
@@ -43,5 +43,25 @@ pub fn normalize_into(image: &RgbImage, out: &mut [f32]) {
         *red = NORMALIZED[0][usize::from(r)];
         *green = NORMALIZED[1][usize::from(g)];
         *blue = NORMALIZED[2][usize::from(b)];
+    }
+}
+
+/// Writes the values of pictures as planes, `bytes` = [N, 3, `pixels`], normalised likewise.
+///
+/// # Panics
+/// When `bytes` are not whole pictures, or `out` is not as long.
+pub fn normalize_planes(bytes: &[u8], pixels: usize, out: &mut [f32]) {
+    assert!(
+        pixels > 0 && bytes.len().is_multiple_of(3 * pixels) && bytes.len() == out.len(),
+        "{} bytes of [N, 3, {pixels}] do not become {} values",
+        bytes.len(),
+        out.len()
+    );
+    let planes = bytes.chunks_exact(pixels).zip(out.chunks_exact_mut(pixels));
+    for (plane, (bytes, out)) in planes.enumerate() {
+        let table = &NORMALIZED[plane % 3];
+        for (out, &byte) in out.iter_mut().zip(bytes) {
+            *out = table[usize::from(byte)];
+        }
     }
 }

@@ -126,6 +126,17 @@ pub async fn select(choice: DeviceChoice) -> Result<Selected> {
     }
 }
 
+/// Whether tensors of this device lie in the program's own memory.
+pub fn is_cpu(device: &Device) -> bool {
+    #[cfg(feature = "cpu")]
+    return device.clone().inner() == Device::flex();
+    #[cfg(not(feature = "cpu"))]
+    {
+        let _ = device;
+        false
+    }
+}
+
 #[cfg(feature = "cpu")]
 fn cpu(reason: String) -> Result<Selected> {
     Ok(Selected {

@@ -6,7 +6,7 @@
 use image::{Rgb, RgbImage};
 use rand::RngExt;
 
-use crate::augment::{brightness, contrast};
+use crate::augment::{Planes, brightness, contrast};
 use crate::rng::{Purpose, stream};
 
 /// How far a corner of the warp's frame may move into the picture, as a share of its side. Below one
@@ -124,14 +124,16 @@ pub fn warp(source: &RgbImage, seed: u64) -> Warp {
     let (width, height) = source.dimensions();
     assert!(width > 0 && height > 0, "an empty picture");
     let map = WarpMap::new(seed, width, height);
-    let mut image = RgbImage::from_fn(width, height, |x, y| {
+    let image = RgbImage::from_fn(width, height, |x, y| {
         let centre = [f64::from(x) + 0.5, f64::from(y) + 0.5];
         bilinear(source, map.back.apply(centre))
     });
     let mut rng = stream(seed, Purpose::Warp, 1);
     let mut factor = || EXPOSURE[0] + (EXPOSURE[1] - EXPOSURE[0]) * rng.random::<f64>();
-    brightness(&mut image, factor());
-    contrast(&mut image, factor());
+    let mut planes = Planes::from_rgb(&image);
+    brightness(&mut planes, factor());
+    contrast(&mut planes, factor());
+    let image = planes.to_rgb();
     Warp { image, map }
 }
 

@@ -13,7 +13,7 @@ use crossbeam_channel::{Receiver, Sender};
 use densecl::model::Encoder;
 use densecl::weights::{FORMAT_VERSION, WeightsInfo};
 use image::RgbImage;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use log::Level;
 use rayon::prelude::*;
 use serde::Serialize;
@@ -115,7 +115,7 @@ pub(crate) fn run(args: &Embed, device: &Device, stop: &AtomicBool) -> anyhow::R
         source: &source,
         root: &root.given,
         shapes: Vec::new(),
-        bar: progress_bar(source.len()),
+        bar: console::picture_bar(source.len()),
     };
     let (batches, ready) = crossbeam_channel::bounded(1);
     let whole = thread::scope(|scope| {
@@ -222,17 +222,6 @@ fn root(images: &Path) -> anyhow::Result<Root> {
         absolute: absolute.with_context(|| format!("reading {}", folder.display()))?,
     })
 }
-
-fn progress_bar(images: usize) -> ProgressBar {
-    let bar = ProgressBar::new(images as u64);
-    let template = "{bar:24.cyan/dim} {pos}/{len} pictures · {per_sec} · {eta} left";
-    if let Ok(style) = ProgressStyle::with_template(template) {
-        bar.set_style(style);
-    }
-    console::keep_above(&bar);
-    bar
-}
-
 /// Decodes the pictures batch after batch, each on all cores, while the network is at the one before;
 /// ends when nobody takes them any more.
 fn decode_ahead(source: &Source, recipe: &Recipe, batch_size: usize, batches: &Sender<Batch>) {

@@ -12,7 +12,7 @@ use densecl::device::{DeviceChoice, Selected, select};
 use crate::config::{PRESETS, RunConfig};
 use crate::console;
 use crate::events::{Observer, Observers, TrainEvent};
-use crate::files::write_atomically;
+use crate::files::{ensure_json, write_atomically};
 use crate::memory;
 use crate::observers::Terminal;
 use crate::outcome;
@@ -55,7 +55,7 @@ pub(crate) fn pretrain(request: &Request, stop: &Arc<AtomicBool>) -> anyhow::Res
         config.method.queue = state.queue_len();
     }
     if let Some(json) = &request.json {
-        ensure_folder(json)?;
+        ensure_json(json)?;
     }
     let choice: DeviceChoice = config.train.device.parse()?;
     let selected = pollster::block_on(select(choice))?;
@@ -219,22 +219,6 @@ pub(crate) fn resolve(
         name.into_owned(),
         settings::resolve(Some(path), None, sets)?,
     ))
-}
-
-/// Found out now rather than when the run is over.
-fn ensure_folder(json: &Path) -> anyhow::Result<()> {
-    if json.is_dir() {
-        bail!("--json {}: is a folder, give a file in it", json.display());
-    }
-    let folder = json.parent().filter(|folder| *folder != Path::new(""));
-    match folder {
-        Some(folder) if !folder.is_dir() => bail!(
-            "--json {}: there is no folder {}",
-            json.display(),
-            folder.display()
-        ),
-        _ => Ok(()),
-    }
 }
 
 fn describe(plan: &Plan) -> String {

@@ -15,7 +15,9 @@ use std::io::{Cursor, ErrorKind, Read};
 use std::path::Path;
 
 use image::error::LimitErrorKind;
-use image::{DynamicImage, ImageBuffer, ImageDecoder, ImageError, ImageFormat, ImageReader};
+use image::{
+    ColorType, DynamicImage, ImageBuffer, ImageDecoder, ImageError, ImageFormat, ImageReader,
+};
 use image::{Pixel, RgbImage};
 
 use crate::panics;
@@ -106,53 +108,111 @@ impl std::error::Error for DecodeError {}
 /// # Errors
 /// [`DecodeError`], also for what makes a codec panic.
 pub(crate) fn decode(path: &Path, limits: &DecodeLimits) -> Result<RgbImage, DecodeError> {
-    let (format, bytes) = read(path, limits)?;
-    // The codecs are fuzzed, but a run of days over files from the net must not end because one of
-    // them meets an input nobody tried. Nothing outlives the call but its result.
-    panics::catch(|| decode_bytes(format, &bytes, limits))
-        .unwrap_or_else(|panic| Err(DecodeError::Corrupt(panic)))
+    Decoder::new(limits.clone()).decode(path)
 }
 
-/// The file's format and content; nothing but its first bytes where those are not of an image.
-fn read(path: &Path, limits: &DecodeLimits) -> Result<(ImageFormat, Vec<u8>), DecodeError> {
+/// Decodes one picture after the other in the same memory.
+#[derive(Debug)]
+pub(crate) struct Decoder {
+    limits: DecodeLimits,
+    bytes: Vec<u8>,
+    pixels: Vec<u8>,
+}
+
+impl Decoder {
+    /// With these limits for each picture.
+    pub(crate) fn new(limits: DecodeLimits) -> Self {
+        Self {
+            limits,
+            bytes: Vec::new(),
+            pixels: Vec::new(),
+        }
+    }
+
+    /// As [`decode`].
+    ///
+    /// # Errors
+    /// As [`decode`].
+    pub(crate) fn decode(&mut self, path: &Path) -> Result<RgbImage, DecodeError> {
+        let format = read(path, &self.limits, &mut self.bytes)?;
+        self.picture(format)
+    }
+
+    /// A picture whose file's content `read` appends to an empty vector; to no more than the limit,
+    /// which it is given.
+    ///
+    /// # Errors
+    /// As [`decode`], and what `read` says.
+    pub(crate) fn decode_from(
+        &mut self,
+        read: impl FnOnce(&DecodeLimits, &mut Vec<u8>) -> Result<(), DecodeError>,
+    ) -> Result<RgbImage, DecodeError> {
+        self.bytes.clear();
+        read(&self.limits, &mut self.bytes)?;
+        let format = format_of(&self.bytes)?;
+        self.picture(format)
+    }
+
+    /// Takes the memory of a picture that is not needed any more for the next.
+    pub(crate) fn reuse(&mut self, image: RgbImage) {
+        self.pixels = image.into_raw();
+    }
+
+    fn picture(&mut self, format: ImageFormat) -> Result<RgbImage, DecodeError> {
+        let pixels = std::mem::take(&mut self.pixels);
+        // The codecs are fuzzed, but a run of days over files from the net must not end because one
+        // of them meets an input nobody tried. Nothing outlives the call but its result.
+        panics::catch(|| decode_bytes(format, &self.bytes, &self.limits, pixels))
+            .unwrap_or_else(|panic| Err(DecodeError::Corrupt(panic)))
+    }
+}
+
+/// The format of a file that begins with these bytes.
+fn format_of(bytes: &[u8]) -> Result<ImageFormat, DecodeError> {
+    if bytes.is_empty() {
+        return Err(DecodeError::Empty);
+    }
+    image::guess_format(bytes)
+        .ok()
+        .filter(|format| format.reading_enabled())
+        .ok_or(DecodeError::NotAnImage)
+}
+
+/// The file's format; its content into `bytes`, nothing but the first of them where those are not of
+/// an image.
+fn read(
+    path: &Path,
+    limits: &DecodeLimits,
+    bytes: &mut Vec<u8>,
+) -> Result<ImageFormat, DecodeError> {
     let unreadable = |error: std::io::Error| DecodeError::Unreadable(error.to_string());
     // Asked before it is opened, which for a pipe would wait for a writer.
     if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
         return Err(DecodeError::Unreadable("it is not a regular file".into()));
     }
     let file = File::open(path).map_err(unreadable)?;
-    let mut bytes = Vec::new();
-    (&file)
-        .take(16)
-        .read_to_end(&mut bytes)
-        .map_err(unreadable)?;
-    if bytes.is_empty() {
-        return Err(DecodeError::Empty);
-    }
-    let format = image::guess_format(&bytes)
-        .ok()
-        .filter(|format| format.reading_enabled())
-        .ok_or(DecodeError::NotAnImage)?;
+    bytes.clear();
+    (&file).take(16).read_to_end(bytes).map_err(unreadable)?;
+    let format = format_of(bytes)?;
     let rest = limits
         .max_file_bytes
         .saturating_add(1)
         .saturating_sub(bytes.len() as u64);
-    (&file)
-        .take(rest)
-        .read_to_end(&mut bytes)
-        .map_err(unreadable)?;
+    (&file).take(rest).read_to_end(bytes).map_err(unreadable)?;
     if bytes.len() as u64 > limits.max_file_bytes {
         return Err(DecodeError::TooManyBytes {
             max_file_bytes: limits.max_file_bytes,
         });
     }
-    Ok((format, bytes))
+    Ok(format)
 }
 
+/// The picture, in the memory of `pixels` where it is stored as RGB bytes, as nearly all are.
 fn decode_bytes(
     format: ImageFormat,
     bytes: &[u8],
     limits: &DecodeLimits,
+    mut pixels: Vec<u8>,
 ) -> Result<RgbImage, DecodeError> {
     // The codecs of the lossy formats would invent what is missing instead of refusing.
     let complete = match format {
@@ -190,9 +250,19 @@ fn decode_bytes(
     if width == 0 || height == 0 {
         return Err(DecodeError::Corrupt("it has no pixels".into()));
     }
-    let decoded = DynamicImage::from_decoder(decoder)
-        .map_err(|error| explain(error, Some((width, height))))?;
-    Ok(to_rgb(decoded))
+    let explain = |error: ImageError| explain(error, Some((width, height)));
+    if decoder.color_type() == ColorType::Rgb8 {
+        // No more than three bytes for each of the pixels allowed; and all of them zero, or what a
+        // codec leaves out of a damaged picture would be that of the picture before.
+        pixels.clear();
+        pixels.resize(decoder.total_bytes() as usize, 0);
+        decoder.read_image(&mut pixels).map_err(explain)?;
+        let image = RgbImage::from_raw(width, height, pixels);
+        return Ok(image.expect("three bytes for every pixel"));
+    }
+    Ok(to_rgb(
+        DynamicImage::from_decoder(decoder).map_err(explain)?,
+    ))
 }
 
 /// Whether the end marker follows the picture. The walk over the segments is needed because a

@@ -50,10 +50,11 @@ pub(crate) struct Batch {
     pub(crate) step: u64,
     /// Which pass over the data the step belongs to, from 0.
     pub(crate) epoch: u64,
-    /// The query views, [B, 3, S, S], normalised.
-    pub(crate) query: Vec<f32>,
-    /// The key views, [B, 3, S, S], normalised.
-    pub(crate) key: Vec<f32>,
+    /// The query views, [B, 3, S, S]. Bytes, which are a quarter of what the network sees: they wait,
+    /// and travel to the device, as such.
+    pub(crate) query: Vec<u8>,
+    /// The key views, [B, 3, S, S].
+    pub(crate) key: Vec<u8>,
     /// Where the query and the key view of each sample lie in its image.
     pub(crate) geometry: Vec<[ViewGeometry; 2]>,
     /// Each sample's index in the data set.
@@ -195,10 +196,14 @@ impl Loader {
                 Err(SampleError::Panicked(text)) => bail!("a data loading thread panicked: {text}"),
             };
             self.bad_files.record(sample.image, sample.skipped)?;
-            batch.query.extend_from_slice(&sample.query);
-            batch.key.extend_from_slice(&sample.key);
+            let (query, key) = sample.views.split_at(3 * side * side);
+            batch.query.extend_from_slice(query);
+            batch.key.extend_from_slice(key);
             batch.geometry.push(sample.geometry);
             batch.images.push(sample.image);
+            if let Some(workers) = &self.workers {
+                workers.reuse(sample.views);
+            }
         }
         self.next_step += 1;
         self.give_out_work()?;

@@ -1,5 +1,6 @@
-//! From a folder of photographs to batches of augmented views: which files there are ([`scan`]),
-//! what their pixels are ([`decode`]), and two views of each, ahead of the device ([`loader`]).
+//! From a folder of photographs to batches of augmented views: which files there are ([`scan`], or
+//! [`pack`] where they are in one), what their pixels are ([`decode`]), and two views of each, ahead of
+//! the device ([`loader`]).
 //!
 //! Nothing here depends on time, on the order of threads or on the order in which a file system
 //! lists a folder: a batch is a pure function of the files, the seed and the step.
@@ -8,6 +9,7 @@ mod bad_files;
 pub(crate) mod decode;
 pub(crate) mod index_png;
 pub(crate) mod loader;
+pub(crate) mod pack;
 mod permutation;
 pub(crate) mod scan;
 mod source;

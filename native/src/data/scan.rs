@@ -12,6 +12,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use walkdir::WalkDir;
 
+use super::pack::Pack;
+use super::source::spread;
+
 /// Extensions looked for in a folder, in any case.
 pub(crate) const EXTENSIONS: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
 
@@ -39,6 +42,9 @@ impl Dataset {
     /// When the source does not exist, cannot be read or names no image.
     pub(crate) fn scan(source: &Path) -> anyhow::Result<Self> {
         let shown = source.display();
+        if Pack::is_one(source) {
+            bail!("{shown} is a pack, which only `densecl pretrain` reads: {REMEDY}");
+        }
         let metadata = match std::fs::metadata(source) {
             Ok(metadata) => metadata,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -69,20 +75,9 @@ impl Dataset {
     }
 
     /// Takes `count` images out, evenly spread over the order: the data without them, and they.
-    pub(crate) fn hold_out(self, count: usize) -> (Self, Vec<PathBuf>) {
-        let total = self.paths.len();
-        let count = count.min(total);
-        let mut held_out = Vec::with_capacity(count);
-        let mut paths = Vec::with_capacity(total - count);
-        for (i, path) in self.paths.into_iter().enumerate() {
-            // True for exactly `count` values of i in 0..total.
-            if (i + 1) * count / total > i * count / total {
-                held_out.push(path);
-            } else {
-                paths.push(path);
-            }
-        }
-        (Self { paths }, held_out)
+    pub(crate) fn hold_out(self, count: usize) -> (Self, Self) {
+        let (paths, held_out) = spread(self.paths, count);
+        (Self { paths }, Self { paths: held_out })
     }
 }
 
@@ -197,13 +192,13 @@ mod tests {
             paths: paths.clone(),
         }
         .hold_out(3);
-        assert_eq!(held_out, ["3", "6", "9"].map(PathBuf::from));
+        assert_eq!(held_out.paths, ["3", "6", "9"].map(PathBuf::from));
         assert_eq!(rest.paths.len(), 7);
         let (rest, held_out) = Dataset {
             paths: paths.clone(),
         }
         .hold_out(0);
-        assert_eq!((rest.paths, held_out.len()), (paths, 0));
+        assert_eq!((rest.paths, held_out.paths), (paths, Vec::new()));
     }
 
     fn tree(files: &[&str]) -> tempfile::TempDir {
@@ -274,7 +269,13 @@ mod tests {
 
     #[test]
     fn each_error_is_one_line_with_path_and_remedy() {
-        let root = tree(&["notes.txt", "deep/x.gif", "one.png", "empty.lst"]);
+        let root = tree(&[
+            "notes.txt",
+            "deep/x.gif",
+            "one.png",
+            "empty.lst",
+            "all.pack",
+        ]);
         let path = |name: &str| root.path().join(name);
 
         let missing = message(&path("nope"));
@@ -293,6 +294,12 @@ mod tests {
         let single = message(&path("one.png"));
         assert!(single.contains("one.png is a single image"), "{single}");
 
+        let pack = message(&path("all.pack"));
+        assert!(
+            pack.contains("which only `densecl pretrain` reads"),
+            "{pack}"
+        );
+
         let nothing = message(&path("empty.lst"));
         assert!(
             nothing.contains("empty.lst lists no images: write a path per line"),
@@ -306,7 +313,7 @@ mod tests {
             "{binary}"
         );
 
-        for error in [missing, other, single, nothing, binary] {
+        for error in [missing, other, single, pack, nothing, binary] {
             assert!(!error.contains('\n'), "{error}");
         }
     }

@@ -1,5 +1,6 @@
 //! The threads that make samples, each from its [`Job`] alone.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -7,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use crossbeam_channel::{Receiver, Sender};
-use densecl::augment::{self, View, ViewConfig, ViewGeometry};
+use densecl::augment::{self, ViewConfig, ViewGeometry, ViewMaker};
 use image::RgbImage;
 
 use super::bad_files::proof;
-use super::decode::{DecodeError, DecodeLimits, decode};
+use super::decode::{DecodeError, DecodeLimits, Decoder};
 use super::loader::LoaderConfig;
 use super::source::Source;
 use crate::panics;
@@ -32,10 +33,8 @@ pub(super) struct Job {
 
 /// One row of a batch.
 pub(super) struct Sample {
-    /// [3, S, S], normalised.
-    pub(super) query: Vec<f32>,
-    /// [3, S, S], normalised.
-    pub(super) key: Vec<f32>,
+    /// The query view and the key view, [2, 3, S, S].
+    pub(super) views: Vec<u8>,
     /// Where the two lie in the image.
     pub(super) geometry: [ViewGeometry; 2],
     /// The image in the data set.
@@ -61,6 +60,8 @@ pub(super) struct WorkerPool {
     /// None once the threads are to end.
     jobs: Option<Sender<Job>>,
     done: Receiver<Done>,
+    /// Memory of samples that are not needed any more.
+    spent: Sender<Vec<u8>>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -74,18 +75,22 @@ impl WorkerPool {
         // Unbounded, because who submits bounds the jobs under way.
         let (jobs, queue) = crossbeam_channel::unbounded();
         let (results, done) = crossbeam_channel::unbounded();
+        let (spent, spare) = crossbeam_channel::unbounded();
         let stop = Arc::new(AtomicBool::new(false));
         let mut pool = Self {
             stop,
             jobs: Some(jobs),
             done,
+            spent,
             threads: Vec::new(),
         };
         for number in 1..=count {
-            let maker = Maker {
+            let mut worker = Worker {
                 source: Arc::clone(source),
                 views: config.views.clone(),
-                limits: DecodeLimits::default(),
+                decoder: Decoder::new(DecodeLimits::default()),
+                maker: ViewMaker::default(),
+                spare: spare.clone(),
                 seed: config.seed,
                 longest_search: proof(config.max_bad_share, source.len()),
                 stop: Arc::clone(&pool.stop),
@@ -93,7 +98,7 @@ impl WorkerPool {
             let (queue, results) = (queue.clone(), results.clone());
             let thread = std::thread::Builder::new()
                 .name(format!("loader {number}"))
-                .spawn(move || maker.work(&queue, &results))
+                .spawn(move || worker.work(&queue, &results))
                 .with_context(|| format!("cannot start data loading thread {number} of {count}"))?;
             pool.threads.push(thread);
         }
@@ -108,6 +113,12 @@ impl WorkerPool {
             .is_some_and(|jobs| jobs.send(job).is_ok());
         ensure!(sent, THREADS_ENDED);
         Ok(())
+    }
+
+    /// Takes the memory of a sample's views for others.
+    pub(super) fn reuse(&self, views: Vec<u8>) {
+        // No thread is left to want it: nothing to do either.
+        let _ = self.spent.send(views);
     }
 
     /// A finished job, in no particular order, and how long it had to be waited for.
@@ -135,24 +146,26 @@ impl Drop for WorkerPool {
     }
 }
 
-/// What a thread needs to make samples.
-struct Maker {
+/// What a thread needs to make samples, and the memory in which it does.
+struct Worker {
     source: Arc<Source>,
     views: ViewConfig,
-    limits: DecodeLimits,
+    decoder: Decoder,
+    maker: ViewMaker,
+    spare: Receiver<Vec<u8>>,
     seed: u64,
     longest_search: usize,
     stop: Arc<AtomicBool>,
 }
 
-impl Maker {
-    fn work(&self, jobs: &Receiver<Job>, results: &Sender<Done>) {
+impl Worker {
+    fn work(&mut self, jobs: &Receiver<Job>, results: &Sender<Done>) {
         while let Ok(job) = jobs.recv() {
             if self.stop.load(Ordering::Relaxed) {
                 return;
             }
             // A job lost in a panic would leave the consumer waiting for ever. What the thread
-            // works with is read only, so nothing is left half done.
+            // works with is memory that every sample fills anew, so nothing is left half done.
             let sample = panics::catch(|| self.sample(&job))
                 .unwrap_or_else(|panic| Err(SampleError::Panicked(panic)));
             if results.send((job, sample)).is_err() {
@@ -162,18 +175,25 @@ impl Maker {
     }
 
     /// The sample at the job's place in the epoch, or the first after it that decodes.
-    fn sample(&self, job: &Job) -> Result<Sample, SampleError> {
+    fn sample(&mut self, job: &Job) -> Result<Sample, SampleError> {
+        let source = Arc::clone(&self.source);
         let mut skipped = Vec::new();
         let (before, from) = job.order.split_at(job.position);
         for &image in from.iter().chain(before) {
-            match self.source.as_ref() {
-                Source::Memory(images) => {
-                    return Ok(self.views(&images[image], image, skipped, job));
+            match source.picture(image, &mut self.decoder) {
+                Ok(pixels) => {
+                    let (views, geometry) = self.two_views(&pixels, job.index);
+                    if let Cow::Owned(pixels) = pixels {
+                        self.decoder.reuse(pixels);
+                    }
+                    return Ok(Sample {
+                        views,
+                        geometry,
+                        image,
+                        skipped,
+                    });
                 }
-                Source::Files(dataset) => match decode(&dataset.paths()[image], &self.limits) {
-                    Ok(pixels) => return Ok(self.views(&pixels, image, skipped, job)),
-                    Err(error) => skipped.push((image, error)),
-                },
+                Err(error) => skipped.push((image, error)),
             }
             if skipped.len() >= self.longest_search || self.stop.load(Ordering::Relaxed) {
                 break;
@@ -182,26 +202,17 @@ impl Maker {
         Err(SampleError::NoneDecodes(skipped))
     }
 
-    fn views(
-        &self,
-        pixels: &RgbImage,
-        image: usize,
-        skipped: Vec<(usize, DecodeError)>,
-        job: &Job,
-    ) -> Sample {
-        let [query, key] = augment::two_views(pixels, &self.views, self.seed, job.index);
-        Sample {
-            query: normalised(&query),
-            key: normalised(&key),
-            geometry: [query.geometry, key.geometry],
-            image,
-            skipped,
+    /// Both views of the sample with this number, [2, 3, S, S], and where they lie.
+    fn two_views(&mut self, pixels: &RgbImage, index: u64) -> (Vec<u8>, [ViewGeometry; 2]) {
+        let (width, height) = pixels.dimensions();
+        let size = self.views.size;
+        let params = augment::draw_two(width, height, &self.views, self.seed, index);
+        let mut views = self.spare.try_recv().unwrap_or_default();
+        views.clear();
+        for params in &params {
+            let view = self.maker.make(pixels, params, size);
+            views.extend_from_slice(view.as_bytes());
         }
+        (views, params.map(|params| params.geometry(size)))
     }
-}
-
-fn normalised(view: &View) -> Vec<f32> {
-    let mut values = vec![0.0; view.image.as_raw().len()];
-    augment::normalize_into(&view.image, &mut values);
-    values
 }

@@ -114,7 +114,7 @@ fn truncated_files_are_refused_wherever_they_end() {
         let bytes = std::fs::read(fixture(name)).expect(name);
         let format = image::guess_format(&bytes).expect(name);
         for end in 0..bytes.len() - dispensable {
-            let found = decode_bytes(format, &bytes[..end], &DecodeLimits::default());
+            let found = decode_bytes(format, &bytes[..end], &DecodeLimits::default(), Vec::new());
             assert_eq!(found, Err(DecodeError::Truncated), "{name} cut at {end}");
         }
         assert_eq!(
@@ -144,7 +144,7 @@ fn flipped_bits_never_panic() {
         for at in 0..bytes.len() {
             let mut damaged = bytes.clone();
             damaged[at] ^= 0x55;
-            let _ = decode_bytes(format, &damaged, &limits);
+            let _ = decode_bytes(format, &damaged, &limits, Vec::new());
         }
     }
 }
@@ -236,7 +236,8 @@ fn a_panic_of_the_codec_is_a_corrupt_file() {
     let indexed = |palette: &[u8]| png_of([4, 3], 2, 1, &chunk(b"PLTE", palette), data);
     let whole = indexed(&[9; 6]);
     let limits = DecodeLimits::default();
-    let picture = decode_bytes(ImageFormat::Png, &whole, &limits).expect("a palette of two");
+    let picture =
+        decode_bytes(ImageFormat::Png, &whole, &limits, Vec::new()).expect("a palette of two");
     assert_eq!(picture.into_raw(), [9; 6]);
     for length in [1, 2, 4, 5, 53] {
         let error = failure(&indexed(&vec![9; length]));

@@ -2,6 +2,7 @@ use std::path::{Path, PathBuf};
 
 use image::{Rgb, RgbImage};
 
+use super::super::pack::PackWriter;
 use super::super::scan::Dataset;
 use super::*;
 
@@ -88,11 +89,9 @@ fn a_batch_is_a_function_of_seed_and_step() {
     assert_eq!(batch.images, order[6..9]);
     let pixels = picture(order[7]);
     let [query, key] = augment::two_views(&pixels, &config.views, config.seed, 10 + 7);
-    let mut values = vec![0.0; 3 * 16 * 16];
-    augment::normalize_into(&query.image, &mut values);
-    assert_eq!(batch.query[768..1536], values);
-    augment::normalize_into(&key.image, &mut values);
-    assert_eq!(batch.key[768..1536], values);
+    let planes = |view: &augment::View| augment::Planes::from_rgb(&view.image);
+    assert_eq!(batch.query[768..1536], *planes(&query).as_bytes());
+    assert_eq!(batch.key[768..1536], *planes(&key).as_bytes());
     assert_eq!(batch.geometry[1], [query.geometry, key.geometry]);
 }
 
@@ -122,6 +121,72 @@ fn threads_and_prefetch_change_nothing() {
             one,
             "{threads} threads, {prefetch} ahead"
         );
+    }
+}
+
+/// Bad files included, which are replaced alike.
+#[test]
+fn a_pack_gives_the_batches_of_its_folder() {
+    let (root, source) = folder(23, |number| number % 5 == 0);
+    let path = root.path().join("all.pack");
+    let mut writer = PackWriter::create(&path).expect("a writer");
+    for number in 0..23 {
+        let file = path_of(root.path(), number);
+        let name = file.file_name().expect("a name").to_string_lossy();
+        let bytes = std::fs::read(&file).expect("a file");
+        writer.add(&name, &bytes).expect("added");
+    }
+    writer.finish().expect("a pack");
+    let pack = Arc::new(Source::open(&path).expect("a pack"));
+    assert!(matches!(*pack, Source::Pack(_)));
+    let expected = batches(&source, config(4, 2), 0, 12);
+    for threads in [1, 3] {
+        assert!(
+            batches(&pack, config(4, threads), 0, 12) == expected,
+            "{threads} threads"
+        );
+    }
+}
+
+/// Every sample is made in memory that another was made in before: pictures of all sizes and ways of
+/// storing colour, by turns.
+#[test]
+fn memory_that_was_used_before_changes_nothing() {
+    let root = tempfile::tempdir().expect("a temporary folder");
+    for number in 0..12u32 {
+        let (width, height) = (5 + 7 * (number % 5), 60 - 11 * (number % 4));
+        let image = RgbImage::from_fn(width, height, |x, y| {
+            Rgb([number * 20, x * 6, y * 4].map(|value| value as u8))
+        });
+        let path = root.path().join(format!("{number:03}"));
+        match number % 3 {
+            0 => image.save(path.with_extension("png")),
+            1 => image.save(path.with_extension("jpg")),
+            _ => image::DynamicImage::from(image)
+                .to_luma_alpha8()
+                .save(path.with_extension("png")),
+        }
+        .expect("a picture");
+    }
+    let dataset = Dataset::scan(root.path()).expect("images");
+    let decode = |path: &PathBuf| {
+        super::super::decode::decode(path, &Default::default()).expect("a picture")
+    };
+    let fresh = Source::Memory(dataset.paths().iter().map(decode).collect());
+    let source = Arc::new(Source::Files(dataset));
+    let expected = batches(&Arc::new(fresh), config(3, 1), 0, 8);
+    for threads in [1, 2] {
+        assert!(batches(&source, config(3, threads), 0, 8) == expected);
+    }
+    for batch in &expected {
+        for (place, image) in batch.images.iter().enumerate() {
+            let pixels = decode(&source.name(*image));
+            let position = batch.step % 4 * 3 + place as u64;
+            let index = batch.epoch * 12 + position;
+            let [query, _] = densecl::augment::two_views(&pixels, &config(3, 1).views, 5, index);
+            let planes = densecl::augment::Planes::from_rgb(&query.image);
+            assert_eq!(batch.query[768 * place..][..768], *planes.as_bytes());
+        }
     }
 }
 
