@@ -5,9 +5,9 @@
 //! backends need besides is not derivable; those few factors are named constants, and
 //! `tests/cli/memory.rs` compares the whole with the measured peak of runs, so that they cannot go stale.
 
-use burn::tensor::{DType, Device};
+use burn::tensor::Device;
 
-use crate::config::ModelConfig;
+use crate::config::{ModelConfig, Precision};
 use crate::model::{EXPANSION, block_shapes};
 use crate::ops::{self, Footprint};
 
@@ -40,6 +40,8 @@ pub struct StepShape<'a> {
     pub queue: usize,
     /// Where it runs.
     pub device: &'a Device,
+    /// In which numbers.
+    pub precision: Precision,
 }
 
 /// Bytes that a step is estimated to hold, by what they are for.
@@ -73,8 +75,10 @@ impl StepMemory {
             size,
             queue,
             device,
+            precision,
         } = *shape;
-        let footprint = ops::on(device, DType::F32).footprint();
+        let dtype = precision.dtype().into();
+        let footprint = ops::on(device, dtype).footprint(dtype);
         let micro = (batch / accumulate.max(1)) as f64;
         let layers = layers(model, size);
         let (channels, side) = layers.last().map_or((0, 0), |l| (l.output, l.side));

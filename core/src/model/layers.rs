@@ -134,7 +134,8 @@ impl Conv2d {
         }
     }
 
-    /// [B, in, H, W] → [B, out, ⌈H/stride⌉, ⌈W/stride⌉], padded by dilation·(k−1)/2.
+    /// [B, in, H, W] → [B, out, ⌈H/stride⌉, ⌈W/stride⌉], padded by dilation·(k−1)/2; in the precision of `x`,
+    /// whatever that of the weights.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let geometry = Geometry {
             stride: self.stride,
@@ -145,7 +146,9 @@ impl Conv2d {
         } else {
             self.weight.device()
         };
-        ops::on(&graph, x.dtype()).conv2d(x, self.weight.clone(), self.bias.clone(), geometry)
+        let weight = self.weight.clone().cast(x.dtype());
+        let bias = self.bias.clone().map(|bias| bias.cast(x.dtype()));
+        ops::on(&graph, x.dtype()).conv2d(x, weight, bias, geometry)
     }
 }
 

@@ -10,7 +10,7 @@ use burn::backend::{
     flex::FlexTensor,
     tensor::FloatTensor,
 };
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
 use densecl_kernels::{conv, norm, pool};
 
 use super::{
@@ -146,8 +146,8 @@ impl Operations for Tracked {
         Cpu.sum_of_squares(x)
     }
 
-    fn footprint(&self) -> Footprint {
-        Cpu.footprint()
+    fn footprint(&self, dtype: DType) -> Footprint {
+        Cpu.footprint(dtype)
     }
 }
 
