@@ -94,7 +94,10 @@ impl StepMemory {
         let views = F32 * 2.0 * 3.0 * batch as f64 * (size as f64).powi(2);
 
         let map = |layer: &Layer| F32 * micro * layer.cells();
-        let kept: f64 = layers.iter().map(|l| map(l) * l.kept(&footprint)).sum();
+        let kept: f64 = layers
+            .iter()
+            .map(|l| micro * l.cells() * l.kept(&footprint))
+            .sum();
         let pooled = layers[0].cells() / 4.0;
         let pool = micro * pooled * (F32 + f64::from(footprint.pooled_from));
         // Backbone features on the grid, the two layers of the dense head, and its unit vectors.
@@ -148,12 +151,12 @@ impl Layer {
         self.output as f64 * (self.side as f64).powi(2)
     }
 
-    /// As often as a map like its output is kept for the backward pass.
+    /// Bytes kept for the backward pass per number of its output.
     fn kept(&self, footprint: &Footprint) -> f64 {
         f64::from(if self.relu {
-            footprint.maps_to_relu
+            footprint.to_relu
         } else {
-            footprint.maps_without
+            footprint.without
         })
     }
 }
@@ -255,6 +258,7 @@ mod tests {
             size,
             queue,
             device: &Device::flex(),
+            precision: Precision::F32,
         })
     }
 

@@ -11,10 +11,13 @@
 //! | [`pool`] | the stem's max pooling |
 //! | [`info_nce`] | InfoNCE against a queue and its gradient in one pass, without the logits |
 //! | [`sgd`] | the optimizer and the momentum encoder, one pass over the parameters each |
+//! | `allocator` | the memory of a program that trains (feature `allocator`) |
 //!
 //! Every result is the same for any number of threads: work is cut by its size, never by how many there
 //! are, and sums are taken in a fixed order.
 
+#[cfg(feature = "allocator")]
+pub mod allocator;
 pub mod conv;
 pub mod info_nce;
 pub mod norm;

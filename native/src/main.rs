@@ -39,6 +39,7 @@ use commands::{embed, import, matching, plot, pretrain, search, synth};
 use export::Format;
 
 fn main() -> ExitCode {
+    densecl_kernels::allocator::keep_freed_memory();
     panics::install_hook();
     // Warnings of ours; the GPU stack's only on request (RUST_LOG), and that it is lost is told by the error
     // that this becomes.

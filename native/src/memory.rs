@@ -44,6 +44,7 @@ impl Needed {
             size: config.views.size as usize,
             queue,
             device: on.device,
+            precision: config.optim.precision,
         });
         let batches = config.data.prefetch as u64 + BATCHES_BESIDES;
         let views = step.views.saturating_mul(batches);

@@ -12,6 +12,7 @@ use densecl::{
     model::{
         BatchNorm, Block, BlockShape, DenseHead, GlobalHead, Init, Phase, TensorVisitor, Tensors,
     },
+    ops::{FeatureMap, Then},
 };
 use densecl_tests::{
     golden::formula,
@@ -192,8 +193,13 @@ fn split_batch_norm() {
         part: filled(with_init(|init| BatchNorm::new(init, 3)), "split_bn."),
         input: input("gradients/split_bn", [4, 3, 3, 3]),
         forward: |norm, x| {
-            norm.forward(x, Phase::Train { groups: 2 }, densecl::ops::Then::Nothing)
-                .flatten(0, 3)
+            norm.forward(
+                FeatureMap::new(x),
+                Phase::Train { groups: 2 },
+                Then::Nothing,
+            )
+            .into_tensor()
+            .flatten(0, 3)
         },
     };
     function.check();
@@ -213,7 +219,12 @@ fn a_dilated_basic_block_in_train_mode() {
         what: "basic block",
         part: filled(with_init(|init| Block::basic(init, "", DILATED)), "basic."),
         input: input("gradients/basic", [4, 4, 5, 5]),
-        forward: |block, x| block.forward(x, Phase::Train { groups: 2 }).flatten(0, 3),
+        forward: |block, x| {
+            block
+                .forward(FeatureMap::new(x), Phase::Train { groups: 2 })
+                .into_tensor()
+                .flatten(0, 3)
+        },
     };
     function.check();
 }
@@ -232,7 +243,12 @@ fn a_dilated_bottleneck_in_train_mode() {
             "bottleneck.",
         ),
         input: input("gradients/bottleneck", [4, 4, 5, 5]),
-        forward: |block, x| block.forward(x, Phase::Train { groups: 2 }).flatten(0, 3),
+        forward: |block, x| {
+            block
+                .forward(FeatureMap::new(x), Phase::Train { groups: 2 })
+                .into_tensor()
+                .flatten(0, 3)
+        },
     };
     function.check();
 }

@@ -1,13 +1,14 @@
 //! The two residual blocks (He et al. 2016), as torchvision numbers and names them.
 
-use burn::tensor::Tensor;
-
 use super::{
     layers::{Conv2d, Init},
     norm::{BatchNorm, Phase},
     visit::{TensorVisitor, Tensors},
 };
-use crate::{config::ModelConfig, ops::Then};
+use crate::{
+    config::ModelConfig,
+    ops::{FeatureMap, Then},
+};
 
 /// Channels out of a bottleneck per channel inside it.
 pub const EXPANSION: usize = 4;
@@ -87,8 +88,8 @@ impl ConvNorm {
         }
     }
 
-    fn forward(&mut self, x: Tensor<4>, phase: Phase, then: Then) -> Tensor<4> {
-        self.norm.forward(self.conv.forward(x), phase, then)
+    fn forward(&mut self, x: FeatureMap, phase: Phase, then: Then) -> FeatureMap {
+        self.norm.forward(self.conv.map(x), phase, then)
     }
 }
 
@@ -163,7 +164,7 @@ impl Block {
     }
 
     /// [B, in, H, W] → [B, out, ⌈H/stride⌉, ⌈W/stride⌉].
-    pub fn forward(&mut self, x: Tensor<4>, phase: Phase) -> Tensor<4> {
+    pub fn forward(&mut self, x: FeatureMap, phase: Phase) -> FeatureMap {
         let shortcut = match &mut self.downsample {
             Some(downsample) => downsample.forward(x.clone(), phase, Then::Nothing),
             None => x.clone(),

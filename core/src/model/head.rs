@@ -6,6 +6,7 @@ use super::{
     layers::{Conv2d, Init, Linear},
     visit::{TensorVisitor, Tensors},
 };
+use crate::ops::FeatureMap;
 
 /// Global average pooling, Linear C→C, ReLU, Linear C→dim.
 #[derive(Debug, Clone)]
@@ -67,8 +68,8 @@ impl DenseHead {
 
     /// [B, C, S, S] → [B, dim, G, G], not normalised; G = `num_grid`, or S without pooling.
     pub fn forward(&self, features: Tensor<4>) -> Tensor<4> {
-        self.conv2
-            .forward(relu(self.conv1.forward(self.pool(features))))
+        let hidden = self.conv1.map(FeatureMap::new(self.pool(features)));
+        self.conv2.map(hidden.relu()).into_tensor()
     }
 }
 

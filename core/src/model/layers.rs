@@ -5,7 +5,7 @@ use rand::RngExt;
 
 use super::visit::{Kind, TensorVisitor, Tensors};
 use crate::{
-    ops::{self, Geometry},
+    ops::{FeatureMap, Geometry},
     rng::{Purpose, Rng, normal_pair, stream},
 };
 
@@ -137,18 +137,18 @@ impl Conv2d {
     /// [B, in, H, W] → [B, out, ⌈H/stride⌉, ⌈W/stride⌉], padded by dilation·(k−1)/2; in the precision of `x`,
     /// whatever that of the weights.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        self.map(FeatureMap::new(x)).into_tensor()
+    }
+
+    /// The same from map to map.
+    pub fn map(&self, x: FeatureMap) -> FeatureMap {
         let geometry = Geometry {
             stride: self.stride,
             dilation: self.dilation,
         };
-        let graph = if x.is_autodiff() {
-            x.device()
-        } else {
-            self.weight.device()
-        };
         let weight = self.weight.clone().cast(x.dtype());
         let bias = self.bias.clone().map(|bias| bias.cast(x.dtype()));
-        ops::on(&graph, x.dtype()).conv2d(x, weight, bias, geometry)
+        x.operations(&weight).conv2d(x, weight, bias, geometry)
     }
 }
 

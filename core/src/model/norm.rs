@@ -10,7 +10,7 @@ use super::{
     layers::Init,
     visit::{Kind, TensorVisitor, Tensors},
 };
-use crate::ops::{self, Then};
+use crate::ops::{FeatureMap, Then};
 
 /// Added to the variance (torchvision's).
 pub const EPSILON: f64 = 1e-5;
@@ -55,26 +55,23 @@ impl BatchNorm {
     }
 
     /// [N, C, H, W] → the same shape, and what follows.
-    pub fn forward(&mut self, x: Tensor<4>, phase: Phase, then: Then) -> Tensor<4> {
+    pub fn forward(&mut self, x: FeatureMap, phase: Phase, then: Then) -> FeatureMap {
         match phase {
             Phase::Train { groups } => self.normalize_by_batch(x, groups, then),
             Phase::Eval => self.normalize_by_running(x, then),
         }
     }
 
-    fn normalize_by_batch(&mut self, x: Tensor<4>, groups: usize, then: Then) -> Tensor<4> {
+    fn normalize_by_batch(&mut self, x: FeatureMap, groups: usize, then: Then) -> FeatureMap {
         let [n, c, h, w] = x.dims();
         assert!(
             groups > 0 && n % groups == 0,
             "{n} samples do not divide into {groups} groups"
         );
         let parameters = [self.gamma.clone(), self.beta.clone()];
-        let device = if x.is_autodiff() {
-            x.device()
-        } else {
-            self.gamma.device()
-        };
-        let out = ops::on(&device, x.dtype()).batch_norm(x, parameters, groups, EPSILON, then);
+        let out = x
+            .operations(&self.gamma)
+            .batch_norm(x, parameters, groups, EPSILON, then);
 
         // The running statistics follow the mean of the groups' statistics; as PyTorch, they store
         // the unbiased variance.
@@ -90,7 +87,7 @@ impl BatchNorm {
     }
 
     /// y = x·a + b with a = γ/√(σ²+ε), b = β − μ·a: one pass over the feature map.
-    fn normalize_by_running(&self, x: Tensor<4>, then: Then) -> Tensor<4> {
+    fn normalize_by_running(&self, x: FeatureMap, then: Then) -> FeatureMap {
         let tracked = self.gamma.is_autodiff();
         let running = |t: &Tensor<1>| {
             if tracked {
@@ -101,12 +98,7 @@ impl BatchNorm {
         };
         let a = self.gamma.clone() / (running(&self.running_var) + EPSILON).sqrt();
         let b = self.beta.clone() - running(&self.running_mean) * a.clone();
-        let device = if x.is_autodiff() {
-            x.device()
-        } else {
-            a.device()
-        };
-        ops::on(&device, x.dtype()).affine(x, [a, b], then)
+        x.operations(&a).affine(x, [a, b], then)
     }
 }
 

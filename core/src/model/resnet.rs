@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     config::ModelConfig,
-    ops::{self, Then},
+    ops::{FeatureMap, Then},
 };
 
 /// The backbone f without its classifier.
@@ -69,14 +69,14 @@ impl ResNet {
 
     /// The feature maps of all four stages.
     pub fn stages(&mut self, images: Tensor<4>, phase: Phase) -> Stages {
-        let x = self.conv1.forward(images);
+        let x = self.conv1.map(FeatureMap::new(images));
         let x = self.bn1.forward(x, phase, Then::Relu);
-        let mut x = ops::on(&x.device(), x.dtype()).max_pool(x);
+        let mut x = x.max_pool();
         Stages(self.layers.each_mut().map(|blocks| {
             for block in blocks {
                 x = block.forward(x.clone(), phase);
             }
-            x.clone()
+            x.clone().into_tensor()
         }))
     }
 }

@@ -1,10 +1,10 @@
 //! Kernels of ours on Burn's CPU backend.
 
-use burn::backend::{DispatchDevice, Flex, flex::FlexTensor, ops::FloatTensorOps};
+use burn::backend::{DispatchDevice, Flex, flex::FlexTensor};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use densecl_kernels::{conv, info_nce, norm, pool, sgd};
 
-use super::{Footprint, Geometry, Normalized, Operations, PerQuery, SgdSettings};
+use super::{FeatureMap, Footprint, Geometry, Normalized, Operations, PerQuery, SgdSettings};
 
 /// Whether there are kernels for such tensors.
 pub(super) fn has_kernels(device: &Device, dtype: DType) -> bool {
@@ -16,49 +16,54 @@ pub(super) fn has_kernels(device: &Device, dtype: DType) -> bool {
 pub(super) struct Cpu;
 
 impl Operations for Cpu {
+    fn channels_last(&self) -> bool {
+        true
+    }
+
     fn conv2d(
         &self,
-        x: Tensor<4>,
+        x: FeatureMap,
         weight: Tensor<4>,
         bias: Option<Tensor<1>>,
         geometry: Geometry,
-    ) -> Tensor<4> {
-        let (x, weight) = (Map::new(primitive(x)), contiguous(primitive(weight)));
+    ) -> FeatureMap {
+        let (x, weight) = (Map::of(x), contiguous(primitive(weight)));
         let bias = bias.map(|bias| contiguous(primitive(bias)));
         let shape = conv_shape(&x, &weight, geometry);
-        tensor(convolve(&x, &weight, bias.as_ref(), &shape).into_primitive())
+        let kernel = pack(&weight, &shape);
+        convolve(&x, &kernel, bias.as_ref(), &shape).into_map()
     }
 
     fn batch_norm(
         &self,
-        x: Tensor<4>,
+        x: FeatureMap,
         [gamma, beta]: [Tensor<1>; 2],
         groups: usize,
         epsilon: f64,
         then: super::Then,
     ) -> Normalized {
-        let x = Map::new(primitive(x));
+        let x = Map::of(x);
         let [gamma, beta] = [gamma, beta].map(|t| contiguous(primitive(t)));
         let then = Then::new(then);
         let (output, statistics) = normalize(&x, [&gamma, &beta], groups, epsilon, &then);
         Normalized {
-            output: tensor(output.into_primitive()),
+            output: output.into_map(),
             mean: row(statistics.mean),
             variance: row(statistics.variance),
         }
     }
 
-    fn affine(&self, x: Tensor<4>, scale_shift: [Tensor<1>; 2], then: super::Then) -> Tensor<4> {
-        let x = Map::new(primitive(x));
+    fn affine(&self, x: FeatureMap, scale_shift: [Tensor<1>; 2], then: super::Then) -> FeatureMap {
+        let x = Map::of(x);
         let scale_shift = scale_shift.map(|t| contiguous(primitive(t)));
         let scale_shift = scale_shift.each_ref().map(values);
         let (then, shape) = (Then::new(then), norm_shape(&x, 1));
         let output = norm::apply(values(&x.tensor), scale_shift, then.of_values(), &shape);
-        tensor(x.alike(output).into_primitive())
+        x.alike(output).into_map()
     }
 
-    fn max_pool(&self, x: Tensor<4>) -> Tensor<4> {
-        tensor(pool_map(&Map::new(primitive(x))).0.into_primitive())
+    fn max_pool(&self, x: FeatureMap) -> FeatureMap {
+        pool_map(&Map::of(x)).0.into_map()
     }
 
     fn info_nce(&self, vectors: [Tensor<2>; 3], temperature: f64, gradient: bool) -> PerQuery {
@@ -133,9 +138,14 @@ pub(super) struct Map {
 }
 
 impl Map {
-    /// Of a tensor [B, C, H, W]; a copy only where its memory is in another order.
-    pub(super) fn new(nchw: FlexTensor) -> Self {
-        let tensor = contiguous(Flex::float_permute(nchw, &[0, 2, 3, 1]));
+    /// Of a map outside a gradient graph.
+    fn of(map: FeatureMap) -> Self {
+        Self::new(primitive(map.ordered))
+    }
+
+    /// Of a tensor [B, H, W, C]; a copy only where its memory is in another order.
+    pub(super) fn new(nhwc: FlexTensor) -> Self {
+        let tensor = contiguous(nhwc);
         let shape = tensor.layout().shape();
         let (batch, sides, channels) = (shape[0], [shape[1], shape[2]], shape[3]);
         Self {
@@ -167,9 +177,12 @@ impl Map {
         Self::from_values(values, self.batch, self.sides, self.channels)
     }
 
-    /// The tensor [B, C, H, W] on the same memory.
-    pub(super) fn into_primitive(self) -> FlexTensor {
-        Flex::float_permute(self.tensor, &[0, 3, 1, 2])
+    /// A map outside a gradient graph.
+    fn into_map(self) -> FeatureMap {
+        FeatureMap {
+            ordered: tensor(self.tensor),
+            channels_last: true,
+        }
     }
 }
 
@@ -200,12 +213,11 @@ pub(super) fn pack(weight: &FlexTensor, shape: &conv::Shape) -> conv::Kernel {
 
 pub(super) fn convolve(
     x: &Map,
-    weight: &FlexTensor,
+    kernel: &conv::Kernel,
     bias: Option<&FlexTensor>,
     shape: &conv::Shape,
 ) -> Map {
-    let kernel = pack(weight, shape);
-    let output = conv::forward(values(&x.tensor), &kernel, bias.map(values), shape);
+    let output = conv::forward(values(&x.tensor), kernel, bias.map(values), shape);
     Map::from_values(output, x.batch, shape.output(), shape.channels_out)
 }
 
@@ -230,7 +242,7 @@ impl Then {
         match then {
             super::Then::Nothing => Self::Nothing,
             super::Then::Relu => Self::Relu,
-            super::Then::AddRelu(shortcut) => Self::AddRelu(Map::new(primitive(shortcut))),
+            super::Then::AddRelu(shortcut) => Self::AddRelu(Map::of(shortcut)),
         }
     }
 

@@ -1,5 +1,7 @@
 //! The same kernels as part of a gradient graph: what is kept of the forward pass, and what goes back.
 
+use std::sync::Arc;
+
 use burn::backend::{
     Autodiff, Flex,
     autodiff::{
@@ -10,16 +12,15 @@ use burn::backend::{
     flex::FlexTensor,
     tensor::FloatTensor,
 };
-use burn::tensor::{DType, Tensor};
+use burn::tensor::{DType, Tensor, activation::relu};
 use densecl_kernels::{conv, norm, pool};
 
 use super::{
-    Footprint, Geometry, Normalized, Operations, PerQuery, SgdSettings, Then,
+    FeatureMap, Footprint, Geometry, Normalized, Operations, PerQuery, SgdSettings, Then,
     cpu::{
         self, Cpu, Map, contiguous, conv_shape, filled, norm_shape, pack, pool_map, pool_shape,
         values,
     },
-    stock::Burn,
 };
 
 /// Tensors that a gradient may flow through.
@@ -29,14 +30,18 @@ type Graph = Autodiff<Flex, NoCheckpointing>;
 type Node = FloatTensor<Graph>;
 
 impl Operations for Tracked {
+    fn channels_last(&self) -> bool {
+        true
+    }
+
     fn conv2d(
         &self,
-        x: Tensor<4>,
+        map: FeatureMap,
         weight: Tensor<4>,
         bias: Option<Tensor<1>>,
         geometry: Geometry,
-    ) -> Tensor<4> {
-        let (x, x_guard) = node(x).into_parts();
+    ) -> FeatureMap {
+        let (x, x_guard) = node(map.ordered.clone()).into_parts();
         let (weight, weight_guard) = node(weight).into_parts();
         let (x, weight) = (Map::new(x), contiguous(weight));
         let shape = conv_shape(&x, &weight, geometry);
@@ -44,28 +49,33 @@ impl Operations for Tracked {
             let (bias, guard) = node(bias).into_parts();
             (contiguous(bias), guard)
         });
-        let output = cpu::convolve(&x, &weight, bias.as_ref().map(|b| &b.0), &shape);
-        let output = output.into_primitive();
-        let state = Convolved { x, weight, shape };
+        let kernel = pack(&weight, &shape);
+        let output = cpu::convolve(&x, &kernel, bias.as_ref().map(|b| &b.0), &shape);
+        let output = output.tensor;
+        let state = Convolved {
+            x,
+            kernel: Arc::new(kernel),
+            shape,
+        };
         let guards = [x_guard, weight_guard];
-        tracked(match bias {
+        map.ordered(tracked(match bias {
             None => finish(Convolution, guards, state, output),
             Some((_, bias_guard)) => {
                 let [x, weight] = guards;
                 finish(BiasedConvolution, [x, weight, bias_guard], state, output)
             }
-        })
+        }))
     }
 
     fn batch_norm(
         &self,
-        x: Tensor<4>,
+        map: FeatureMap,
         [gamma, beta]: [Tensor<1>; 2],
         groups: usize,
         epsilon: f64,
         then: Then,
     ) -> Normalized {
-        let (x, x_guard) = node(x).into_parts();
+        let (x, x_guard) = node(map.ordered.clone()).into_parts();
         let (gamma, gamma_guard) = node(gamma).into_parts();
         let (beta, beta_guard) = node(beta).into_parts();
         let x = Map::new(x);
@@ -74,7 +84,7 @@ impl Operations for Tracked {
             Then::Nothing => (cpu::Then::Nothing, None),
             Then::Relu => (cpu::Then::Relu, None),
             Then::AddRelu(shortcut) => {
-                let (shortcut, guard) = node(shortcut).into_parts();
+                let (shortcut, guard) = node(shortcut.ordered).into_parts();
                 (cpu::Then::AddRelu(Map::new(shortcut)), Some(guard))
             }
         };
@@ -90,7 +100,7 @@ impl Operations for Tracked {
             rectified: (!matches!(then, cpu::Then::Nothing)).then(|| output.clone()),
         };
         let guards = [x_guard, gamma_guard, beta_guard];
-        let output = output.into_primitive();
+        let output = output.tensor;
         let output = match shortcut_guard {
             None => finish(Normalization, guards, state, output),
             Some(shortcut) => {
@@ -100,26 +110,32 @@ impl Operations for Tracked {
             }
         };
         Normalized {
-            output: tracked(output),
+            output: map.ordered(tracked(output)),
             mean,
             variance,
         }
     }
 
-    fn max_pool(&self, x: Tensor<4>) -> Tensor<4> {
-        let (x, guard) = node(x).into_parts();
+    fn max_pool(&self, map: FeatureMap) -> FeatureMap {
+        let (x, guard) = node(map.ordered.clone()).into_parts();
         let x = Map::new(x);
         let (output, taps) = pool_map(&x);
         let state = Pooled {
             shape: pool_shape(&x),
             taps,
         };
-        tracked(finish(Pooling, [guard], state, output.into_primitive()))
+        map.ordered(tracked(finish(Pooling, [guard], state, output.tensor)))
     }
 
     // Running statistics are used under a gradient only where a head is tuned: not worth kernels.
-    fn affine(&self, x: Tensor<4>, scale_shift: [Tensor<1>; 2], then: Then) -> Tensor<4> {
-        Burn.affine(x, scale_shift, then)
+    fn affine(&self, x: FeatureMap, scale_shift: [Tensor<1>; 2], then: Then) -> FeatureMap {
+        let [scale, shift] = scale_shift.map(|t| t.reshape([1, 1, 1, -1]));
+        let y = x.ordered.clone() * scale + shift;
+        x.ordered(match then {
+            Then::Nothing => y,
+            Then::Relu => relu(y),
+            Then::AddRelu(shortcut) => relu(y + shortcut.ordered),
+        })
     }
 
     // What follows is never part of a graph.
@@ -180,15 +196,15 @@ fn finish<O: Backward<Flex, N>, const N: usize>(
 #[derive(Debug, Clone)]
 struct Convolved {
     x: Map,
-    weight: FlexTensor,
+    kernel: Arc<conv::Kernel>,
     shape: conv::Shape,
 }
 
 impl Convolved {
     fn of_input(&self, gradient: &Map) -> FlexTensor {
-        let kernel = pack(&self.weight, &self.shape);
-        let input = conv::input_gradient(values(&gradient.tensor), &kernel, &self.shape);
-        self.x.alike(input).into_primitive()
+        let gradient = values(&gradient.tensor);
+        let input = conv::input_gradient(gradient, &self.kernel, &self.shape);
+        self.x.alike(input).tensor
     }
 
     fn of_weight(&self, gradient: &Map) -> FlexTensor {
@@ -283,7 +299,7 @@ impl NormalizedBatch {
         );
         let channel = |values| filled(values, vec![self.shape.channels]);
         [
-            self.x.alike(found.x).into_primitive(),
+            self.x.alike(found.x).tensor,
             channel(found.gamma),
             channel(found.beta),
         ]
@@ -323,7 +339,7 @@ impl Backward<Flex, 4> for ResidualNormalization {
             }
         }
         if let Some(node) = shortcut {
-            grads.register::<Flex>(node.id, gradient.into_primitive());
+            grads.register::<Flex>(node.id, gradient.tensor);
         }
     }
 }
@@ -347,7 +363,7 @@ impl Backward<Flex, 1> for Pooling {
         if let [Some(node)] = ops.parents {
             let input = pool::gradient(values(&gradient.tensor), taps, shape);
             let input = Map::from_values(input, shape.batch, shape.input, shape.channels);
-            grads.register::<Flex>(node.id, input.into_primitive());
+            grads.register::<Flex>(node.id, input.tensor);
         }
     }
 }

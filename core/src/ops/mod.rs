@@ -2,10 +2,9 @@
 //!
 //! On the CPU they are kernels of ours (the crate `densecl-kernels`) with gradients of their own; on every
 //! other device, and in other precisions than `f32`, they are made of Burn's operations. [`on`] decides, and
-//! nothing else asks. Feature maps are [B, C, H, W] as everywhere; on the CPU their memory is in NHWC order,
-//! which nobody else need know.
+//! nothing else asks. Between operations a feature map is a [`FeatureMap`], in the order that its device wants.
 
-use burn::tensor::{DType, Device, Tensor};
+use burn::tensor::{DType, Device, Tensor, activation::relu};
 
 #[cfg(feature = "cpu")]
 mod cpu;
@@ -24,6 +23,94 @@ pub struct Geometry {
     pub dilation: usize,
 }
 
+/// A feature map [B, C, H, W] in the memory order that its device computes in: NHWC for our kernels, NCHW for
+/// Burn's operations. It is put into order once, where a network begins, so that sums of maps and of their
+/// gradients run over memory as it lies.
+#[derive(Debug, Clone)]
+pub struct FeatureMap {
+    ordered: Tensor<4>,
+    channels_last: bool,
+}
+
+impl FeatureMap {
+    /// Of a tensor [B, C, H, W].
+    pub fn new(x: Tensor<4>) -> Self {
+        let channels_last = on(&x.device(), x.dtype()).channels_last();
+        let ordered = if channels_last {
+            x.permute([0, 2, 3, 1])
+        } else {
+            x
+        };
+        Self {
+            ordered,
+            channels_last,
+        }
+    }
+
+    /// Of a tensor [B, C, H, W] that Burn's operations are to work on.
+    fn in_order(x: Tensor<4>) -> Self {
+        Self {
+            ordered: x,
+            channels_last: false,
+        }
+    }
+
+    /// The tensor [B, C, H, W].
+    pub fn into_tensor(self) -> Tensor<4> {
+        if self.channels_last {
+            self.ordered.permute([0, 3, 1, 2])
+        } else {
+            self.ordered
+        }
+    }
+
+    /// The type of its numbers.
+    pub fn dtype(&self) -> DType {
+        self.ordered.dtype()
+    }
+
+    /// B, C, H, W.
+    pub fn dims(&self) -> [usize; 4] {
+        let dims = self.ordered.dims();
+        if self.channels_last {
+            let [b, h, w, c] = dims;
+            [b, c, h, w]
+        } else {
+            dims
+        }
+    }
+
+    /// The operations for this map and a layer's parameters, which may be part of a gradient graph when the
+    /// map is not.
+    pub fn operations<const D: usize>(&self, parameter: &Tensor<D>) -> &'static dyn Operations {
+        let device = if self.ordered.is_autodiff() {
+            self.ordered.device()
+        } else {
+            parameter.device()
+        };
+        on(&device, self.ordered.dtype())
+    }
+
+    /// Max pooling 3×3, stride 2, padding 1.
+    pub fn max_pool(self) -> Self {
+        on(&self.ordered.device(), self.ordered.dtype()).max_pool(self)
+    }
+
+    /// max(x, 0).
+    pub fn relu(self) -> Self {
+        let rectified = relu(self.ordered.clone());
+        self.ordered(rectified)
+    }
+
+    /// The same order, other values.
+    fn ordered(&self, ordered: Tensor<4>) -> Self {
+        Self {
+            ordered,
+            channels_last: self.channels_last,
+        }
+    }
+}
+
 /// What follows a normalisation in a residual network.
 #[derive(Debug, Clone)]
 #[expect(clippy::large_enum_variant, reason = "lives for one call")]
@@ -33,14 +120,14 @@ pub enum Then {
     /// ReLU.
     Relu,
     /// The sum with a shortcut, then ReLU.
-    AddRelu(Tensor<4>),
+    AddRelu(FeatureMap),
 }
 
 /// A batch normalised by its own statistics.
 #[derive(Debug, Clone)]
 pub struct Normalized {
-    /// γ·x̂ + β and what follows, [N, C, H, W].
-    pub output: Tensor<4>,
+    /// γ·x̂ + β and what follows, as large as x.
+    pub output: FeatureMap,
     /// Mean of each channel in each group, [G·C], outside any gradient graph.
     pub mean: Tensor<1>,
     /// Biased variance of each channel in each group, [G·C], outside any gradient graph.
@@ -85,21 +172,24 @@ pub struct Footprint {
 
 /// What a device computes the network with. Tensors of one call live on one device.
 pub trait Operations: Sync {
+    /// Whether maps are in NHWC order.
+    fn channels_last(&self) -> bool;
+
     /// [B, in, H, W] with weights [out, in, k, k] and a bias [out] or none →
     /// [B, out, ⌈H/stride⌉, ⌈W/stride⌉].
     fn conv2d(
         &self,
-        x: Tensor<4>,
+        x: FeatureMap,
         weight: Tensor<4>,
         bias: Option<Tensor<1>>,
         geometry: Geometry,
-    ) -> Tensor<4>;
+    ) -> FeatureMap;
 
     /// [N, C, H, W] normalised by the batch; sample i belongs to group i mod `groups`. γ and β are f32 and so
     /// are the statistics, in whatever precision x is; the output has that of x.
     fn batch_norm(
         &self,
-        x: Tensor<4>,
+        x: FeatureMap,
         gamma_beta: [Tensor<1>; 2],
         groups: usize,
         epsilon: f64,
@@ -107,10 +197,10 @@ pub trait Operations: Sync {
     ) -> Normalized;
 
     /// x·scale + shift per channel, and what follows: [N, C, H, W] and [C] each, these in f32.
-    fn affine(&self, x: Tensor<4>, scale_shift: [Tensor<1>; 2], then: Then) -> Tensor<4>;
+    fn affine(&self, x: FeatureMap, scale_shift: [Tensor<1>; 2], then: Then) -> FeatureMap;
 
     /// Max pooling 3×3, stride 2, padding 1.
-    fn max_pool(&self, x: Tensor<4>) -> Tensor<4>;
+    fn max_pool(&self, x: FeatureMap) -> FeatureMap;
 
     /// Queries [N, D] with their positives [N, D] against a queue [K, D], all of unit length, in memory that
     /// does not grow with K; none of them is part of a gradient graph.

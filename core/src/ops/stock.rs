@@ -7,29 +7,33 @@ use burn::tensor::{
     ops::{ConvOptions, MaxPoolOptions},
 };
 
-use super::{Footprint, Geometry, Normalized, Operations, PerQuery, SgdSettings, Then};
+use super::{FeatureMap, Footprint, Geometry, Normalized, Operations, PerQuery, SgdSettings, Then};
 
 /// Compositions of Burn's operations.
 pub(super) struct Burn;
 
 impl Operations for Burn {
+    fn channels_last(&self) -> bool {
+        false
+    }
+
     fn conv2d(
         &self,
-        x: Tensor<4>,
+        x: FeatureMap,
         weight: Tensor<4>,
         bias: Option<Tensor<1>>,
         geometry: Geometry,
-    ) -> Tensor<4> {
+    ) -> FeatureMap {
         let Geometry { stride, dilation } = geometry;
         let [_, _, kernel, _] = weight.dims();
         let padding = dilation * (kernel - 1) / 2;
         let options = ConvOptions::new([stride; 2], [padding; 2], [dilation; 2], 1);
-        conv2d(x, weight, bias, options)
+        FeatureMap::in_order(conv2d(x.into_tensor(), weight, bias, options))
     }
 
     fn batch_norm(
         &self,
-        x: Tensor<4>,
+        x: FeatureMap,
         [gamma, beta]: [Tensor<1>; 2],
         groups: usize,
         epsilon: f64,
@@ -40,7 +44,8 @@ impl Operations for Burn {
         // become channels without a copy.
         let dtype = x.dtype();
         // Squares of f16 overflow, and sums of halves lose their last terms.
-        let grouped = x.cast(FloatDType::F32).reshape([n / groups, groups * c, h, w]);
+        let x = x.into_tensor().cast(FloatDType::F32);
+        let grouped = x.reshape([n / groups, groups * c, h, w]);
         let repeated = |t: Tensor<1>| t.repeat(&[groups]);
         let out = batch_norm_train(grouped, repeated(gamma), repeated(beta), epsilon);
         Normalized {
@@ -50,18 +55,19 @@ impl Operations for Burn {
         }
     }
 
-    fn affine(&self, x: Tensor<4>, [scale, shift]: [Tensor<1>; 2], then: Then) -> Tensor<4> {
+    fn affine(&self, x: FeatureMap, [scale, shift]: [Tensor<1>; 2], then: Then) -> FeatureMap {
         let [_, c, _, _] = x.dims();
+        let x = x.into_tensor();
         let [scale, shift] = [scale, shift].map(|t| t.cast(x.dtype()));
         let y = x * scale.reshape([1, c, 1, 1]) + shift.reshape([1, c, 1, 1]);
         and_then(y, then)
     }
 
-    fn max_pool(&self, x: Tensor<4>) -> Tensor<4> {
+    fn max_pool(&self, x: FeatureMap) -> FeatureMap {
         let pool = MaxPoolOptions::new([3; 2])
             .with_stride([2; 2])
             .with_padding([1; 2]);
-        max_pool2d(x, pool)
+        FeatureMap::in_order(max_pool2d(x.into_tensor(), pool))
     }
 
     fn info_nce(&self, vectors: [Tensor<2>; 3], temperature: f64, gradient: bool) -> PerQuery {
@@ -110,12 +116,12 @@ impl Operations for Burn {
     }
 }
 
-fn and_then(y: Tensor<4>, then: Then) -> Tensor<4> {
-    match then {
+fn and_then(y: Tensor<4>, then: Then) -> FeatureMap {
+    FeatureMap::in_order(match then {
         Then::Nothing => y,
         Then::Relu => relu(y),
-        Then::AddRelu(shortcut) => relu(y + shortcut),
-    }
+        Then::AddRelu(shortcut) => relu(y + shortcut.into_tensor()),
+    })
 }
 
 /// Logits that exist at once: 64 MiB of `f32`.

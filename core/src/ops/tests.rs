@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 
-use super::{Geometry, Operations, Then, cpu::Cpu, gradient::Tracked, stock};
+use super::{FeatureMap, Geometry, Operations, Then, cpu::Cpu, gradient::Tracked, stock};
 use crate::rng::{Purpose, normal_pair, stream};
 
 fn random<const D: usize>(shape: [usize; D], which: u64) -> Tensor<D> {
@@ -47,6 +47,20 @@ fn compare(leaves: &[Tensor<4>], compute: impl Fn(&dyn Operations) -> Vec<Tensor
     }
 }
 
+/// In the order of these operations, whatever the device would choose.
+fn map(operations: &dyn Operations, x: &Tensor<4>) -> FeatureMap {
+    let channels_last = operations.channels_last();
+    let order = if channels_last {
+        [0, 2, 3, 1]
+    } else {
+        [0, 1, 2, 3]
+    };
+    FeatureMap {
+        ordered: x.clone().permute(order),
+        channels_last,
+    }
+}
+
 /// A vector as a map, so that leaves of different ranks make one list.
 fn vector(leaf: &Tensor<4>) -> Tensor<1> {
     leaf.clone().flatten(0, 3)
@@ -69,13 +83,25 @@ fn convolutions() {
         );
         let geometry = Geometry { stride, dilation };
         compare(&[x.clone(), weight.clone()], |ops| {
-            vec![ops.conv2d(x.clone(), weight.clone(), None, geometry)]
+            vec![
+                ops.conv2d(map(ops, &x), weight.clone(), None, geometry)
+                    .into_tensor(),
+            ]
         });
         compare(&[x.clone(), weight.clone(), bias.clone()], |ops| {
-            vec![ops.conv2d(x.clone(), weight.clone(), Some(vector(&bias)), geometry)]
+            vec![
+                ops.conv2d(map(ops, &x), weight.clone(), Some(vector(&bias)), geometry)
+                    .into_tensor(),
+            ]
         });
         let plain = |ops: &dyn Operations| {
-            ops.conv2d(x.clone().inner(), weight.clone().inner(), None, geometry)
+            ops.conv2d(
+                map(ops, &x.clone().inner()),
+                weight.clone().inner(),
+                None,
+                geometry,
+            )
+            .into_tensor()
         };
         assert_same(plain(&Cpu), plain(&stock::Burn));
     }
@@ -86,29 +112,29 @@ fn batch_normalisations_and_what_follows() {
     let (x, shortcut) = (leaf([6, 5, 4, 3], 1), leaf([6, 5, 4, 3], 2));
     let (gamma, beta) = (leaf([1, 5, 1, 1], 3), leaf([1, 5, 1, 1], 4));
     for follows in 0..3 {
-        let then = || match follows {
+        let then = |ops: &dyn Operations, shortcut: &Tensor<4>| match follows {
             0 => Then::Nothing,
             1 => Then::Relu,
-            _ => Then::AddRelu(shortcut.clone()),
+            _ => Then::AddRelu(map(ops, shortcut)),
         };
         let mut leaves = vec![x.clone(), gamma.clone(), beta.clone()];
         leaves.extend((follows == 2).then(|| shortcut.clone()));
         compare(&leaves, |ops| {
             let parameters = [vector(&gamma), vector(&beta)];
-            let out = ops.batch_norm(x.clone(), parameters, 3, 1e-5, then());
+            let then = then(ops, &shortcut);
+            let out = ops.batch_norm(map(ops, &x), parameters, 3, 1e-5, then);
             let statistic = |t: Tensor<1>| t.reshape([1, 15, 1, 1]).autodiff();
-            vec![out.output, statistic(out.mean), statistic(out.variance)]
+            vec![
+                out.output.into_tensor(),
+                statistic(out.mean),
+                statistic(out.variance),
+            ]
         });
         let affine = |ops: &dyn Operations| {
-            let then = match then() {
-                Then::AddRelu(shortcut) => Then::AddRelu(shortcut.inner()),
-                other => other,
-            };
-            ops.affine(
-                x.clone().inner(),
-                [&gamma, &beta].map(|t| vector(t).inner()),
-                then,
-            )
+            let parameters = [&gamma, &beta].map(|t| vector(t).inner());
+            let then = then(ops, &shortcut.clone().inner());
+            let x = map(ops, &x.clone().inner());
+            ops.affine(x, parameters, then).into_tensor()
         };
         assert_same(affine(&Cpu), affine(&stock::Burn));
     }
@@ -119,7 +145,7 @@ fn pooling() {
     for side in [8, 7] {
         let x = leaf([2, 3, side, 5], 1);
         compare(std::slice::from_ref(&x), |ops| {
-            vec![ops.max_pool(x.clone())]
+            vec![ops.max_pool(map(ops, &x)).into_tensor()]
         });
     }
 }

@@ -14,7 +14,7 @@ use crate::{
     interpolate::{pixel_centers, resample},
     metrics::IGNORE,
     model::{BatchNorm, Conv2d, Init, Phase, TensorVisitor, Tensors},
-    ops::Then,
+    ops::{FeatureMap, Then},
 };
 
 /// Channels of the hidden layers.
@@ -50,11 +50,11 @@ impl FcnHead {
 
     /// Logits of every cell.
     pub fn forward(&mut self, map: Tensor<4>, phase: Phase) -> Tensor<4> {
-        let mut x = map;
+        let mut x = FeatureMap::new(map);
         for (conv, norm) in &mut self.convs {
-            x = norm.forward(conv.forward(x), phase, Then::Relu);
+            x = norm.forward(conv.map(x), phase, Then::Relu);
         }
-        self.classifier.forward(x)
+        self.classifier.map(x).into_tensor()
     }
 }
 

@@ -32,13 +32,17 @@ impl Kernel {
             })
             .collect();
         blocks.sort_by_key(|&(block, tap, _)| (block, tap));
+        let row = channels_in * taps;
         each(blocks, |(block, tap, rows)| {
-            for (i, row) in rows.chunks_exact_mut(channels_out).enumerate() {
-                let first = (block * BLOCK + i) * taps + tap;
-                let column = weights[first..].iter().step_by(channels_in * taps);
-                row.iter_mut()
-                    .zip(column)
-                    .for_each(|(to, from)| *to = *from);
+            // Squares of a transposition: a few lines of the source, read whole.
+            for left in (0..channels_out).step_by(BLOCK) {
+                let right = (left + BLOCK).min(channels_out);
+                for (i, to) in rows.chunks_exact_mut(channels_out).enumerate() {
+                    let source = &weights[left * row + (block * BLOCK + i) * taps + tap..];
+                    for (o, to) in to[left..right].iter_mut().enumerate() {
+                        *to = source[o * row];
+                    }
+                }
             }
         });
         Self {
@@ -61,11 +65,14 @@ impl Kernel {
         chunks(&mut weights, BLOCK * channels_in * taps, |block, out| {
             let first = block * BLOCK;
             let count = out.len() / (channels_in * taps);
-            for (row, source) in self.packed.chunks_exact(channels_out).enumerate() {
-                let (tap, channel) = (row / channels_in, row % channels_in);
-                let source = &source[first..first + count];
-                for (o, value) in source.iter().enumerate() {
-                    out[(o * channels_in + channel) * taps + tap] = *value;
+            for left in (0..channels_in).step_by(BLOCK) {
+                for tap in 0..taps {
+                    for i in left..(left + BLOCK).min(channels_in) {
+                        let source = &self.packed[(tap * channels_in + i) * channels_out + first..];
+                        for (o, value) in source[..count].iter().enumerate() {
+                            out[(o * channels_in + i) * taps + tap] = *value;
+                        }
+                    }
                 }
             }
         });

@@ -35,7 +35,7 @@ fn loss_hits_and_gradient_are_the_softmaxs() {
                 })
                 .collect();
             let largest = similar.iter().copied().fold(f64::MIN, f64::max);
-            let t = f64::from(temperature);
+            let t: f64 = temperature;
             let weights: Vec<f64> = similar.iter().map(|s| ((s - largest) / t).exp()).collect();
             let sum: f64 = weights.iter().sum();
             loss.push(sum.ln() + (largest - similar[0]) / t);

@@ -59,6 +59,7 @@ pub(crate) fn pretrain(request: &Request, stop: &Arc<AtomicBool>) -> anyhow::Res
     }
     let choice: DeviceChoice = config.train.device.parse()?;
     let selected = pollster::block_on(select(choice))?;
+    selected.ensure_computes_in(config.optim.precision)?;
     let run = match &resumed {
         Some(_) => RunDir::open(&out)?,
         None => RunDir::create(&out, request.overwrite)?,

@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 use densecl::{
     model::{BatchNorm, Encoder, Init, Kind, Phase, TensorVisitor, Tensors, follow},
-    ops::Then,
+    ops::{FeatureMap, Then},
     rng::{Purpose, stream},
 };
 use densecl_tests::{
@@ -148,7 +148,7 @@ proptest! {
         fill(&mut norm, "split_bn.", Gradient::None);
         let mut forward = |x: &[f32]| {
             let x = tensor(x.to_vec(), [n, CHANNELS, 2, 2], &device);
-            values(&norm.forward(x, Phase::Train { groups }, Then::Nothing))
+            values(&norm.forward(FeatureMap::new(x), Phase::Train { groups }, Then::Nothing).into_tensor())
         };
         let x = formula(&format!("groups/{seed}"), n * SAMPLE);
         let mut other = x.clone();
@@ -179,7 +179,7 @@ proptest! {
         let init = Init::new(0, &device);
         let forward = |x: Vec<f32>| {
             let mut norm = BatchNorm::new(&init, 2);
-            values(&norm.forward(tensor(x, SHAPE, &device), Phase::Train { groups: GROUPS }, Then::Nothing))
+            values(&norm.forward(FeatureMap::new(tensor(x, SHAPE, &device)), Phase::Train { groups: GROUPS }, Then::Nothing).into_tensor())
         };
         // Sample i of the shuffled batch is sample `order[i]`, of the same group.
         let mut order: Vec<usize> = (0..6).collect();
