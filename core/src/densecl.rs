@@ -136,7 +136,9 @@ impl DenseCl {
 
         for (index, views) in micro_batches.into_iter().enumerate() {
             let draw = settings.step * count as u64 + index as u64;
-            let q = self.query.forward(views.query.cast(dtype).autodiff(), phase);
+            let q = self
+                .query
+                .forward(views.query.cast(dtype).autodiff(), phase);
             let k = self.encode_keys(views.key.cast(dtype), &views.key_order, phase);
 
             // c_i = argmax_j sim(f_i, f'_j), without a gradient

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use crate::{
     config::{MethodConfig, ModelConfig, OptimConfig},
     densecl::DenseCl,
-    loss_scale::LossScale,
     error::{Error, Result},
+    loss_scale::LossScale,
     model::{Kind, Tensors},
     queue::Queue,
     weights::{Archive, FORMAT_VERSION, Stored},
