@@ -1,11 +1,12 @@
 //! Half precision: a step agrees with f32 as far as its rounding lets it, what must stay f32 does, and an
 //! overflow leaves everything as it was.
 
-use burn::tensor::DType;
+use burn::tensor::{DType, Device};
 use densecl::{
     checkpoint,
     config::{Matching, Precision},
     densecl::{DenseCl, Views},
+    device::{DeviceChoice, select},
     loss_scale::LossScale,
     model::Tensors,
 };
@@ -41,40 +42,80 @@ fn relative_distance(a: &[f32], b: &[f32]) -> f64 {
     (apart / length.max(1e-30)).sqrt()
 }
 
-/// The gradient of the whole network, as the velocity after one step from rest; weight decay off.
-fn gradient_and_loss(precision: Precision) -> (Vec<f32>, f32) {
+/// The gradient of each parameter, as the velocity after one step from rest without weight decay; and the
+/// loss.
+fn gradients_and_loss(precision: Precision, device: &Device) -> (Vec<(String, Vec<f32>)>, f32) {
     let mut tiny = tiny(precision);
     tiny.optim.weight_decay = 0.0;
-    let mut learner = tiny.learner(&cpu());
-    let output = learner.step(batch(0), &settings(0));
+    let mut learner = tiny.learner(device);
+    let output = learner.step(vec![views("precision 0", BATCH, device)], &settings(0));
     assert!(!output.skipped);
     let loss = output.figures().expect("the device answers").loss;
-    let velocity = learner.optimizer.state(&learner.query);
-    let gradient = velocity.iter().flat_map(|v| {
-        let values: Vec<f32> = v.values.try_to_vec_as().expect("the device answers");
-        values
+    let velocity = learner.optimizer.state(&learner.query).into_iter();
+    let gradients = velocity.map(|v| {
+        let values = v.values.try_to_vec_as().expect("the device answers");
+        (v.name, values)
     });
-    (gradient.collect(), loss)
+    (gradients.collect(), loss)
 }
 
-/// Some twenty layers round one after another, forth and back, each by half a unit in the last place: 2⁻⁹
-/// in bf16, 2⁻¹² in f16. Batch normalisation of few values enlarges what comes out of them.
+/// How far a step may be from the one in f32, relative to it: its loss, the gradient of the heads' last
+/// layers, and that of every other kernel. A rounding is half a unit in the last place, 2⁻¹² in f16 and
+/// 2⁻⁹ in bf16. Behind the last layers it turns ReLUs over, of which this network has few: in f32 the views
+/// moved by 2⁻⁹ of their values move the stem's gradient by 0.27. Measured on the CPU: 7e-5, 4e-3 and 0.26
+/// in f16; 3.5e-4, 9e-3 and 0.49 in bf16.
+const BOUNDS: [(Precision, [f64; 3]); 2] = [
+    (Precision::F16, [5e-4, 1e-2, 0.4]),
+    (Precision::Bf16, [3e-3, 3e-2, 0.7]),
+];
+
+fn agrees_with_f32(precision: Precision, [of_loss, of_last, of_any]: [f64; 3], device: &Device) {
+    let (exact, exact_loss) = gradients_and_loss(Precision::F32, &cpu());
+    let (rounded, loss) = gradients_and_loss(precision, device);
+    let name = precision.name();
+    let found = f64::from((loss - exact_loss) / exact_loss).abs();
+    assert!(found < of_loss, "{name}: loss {found}");
+    assert_eq!(rounded.len(), exact.len());
+    let mut furthest = 0.0_f64;
+    for ((parameter, rounded), (_, exact)) in rounded.iter().zip(&exact) {
+        // The sums behind γ and β nearly cancel here: relative to them any rounding is large.
+        if !parameter.contains("conv") && !parameter.contains("fc") {
+            continue;
+        }
+        let last = ["global_head.fc2", "dense_head.conv2"];
+        let is_last = last.iter().any(|layer| parameter.starts_with(layer));
+        let bound = if is_last { of_last } else { of_any };
+        let found = relative_distance(rounded, exact);
+        assert!(found < bound, "{name}: gradient of {parameter} {found}");
+        furthest = furthest.max(found);
+    }
+    assert!(furthest > 1e-4, "{name} computes in f32");
+}
+
 #[test]
 fn a_step_agrees_with_f32_up_to_rounding() {
-    let (exact, exact_loss) = gradient_and_loss(Precision::F32);
-    for (precision, bound, loss_bound) in
-        [(Precision::F16, 0.02, 2e-3), (Precision::Bf16, 0.15, 1e-2)]
-    {
-        let (rounded, loss) = gradient_and_loss(precision);
-        let found = relative_distance(&rounded, &exact);
-        let of_loss = f64::from((loss - exact_loss) / exact_loss).abs();
-        println!(
-            "{}: gradient {found:.2e}, loss {of_loss:.2e}",
-            precision.name()
-        );
-        assert!(found > 0.0, "{} computes in f32", precision.name());
-        assert!(found < bound, "{}: gradient {found}", precision.name());
-        assert!(of_loss < loss_bound, "{}: loss {of_loss}", precision.name());
+    for (precision, bounds) in BOUNDS {
+        agrees_with_f32(precision, bounds, &cpu());
+    }
+}
+
+/// A GPU may lack f16, and WGSL has no bf16.
+#[test]
+fn a_gpu_computes_in_half_or_says_in_what_it_does() {
+    let gpu = pollster::block_on(select(DeviceChoice::Wgpu))
+        .expect("a GPU, or Mesa's software adapter: apt-get install mesa-vulkan-drivers");
+    for (precision, bounds) in BOUNDS {
+        match gpu.ensure_computes_in(precision) {
+            Ok(()) => agrees_with_f32(precision, bounds, &gpu.device),
+            Err(error) => {
+                let error = error.to_string();
+                assert!(
+                    error.contains(&gpu.name) && error.contains("f32"),
+                    "{error}"
+                );
+                assert!(error.contains(precision.name()), "{error}");
+            }
+        }
     }
 }
 
