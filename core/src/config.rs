@@ -1,6 +1,7 @@
 //! The settings of the method as plain serde structs; defaults are the authors'
 //! (`configs/selfsup/densecl/densecl_imagenet_200ep.py`) unless said otherwise.
 
+use burn::tensor::FloatDType;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -246,6 +247,42 @@ pub enum SchedulePer {
     Step,
 }
 
+/// In which numbers a step computes what it spends its time in: convolutions and the activations between
+/// them. Weights, what the optimizer keeps, batch statistics, heads' outputs and losses are f32 throughout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// 24 bits of mantissa.
+    F32,
+    /// 8 bits of mantissa, and the range of f32.
+    Bf16,
+    /// 11 bits of mantissa, up to 65,504: the loss is scaled, see [`crate::loss_scale`].
+    F16,
+}
+
+impl Precision {
+    /// Every precision, the exact one first.
+    pub const ALL: [Self; 3] = [Self::F32, Self::Bf16, Self::F16];
+
+    /// The name in settings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+            Self::F16 => "f16",
+        }
+    }
+
+    /// The type of a tensor's elements.
+    pub fn dtype(self) -> FloatDType {
+        match self {
+            Self::F32 => FloatDType::F32,
+            Self::Bf16 => FloatDType::BF16,
+            Self::F16 => FloatDType::F16,
+        }
+    }
+}
+
 /// SGD and its schedule.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -264,6 +301,8 @@ pub struct OptimConfig {
     pub clip_norm: f64,
     /// Micro-batches whose gradients are added before each step; the batch is split into this many.
     pub accumulate: usize,
+    /// In which numbers convolutions and activations are computed.
+    pub precision: Precision,
 }
 
 impl Default for OptimConfig {
@@ -276,6 +315,7 @@ impl Default for OptimConfig {
             schedule: SchedulePer::Epoch,
             clip_norm: 0.0,
             accumulate: 1,
+            precision: Precision::F32,
         }
     }
 }

@@ -4,9 +4,10 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use rand::{RngExt, seq::SliceRandom};
 
 use crate::{
-    config::{Matching, MethodConfig, ModelConfig, OptimConfig},
+    config::{Matching, MethodConfig, ModelConfig, OptimConfig, Precision},
     device::failure,
     loss::{info_nce, weighted},
+    loss_scale::LossScale,
     matching::{best_match, gather_cells, similarity},
     model::{Embeddings, Encoder, Phase, Tensors, follow},
     optim::{ParameterGradients, Sgd},
@@ -27,7 +28,10 @@ pub struct DenseCl {
     pub dense_queue: Queue,
     /// SGD over the query encoder.
     pub optimizer: Sgd,
+    /// The factor of the loss, where the precision wants one.
+    pub loss_scale: Option<LossScale>,
     method: MethodConfig,
+    precision: Precision,
     seed: u64,
 }
 
@@ -58,6 +62,8 @@ pub struct StepSettings {
 #[derive(Debug, Clone)]
 pub struct StepOutput {
     scalars: Tensor<1>,
+    /// Whether the gradient overflowed and the learner is as it was, but for its loss scale.
+    pub skipped: bool,
     /// For each micro-batch, the key cell chosen by each query cell [B, N].
     pub matches: Vec<Tensor<2, Int>>,
 }
@@ -99,12 +105,17 @@ impl DenseCl {
             global_queue: Queue::new(queue_len, model.dim, seed, 0, device),
             dense_queue: Queue::new(queue_len, model.dim, seed, 1, device),
             optimizer: Sgd::new(optim),
+            loss_scale: (optim.precision == Precision::F16).then(LossScale::default),
             method: method.clone(),
+            precision: optim.precision,
             seed,
         }
     }
 
     /// One step on a batch, given as one or more micro-batches whose gradients are averaged.
+    ///
+    /// With a loss scale it waits for the device, to see whether the gradient is finite; a step whose
+    /// gradient is not leaves everything as it was, but for the scale.
     pub fn step(&mut self, micro_batches: Vec<Views>, settings: &StepSettings) -> StepOutput {
         let count = micro_batches.len();
         assert!(count > 0, "a step needs a batch");
@@ -116,14 +127,19 @@ impl DenseCl {
         let mut keys = Vec::with_capacity(count);
         let mut matches = Vec::with_capacity(count);
         let mut scalars: Option<Tensor<1>> = None;
+        let dtype = self.precision.dtype();
+        let before = self.loss_scale.is_some().then(|| self.clone());
+        let factor = self.loss_scale.map_or(1.0, |scale| scale.factor);
 
         // θk ← m·θk + (1−m)·θq
         follow(&mut self.key, &self.query, self.method.momentum);
 
         for (index, views) in micro_batches.into_iter().enumerate() {
             let draw = settings.step * count as u64 + index as u64;
-            let q = self.query.forward(views.query.autodiff(), phase);
-            let k = self.encode_keys(views.key, &views.key_order, phase);
+            let q = self
+                .query
+                .forward(views.query.cast(dtype).autodiff(), phase);
+            let k = self.encode_keys(views.key.cast(dtype), &views.key_order, phase);
 
             // c_i = argmax_j sim(f_i, f'_j), without a gradient
             let chosen = self.match_cells(&q, &k, draw);
@@ -154,7 +170,7 @@ impl DenseCl {
             } else {
                 global.loss.clone()
             };
-            let backward = (loss.clone() / count as f64).backward();
+            let backward = (loss.clone() / (count as f64 / factor)).backward();
             gradients.accumulate(&self.query, &backward);
 
             let figures = Tensor::cat(
@@ -176,6 +192,21 @@ impl DenseCl {
             matches.push(chosen);
         }
 
+        if let (Some(scale), Some(before)) = (&mut self.loss_scale, before) {
+            gradients.multiply(1.0 / scale.factor);
+            let norm = gradients.norm();
+            // A read that fails is told by that of the figures.
+            let finite = norm.clone().is_none_or(|norm| is_finite(&norm));
+            scale.update(finite);
+            if !finite {
+                let loss_scale = self.loss_scale;
+                *self = Self {
+                    loss_scale,
+                    ..before
+                };
+                return StepOutput::new(scalars, norm, matches, true);
+            }
+        }
         let norm = self
             .optimizer
             .step(&mut self.query, gradients, settings.learning_rate);
@@ -185,12 +216,7 @@ impl DenseCl {
             self.dense_queue.enqueue(dense_pooled);
         }
 
-        let scalars = scalars.expect("at least one micro-batch");
-        let norm = norm.unwrap_or_else(|| Tensor::zeros([1], &scalars.device()));
-        StepOutput {
-            scalars: Tensor::cat(vec![scalars, norm], 0),
-            matches,
-        }
+        StepOutput::new(scalars, norm, matches, false)
     }
 
     /// The key encoder on images in the given order, its output put back in the batch's order.
@@ -253,7 +279,28 @@ pub fn key_order(n: usize, seed: u64, draw: u64) -> Vec<usize> {
     order
 }
 
+/// Whether one element is neither NaN nor infinite; a device that does not answer does not say.
+fn is_finite(value: &Tensor<1>) -> bool {
+    let read = value.try_to_vec_as::<f32>();
+    read.map_or(true, |values| values.iter().all(|value| value.is_finite()))
+}
+
 impl StepOutput {
+    fn new(
+        scalars: Option<Tensor<1>>,
+        norm: Option<Tensor<1>>,
+        matches: Vec<Tensor<2, Int>>,
+        skipped: bool,
+    ) -> Self {
+        let scalars = scalars.expect("at least one micro-batch");
+        let norm = norm.unwrap_or_else(|| Tensor::zeros([1], &scalars.device()));
+        Self {
+            scalars: Tensor::cat(vec![scalars, norm], 0),
+            skipped,
+            matches,
+        }
+    }
+
     /// Reads the figures back; waits for the device.
     ///
     /// # Errors

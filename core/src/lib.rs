@@ -28,7 +28,7 @@
 //! | [`model`] | ResNets, heads, encoder, momentum encoder, split BN |
 //! | [`ops`] | the operations that cost time, by device |
 //! | [`queue`], [`matching`], [`loss`], [`schedule`], [`metrics`] | tensors and numbers, no model |
-//! | [`densecl`], [`optim`] | one training step |
+//! | [`densecl`], [`optim`], [`loss_scale`] | one training step |
 //! | [`memory`] | what a training step holds, from the settings alone |
 //! | [`checkpoint`], [`weights`] | state and networks as bytes |
 //! | [`torch`] | checkpoints of PyTorch programs, read without executing anything |
@@ -58,6 +58,8 @@ pub mod error;
 pub mod features;
 pub mod interpolate;
 pub mod loss;
+#[cfg(feature = "train")]
+pub mod loss_scale;
 pub mod matching;
 #[cfg(feature = "train")]
 pub mod memory;

@@ -5,9 +5,9 @@
 //! backends need besides is not derivable; those few factors are named constants, and
 //! `tests/cli/memory.rs` compares the whole with the measured peak of runs, so that they cannot go stale.
 
-use burn::tensor::{DType, Device};
+use burn::tensor::Device;
 
-use crate::config::ModelConfig;
+use crate::config::{ModelConfig, Precision};
 use crate::model::{EXPANSION, block_shapes};
 use crate::ops::{self, Footprint};
 
@@ -40,6 +40,8 @@ pub struct StepShape<'a> {
     pub queue: usize,
     /// Where it runs.
     pub device: &'a Device,
+    /// In which numbers.
+    pub precision: Precision,
 }
 
 /// Bytes that a step is estimated to hold, by what they are for.
@@ -73,8 +75,10 @@ impl StepMemory {
             size,
             queue,
             device,
+            precision,
         } = *shape;
-        let footprint = ops::on(device, DType::F32).footprint();
+        let dtype = precision.dtype().into();
+        let footprint = ops::on(device, dtype).footprint(dtype);
         let micro = (batch / accumulate.max(1)) as f64;
         let layers = layers(model, size);
         let (channels, side) = layers.last().map_or((0, 0), |l| (l.output, l.side));
@@ -90,7 +94,10 @@ impl StepMemory {
         let views = F32 * 2.0 * 3.0 * batch as f64 * (size as f64).powi(2);
 
         let map = |layer: &Layer| F32 * micro * layer.cells();
-        let kept: f64 = layers.iter().map(|l| map(l) * l.kept(&footprint)).sum();
+        let kept: f64 = layers
+            .iter()
+            .map(|l| micro * l.cells() * l.kept(&footprint))
+            .sum();
         let pooled = layers[0].cells() / 4.0;
         let pool = micro * pooled * (F32 + f64::from(footprint.pooled_from));
         // Backbone features on the grid, the two layers of the dense head, and its unit vectors.
@@ -144,12 +151,12 @@ impl Layer {
         self.output as f64 * (self.side as f64).powi(2)
     }
 
-    /// As often as a map like its output is kept for the backward pass.
+    /// Bytes kept for the backward pass per number of its output.
     fn kept(&self, footprint: &Footprint) -> f64 {
         f64::from(if self.relu {
-            footprint.maps_to_relu
+            footprint.to_relu
         } else {
-            footprint.maps_without
+            footprint.without
         })
     }
 }
@@ -251,6 +258,7 @@ mod tests {
             size,
             queue,
             device: &Device::flex(),
+            precision: Precision::F32,
         })
     }
 

@@ -38,6 +38,13 @@ impl ParameterGradients {
         squares.reduce(|a, b| a + b).map(Tensor::sqrt)
     }
 
+    /// Multiplies every gradient.
+    pub(crate) fn multiply(&mut self, factor: f64) {
+        for gradient in self.0.iter_mut().flatten() {
+            *gradient = gradient.clone() * factor;
+        }
+    }
+
     /// Scales the gradient so that its norm is at most `limit`.
     fn clip(&mut self, norm: &Tensor<1>, limit: f64) {
         // The same formula as torch.nn.utils.clip_grad_norm_.

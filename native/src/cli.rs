@@ -115,6 +115,9 @@ pub(crate) struct Pretrain {
     /// The one seed everything random follows from
     #[arg(long)]
     pub(crate) seed: Option<u64>,
+    /// f32, bf16 or f16: the numbers of convolutions and activations [default: f32]
+    #[arg(long)]
+    pub(crate) precision: Option<String>,
     #[command(flatten)]
     pub(crate) device: Device,
     /// Also write the figures of the run to this file; - for standard output
@@ -137,6 +140,7 @@ impl Pretrain {
         set("train.batch_size", self.batch_size.map(|n| n.to_string()));
         set("train.seed", self.seed.map(|n| n.to_string()));
         set("train.device", self.device.device.clone());
+        set("optim.precision", self.precision.clone());
         set("train.init", self.init.clone());
         set("train.continue_from", self.continue_from.clone());
         sets

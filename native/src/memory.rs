@@ -19,8 +19,9 @@ use crate::trainer::Plan;
 /// By how much the estimate may be wrong, either way: `tests/cli/memory.rs` holds it to that.
 const ESTIMATE_ERROR: f64 = 1.25;
 
-/// What the program itself holds: its code, threads and buffers.
-const PROGRAM: u64 = 85_000_000;
+/// What the program itself holds: its code, threads and buffers, and pages that its allocator keeps for the
+/// next step.
+const PROGRAM: u64 = 140_000_000;
 
 /// Batches of views that wait on the host besides `data.prefetch`: the one that trains, and the one
 /// that is being put together.
@@ -44,6 +45,7 @@ impl Needed {
             size: config.views.size as usize,
             queue,
             device: on.device,
+            precision: config.optim.precision,
         });
         let batches = config.data.prefetch as u64 + BATCHES_BESIDES;
         let views = step.views.saturating_mul(batches);

@@ -37,6 +37,8 @@ impl Observer for TensorBoardWriter {
                     ("features/std", Some(row.feature_std)),
                     ("optim/grad_norm", Some(row.grad_norm)),
                     ("optim/learning_rate", Some(row.learning_rate)),
+                    ("optim/loss_scale", row.loss_scale),
+                    ("optim/skipped_steps", row.skipped_steps.map(|n| n as f64)),
                     ("speed/images_per_second", Some(row.images_per_second)),
                     ("speed/data_wait_share", Some(row.data_wait_share)),
                 ];
@@ -106,8 +108,12 @@ impl Terminal {
 
 /// How far and how fast.
 fn pace(row: &MetricRow, epochs: u64) -> String {
+    let skipped = match row.skipped_steps {
+        Some(steps) if steps > 0 => format!(" · {steps} skipped"),
+        _ => String::new(),
+    };
     format!(
-        " · epoch {:.1}/{epochs} · {:.1} img/s",
+        " · epoch {:.1}/{epochs} · {:.1} img/s{skipped}",
         row.epoch, row.images_per_second
     )
 }

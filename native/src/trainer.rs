@@ -185,6 +185,9 @@ fn steps(
         let batch = loader.next()?;
         let settings = settings(plan, step);
         let output = learner.step(plan.micro_batches(&batch), &settings);
+        if learner.loss_scale.is_some_and(|scale| scale.is_exhausted()) {
+            return Err(failure::not_finite(step + 1, run));
+        }
         step += 1;
         observer.event(&TrainEvent::Stepped { step })?;
 
@@ -192,7 +195,7 @@ fn steps(
         stopping = stop.load(Ordering::SeqCst);
         let last = step == plan.total_steps || stopping;
         if last || step.is_multiple_of(config.log.every_steps) {
-            let row = row(
+            let mut row = row(
                 plan,
                 step,
                 &settings,
@@ -200,7 +203,11 @@ fn steps(
                 &batch,
                 clock.lap(step, &loader),
             )?;
-            check_finite(&row, run)?;
+            row.loss_scale = learner.loss_scale.map(|scale| scale.factor);
+            row.skipped_steps = learner.loss_scale.map(|scale| scale.skipped);
+            if !output.skipped {
+                check_finite(&row, run)?;
+            }
             observer.event(&TrainEvent::Row(&row))?;
         }
         let every = config.checkpoint.every_steps;
@@ -313,6 +320,8 @@ fn row(
         data_wait_share: (lap.waited / lap.seconds).min(1.0),
         chance_loss: loss::chance(plan.queue_len),
         seconds: lap.total,
+        loss_scale: None,
+        skipped_steps: None,
     })
 }
 

@@ -88,7 +88,7 @@ fn the_estimate_is_the_peak_that_runs_are_measured_at() {
 fn a_step_that_cannot_fit_is_refused_with_what_would() {
     let sandbox = Sandbox::new();
     // More than a terabyte at 64 images; a few gigabytes where the views are small.
-    let huge = "--steps 1 --out run --set model.width=256 --batch-size 64 --set method.queue=64 --set \
+    let huge = "--steps 1 --out run --set model.width=256 --set train.batch_size=64 --set method.queue=64 --set \
         data.scene_count=64 --set views.size=4096";
     let ran = sandbox.pretrain(huge);
     ran.refused(&[

@@ -13,6 +13,7 @@ use crate::{
     config::{MethodConfig, ModelConfig, OptimConfig},
     densecl::DenseCl,
     error::{Error, Result},
+    loss_scale::LossScale,
     model::{Kind, Tensors},
     queue::Queue,
     weights::{Archive, FORMAT_VERSION, Stored},
@@ -39,6 +40,9 @@ pub struct CheckpointInfo {
     /// a bit that has changed on the disk. `None` in files from before there was one.
     #[serde(default)]
     pub crc32: Option<u32>,
+    /// Where the run has one.
+    #[serde(default)]
+    pub loss_scale: Option<LossScale>,
 }
 
 const QUERY: &str = "query.";
@@ -85,6 +89,7 @@ pub fn save(
         model: model.clone(),
         queue_positions: queues.map(Queue::position),
         crc32,
+        loss_scale: learner.loss_scale,
     })
 }
 
@@ -120,6 +125,9 @@ pub fn load(
         ));
     }
     let mut learner = DenseCl::new(model, method, optim, queue_len, info.seed, device);
+    if learner.loss_scale.is_some() && info.loss_scale.is_some() {
+        learner.loss_scale = info.loss_scale;
+    }
     archive.restore(QUERY, &mut learner.query)?;
     archive.restore(KEY, &mut learner.key)?;
 

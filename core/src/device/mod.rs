@@ -8,6 +8,7 @@ use std::str::FromStr;
 
 use burn::tensor::Device;
 
+use crate::config::Precision;
 use crate::error::{Error, Result};
 
 #[cfg(feature = "wgpu")]
@@ -108,6 +109,29 @@ pub struct DeviceMemory {
     pub is_the_hosts: bool,
     /// Bytes that a single tensor may have at most; `None` where memory is the only limit.
     pub largest_tensor: Option<u64>,
+}
+
+impl Selected {
+    /// Whether the device computes in such numbers, rather than only storing them.
+    pub fn computes_in(&self, precision: Precision) -> bool {
+        self.device.supports_dtype(precision.dtype())
+    }
+
+    /// # Errors
+    /// [`Error::Device`] when it does not, naming those in which it does.
+    pub fn ensure_computes_in(&self, precision: Precision) -> Result<()> {
+        if self.computes_in(precision) {
+            return Ok(());
+        }
+        let there = Precision::ALL.into_iter().filter(|&p| self.computes_in(p));
+        let there: Vec<_> = there.map(Precision::name).collect();
+        Err(Error::Device(format!(
+            "optim.precision = {}: {} does not compute in it; it does in {}",
+            precision.name(),
+            self.name,
+            there.join(", ")
+        )))
+    }
 }
 
 /// Opens the device a user asked for; asked again, gives the same one.

@@ -1,6 +1,6 @@
 //! An encoder: the backbone and both heads. The query and the key encoder are two of these.
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, FloatDType, Tensor};
 
 use super::{
     head::{DenseHead, GlobalHead},
@@ -78,7 +78,8 @@ impl Encoder {
         }
     }
 
-    /// Images [B, 3, H, W], normalised, to embeddings.
+    /// Images [B, 3, H, W], normalised, to embeddings. Backbone and dense head compute in the precision of
+    /// the images; the embeddings are f32.
     ///
     /// # Panics
     /// When a head is not there: a learner has both.
@@ -88,18 +89,20 @@ impl Encoder {
         let (Some(global_head), Some(dense_head)) = heads else {
             panic!("an encoder without both heads has no embeddings")
         };
-        let global = global_head.forward(features.clone());
+        // Sums over cells, norms and similarities are beyond the range of f16.
+        let exact = features.clone().cast(FloatDType::F32);
+        let global = global_head.forward(exact.clone());
         let cells = |map: Tensor<4>| {
             let [b, c, h, w] = map.dims();
             map.reshape([b, c, h * w])
         };
-        let dense = cells(dense_head.forward(features.clone()));
+        let dense = cells(dense_head.forward(features)).cast(FloatDType::F32);
         let [b, dim, _] = dense.dims();
         Embeddings {
             global: l2_normalize(global, 1),
             dense_pooled: l2_normalize(dense.clone().mean_dim(2).reshape([b, dim]), 1),
             dense: l2_normalize(dense, 1),
-            backbone: l2_normalize(cells(dense_head.pool(features)), 1),
+            backbone: l2_normalize(cells(dense_head.pool(exact)), 1),
         }
     }
 }

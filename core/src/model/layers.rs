@@ -134,7 +134,8 @@ impl Conv2d {
         }
     }
 
-    /// [B, in, H, W] → [B, out, ⌈H/stride⌉, ⌈W/stride⌉], padded by dilation·(k−1)/2.
+    /// [B, in, H, W] → [B, out, ⌈H/stride⌉, ⌈W/stride⌉], padded by dilation·(k−1)/2; in the precision of `x`,
+    /// whatever that of the weights.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         self.map(FeatureMap::new(x)).into_tensor()
     }
@@ -145,7 +146,8 @@ impl Conv2d {
             stride: self.stride,
             dilation: self.dilation,
         };
-        let (weight, bias) = (self.weight.clone(), self.bias.clone());
+        let weight = self.weight.clone().cast(x.dtype());
+        let bias = self.bias.clone().map(|bias| bias.cast(x.dtype()));
         x.operations(&weight).conv2d(x, weight, bias, geometry)
     }
 }

@@ -116,11 +116,11 @@ impl Operations for Cpu {
         row(vec![sgd::sum_of_squares(values(&x)) as f32])
     }
 
-    fn footprint(&self) -> Footprint {
+    fn footprint(&self, _: DType) -> Footprint {
         Footprint {
             // The convolution's output, and the rectified one, which is the next one's input too.
-            maps_to_relu: 2,
-            maps_without: 1,
+            to_relu: 2 * 4,
+            without: 4,
             pooled_from: 1,
             // Tiles of a few kilobytes.
             logits: 0,

@@ -12,7 +12,7 @@ use burn::backend::{
     flex::FlexTensor,
     tensor::FloatTensor,
 };
-use burn::tensor::{Tensor, activation::relu};
+use burn::tensor::{DType, Tensor, activation::relu};
 use densecl_kernels::{conv, norm, pool};
 
 use super::{
@@ -162,8 +162,8 @@ impl Operations for Tracked {
         Cpu.sum_of_squares(x)
     }
 
-    fn footprint(&self) -> Footprint {
-        Cpu.footprint()
+    fn footprint(&self, dtype: DType) -> Footprint {
+        Cpu.footprint(dtype)
     }
 }
 

@@ -64,6 +64,11 @@ impl FeatureMap {
         }
     }
 
+    /// The type of its numbers.
+    pub fn dtype(&self) -> DType {
+        self.ordered.dtype()
+    }
+
     /// B, C, H, W.
     pub fn dims(&self) -> [usize; 4] {
         let dims = self.ordered.dims();
@@ -154,11 +159,11 @@ pub struct SgdSettings {
 /// What operations hold in memory, as far as it is not the same everywhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Footprint {
-    /// Feature maps kept for the backward pass by a convolution, its normalisation and the ReLU after it,
-    /// the map they are given not counted.
-    pub maps_to_relu: u32,
-    /// The same by a convolution and its normalisation alone.
-    pub maps_without: u32,
+    /// Bytes per number of its output that a convolution, its normalisation and the ReLU after it keep for
+    /// the backward pass, the map they are given not counted.
+    pub to_relu: u32,
+    /// The same for a convolution and its normalisation alone.
+    pub without: u32,
     /// Bytes per cell that max pooling keeps of where its maxima were.
     pub pooled_from: u32,
     /// Logits that exist at once, at most.
@@ -180,7 +185,8 @@ pub trait Operations: Sync {
         geometry: Geometry,
     ) -> FeatureMap;
 
-    /// [N, C, H, W] normalised by the batch; sample i belongs to group i mod `groups`.
+    /// [N, C, H, W] normalised by the batch; sample i belongs to group i mod `groups`. γ and β are f32 and so
+    /// are the statistics, in whatever precision x is; the output has that of x.
     fn batch_norm(
         &self,
         x: FeatureMap,
@@ -190,7 +196,7 @@ pub trait Operations: Sync {
         then: Then,
     ) -> Normalized;
 
-    /// x·scale + shift per channel, and what follows: [N, C, H, W] and [C] each.
+    /// x·scale + shift per channel, and what follows: [N, C, H, W] and [C] each, these in f32.
     fn affine(&self, x: FeatureMap, scale_shift: [Tensor<1>; 2], then: Then) -> FeatureMap;
 
     /// Max pooling 3×3, stride 2, padding 1.
@@ -216,8 +222,8 @@ pub trait Operations: Sync {
     /// Σ x², one element.
     fn sum_of_squares(&self, x: Tensor<1>) -> Tensor<1>;
 
-    /// What they hold in memory within a gradient graph.
-    fn footprint(&self) -> Footprint;
+    /// What they hold in memory within a gradient graph, in this precision.
+    fn footprint(&self, dtype: DType) -> Footprint;
 }
 
 /// The operations for tensors of this device and precision; those of a gradient graph if the device is one's.

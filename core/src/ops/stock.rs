@@ -1,7 +1,7 @@
 //! Burn's own operations: every device has them.
 
 use burn::tensor::{
-    Tensor,
+    DType, FloatDType, Tensor,
     activation::relu,
     module::{batch_norm_train, conv2d, max_pool2d},
     ops::{ConvOptions, MaxPoolOptions},
@@ -42,11 +42,14 @@ impl Operations for Burn {
         let [n, c, h, w] = x.dims();
         // Sample i of the batch is row i / groups, block i mod groups of this view, so the groups
         // become channels without a copy.
-        let grouped = x.into_tensor().reshape([n / groups, groups * c, h, w]);
+        let dtype = x.dtype();
+        // Squares of f16 overflow, and sums of halves lose their last terms.
+        let x = x.into_tensor().cast(FloatDType::F32);
+        let grouped = x.reshape([n / groups, groups * c, h, w]);
         let repeated = |t: Tensor<1>| t.repeat(&[groups]);
         let out = batch_norm_train(grouped, repeated(gamma), repeated(beta), epsilon);
         Normalized {
-            output: and_then(out.output.reshape([n, c, h, w]), then),
+            output: and_then(out.output.reshape([n, c, h, w]).cast(dtype), then),
             mean: out.mean.inner(),
             variance: out.variance.inner(),
         }
@@ -54,7 +57,9 @@ impl Operations for Burn {
 
     fn affine(&self, x: FeatureMap, [scale, shift]: [Tensor<1>; 2], then: Then) -> FeatureMap {
         let [_, c, _, _] = x.dims();
-        let y = x.into_tensor() * scale.reshape([1, c, 1, 1]) + shift.reshape([1, c, 1, 1]);
+        let x = x.into_tensor();
+        let [scale, shift] = [scale, shift].map(|t| t.cast(x.dtype()));
+        let y = x * scale.reshape([1, c, 1, 1]) + shift.reshape([1, c, 1, 1]);
         and_then(y, then)
     }
 
@@ -99,11 +104,12 @@ impl Operations for Burn {
         x.inner().square().sum()
     }
 
-    fn footprint(&self) -> Footprint {
+    fn footprint(&self, dtype: DType) -> Footprint {
+        // What normalisation takes in, in f32; what ReLU takes in, and what it gives to the next convolution.
+        let number = dtype.size() as u32;
         Footprint {
-            // What each of the three takes in, but for the first.
-            maps_to_relu: 3,
-            maps_without: 1,
+            to_relu: 4 + 2 * number,
+            without: 4,
             pooled_from: 4,
             logits: TILE,
         }

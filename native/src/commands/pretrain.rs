@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, bail};
 use densecl::checkpoint;
+use densecl::config::Precision;
 use densecl::device::{DeviceChoice, Selected, select};
 
 use crate::config::{PRESETS, RunConfig};
@@ -59,6 +60,7 @@ pub(crate) fn pretrain(request: &Request, stop: &Arc<AtomicBool>) -> anyhow::Res
     }
     let choice: DeviceChoice = config.train.device.parse()?;
     let selected = pollster::block_on(select(choice))?;
+    selected.ensure_computes_in(config.optim.precision)?;
     let run = match &resumed {
         Some(_) => RunDir::open(&out)?,
         None => RunDir::create(&out, request.overwrite)?,
@@ -66,6 +68,12 @@ pub(crate) fn pretrain(request: &Request, stop: &Arc<AtomicBool>) -> anyhow::Res
 
     let mut terminal = Terminal::new();
     terminal.event(&TrainEvent::Note(format!("device: {}", selected.reason)))?;
+    if config.optim.precision != Precision::F32 && selected.name == "cpu" {
+        terminal.event(&TrainEvent::Note(format!(
+            "{}: slower than f32 on a CPU, which converts every number; worth it on a GPU",
+            config.optim.precision.name()
+        )))?;
+    }
     let data = run_data::open(&config, &mut terminal)?;
     let (pairs, bad_pairs) = (data.pairs, data.bad_pairs);
     let plan = Plan::new(config, selected.device.clone(), data.source)?;

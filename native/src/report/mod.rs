@@ -78,6 +78,12 @@ pub(crate) struct MetricRow {
     /// Time spent training since the run began, its interrupted parts included, in seconds.
     #[serde(deserialize_with = "null_is_nan")]
     pub(crate) seconds: f64,
+    /// Factor of the loss after the step, a power of 2; only in f16.
+    #[serde(default)]
+    pub(crate) loss_scale: Option<f64>,
+    /// Steps not taken so far, because their gradient overflowed; only in f16.
+    #[serde(default)]
+    pub(crate) skipped_steps: Option<u64>,
 }
 
 /// Reads a number or `null`, which is how JSON writers put NaN and infinities.
@@ -111,6 +117,8 @@ pub(crate) mod test_rows {
             data_wait_share: 0.01,
             chance_loss: 1025f64.ln(),
             seconds: step as f64,
+            loss_scale: None,
+            skipped_steps: None,
         }
     }
 }
