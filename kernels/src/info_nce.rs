@@ -16,9 +16,9 @@ use crate::{
 /// What a pass over the queue leaves.
 #[derive(Debug, Clone, PartialEq)]
 pub struct InfoNce {
-    /// −log softmax of the positive, for each query [N].
+    /// −log softmax of the positive, for each query `[N]`.
     pub loss: Vec<f32>,
-    /// 1 where the positive is more similar than every key of the queue, else 0 [N].
+    /// 1 where the positive is more similar than every key of the queue, else 0 `[N]`.
     pub hit: Vec<f32>,
     /// ∂loss/∂query [N, D]; empty when it was not asked for.
     pub gradient: Vec<f32>,

@@ -175,9 +175,9 @@ const PART: usize = 1 << 15;
 pub struct Gradients {
     /// Of x.
     pub x: Vec<f32>,
-    /// Of γ, [C].
+    /// Of γ, `[C]`.
     pub gamma: Vec<f32>,
-    /// Of β, [C].
+    /// Of β, `[C]`.
     pub beta: Vec<f32>,
 }
 

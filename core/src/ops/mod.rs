@@ -137,9 +137,9 @@ pub struct Normalized {
 /// InfoNCE of each query, outside any gradient graph.
 #[derive(Debug, Clone)]
 pub struct PerQuery {
-    /// −log softmax of the positive, [N].
+    /// −log softmax of the positive, `[N]`.
     pub loss: Tensor<1>,
-    /// 1 where the positive is more similar than every key, else 0; [N].
+    /// 1 where the positive is more similar than every key, else 0; `[N]`.
     pub hit: Tensor<1>,
     /// ∂loss/∂query, [N, D], if it was asked for.
     pub gradient: Option<Tensor<2>>,
@@ -175,7 +175,7 @@ pub trait Operations: Sync {
     /// Whether maps are in NHWC order.
     fn channels_last(&self) -> bool;
 
-    /// [B, in, H, W] with weights [out, in, k, k] and a bias [out] or none →
+    /// `[B, in, H, W]` with weights `[out, in, k, k]` and a bias `[out]` or none →
     /// [B, out, ⌈H/stride⌉, ⌈W/stride⌉].
     fn conv2d(
         &self,
@@ -196,7 +196,7 @@ pub trait Operations: Sync {
         then: Then,
     ) -> Normalized;
 
-    /// x·scale + shift per channel, and what follows: [N, C, H, W] and [C] each, these in f32.
+    /// x·scale + shift per channel, and what follows: `[N, C, H, W]` and `[C]` each, these in f32.
     fn affine(&self, x: FeatureMap, scale_shift: [Tensor<1>; 2], then: Then) -> FeatureMap;
 
     /// Max pooling 3×3, stride 2, padding 1.

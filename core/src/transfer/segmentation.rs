@@ -101,7 +101,7 @@ pub fn pixel_loss(logits: Tensor<4>, labels: &[u8]) -> Option<Tensor<1>> {
 /// bilinearly to `width` × `height` pixels, the largest. Row major.
 ///
 /// # Errors
-/// [`Error::Device`] when the device fails.
+/// [`Error::Device`](crate::Error::Device) when the device fails.
 pub fn classify(logits: Tensor<4>, width: usize, height: usize) -> Result<Vec<u8>> {
     let [_, classes, h, w] = logits.dims();
     let columns = pixel_centers(width, w);

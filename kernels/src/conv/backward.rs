@@ -102,7 +102,7 @@ pub fn kernel_gradient(input: &[f32], gradient: &[f32], shape: &Shape) -> Kernel
     Kernel::from_packed(packed, shape.kernel_sizes())
 }
 
-/// The gradient of the bias, [C_out], given the output's.
+/// The gradient of the bias, `[C_out]`, given the output's.
 pub fn bias_gradient(gradient: &[f32], shape: &Shape) -> Vec<f32> {
     let channels = shape.channels_out;
     let mut sums = vec![0.0_f64; channels];

@@ -85,7 +85,7 @@ fn tile_rows(row: usize) -> usize {
     (TILE_BYTES / 4 / row).clamp(48, 512) / 8 * 8
 }
 
-/// [B, H, W, C_in] → [B, H', W', C_out], plus the bias [C_out] if there is one.
+/// `[B, H, W, C_in] → [B, H', W', C_out]`, plus the bias `[C_out]` if there is one.
 ///
 /// # Panics
 /// When the slices have not the sizes that `shape` says.
