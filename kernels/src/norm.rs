@@ -156,6 +156,15 @@ pub fn apply(x: &[f32], [scale, shift]: [&[f32]; 2], then: Then, shape: &Shape) 
     y
 }
 
+/// [`apply`] with one scale and shift, on one thread, to where the values are.
+pub(crate) fn apply_in_place(y: &mut [f32], [scale, shift]: [&[f32]; 2], then: Then) {
+    match then {
+        Then::Nothing => rescale(y, scale, shift),
+        Then::Relu => rescale_relu(y, scale, shift),
+        Then::AddRelu(shortcut) => rescale_add_relu(y, scale, shift, shortcut),
+    }
+}
+
 /// Sets `gradient` to 0 where ReLU's output `y` is 0: what passes back through it.
 ///
 /// # Panics
@@ -340,6 +349,42 @@ fn affine_add_relu(y: &mut [f32], x: &[f32], scale: &[f32], shift: &[f32], short
     for ((y, x), shortcut) in rows.zip(shortcut.chunks_exact(channels)) {
         for c in 0..channels {
             y[c] = relu(x[c] * scale[c] + shift[c] + shortcut[c]);
+        }
+    }
+}
+
+#[multiversion(targets = "simd")]
+fn rescale(y: &mut [f32], scale: &[f32], shift: &[f32]) {
+    let channels = scale.len();
+    let shift = &shift[..channels];
+    for y in y.chunks_exact_mut(channels) {
+        for c in 0..channels {
+            y[c] = y[c] * scale[c] + shift[c];
+        }
+    }
+}
+
+#[multiversion(targets = "simd")]
+fn rescale_relu(y: &mut [f32], scale: &[f32], shift: &[f32]) {
+    let channels = scale.len();
+    let shift = &shift[..channels];
+    for y in y.chunks_exact_mut(channels) {
+        for c in 0..channels {
+            y[c] = relu(y[c] * scale[c] + shift[c]);
+        }
+    }
+}
+
+#[multiversion(targets = "simd")]
+fn rescale_add_relu(y: &mut [f32], scale: &[f32], shift: &[f32], shortcut: &[f32]) {
+    let channels = scale.len();
+    let shift = &shift[..channels];
+    let rows = y
+        .chunks_exact_mut(channels)
+        .zip(shortcut.chunks_exact(channels));
+    for (y, shortcut) in rows {
+        for c in 0..channels {
+            y[c] = relu(y[c] * scale[c] + shift[c] + shortcut[c]);
         }
     }
 }

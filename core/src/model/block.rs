@@ -66,15 +66,15 @@ pub fn block_shapes(config: &ModelConfig) -> [Vec<BlockShape>; 4] {
     })
 }
 
-/// conv → BN → what follows: the unit both blocks are chains of.
+/// conv → BN → what follows: the unit of the stem and of both blocks.
 #[derive(Debug, Clone)]
-struct ConvNorm {
-    conv: Conv2d,
-    norm: BatchNorm,
+pub(super) struct ConvNorm {
+    pub(super) conv: Conv2d,
+    pub(super) norm: BatchNorm,
 }
 
 impl ConvNorm {
-    fn new(
+    pub(super) fn new(
         init: &Init,
         name: &str,
         channels: [usize; 2],
@@ -88,8 +88,11 @@ impl ConvNorm {
         }
     }
 
-    fn forward(&mut self, x: FeatureMap, phase: Phase, then: Then) -> FeatureMap {
-        self.norm.forward(self.conv.map(x), phase, then)
+    pub(super) fn forward(&mut self, x: FeatureMap, phase: Phase, then: Then) -> FeatureMap {
+        match phase {
+            Phase::Train { .. } => self.norm.forward(self.conv.map(x), phase, then),
+            Phase::Eval => self.conv.map_affine(x, self.norm.by_running(), then),
+        }
     }
 }
 

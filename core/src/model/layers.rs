@@ -5,7 +5,7 @@ use rand::RngExt;
 
 use super::visit::{Kind, TensorVisitor, Tensors};
 use crate::{
-    ops::{FeatureMap, Geometry},
+    ops::{FeatureMap, Geometry, Then, Weights},
     rng::{Purpose, Rng, normal_pair, stream},
 };
 
@@ -73,7 +73,7 @@ impl<'a> Init<'a> {
 /// A 2-D convolution. Weights `[out, in, k, k]`; bias `[out]` or none.
 #[derive(Debug, Clone)]
 pub struct Conv2d {
-    weight: Tensor<4>,
+    weights: Weights,
     bias: Option<Tensor<1>>,
     stride: usize,
     dilation: usize,
@@ -97,7 +97,7 @@ impl Conv2d {
             std,
         );
         Self {
-            weight,
+            weights: Weights::new(weight),
             bias: None,
             stride,
             dilation,
@@ -108,8 +108,9 @@ impl Conv2d {
     /// and bias (the authors leave it so).
     pub fn pointwise(init: &Init, name: &str, [input, output]: [usize; 2]) -> Self {
         let bound = 1.0 / (input as f64).sqrt();
+        let weight = init.uniform(&format!("{name}.weight"), [output, input, 1, 1], bound);
         Self {
-            weight: init.uniform(&format!("{name}.weight"), [output, input, 1, 1], bound),
+            weights: Weights::new(weight),
             bias: Some(init.uniform(&format!("{name}.bias"), [output], bound)),
             stride: 1,
             dilation: 1,
@@ -127,7 +128,7 @@ impl Conv2d {
     ) -> Self {
         let shape = [output, input, kernel, kernel];
         Self {
-            weight: init.normal(&format!("{name}.weight"), shape, std),
+            weights: Weights::new(init.normal(&format!("{name}.weight"), shape, std)),
             bias: Some(Tensor::full([output], bias, init.device)),
             stride: 1,
             dilation: 1,
@@ -142,13 +143,26 @@ impl Conv2d {
 
     /// The same from map to map.
     pub fn map(&self, x: FeatureMap) -> FeatureMap {
-        let geometry = Geometry {
+        let operations = x.operations(self.weights.tensor());
+        operations.conv2d(x, &self.weights, self.bias.clone(), self.geometry())
+    }
+
+    /// The same, without a bias, then scaled and shifted per channel, [out] each, and what follows.
+    pub(super) fn map_affine(
+        &self,
+        x: FeatureMap,
+        scale_shift: [Tensor<1>; 2],
+        then: Then,
+    ) -> FeatureMap {
+        let operations = x.operations(&scale_shift[0]);
+        operations.conv2d_affine(x, &self.weights, self.geometry(), scale_shift, then)
+    }
+
+    fn geometry(&self) -> Geometry {
+        Geometry {
             stride: self.stride,
             dilation: self.dilation,
-        };
-        let weight = self.weight.clone().cast(x.dtype());
-        let bias = self.bias.clone().map(|bias| bias.cast(x.dtype()));
-        x.operations(&weight).conv2d(x, weight, bias, geometry)
+        }
     }
 }
 
@@ -157,7 +171,7 @@ impl Tensors for Conv2d {
         visitor.tensor(
             &format!("{prefix}weight"),
             Kind::Parameter,
-            &mut self.weight,
+            self.weights.change(),
         );
         if let Some(bias) = &mut self.bias {
             visitor.tensor(&format!("{prefix}bias"), Kind::Parameter, bias);

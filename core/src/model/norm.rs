@@ -86,8 +86,13 @@ impl BatchNorm {
         out.output
     }
 
-    /// y = x·a + b with a = γ/√(σ²+ε), b = β − μ·a: one pass over the feature map.
     fn normalize_by_running(&self, x: FeatureMap, then: Then) -> FeatureMap {
+        let [a, b] = self.by_running();
+        x.operations(&a).affine(x, [a, b], then)
+    }
+
+    /// a = γ/√(σ²+ε) and b = β − μ·a of the running statistics: x·a + b is normalised.
+    pub(super) fn by_running(&self) -> [Tensor<1>; 2] {
         let tracked = self.gamma.is_autodiff();
         let running = |t: &Tensor<1>| {
             if tracked {
@@ -98,7 +103,7 @@ impl BatchNorm {
         };
         let a = self.gamma.clone() / (running(&self.running_var) + EPSILON).sqrt();
         let b = self.beta.clone() - running(&self.running_mean) * a.clone();
-        x.operations(&a).affine(x, [a, b], then)
+        [a, b]
     }
 }
 

@@ -3,9 +3,9 @@
 use burn::tensor::Tensor;
 
 use super::{
-    block::{Block, EXPANSION, block_shapes},
-    layers::{Conv2d, Init},
-    norm::{BatchNorm, Phase},
+    block::{Block, ConvNorm, EXPANSION, block_shapes},
+    layers::Init,
+    norm::Phase,
     visit::{TensorVisitor, Tensors},
 };
 use crate::{
@@ -16,8 +16,7 @@ use crate::{
 /// The backbone f without its classifier.
 #[derive(Debug, Clone)]
 pub struct ResNet {
-    conv1: Conv2d,
-    bn1: BatchNorm,
+    stem: ConvNorm,
     layers: [Vec<Block>; 4],
     channels: usize,
 }
@@ -49,8 +48,7 @@ impl ResNet {
             blocks.collect()
         });
         Self {
-            conv1: Conv2d::backbone(init, "conv1", [3, width], 7, 2, 1),
-            bn1: BatchNorm::new(init, width),
+            stem: ConvNorm::new(init, "conv1", [3, width], 7, 2, 1),
             layers,
             channels,
         }
@@ -69,9 +67,8 @@ impl ResNet {
 
     /// The feature maps of all four stages.
     pub fn stages(&mut self, images: Tensor<4>, phase: Phase) -> Stages {
-        let x = self.conv1.map(FeatureMap::new(images));
-        let x = self.bn1.forward(x, phase, Then::Relu);
-        let mut x = x.max_pool();
+        let x = FeatureMap::new(images);
+        let mut x = self.stem.forward(x, phase, Then::Relu).max_pool();
         Stages(self.layers.each_mut().map(|blocks| {
             for block in blocks {
                 x = block.forward(x.clone(), phase);
@@ -83,8 +80,8 @@ impl ResNet {
 
 impl Tensors for ResNet {
     fn visit<V: TensorVisitor>(&mut self, prefix: &str, visitor: &mut V) {
-        self.conv1.visit(&format!("{prefix}conv1."), visitor);
-        self.bn1.visit(&format!("{prefix}bn1."), visitor);
+        self.stem.conv.visit(&format!("{prefix}conv1."), visitor);
+        self.stem.norm.visit(&format!("{prefix}bn1."), visitor);
         for (stage, blocks) in self.layers.iter_mut().enumerate() {
             for (index, block) in blocks.iter_mut().enumerate() {
                 block.visit(&format!("{prefix}layer{}.{index}.", stage + 1), visitor);

@@ -1,10 +1,17 @@
 //! Kernels of ours on Burn's CPU backend.
 
+use std::sync::Arc;
+
 use burn::backend::{DispatchDevice, Flex, flex::FlexTensor};
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use densecl_kernels::{conv, info_nce, norm, pool, sgd};
+use densecl_kernels::{
+    conv::{self, After, Kernel},
+    info_nce, norm, pool, sgd,
+};
 
-use super::{FeatureMap, Footprint, Geometry, Normalized, Operations, PerQuery, SgdSettings};
+use super::{
+    FeatureMap, Footprint, Geometry, Normalized, Operations, PerQuery, SgdSettings, Weights,
+};
 
 /// Whether there are kernels for such tensors.
 pub(super) fn has_kernels(device: &Device, dtype: DType) -> bool {
@@ -23,15 +30,32 @@ impl Operations for Cpu {
     fn conv2d(
         &self,
         x: FeatureMap,
-        weight: Tensor<4>,
+        weights: &Weights,
         bias: Option<Tensor<1>>,
         geometry: Geometry,
     ) -> FeatureMap {
-        let (x, weight) = (Map::of(x), contiguous(primitive(weight)));
+        let x = Map::of(x);
         let bias = bias.map(|bias| contiguous(primitive(bias)));
-        let shape = conv_shape(&x, &weight, geometry);
-        let kernel = pack(&weight, &shape);
-        convolve(&x, &kernel, bias.as_ref(), &shape).into_map()
+        let after = bias
+            .as_ref()
+            .map_or(After::Nothing, |bias| After::Bias(values(bias)));
+        let (kernel, shape) = ready(&x, weights, geometry);
+        convolve(&x, &kernel, after, &shape).into_map()
+    }
+
+    fn conv2d_affine(
+        &self,
+        x: FeatureMap,
+        weights: &Weights,
+        geometry: Geometry,
+        scale_shift: [Tensor<1>; 2],
+        then: super::Then,
+    ) -> FeatureMap {
+        let (x, then) = (Map::of(x), Then::new(then));
+        let scale_shift = scale_shift.map(|t| contiguous(primitive(t)));
+        let after = After::Affine(scale_shift.each_ref().map(values), then.of_values());
+        let (kernel, shape) = ready(&x, weights, geometry);
+        convolve(&x, &kernel, after, &shape).into_map()
     }
 
     fn batch_norm(
@@ -186,10 +210,8 @@ impl Map {
     }
 }
 
-/// The sizes of a convolution with weights [out, in, k, k].
-pub(super) fn conv_shape(x: &Map, weight: &FlexTensor, geometry: Geometry) -> conv::Shape {
-    let weights = weight.layout().shape();
-    let (channels_out, channels_in, kernel) = (weights[0], weights[1], weights[2]);
+fn conv_shape(x: &Map, weights: [usize; 4], geometry: Geometry) -> conv::Shape {
+    let [channels_out, channels_in, kernel, _] = weights;
     assert_eq!(channels_in, x.channels, "channels of weights and input");
     conv::Shape {
         batch: x.batch,
@@ -203,21 +225,18 @@ pub(super) fn conv_shape(x: &Map, weight: &FlexTensor, geometry: Geometry) -> co
     }
 }
 
-/// The kernel of weights [out, in, k, k].
-pub(super) fn pack(weight: &FlexTensor, shape: &conv::Shape) -> conv::Kernel {
-    conv::Kernel::pack(
-        values(weight),
-        [shape.kernel, shape.channels_in, shape.channels_out],
-    )
+/// The kernel of these weights, and the sizes it works on.
+pub(super) fn ready(x: &Map, weights: &Weights, geometry: Geometry) -> (Arc<Kernel>, conv::Shape) {
+    let shape = conv_shape(x, weights.tensor().dims(), geometry);
+    let kernel = weights.prepared(|weights| {
+        let weights = contiguous(primitive(weights.clone()));
+        Kernel::pack(values(&weights), &shape)
+    });
+    (kernel, shape)
 }
 
-pub(super) fn convolve(
-    x: &Map,
-    kernel: &conv::Kernel,
-    bias: Option<&FlexTensor>,
-    shape: &conv::Shape,
-) -> Map {
-    let output = conv::forward(values(&x.tensor), kernel, bias.map(values), shape);
+pub(super) fn convolve(x: &Map, kernel: &Kernel, after: After, shape: &conv::Shape) -> Map {
+    let output = conv::forward(values(&x.tensor), kernel, after, shape);
     Map::from_values(output, x.batch, shape.output(), shape.channels_out)
 }
 

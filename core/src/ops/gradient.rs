@@ -13,14 +13,14 @@ use burn::backend::{
     tensor::FloatTensor,
 };
 use burn::tensor::{DType, Tensor, activation::relu};
-use densecl_kernels::{conv, norm, pool};
+use densecl_kernels::{
+    conv::{self, After},
+    norm, pool,
+};
 
 use super::{
-    FeatureMap, Footprint, Geometry, Normalized, Operations, PerQuery, SgdSettings, Then,
-    cpu::{
-        self, Cpu, Map, contiguous, conv_shape, filled, norm_shape, pack, pool_map, pool_shape,
-        values,
-    },
+    FeatureMap, Footprint, Geometry, Normalized, Operations, PerQuery, SgdSettings, Then, Weights,
+    cpu::{self, Cpu, Map, contiguous, filled, norm_shape, pool_map, pool_shape, ready, values},
 };
 
 /// Tensors that a gradient may flow through.
@@ -37,26 +37,24 @@ impl Operations for Tracked {
     fn conv2d(
         &self,
         map: FeatureMap,
-        weight: Tensor<4>,
+        weights: &Weights,
         bias: Option<Tensor<1>>,
         geometry: Geometry,
     ) -> FeatureMap {
         let (x, x_guard) = node(map.ordered.clone()).into_parts();
-        let (weight, weight_guard) = node(weight).into_parts();
-        let (x, weight) = (Map::new(x), contiguous(weight));
-        let shape = conv_shape(&x, &weight, geometry);
+        let (_, weight_guard) = node(weights.tensor().clone()).into_parts();
+        let x = Map::new(x);
+        let (kernel, shape) = ready(&x, weights, geometry);
         let bias = bias.map(|bias| {
             let (bias, guard) = node(bias).into_parts();
             (contiguous(bias), guard)
         });
-        let kernel = pack(&weight, &shape);
-        let output = cpu::convolve(&x, &kernel, bias.as_ref().map(|b| &b.0), &shape);
-        let output = output.tensor;
-        let state = Convolved {
-            x,
-            kernel: Arc::new(kernel),
-            shape,
+        let after = match &bias {
+            None => After::Nothing,
+            Some((bias, _)) => After::Bias(values(bias)),
         };
+        let output = cpu::convolve(&x, &kernel, after, &shape).tensor;
+        let state = Convolved { x, kernel, shape };
         let guards = [x_guard, weight_guard];
         map.ordered(tracked(match bias {
             None => finish(Convolution, guards, state, output),
@@ -209,14 +207,14 @@ impl Convolved {
 
     fn of_weight(&self, gradient: &Map) -> FlexTensor {
         let (x, gradient) = (values(&self.x.tensor), values(&gradient.tensor));
-        let kernel = conv::kernel_gradient(x, gradient, &self.shape);
+        let weights = conv::weight_gradient(x, gradient, &self.shape);
         let conv::Shape {
             channels_in,
             channels_out,
             kernel: k,
             ..
         } = self.shape;
-        filled(kernel.unpack(), vec![channels_out, channels_in, k, k])
+        filled(weights, vec![channels_out, channels_in, k, k])
     }
 
     fn of_bias(&self, gradient: &Map) -> FlexTensor {

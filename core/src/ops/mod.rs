@@ -13,6 +13,9 @@ mod gradient;
 mod stock;
 #[cfg(all(test, feature = "cpu", feature = "train"))]
 mod tests;
+mod weights;
+
+pub use weights::Weights;
 
 /// How a kernel moves over a feature map, padded by dilation·(k−1)/2 on every side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -177,13 +180,27 @@ pub trait Operations: Sync {
 
     /// `[B, in, H, W]` with weights `[out, in, k, k]` and a bias `[out]` or none →
     /// [B, out, ⌈H/stride⌉, ⌈W/stride⌉].
+    /// All in the precision of x, whatever that of the others.
     fn conv2d(
         &self,
         x: FeatureMap,
-        weight: Tensor<4>,
+        weights: &Weights,
         bias: Option<Tensor<1>>,
         geometry: Geometry,
     ) -> FeatureMap;
+
+    /// The same without a bias, then [`affine`](Operations::affine): a convolution whose normalisation is known.
+    fn conv2d_affine(
+        &self,
+        x: FeatureMap,
+        weights: &Weights,
+        geometry: Geometry,
+        scale_shift: [Tensor<1>; 2],
+        then: Then,
+    ) -> FeatureMap {
+        let y = self.conv2d(x, weights, None, geometry);
+        self.affine(y, scale_shift, then)
+    }
 
     /// [N, C, H, W] normalised by the batch; sample i belongs to group i mod `groups`. γ and β are f32 and so
     /// are the statistics, in whatever precision x is; the output has that of x.

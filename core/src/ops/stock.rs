@@ -7,7 +7,9 @@ use burn::tensor::{
     ops::{ConvOptions, MaxPoolOptions},
 };
 
-use super::{FeatureMap, Footprint, Geometry, Normalized, Operations, PerQuery, SgdSettings, Then};
+use super::{
+    FeatureMap, Footprint, Geometry, Normalized, Operations, PerQuery, SgdSettings, Then, Weights,
+};
 
 /// Compositions of Burn's operations.
 pub(super) struct Burn;
@@ -20,11 +22,13 @@ impl Operations for Burn {
     fn conv2d(
         &self,
         x: FeatureMap,
-        weight: Tensor<4>,
+        weights: &Weights,
         bias: Option<Tensor<1>>,
         geometry: Geometry,
     ) -> FeatureMap {
         let Geometry { stride, dilation } = geometry;
+        let weight = weights.tensor().clone().cast(x.dtype());
+        let bias = bias.map(|bias| bias.cast(x.dtype()));
         let [_, _, kernel, _] = weight.dims();
         let padding = dilation * (kernel - 1) / 2;
         let options = ConvOptions::new([stride; 2], [padding; 2], [dilation; 2], 1);

@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 
-use super::{FeatureMap, Geometry, Operations, Then, cpu::Cpu, gradient::Tracked, stock};
+use super::{FeatureMap, Geometry, Operations, Then, Weights, cpu::Cpu, gradient::Tracked, stock};
 use crate::rng::{Purpose, normal_pair, stream};
 
 fn random<const D: usize>(shape: [usize; D], which: u64) -> Tensor<D> {
@@ -78,33 +78,72 @@ fn convolutions() {
     ] {
         let (x, weight, bias) = (
             leaf([2, 20, 9, 7], 1),
-            leaf([6, 20, kernel, kernel], 2),
-            leaf([1, 6, 1, 1], 3),
+            leaf([18, 20, kernel, kernel], 2),
+            leaf([1, 18, 1, 1], 3),
         );
         let geometry = Geometry { stride, dilation };
         compare(&[x.clone(), weight.clone()], |ops| {
             vec![
-                ops.conv2d(map(ops, &x), weight.clone(), None, geometry)
+                ops.conv2d(map(ops, &x), &Weights::new(weight.clone()), None, geometry)
                     .into_tensor(),
             ]
         });
         compare(&[x.clone(), weight.clone(), bias.clone()], |ops| {
             vec![
-                ops.conv2d(map(ops, &x), weight.clone(), Some(vector(&bias)), geometry)
-                    .into_tensor(),
+                ops.conv2d(
+                    map(ops, &x),
+                    &Weights::new(weight.clone()),
+                    Some(vector(&bias)),
+                    geometry,
+                )
+                .into_tensor(),
             ]
         });
         let plain = |ops: &dyn Operations| {
             ops.conv2d(
                 map(ops, &x.clone().inner()),
-                weight.clone().inner(),
+                &Weights::new(weight.clone().inner()),
                 None,
                 geometry,
             )
             .into_tensor()
         };
         assert_same(plain(&Cpu), plain(&stock::Burn));
+        for follows in 0..3 {
+            let normalized = |ops: &dyn Operations| {
+                let weights = Weights::new(weight.clone().inner());
+                let (channel, shortcut) = (vector(&bias).inner(), plain(ops) * 0.5);
+                let then = match follows {
+                    0 => Then::Nothing,
+                    1 => Then::Relu,
+                    _ => Then::AddRelu(map(ops, &shortcut)),
+                };
+                let x = map(ops, &x.clone().inner());
+                let scale_shift = [channel.clone() * 2.0, channel];
+                let y = ops.conv2d_affine(x, &weights, geometry, scale_shift, then);
+                y.into_tensor()
+            };
+            assert_same(normalized(&Cpu), normalized(&stock::Burn));
+        }
     }
+}
+
+#[test]
+fn what_was_made_of_weights_lasts_until_they_change() {
+    let x = random([1, 16, 4, 4], 1);
+    let geometry = Geometry {
+        stride: 1,
+        dilation: 1,
+    };
+    let mut weights = Weights::new(random([16, 16, 3, 3], 2));
+    let out = |weights: &Weights| {
+        let y = Cpu.conv2d(FeatureMap::new(x.clone()), weights, None, geometry);
+        y.into_tensor()
+    };
+    let (before, copy) = (out(&weights), weights.clone());
+    *weights.change() = weights.tensor().clone() * 2.0;
+    assert_same(out(&weights), before.clone() * 2.0);
+    assert_same(out(&copy), before);
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! The two gradients of a convolution.
 
 use super::{
-    Kernel, Shape, forward,
+    After, Kernel, Shape, forward,
+    kernel::{Form, unpack},
     patches::{add_patches, fill_patches, fill_tap},
-    tile_rows,
+    tile_rows, winograd,
 };
 use crate::{
     parallel::{chunks, map, with_scratch},
@@ -16,7 +17,7 @@ use crate::{
 /// When the slices have not the sizes that `shape` says.
 pub fn input_gradient(gradient: &[f32], kernel: &Kernel, shape: &Shape) -> Vec<f32> {
     assert_eq!(gradient.len(), shape.pixels_out() * shape.channels_out);
-    assert_eq!(kernel.sizes(), shape.kernel_sizes());
+    assert_eq!(kernel.sizes, shape.kernel_sizes());
     let reach = shape.dilation * (shape.kernel - 1);
     if shape.stride == 1 && shape.padding <= reach {
         // A convolution itself, with the kernel reversed.
@@ -27,14 +28,17 @@ pub fn input_gradient(gradient: &[f32], kernel: &Kernel, shape: &Shape) -> Vec<f
             padding: reach - shape.padding,
             ..*shape
         };
-        return forward(gradient, &kernel.reversed(), None, &back);
+        return forward(gradient, &kernel.reversed(), After::Nothing, &back);
     }
 
     let (patch, channels) = (shape.patch(), shape.channels_out);
     let [height, width] = shape.input;
     let [rows, columns] = shape.output();
     let mut input = vec![0.0; shape.pixels_in() * shape.channels_in];
-    let weights = Matrix::new(kernel.packed(), patch, channels).transposed();
+    let Form::Taps(taps) = &kernel.form else {
+        unreachable!("minimal filtering has stride 1")
+    };
+    let weights = Matrix::new(taps, patch, channels).transposed();
     let most = tile_rows(patch);
     let sample = height * width * shape.channels_in;
     chunks(&mut input, sample, |index, input| {
@@ -59,20 +63,30 @@ const FEW_CHANNELS: usize = 16;
 /// Pixels of the output that a task takes at once.
 const PIXELS: usize = 1024;
 
-/// The gradient of the kernel, given the input and the output's gradient.
-///
-/// Each tap's C_in × C_out block is a product of the input that the tap sees, transposed, with the gradient:
-/// blocks are independent, so no sums over threads are needed.
+/// The gradient of the weights, [C_out, C_in, k, k], given the input and the output's gradient.
 ///
 /// # Panics
 /// When the slices have not the sizes that `shape` says.
-pub fn kernel_gradient(input: &[f32], gradient: &[f32], shape: &Shape) -> Kernel {
-    let (c, channels, pixels) = (shape.channels_in, shape.channels_out, shape.pixels_out());
+pub fn weight_gradient(input: &[f32], gradient: &[f32], shape: &Shape) -> Vec<f32> {
+    let (c, channels) = (shape.channels_in, shape.channels_out);
     assert_eq!(input.len(), shape.pixels_in() * c);
-    assert_eq!(gradient.len(), pixels * channels);
-    if c < FEW_CHANNELS && shape.kernel > 1 {
-        return kernel_gradient_by_patches(input, gradient, shape);
+    assert_eq!(gradient.len(), shape.pixels_out() * channels);
+    if winograd::fits(shape) {
+        let places = winograd::kernel_gradient(input, gradient, shape);
+        return winograd::weights_of(&places, c, channels);
     }
+    let taps = if c < FEW_CHANNELS && shape.kernel > 1 {
+        by_patches(input, gradient, shape)
+    } else {
+        by_taps(input, gradient, shape)
+    };
+    unpack(&taps, shape.kernel_sizes())
+}
+
+/// Of the packed weights, tap by tap: each C_in × C_out block is a product of the input that the tap sees, transposed, with the gradient:
+/// blocks are independent, so no sums over threads are needed.
+fn by_taps(input: &[f32], gradient: &[f32], shape: &Shape) -> Vec<f32> {
+    let (c, channels, pixels) = (shape.channels_in, shape.channels_out, shape.pixels_out());
     let block = (1..=KERNEL_ROWS)
         .rev()
         .find(|rows| c.is_multiple_of(*rows))
@@ -99,7 +113,7 @@ pub fn kernel_gradient(input: &[f32], gradient: &[f32], shape: &Shape) -> Kernel
             }
         }
     });
-    Kernel::from_packed(packed, shape.kernel_sizes())
+    packed
 }
 
 /// The gradient of the bias, `[C_out]`, given the output's.
@@ -117,7 +131,7 @@ pub fn bias_gradient(gradient: &[f32], shape: &Shape) -> Vec<f32> {
 const PARTS: usize = 16;
 
 /// The same for a kernel with many taps and few input channels, such as the stem's.
-fn kernel_gradient_by_patches(input: &[f32], gradient: &[f32], shape: &Shape) -> Kernel {
+fn by_patches(input: &[f32], gradient: &[f32], shape: &Shape) -> Vec<f32> {
     let (patch, channels, pixels) = (shape.patch(), shape.channels_out, shape.pixels_out());
     let (rows, share) = (tile_rows(patch), pixels.div_ceil(PARTS));
     let parts = map(pixels.div_ceil(share), |part| {
@@ -139,7 +153,7 @@ fn kernel_gradient_by_patches(input: &[f32], gradient: &[f32], shape: &Shape) ->
         }
         sum
     });
-    let packed = parts
+    parts
         .into_iter()
         .reduce(|mut sum, part| {
             sum.iter_mut()
@@ -147,6 +161,5 @@ fn kernel_gradient_by_patches(input: &[f32], gradient: &[f32], shape: &Shape) ->
                 .for_each(|(sum, part)| *sum += part);
             sum
         })
-        .expect("a batch has a pixel");
-    Kernel::from_packed(packed, shape.kernel_sizes())
+        .expect("a batch has a pixel")
 }

@@ -2,19 +2,23 @@
 //!
 //! Feature maps are [B, H, W, C], kernels [k, k, C_in, C_out] ([`Kernel::pack`] makes them of Burn's and
 //! PyTorch's [C_out, C_in, k, k]). A patch is a pixel's k·k·C_in inputs in the kernel's order, so a tile of
-//! patches times the kernel is a tile of the output.
+//! patches times the kernel is a tile of the output. 3×3 kernels of stride 1 need fewer products (`winograd`).
 
+mod after;
 mod backward;
 mod kernel;
 mod patches;
+mod winograd;
 
-pub use backward::{bias_gradient, input_gradient, kernel_gradient};
+pub use after::After;
+pub use backward::{bias_gradient, input_gradient, weight_gradient};
 pub use kernel::Kernel;
 
 use crate::{
-    parallel::{chunks, with_scratch},
+    parallel::{chunks, map, with_scratch},
     product::{Into, Matrix, product},
 };
+use kernel::Form;
 use patches::fill_patches;
 
 /// The sizes of a convolution: what is called a shape everywhere below.
@@ -67,11 +71,6 @@ impl Shape {
         self.kernel == 1 && self.stride == 1 && self.padding == 0
     }
 
-    fn check(&self, input: &[f32], kernel: &Kernel) {
-        assert_eq!(input.len(), self.pixels_in() * self.channels_in, "{self:?}");
-        assert_eq!(kernel.sizes(), self.kernel_sizes(), "{self:?}");
-    }
-
     fn kernel_sizes(&self) -> [usize; 3] {
         [self.kernel, self.channels_in, self.channels_out]
     }
@@ -85,16 +84,40 @@ fn tile_rows(row: usize) -> usize {
     (TILE_BYTES / 4 / row).clamp(48, 512) / 8 * 8
 }
 
-/// `[B, H, W, C_in] → [B, H', W', C_out]`, plus the bias `[C_out]` if there is one.
+/// Fewer tiles of rows than this are cut by columns instead, to have work for all threads.
+const FEW_TILES: usize = 8;
+/// Columns of the kernel that a task takes then.
+const COLUMNS: usize = 96;
+
+/// `[B, H, W, C_in] → [B, H', W', C_out]`, and what follows.
 ///
 /// # Panics
 /// When the slices have not the sizes that `shape` says.
-pub fn forward(input: &[f32], kernel: &Kernel, bias: Option<&[f32]>, shape: &Shape) -> Vec<f32> {
-    shape.check(input, kernel);
-    assert!(bias.is_none_or(|bias| bias.len() == shape.channels_out));
+pub fn forward(input: &[f32], kernel: &Kernel, after: After, shape: &Shape) -> Vec<f32> {
+    assert_eq!(
+        input.len(),
+        shape.pixels_in() * shape.channels_in,
+        "{shape:?}"
+    );
+    assert_eq!(kernel.sizes, shape.kernel_sizes(), "{shape:?}");
+    after.check(shape.pixels_out(), shape.channels_out);
+    match &kernel.form {
+        Form::Winograd(places) => {
+            assert!(winograd::fits(shape), "{shape:?}");
+            winograd::forward(input, places, after, shape)
+        }
+        Form::Taps(taps) if shape.pixels_out() <= FEW_TILES * tile_rows(shape.patch()) => {
+            by_columns(input, taps, after, shape)
+        }
+        Form::Taps(taps) => by_rows(input, taps, after, shape),
+    }
+}
+
+/// A task for each tile of patches.
+fn by_rows(input: &[f32], taps: &[f32], after: After, shape: &Shape) -> Vec<f32> {
     let (patch, channels) = (shape.patch(), shape.channels_out);
     let mut output = vec![0.0; shape.pixels_out() * channels];
-    let weights = Matrix::new(kernel.packed(), patch, channels);
+    let weights = Matrix::new(taps, patch, channels);
     let rows = tile_rows(patch);
     chunks(&mut output, rows * channels, |index, out| {
         let (first, count) = (index * rows, out.len() / channels);
@@ -107,11 +130,45 @@ pub fn forward(input: &[f32], kernel: &Kernel, bias: Option<&[f32]>, shape: &Sha
                 product(out, Into::Fresh, Matrix::new(tile, count, patch), weights);
             });
         }
-        if let Some(bias) = bias {
-            for row in out.chunks_exact_mut(channels) {
-                row.iter_mut().zip(bias).for_each(|(x, bias)| *x += bias);
+        after.apply(out, first..first + count);
+    });
+    output
+}
+
+/// A task for some columns of the kernel, over all patches: weights are read once.
+fn by_columns(input: &[f32], taps: &[f32], after: After, shape: &Shape) -> Vec<f32> {
+    let (patch, channels, pixels) = (shape.patch(), shape.channels_out, shape.pixels_out());
+    let mut own = Vec::new();
+    let patches = if shape.is_pointwise() {
+        input
+    } else {
+        own.resize(pixels * patch, 0.0);
+        let few = pixels.div_ceil(2 * FEW_TILES);
+        chunks(&mut own, few * patch, |index, tile| {
+            fill_patches(tile, input, shape, index * few);
+        });
+        &own
+    };
+    let patches = Matrix::new(patches, pixels, patch);
+    let blocks = map(channels.div_ceil(COLUMNS), |block| {
+        let first = block * COLUMNS;
+        let count = COLUMNS.min(channels - first);
+        let weights = Matrix::strided(&taps[first..], patch, count, channels, 1);
+        let mut out = vec![0.0; pixels * count];
+        product(&mut out, Into::Fresh, patches, weights);
+        out
+    });
+    let mut output = vec![0.0; pixels * channels];
+    let few = pixels.div_ceil(2 * FEW_TILES);
+    chunks(&mut output, few * channels, |index, out| {
+        let first = index * few;
+        let count = out.len() / channels;
+        for (pixel, out) in (first..).zip(out.chunks_exact_mut(channels)) {
+            for (to, block) in out.chunks_mut(COLUMNS).zip(&blocks) {
+                to.copy_from_slice(&block[pixel * to.len()..][..to.len()]);
             }
         }
+        after.apply(out, first..first + count);
     });
     output
 }

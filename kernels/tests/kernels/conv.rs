@@ -1,5 +1,5 @@
 use densecl_kernels::conv::{
-    Kernel, Shape, bias_gradient, forward, input_gradient, kernel_gradient,
+    After, Kernel, Shape, bias_gradient, forward, input_gradient, weight_gradient,
 };
 
 use crate::{assert_close, values};
@@ -26,6 +26,8 @@ fn shapes() -> Vec<Shape> {
         shape(2, [5, 8], [20, 33], 1, 2, 1),
         shape(1, [1, 1], [5, 7], 3, 1, 1),
         shape(4, [24, 24], [17, 9], 3, 1, 1), // several tiles, across samples
+        shape(6, [1, 7], [150, 20], 3, 1, 1), // a single row of tiles
+        shape(5, [25, 23], [17, 34], 3, 1, 1), // more than one block, odd sides
         Shape {
             padding: 3,
             ..shape(1, [4, 4], [16, 3], 3, 1, 1)
@@ -68,8 +70,7 @@ fn a_convolution_and_its_gradients_are_their_sums() {
         let input = values(pixels_in * ci, 1);
         let weights = values(taps * ci * co, 2);
         let gradient = values(pixels_out * co, 3);
-        let kernel = Kernel::pack(&weights, [shape.kernel, ci, co]);
-        assert_eq!(kernel.unpack(), weights, "{shape:?}");
+        let kernel = Kernel::pack(&weights, &shape);
 
         let bias = values(co, 4);
         let mut out: Vec<f64> = (0..pixels_out * co)
@@ -92,10 +93,14 @@ fn a_convolution_and_its_gradients_are_their_sums() {
                 of_weights[w] += g * x;
             }
         });
-        assert_close(&forward(&input, &kernel, Some(&bias), &shape), &out, 1e-5);
+        assert_close(
+            &forward(&input, &kernel, After::Bias(&bias), &shape),
+            &out,
+            1e-5,
+        );
         assert_close(&bias_gradient(&gradient, &shape), &of_bias, 1e-5);
         assert_close(&input_gradient(&gradient, &kernel, &shape), &of_input, 1e-5);
-        let found = kernel_gradient(&input, &gradient, &shape).unpack();
+        let found = weight_gradient(&input, &gradient, &shape);
         assert_close(&found, &of_weights, 1e-5);
     }
 }
@@ -104,6 +109,6 @@ fn a_convolution_and_its_gradients_are_their_sums() {
 #[should_panic(expected = "Shape")]
 fn a_slice_of_another_size_is_a_programming_error() {
     let shape = shapes()[0];
-    let kernel = Kernel::pack(&values(7 * 7 * 3 * 20, 1), [7, 3, 20]);
-    forward(&[0.0; 10], &kernel, None, &shape);
+    let kernel = Kernel::pack(&values(7 * 7 * 3 * 20, 1), &shape);
+    forward(&[0.0; 10], &kernel, After::Nothing, &shape);
 }
