@@ -72,8 +72,7 @@ pub fn weight_gradient(input: &[f32], gradient: &[f32], shape: &Shape) -> Vec<f3
     assert_eq!(input.len(), shape.pixels_in() * c);
     assert_eq!(gradient.len(), shape.pixels_out() * channels);
     if winograd::fits(shape) {
-        let places = winograd::kernel_gradient(input, gradient, shape);
-        return winograd::weights_of(&places, c, channels);
+        return winograd::weight_gradient(input, gradient, shape);
     }
     let taps = if c < FEW_CHANNELS && shape.kernel > 1 {
         by_patches(input, gradient, shape)

@@ -16,8 +16,8 @@ pub struct Kernel {
 pub(super) enum Form {
     /// The weights themselves, [k, k, C_in, C_out].
     Taps(Vec<f32>),
-    /// Transformed for minimal filtering, [16, C_in, C_out].
-    Winograd(Vec<f32>),
+    /// Transformed for minimal filtering.
+    Winograd(winograd::Places),
 }
 
 /// Input channels moved together: their taps make whole cache lines of the source.

@@ -9,14 +9,18 @@ use std::ops::Range;
 
 use multiversion::multiversion;
 
-use super::{Shape, after::After};
+use super::{Shape, after::After, kernel::transpose};
 use crate::{
-    parallel::{each, map, with_scratch},
+    parallel::{chunks, each, map, with_scratch},
     product::{Into, Matrix, product},
 };
 
 /// Places of a transformed tile, row by row.
 const PLACES: usize = 16;
+
+/// One matrix [C_in, C_out] for each place. Each is an allocation of its own: larger ones go back to the
+/// operating system when they are freed, which then has to clear them.
+pub(super) type Places = Vec<Vec<f32>>;
 
 /// A row of a transform: which two values it adds, with which signs.
 type Row = [(usize, f32); 2];
@@ -114,8 +118,8 @@ const ONE_BLOCK: usize = 512;
 /// Bytes of a block's products.
 const BLOCK_BYTES: usize = 512 << 10;
 
-/// The convolution with a transformed kernel [16, C_in, C_out].
-pub(super) fn forward(input: &[f32], kernel: &[f32], after: After, shape: &Shape) -> Vec<f32> {
+/// The convolution with a transformed kernel.
+pub(super) fn forward(input: &[f32], kernel: &Places, after: After, shape: &Shape) -> Vec<f32> {
     let (c, channels) = (shape.channels_in, shape.channels_out);
     let tiles = Tiles::of(shape);
     let source = Source::input(input, tiles, c);
@@ -123,8 +127,7 @@ pub(super) fn forward(input: &[f32], kernel: &[f32], after: After, shape: &Shape
     let multiply = |place: usize, tiles_of: Range<usize>, seen: &mut [f32], out: &mut [f32]| {
         let count = tiles_of.len();
         transform(seen, &source, place, 0..c, tiles_of);
-        let weights = &kernel[place * c * channels..][..c * channels];
-        let weights = Matrix::new(weights, c, channels);
+        let weights = Matrix::new(&kernel[place], c, channels);
         product(out, Into::Fresh, Matrix::new(seen, count, c), weights);
     };
     if tiles.count() <= ONE_BLOCK {
@@ -168,25 +171,17 @@ const CHANNELS: usize = 128;
 /// Tiles that a task takes at once.
 const TILES: usize = 512;
 
-/// The gradient of the transformed kernel, [16, C_in, C_out].
-pub(super) fn kernel_gradient(input: &[f32], gradient: &[f32], shape: &Shape) -> Vec<f32> {
+/// The gradient of the transformed kernel: for each place blocks of [up to `CHANNELS`, C_out], in order.
+fn places_gradient(input: &[f32], gradient: &[f32], shape: &Shape) -> Vec<Vec<f32>> {
     let (c, channels) = (shape.channels_in, shape.channels_out);
     let tiles = Tiles::of(shape);
     let source = Source::input(input, tiles, c);
     let above = Source::gradient(gradient, tiles, channels);
-    let mut sums = vec![0.0; PLACES * c * channels];
-    let blocks: Vec<(usize, Range<usize>, &mut [f32])> = sums
-        .chunks_exact_mut(c * channels)
-        .enumerate()
-        .flat_map(|(place, sums)| {
-            let blocks = sums.chunks_mut(CHANNELS * channels).enumerate();
-            blocks.map(move |(block, sums)| {
-                let first = block * CHANNELS;
-                (place, first..first + sums.len() / channels, sums)
-            })
-        })
-        .collect();
-    each(blocks, |(place, own, sums)| {
+    let blocks = c.div_ceil(CHANNELS);
+    map(PLACES * blocks, |task| {
+        let (place, first) = (task / blocks, task % blocks * CHANNELS);
+        let own = first..(first + CHANNELS).min(c);
+        let mut sums = vec![0.0; own.len() * channels];
         for first in (0..tiles.count()).step_by(TILES) {
             let some = first..(first + TILES).min(tiles.count());
             let count = some.len();
@@ -196,11 +191,11 @@ pub(super) fn kernel_gradient(input: &[f32], gradient: &[f32], shape: &Shape) ->
                 transform(slopes, &above, place, 0..channels, some);
                 let into = if first == 0 { Into::Fresh } else { Into::Sum };
                 let seen = Matrix::new(seen, count, own.len()).transposed();
-                product(sums, into, seen, Matrix::new(slopes, count, channels));
+                product(&mut sums, into, seen, Matrix::new(slopes, count, channels));
             });
         }
-    });
-    sums
+        sums
+    })
 }
 
 /// A feature map to be transformed tile by tile.
@@ -239,40 +234,57 @@ impl<'a> Source<'a> {
 /// One place of some tiles' transforms, rows of as many values as `own` has channels.
 #[multiversion(targets = "simd")]
 fn transform(to: &mut [f32], source: &Source, place: usize, own: Range<usize>, some: Range<usize>) {
-    let (tiles, before) = (&source.tiles, source.before);
-    let [height, width] = tiles.sides;
-    let width_of = own.len();
-    let zeros = &source.zeros[..width_of];
-    let (vertical, horizontal) = (source.rows[place / 4], source.rows[place % 4]);
-    for (tile, to) in some.zip(to.chunks_exact_mut(width_of)) {
-        let sample = tile / (tiles.rows * tiles.columns);
-        let top = tile / tiles.columns % tiles.rows * 2;
-        let left = tile % tiles.columns * 2;
-        let value = |y: usize, x: usize| {
-            let (y, x) = (
-                (top + y).wrapping_sub(before),
-                (left + x).wrapping_sub(before),
-            );
-            let inside = y < height && x < width;
-            let at = ((sample * height + y) * width + x) * source.channels;
-            inside.then(|| &source.values[at..][own.clone()])
-        };
-        let corners = [
-            value(vertical[0].0, horizontal[0].0),
-            value(vertical[0].0, horizontal[1].0),
-            value(vertical[1].0, horizontal[0].0),
-            value(vertical[1].0, horizontal[1].0),
-        ];
-        let signs = [
-            vertical[0].1 * horizontal[0].1,
-            vertical[0].1 * horizontal[1].1,
-            vertical[1].1 * horizontal[0].1,
-            vertical[1].1 * horizontal[1].1,
-        ];
-        let [a, b, c, d] = corners.map(|corner| corner.unwrap_or(zeros));
-        for i in 0..width_of {
-            to[i] = signs[0] * a[i] + signs[1] * b[i] + signs[2] * c[i] + signs[3] * d[i];
+    let [height, width] = source.tiles.sides;
+    let columns = source.tiles.columns;
+    let channels = own.len();
+    let [up, down] = source.rows[place / 4];
+    let [left, right] = source.rows[place % 4];
+    let signs = [
+        up.1 * left.1,
+        up.1 * right.1,
+        down.1 * left.1,
+        down.1 * right.1,
+    ];
+    let line = width * source.channels;
+    let mut to = to.chunks_exact_mut(channels);
+    let mut tile = some.start;
+    while tile < some.end {
+        // Tiles side by side.
+        let (row, column) = (tile / columns, tile % columns);
+        let run = (columns - column).min(some.end - tile);
+        let (sample, top) = (row / source.tiles.rows, row % source.tiles.rows * 2);
+        let lines = [up.0, down.0].map(|y| {
+            let y = (top + y).wrapping_sub(source.before);
+            (y < height).then(|| &source.values[(sample * height + y) * line..][..line])
+        });
+        for (column, to) in (column..column + run).zip(&mut to) {
+            let [x, z] = [left.0, right.0].map(|x| (2 * column + x).wrapping_sub(source.before));
+            let a = corner(source, lines[0], x, &own);
+            let b = corner(source, lines[0], z, &own);
+            let c = corner(source, lines[1], x, &own);
+            let d = corner(source, lines[1], z, &own);
+            let to = &mut to[..channels];
+            for i in 0..channels {
+                to[i] = signs[0] * a[i] + signs[1] * b[i] + signs[2] * c[i] + signs[3] * d[i];
+            }
         }
+        tile += run;
+    }
+}
+
+/// Channels of pixel `x` in a line of the map; zeros outside.
+#[inline(always)]
+fn corner<'a>(
+    source: &'a Source,
+    line: Option<&'a [f32]>,
+    x: usize,
+    own: &Range<usize>,
+) -> &'a [f32] {
+    match line {
+        Some(line) if x < source.tiles.sides[1] => {
+            &line[x * source.channels + own.start..][..own.len()]
+        }
+        _ => &source.zeros[..own.len()],
     }
 }
 
@@ -338,19 +350,17 @@ fn outputs(
 /// Channels moved together.
 const LANES: usize = 16;
 
-/// GgGᵀ of weights [C_out, C_in, 3, 3]: [16, C_in, C_out].
-pub(super) fn kernel_of(weights: &[f32], channels_in: usize, channels_out: usize) -> Vec<f32> {
-    let mut kernel = vec![0.0; PLACES * channels_in * channels_out];
+/// GgGᵀ of weights [C_out, C_in, 3, 3].
+pub(super) fn kernel_of(weights: &[f32], channels_in: usize, channels_out: usize) -> Places {
+    let mut kernel = vec![vec![0.0; channels_in * channels_out]; PLACES];
     let mut places: Vec<_> = kernel
-        .chunks_exact_mut(channels_in * channels_out)
+        .iter_mut()
         .map(|place| place.chunks_mut(LANES * channels_out))
         .collect();
     let blocks: Vec<(usize, Vec<&mut [f32]>)> = (0..channels_in.div_ceil(LANES))
         .map(|block| {
-            (
-                block * LANES,
-                places.iter_mut().filter_map(Iterator::next).collect(),
-            )
+            let rows = places.iter_mut().filter_map(Iterator::next);
+            (block * LANES, rows.collect())
         })
         .collect();
     each(blocks, |(first, mut places)| {
@@ -412,11 +422,13 @@ fn kernel_block(
     }
 }
 
-/// GᵀuG of a transformed kernel's gradient [16, C_in, C_out]: the weights', [C_out, C_in, 3, 3].
-pub(super) fn weights_of(gradient: &[f32], channels_in: usize, channels_out: usize) -> Vec<f32> {
-    let mut weights = vec![0.0; 9 * channels_in * channels_out];
-    crate::parallel::chunks(&mut weights, LANES * channels_in * 9, |block, out| {
-        weights_block(out, gradient, block * LANES, [channels_in, channels_out]);
+/// The gradient of the weights, [C_out, C_in, 3, 3]: GᵀuG of the transformed kernel's gradient u.
+pub(super) fn weight_gradient(input: &[f32], gradient: &[f32], shape: &Shape) -> Vec<f32> {
+    let sizes = [shape.channels_in, shape.channels_out];
+    let places = places_gradient(input, gradient, shape);
+    let mut weights = vec![0.0; 9 * sizes[0] * sizes[1]];
+    chunks(&mut weights, LANES * sizes[0] * 9, |block, out| {
+        weights_block(out, &places, block * LANES, sizes);
     });
     weights
 }
@@ -425,16 +437,18 @@ pub(super) fn weights_of(gradient: &[f32], channels_in: usize, channels_out: usi
 #[multiversion(targets = "simd")]
 fn weights_block(
     out: &mut [f32],
-    gradient: &[f32],
+    gradient: &[Vec<f32>],
     first: usize,
     [channels_in, channels_out]: [usize; 2],
 ) {
+    let blocks = gradient.len() / PLACES;
     let lanes = out.len() / (channels_in * 9);
     for input in 0..channels_in {
         let mut places = [[0.0; LANES]; PLACES];
         for (place, values) in places.iter_mut().enumerate() {
-            let at = (place * channels_in + input) * channels_out + first;
-            values[..lanes].copy_from_slice(&gradient[at..][..lanes]);
+            let rows = &gradient[place * blocks + input / CHANNELS];
+            let row = &rows[input % CHANNELS * channels_out..];
+            values[..lanes].copy_from_slice(&row[first..][..lanes]);
         }
         let mut half = [[0.0; LANES]; 12];
         for x in 0..4 {
@@ -465,18 +479,12 @@ fn weights_block(
 
 /// The transformed kernel that takes an output's gradient to the input's: taps in reverse, which swaps the
 /// first and the last place along each side; inputs for outputs.
-pub(super) fn reversed(kernel: &[f32], channels_in: usize, channels_out: usize) -> Vec<f32> {
-    let size = channels_in * channels_out;
-    let mut reversed = vec![0.0; PLACES * size];
-    crate::parallel::chunks(&mut reversed, size, |place, to| {
+pub(super) fn reversed(kernel: &Places, channels_in: usize, channels_out: usize) -> Places {
+    map(PLACES, |place| {
         let swapped = |i: usize| [3, 1, 2, 0][i];
-        let from = swapped(place / 4) * 4 + swapped(place % 4);
-        super::kernel::transpose(
-            &kernel[from * size..][..size],
-            to,
-            channels_in,
-            channels_out,
-        );
-    });
-    reversed
+        let from = &kernel[swapped(place / 4) * 4 + swapped(place % 4)];
+        let mut to = vec![0.0; from.len()];
+        transpose(from, &mut to, channels_in, channels_out);
+        to
+    })
 }
