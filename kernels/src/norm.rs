@@ -6,7 +6,7 @@
 
 use multiversion::multiversion;
 
-use crate::parallel::{chunks, map};
+use crate::parallel::{chunks, map, pieces_of};
 
 /// The sizes of a normalisation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,11 +136,10 @@ pub enum Then<'a> {
 /// When the sizes do not fit.
 pub fn apply(x: &[f32], [scale, shift]: [&[f32]; 2], then: Then, shape: &Shape) -> Vec<f32> {
     shape.check(x);
-    let mut y = vec![0.0; x.len()];
     // In parts of a sample: a batch may be of one.
     let parts = shape.parts();
     let part = shape.sample() / parts;
-    chunks(&mut y, part, |index, y| {
+    pieces_of(x.len(), part, |index, y| {
         let range = index * part..(index + 1) * part;
         let (scale, shift) = (
             shape.of_sample(scale, index / parts),
@@ -152,8 +151,7 @@ pub fn apply(x: &[f32], [scale, shift]: [&[f32]; 2], then: Then, shape: &Shape) 
             Then::Relu => affine_relu(y, x, scale, shift),
             Then::AddRelu(shortcut) => affine_add_relu(y, x, scale, shift, &shortcut[range]),
         }
-    });
-    y
+    })
 }
 
 /// [`apply`] with one scale and shift, on one thread, to where the values are.
@@ -230,15 +228,12 @@ pub fn gradients(
         b.push(slope as f32);
         c.push((-scale * plain / count - slope * f64::from(statistics.mean[i])) as f32);
     }
-    let mut of_x = vec![0.0; x.len()];
-    chunks(&mut of_x, shape.sample(), |sample, of_x| {
-        let coefficients = [&a, &b, &c].map(|values| shape.of_sample(values, sample));
-        combine(
-            of_x,
-            &gradient[range(sample)],
-            &x[range(sample)],
-            coefficients,
-        );
+    let parts = shape.parts();
+    let part = shape.sample() / parts;
+    let of_x = pieces_of(x.len(), part, |index, of_x| {
+        let range = index * part..(index + 1) * part;
+        let coefficients = [&a, &b, &c].map(|values| shape.of_sample(values, index / parts));
+        combine(of_x, &gradient[range.clone()], &x[range], coefficients);
     });
     let single = |values: Vec<f64>| values.into_iter().map(|v| v as f32).collect();
     Gradients {

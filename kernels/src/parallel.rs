@@ -1,6 +1,6 @@
 //! The one place that knows threads: all cores with the feature `threads`, else one.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, mem, mem::MaybeUninit};
 
 #[cfg(feature = "threads")]
 use rayon::prelude::*;
@@ -40,6 +40,47 @@ pub(crate) fn each<T: Send>(items: Vec<T>, work: impl Fn(T) + Sync + Send) {
     items.into_par_iter().for_each(work);
     #[cfg(not(feature = "threads"))]
     items.into_iter().for_each(work);
+}
+
+/// A vector of pieces of these sizes, one after the other, each begun as zeros and finished by `work`, which is
+/// told its number. A piece is cleared by who works on it: it is in the cache then, where clearing the whole
+/// first would write memory twice.
+pub(crate) fn pieces(sizes: &[usize], work: impl Fn(usize, &mut [f32]) + Sync + Send) -> Vec<f32> {
+    let len = sizes.iter().sum();
+    let mut values = Vec::with_capacity(len);
+    let mut rest = &mut values.spare_capacity_mut()[..len];
+    let cut = sizes.iter().map(|size| {
+        let (piece, behind) = mem::take(&mut rest).split_at_mut(*size);
+        rest = behind;
+        piece
+    });
+    let cut = cut.enumerate().collect();
+    each(cut, |(index, piece): (usize, &mut [MaybeUninit<f32>])| {
+        piece.fill(MaybeUninit::new(0.0));
+        // SAFETY: every value of the piece has just been written.
+        #[expect(unsafe_code, reason = "the proof is above")]
+        let piece = unsafe { piece.assume_init_mut() };
+        work(index, piece);
+    });
+    // SAFETY: there is room for `len` values, and as the pieces' sizes add up to `len`, each of them is written.
+    #[expect(unsafe_code, reason = "the proof is above")]
+    unsafe {
+        values.set_len(len);
+    }
+    values
+}
+
+/// [`pieces`] of `size`, the last may be shorter: `len` values in all.
+pub(crate) fn pieces_of(
+    len: usize,
+    size: usize,
+    work: impl Fn(usize, &mut [f32]) + Sync + Send,
+) -> Vec<f32> {
+    let sizes: Vec<usize> = (0..len)
+        .step_by(size)
+        .map(|first| size.min(len - first))
+        .collect();
+    pieces(&sizes, work)
 }
 
 /// The results of `work` on 0..count, in order.

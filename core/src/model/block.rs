@@ -90,7 +90,12 @@ impl ConvNorm {
 
     pub(super) fn forward(&mut self, x: FeatureMap, phase: Phase, then: Then) -> FeatureMap {
         match phase {
-            Phase::Train { .. } => self.norm.forward(self.conv.map(x), phase, then),
+            Phase::Train { .. } => {
+                let x = self.conv.map(x);
+                // A gradient graph keeps what it needs; without one, it would be kept for nothing.
+                self.conv.forget();
+                self.norm.forward(x, phase, then)
+            }
             Phase::Eval => self.conv.map_affine(x, self.norm.by_running(), then),
         }
     }

@@ -147,6 +147,11 @@ impl Conv2d {
         operations.conv2d(x, &self.weights, self.bias.clone(), self.geometry())
     }
 
+    /// Forgets what was made of the weights for inference: they are about to change.
+    pub(super) fn forget(&mut self) {
+        self.weights.change();
+    }
+
     /// The same, without a bias, then scaled and shifted per channel, [out] each, and what follows.
     pub(super) fn map_affine(
         &self,

@@ -2,7 +2,7 @@
 
 use super::{
     After, Kernel, Shape, forward,
-    kernel::{Form, unpack},
+    kernel::{Form, transpose, unpack},
     patches::{add_patches, fill_patches, fill_tap},
     tile_rows, winograd,
 };
@@ -38,7 +38,10 @@ pub fn input_gradient(gradient: &[f32], kernel: &Kernel, shape: &Shape) -> Vec<f
     let Form::Taps(taps) = &kernel.form else {
         unreachable!("minimal filtering has stride 1")
     };
-    let weights = Matrix::new(taps, patch, channels).transposed();
+    // The products run along its rows: transposed once, not in each of them.
+    let mut weights = vec![0.0; taps.len()];
+    transpose(taps, &mut weights, patch, channels);
+    let weights = Matrix::new(&weights, channels, patch);
     let most = tile_rows(patch);
     let sample = height * width * shape.channels_in;
     chunks(&mut input, sample, |index, input| {
@@ -57,7 +60,7 @@ pub fn input_gradient(gradient: &[f32], kernel: &Kernel, shape: &Shape) -> Vec<f
 }
 
 /// Rows of a kernel's gradient that one task computes, at most.
-const KERNEL_ROWS: usize = 64;
+const KERNEL_ROWS: usize = 128;
 /// Fewer input channels than this make products too thin.
 const FEW_CHANNELS: usize = 16;
 /// Pixels of the output that a task takes at once.

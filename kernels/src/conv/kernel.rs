@@ -122,16 +122,18 @@ pub(super) fn unpack(packed: &[f32], [k, channels_in, channels_out]: [usize; 3])
     weights
 }
 
-/// [rows, columns] → [columns, rows], in blocks that fit into the L1 cache.
+/// [rows, columns] → [columns, rows].
 pub(super) fn transpose(from: &[f32], to: &mut [f32], rows: usize, columns: usize) {
-    for top in (0..rows).step_by(BLOCK) {
-        let bottom = (top + BLOCK).min(rows);
-        for left in (0..columns).step_by(BLOCK) {
-            for column in left..(left + BLOCK).min(columns) {
-                for row in top..bottom {
-                    to[column * rows + row] = from[row * columns + column];
+    // In squares, a few lines of either side at once.
+    chunks(to, BLOCK * rows, |block, to| {
+        let left = block * BLOCK;
+        for top in (0..rows).step_by(BLOCK) {
+            let bottom = (top + BLOCK).min(rows);
+            for (column, to) in (left..).zip(to.chunks_exact_mut(rows)) {
+                for (row, to) in (top..).zip(&mut to[top..bottom]) {
+                    *to = from[row * columns + column];
                 }
             }
         }
-    }
+    });
 }

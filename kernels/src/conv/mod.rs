@@ -15,7 +15,7 @@ pub use backward::{bias_gradient, input_gradient, weight_gradient};
 pub use kernel::Kernel;
 
 use crate::{
-    parallel::{chunks, map, with_scratch},
+    parallel::{map, pieces_of, with_scratch},
     product::{Into, Matrix, product},
 };
 use kernel::Form;
@@ -78,16 +78,17 @@ impl Shape {
 
 /// Bytes of a tile of patches: with its share of the kernel and the output it stays in a core's L2 cache.
 const TILE_BYTES: usize = 512 << 10;
+/// Tiles have at least so many pixels: the kernel, which each of them reads, comes from further away.
+const FEWEST: usize = 48;
+/// Tiles of a small map, for as many threads.
+const TILES: usize = 8;
+/// Columns of the kernel that a task takes where pixels are too few to be shared out.
+const COLUMNS: usize = 128;
 
 /// Pixels in a tile whose rows have `row` values.
 fn tile_rows(row: usize) -> usize {
-    (TILE_BYTES / 4 / row).clamp(48, 512) / 8 * 8
+    (TILE_BYTES / 4 / row).clamp(FEWEST, 512) / 8 * 8
 }
-
-/// Fewer tiles of rows than this are cut by columns instead, to have work for all threads.
-const FEW_TILES: usize = 8;
-/// Columns of the kernel that a task takes then.
-const COLUMNS: usize = 96;
 
 /// `[B, H, W, C_in] → [B, H', W', C_out]`, and what follows.
 ///
@@ -106,7 +107,7 @@ pub fn forward(input: &[f32], kernel: &Kernel, after: After, shape: &Shape) -> V
             assert!(winograd::fits(shape), "{shape:?}");
             winograd::forward(input, places, after, shape)
         }
-        Form::Taps(taps) if shape.pixels_out() <= FEW_TILES * tile_rows(shape.patch()) => {
+        Form::Taps(taps) if shape.pixels_out() < 2 * FEWEST => {
             by_columns(input, taps, after, shape)
         }
         Form::Taps(taps) => by_rows(input, taps, after, shape),
@@ -116,10 +117,10 @@ pub fn forward(input: &[f32], kernel: &Kernel, after: After, shape: &Shape) -> V
 /// A task for each tile of patches.
 fn by_rows(input: &[f32], taps: &[f32], after: After, shape: &Shape) -> Vec<f32> {
     let (patch, channels) = (shape.patch(), shape.channels_out);
-    let mut output = vec![0.0; shape.pixels_out() * channels];
     let weights = Matrix::new(taps, patch, channels);
-    let rows = tile_rows(patch);
-    chunks(&mut output, rows * channels, |index, out| {
+    let pixels = shape.pixels_out();
+    let rows = tile_rows(patch).min(pixels.div_ceil(TILES).max(FEWEST));
+    pieces_of(pixels * channels, rows * channels, |index, out| {
         let (first, count) = (index * rows, out.len() / channels);
         if shape.is_pointwise() {
             let tile = &input[first * patch..][..count * patch];
@@ -131,11 +132,10 @@ fn by_rows(input: &[f32], taps: &[f32], after: After, shape: &Shape) -> Vec<f32>
             });
         }
         after.apply(out, first..first + count);
-    });
-    output
+    })
 }
 
-/// A task for some columns of the kernel, over all patches: weights are read once.
+/// A task for some columns of the kernel, over all patches.
 fn by_columns(input: &[f32], taps: &[f32], after: After, shape: &Shape) -> Vec<f32> {
     let (patch, channels, pixels) = (shape.patch(), shape.channels_out, shape.pixels_out());
     let mut own = Vec::new();
@@ -143,10 +143,7 @@ fn by_columns(input: &[f32], taps: &[f32], after: After, shape: &Shape) -> Vec<f
         input
     } else {
         own.resize(pixels * patch, 0.0);
-        let few = pixels.div_ceil(2 * FEW_TILES);
-        chunks(&mut own, few * patch, |index, tile| {
-            fill_patches(tile, input, shape, index * few);
-        });
+        fill_patches(&mut own, input, shape, 0);
         &own
     };
     let patches = Matrix::new(patches, pixels, patch);
@@ -158,17 +155,13 @@ fn by_columns(input: &[f32], taps: &[f32], after: After, shape: &Shape) -> Vec<f
         product(&mut out, Into::Fresh, patches, weights);
         out
     });
-    let mut output = vec![0.0; pixels * channels];
-    let few = pixels.div_ceil(2 * FEW_TILES);
-    chunks(&mut output, few * channels, |index, out| {
-        let first = index * few;
-        let count = out.len() / channels;
-        for (pixel, out) in (first..).zip(out.chunks_exact_mut(channels)) {
-            for (to, block) in out.chunks_mut(COLUMNS).zip(&blocks) {
-                to.copy_from_slice(&block[pixel * to.len()..][..to.len()]);
-            }
+    let mut output = Vec::with_capacity(pixels * channels);
+    for pixel in 0..pixels {
+        for block in &blocks {
+            let count = block.len() / pixels;
+            output.extend_from_slice(&block[pixel * count..][..count]);
         }
-        after.apply(out, first..first + count);
-    });
+    }
+    after.apply(&mut output, 0..pixels);
     output
 }

@@ -11,7 +11,7 @@ use multiversion::multiversion;
 
 use super::{Shape, after::After, kernel::transpose};
 use crate::{
-    parallel::{chunks, each, map, with_scratch},
+    parallel::{each, map, pieces, pieces_of, with_scratch},
     product::{Into, Matrix, product},
 };
 
@@ -81,35 +81,24 @@ impl Tiles {
         (row / self.rows * height + row % self.rows * 2) * width
     }
 
-    /// `values`, `channels` a pixel, cut into blocks of about `tiles` tiles: whole rows of tiles.
-    fn blocks<'a>(
-        &self,
-        mut values: &'a mut [f32],
-        channels: usize,
-        tiles: usize,
-    ) -> Vec<Block<'a>> {
+    /// Blocks of about `tiles` tiles: whole rows of tiles.
+    fn blocks(&self, tiles: usize) -> Vec<Block> {
         let (all, step) = (self.batch * self.rows, (tiles / self.columns).max(1));
-        let mut blocks = Vec::with_capacity(all.div_ceil(step));
-        for first in (0..all).step_by(step) {
-            let rows = first..(first + step).min(all);
-            let pixels = self.first_pixel(rows.start)..self.first_pixel(rows.end);
-            let (block, rest) = values.split_at_mut(pixels.len() * channels);
-            values = rest;
-            blocks.push(Block {
-                tiles: rows.start * self.columns..rows.end * self.columns,
-                pixels,
-                values: block,
-            });
-        }
-        blocks
+        let block = |first: usize| {
+            let end = (first + step).min(all);
+            Block {
+                tiles: first * self.columns..end * self.columns,
+                pixels: self.first_pixel(first)..self.first_pixel(end),
+            }
+        };
+        (0..all).step_by(step).map(block).collect()
     }
 }
 
-/// Rows of tiles, and the values of their pixels.
-struct Block<'a> {
+/// Some rows of tiles.
+struct Block {
     tiles: Range<usize>,
     pixels: Range<usize>,
-    values: &'a mut [f32],
 }
 
 /// Up to so many tiles, each place is one product over all of them: weights are read once, and there is work
@@ -123,7 +112,6 @@ pub(super) fn forward(input: &[f32], kernel: &Places, after: After, shape: &Shap
     let (c, channels) = (shape.channels_in, shape.channels_out);
     let tiles = Tiles::of(shape);
     let source = Source::input(input, tiles, c);
-    let mut output = vec![0.0; shape.pixels_out() * channels];
     let multiply = |place: usize, tiles_of: Range<usize>, seen: &mut [f32], out: &mut [f32]| {
         let count = tiles_of.len();
         transform(seen, &source, place, 0..c, tiles_of);
@@ -138,32 +126,38 @@ pub(super) fn forward(input: &[f32], kernel: &Places, after: After, shape: &Shap
             });
             out
         });
-        let few = (tiles.count() / PLACES).max(1);
-        each(tiles.blocks(&mut output, channels, few), |block| {
+        let blocks = tiles.blocks(tiles.count() / PLACES);
+        pieces(&sizes(&blocks, channels), |index, out| {
+            let Block { tiles: own, pixels } = &blocks[index];
             let products = std::array::from_fn(|place| {
-                &products[place][block.tiles.start * channels..block.tiles.end * channels]
+                &products[place][own.start * channels..own.end * channels]
             });
-            outputs(block.values, products, &tiles, channels, block.tiles.start);
-            after.apply(block.values, block.pixels);
-        });
+            outputs(out, products, &tiles, channels, own.start);
+            after.apply(out, pixels.clone());
+        })
     } else {
-        let most = (BLOCK_BYTES / 4 / PLACES / channels).clamp(32, 128);
-        each(tiles.blocks(&mut output, channels, most), |block| {
-            let count = block.tiles.len();
-            with_scratch(count * (c + PLACES * channels), |scratch| {
-                let (seen, products) = scratch.split_at_mut(count * c);
-                for (place, out) in products.chunks_exact_mut(count * channels).enumerate() {
-                    multiply(place, block.tiles.clone(), seen, out);
+        let blocks = tiles.blocks((BLOCK_BYTES / 4 / PLACES / channels).clamp(32, 128));
+        pieces(&sizes(&blocks, channels), |index, out| {
+            let Block { tiles: own, pixels } = &blocks[index];
+            let (of_input, of_output) = (own.len() * c, own.len() * channels);
+            with_scratch(of_input + PLACES * of_output, |scratch| {
+                let (seen, products) = scratch.split_at_mut(of_input);
+                for (place, out) in products.chunks_exact_mut(of_output).enumerate() {
+                    multiply(place, own.clone(), seen, out);
                 }
-                let products = std::array::from_fn(|place| {
-                    &products[place * count * channels..][..count * channels]
-                });
-                outputs(block.values, products, &tiles, channels, block.tiles.start);
+                let products =
+                    std::array::from_fn(|place| &products[place * of_output..][..of_output]);
+                outputs(out, products, &tiles, channels, own.start);
             });
-            after.apply(block.values, block.pixels);
-        });
+            after.apply(out, pixels.clone());
+        })
     }
-    output
+}
+
+/// Values of each block's pixels.
+fn sizes(blocks: &[Block], channels: usize) -> Vec<usize> {
+    let size = |block: &Block| block.pixels.len() * channels;
+    blocks.iter().map(size).collect()
 }
 
 /// Input channels whose gradients one task computes, at most.
@@ -426,11 +420,13 @@ fn kernel_block(
 pub(super) fn weight_gradient(input: &[f32], gradient: &[f32], shape: &Shape) -> Vec<f32> {
     let sizes = [shape.channels_in, shape.channels_out];
     let places = places_gradient(input, gradient, shape);
-    let mut weights = vec![0.0; 9 * sizes[0] * sizes[1]];
-    chunks(&mut weights, LANES * sizes[0] * 9, |block, out| {
-        weights_block(out, &places, block * LANES, sizes);
-    });
-    weights
+    pieces_of(
+        9 * sizes[0] * sizes[1],
+        LANES * sizes[0] * 9,
+        |block, out| {
+            weights_block(out, &places, block * LANES, sizes);
+        },
+    )
 }
 
 /// The same for the output channels from `first` on.
