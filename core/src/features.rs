@@ -13,6 +13,7 @@ use crate::{
     error::{Error, Result},
     matching::{l2_normalize, similarity},
     model::{Encoder, Phase, Stages},
+    ops,
 };
 
 /// Which features describe a cell.
@@ -154,7 +155,9 @@ impl Feature {
 pub fn stages(encoder: &Encoder, images: Tensor<4>) -> Stages {
     // Cheap: a copy shares its tensors. Evaluation must not move the statistics.
     let mut backbone = encoder.backbone.clone();
-    backbone.stages(images, Phase::Eval)
+    ops::together(&images.device(), move || {
+        backbone.stages(images, Phase::Eval)
+    })
 }
 
 /// One of the maps [B, C, h, w] that an encoder makes of these stages, as it is: of any length.

@@ -25,3 +25,5 @@ mod parallel;
 pub mod pool;
 mod product;
 pub mod sgd;
+
+pub use parallel::together;

@@ -8,10 +8,10 @@ use rayon::prelude::*;
 /// Runs `work` on the chunks of `len` values of `data` (the last may be shorter), each with its number.
 pub(crate) fn chunks<T: Send>(data: &mut [T], len: usize, work: impl Fn(usize, &mut [T]) + Sync) {
     #[cfg(feature = "threads")]
-    data.par_chunks_mut(len)
-        .enumerate()
-        .for_each(|(index, chunk)| work(index, chunk));
-    #[cfg(not(feature = "threads"))]
+    if shared() {
+        let chunks = data.par_chunks_mut(len).enumerate();
+        return chunks.for_each(|(index, chunk)| work(index, chunk));
+    }
     for (index, chunk) in data.chunks_mut(len).enumerate() {
         work(index, chunk);
     }
@@ -24,11 +24,12 @@ pub(crate) fn chunks2<T: Send, U: Send>(
     work: impl Fn(usize, &mut [T], &mut [U]) + Sync,
 ) {
     #[cfg(feature = "threads")]
-    a.par_chunks_mut(len_a)
-        .zip(b.par_chunks_mut(len_b))
-        .enumerate()
-        .for_each(|(index, (a, b))| work(index, a, b));
-    #[cfg(not(feature = "threads"))]
+    if shared() {
+        let chunks = a.par_chunks_mut(len_a).zip(b.par_chunks_mut(len_b));
+        return chunks
+            .enumerate()
+            .for_each(|(index, (a, b))| work(index, a, b));
+    }
     for (index, (a, b)) in a.chunks_mut(len_a).zip(b.chunks_mut(len_b)).enumerate() {
         work(index, a, b);
     }
@@ -37,9 +38,36 @@ pub(crate) fn chunks2<T: Send, U: Send>(
 /// Runs `work` on each item, in any order.
 pub(crate) fn each<T: Send>(items: Vec<T>, work: impl Fn(T) + Sync + Send) {
     #[cfg(feature = "threads")]
-    items.into_par_iter().for_each(work);
-    #[cfg(not(feature = "threads"))]
+    if shared() {
+        return items.into_par_iter().for_each(work);
+    }
     items.into_iter().for_each(work);
+}
+
+/// The results of `work` on 0..count, in order.
+pub(crate) fn map<T: Send>(count: usize, work: impl Fn(usize) -> T + Sync + Send) -> Vec<T> {
+    #[cfg(feature = "threads")]
+    if shared() {
+        return (0..count).into_par_iter().map(work).collect();
+    }
+    (0..count).map(work).collect()
+}
+
+/// Runs `work` on one of the threads that kernels share their work among, so that handing it over and waiting
+/// for it happens once, not for every kernel inside. For much work in small pieces.
+pub fn together<R: Send>(work: impl FnOnce() -> R + Send) -> R {
+    #[cfg(feature = "threads")]
+    if shared() {
+        return rayon::scope(|_| work());
+    }
+    work()
+}
+
+/// Whether there is somebody to share work with. To hand it all to a single other thread and to wait for that
+/// one costs 6 % of a small network.
+#[cfg(feature = "threads")]
+fn shared() -> bool {
+    rayon::current_num_threads() > 1
 }
 
 /// A vector of pieces of these sizes, one after the other, each begun as zeros and finished by `work`, which is
@@ -81,14 +109,6 @@ pub(crate) fn pieces_of(
         .map(|first| size.min(len - first))
         .collect();
     pieces(&sizes, work)
-}
-
-/// The results of `work` on 0..count, in order.
-pub(crate) fn map<T: Send>(count: usize, work: impl Fn(usize) -> T + Sync + Send) -> Vec<T> {
-    #[cfg(feature = "threads")]
-    return (0..count).into_par_iter().map(work).collect();
-    #[cfg(not(feature = "threads"))]
-    (0..count).map(work).collect()
 }
 
 thread_local! {

@@ -259,3 +259,16 @@ pub fn on(device: &Device, dtype: DType) -> &'static dyn Operations {
     }
     &stock::Burn
 }
+
+/// Runs much work in small pieces on `device`: a network on one picture. Its threads are gathered once for all.
+#[allow(
+    unused_variables,
+    reason = "what decides depends on the backends that are compiled in"
+)]
+pub fn together<R: Send>(device: &Device, work: impl FnOnce() -> R + Send) -> R {
+    #[cfg(feature = "cpu")]
+    if cpu::has_kernels(device, DType::F32) {
+        return densecl_kernels::together(work);
+    }
+    work()
+}
