@@ -1,13 +1,15 @@
 //! The two gradients of a convolution.
 
+use std::ops::Range;
+
 use super::{
     After, Kernel, Shape, forward,
-    kernel::{Form, transpose, unpack},
+    kernel::{Form, transposed, unpack},
     patches::{add_patches, fill_patches, fill_tap},
     tile_rows, winograd,
 };
 use crate::{
-    parallel::{chunks, map, with_scratch},
+    parallel::{map, pieces_of, with_scratch},
     product::{Into, Matrix, product},
 };
 
@@ -34,17 +36,15 @@ pub fn input_gradient(gradient: &[f32], kernel: &Kernel, shape: &Shape) -> Vec<f
     let (patch, channels) = (shape.patch(), shape.channels_out);
     let [height, width] = shape.input;
     let [rows, columns] = shape.output();
-    let mut input = vec![0.0; shape.pixels_in() * shape.channels_in];
     let Form::Taps(taps) = &kernel.form else {
         unreachable!("minimal filtering has stride 1")
     };
     // The products run along its rows: transposed once, not in each of them.
-    let mut weights = vec![0.0; taps.len()];
-    transpose(taps, &mut weights, patch, channels);
+    let weights = transposed(taps, patch, channels);
     let weights = Matrix::new(&weights, channels, patch);
     let most = tile_rows(patch);
     let sample = height * width * shape.channels_in;
-    chunks(&mut input, sample, |index, input| {
+    pieces_of(shape.batch * sample, sample, |index, input| {
         let pixels = rows * columns;
         let gradient = &gradient[index * pixels * channels..][..pixels * channels];
         for (tile, gradient) in gradient.chunks(most * channels).enumerate() {
@@ -55,12 +55,13 @@ pub fn input_gradient(gradient: &[f32], kernel: &Kernel, shape: &Shape) -> Vec<f
                 add_patches(patches, input, shape, tile * most);
             });
         }
-    });
-    input
+    })
 }
 
 /// Rows of a kernel's gradient that one task computes, at most.
-const KERNEL_ROWS: usize = 128;
+const KERNEL_ROWS: usize = 64;
+/// Values of all parts' shares of a kernel's gradient, at most.
+const SHARES: usize = 1 << 18;
 /// Fewer input channels than this make products too thin.
 const FEW_CHANNELS: usize = 16;
 /// Pixels of the output that a task takes at once.
@@ -85,37 +86,53 @@ pub fn weight_gradient(input: &[f32], gradient: &[f32], shape: &Shape) -> Vec<f3
     unpack(&taps, shape.kernel_sizes())
 }
 
-/// Of the packed weights, tap by tap: each C_in × C_out block is a product of the input that the tap sees, transposed, with the gradient:
-/// blocks are independent, so no sums over threads are needed.
+/// Of the packed weights, tap by tap: each tap's C_in × C_out block is a product of the input that the tap
+/// sees, transposed, with the gradient. Small ones are computed for parts of the batch, then added in order.
 fn by_taps(input: &[f32], gradient: &[f32], shape: &Shape) -> Vec<f32> {
     let (c, channels, pixels) = (shape.channels_in, shape.channels_out, shape.pixels_out());
-    let block = (1..=KERNEL_ROWS)
-        .rev()
-        .find(|rows| c.is_multiple_of(*rows))
-        .expect("1 divides every number");
-    let blocks = c / block;
-    let mut packed = vec![0.0; shape.patch() * channels];
-    chunks(&mut packed, block * channels, |index, out| {
-        let (tap, begin) = (index / blocks, index % blocks * block);
-        let tap = [tap / shape.kernel, tap % shape.kernel];
-        for first in (0..pixels).step_by(PIXELS) {
-            let count = PIXELS.min(pixels - first);
-            let into = if first == 0 { Into::Fresh } else { Into::Sum };
+    let taps = shape.kernel * shape.kernel;
+    let rows = |out: &mut [f32], row: usize, some: Range<usize>| {
+        let own = row % c..row % c + out.len() / channels;
+        let tap = [row / c / shape.kernel, row / c % shape.kernel];
+        for first in some.clone().step_by(PIXELS) {
+            let count = PIXELS.min(some.end - first);
+            let into = if first == some.start {
+                Into::Fresh
+            } else {
+                Into::Sum
+            };
             let gradient = &gradient[first * channels..][..count * channels];
             let gradient = Matrix::new(gradient, count, channels);
             if shape.is_pointwise() {
-                let seen = Matrix::strided(&input[first * c + begin..], count, block, c, 1);
+                let seen = &input[first * c + own.start..];
+                let seen = Matrix::strided(seen, count, own.len(), c, 1);
                 product(out, into, seen.transposed(), gradient);
             } else {
-                with_scratch(count * block, |tile| {
-                    fill_tap(tile, input, shape, tap, begin..begin + block, first);
-                    let seen = Matrix::new(tile, count, block);
+                with_scratch(count * own.len(), |tile| {
+                    fill_tap(tile, input, shape, tap, own.clone(), first);
+                    let seen = Matrix::new(tile, count, own.len());
                     product(out, into, seen.transposed(), gradient);
                 });
             }
         }
-    });
-    packed
+    };
+    let parts = (SHARES / (taps * c * channels)).clamp(1, PARTS);
+    if parts > 1 {
+        return in_parts(pixels, parts, |some| {
+            let mut share = vec![0.0; taps * c * channels];
+            for (tap, out) in share.chunks_mut(c * channels).enumerate() {
+                rows(out, tap * c, some.clone());
+            }
+            share
+        });
+    }
+    let block = (1..=KERNEL_ROWS)
+        .rev()
+        .find(|rows| c.is_multiple_of(*rows))
+        .expect("1 divides every number");
+    pieces_of(taps * c * channels, block * channels, |index, out| {
+        rows(out, index * block, 0..pixels);
+    })
 }
 
 /// The gradient of the bias, `[C_out]`, given the output's.
@@ -129,39 +146,43 @@ pub fn bias_gradient(gradient: &[f32], shape: &Shape) -> Vec<f32> {
     sums.into_iter().map(|sum| sum as f32).collect()
 }
 
-/// Parts of the batch whose shares of a kernel's gradient are computed apart, then added in order.
+/// Parts of the batch whose shares of a kernel's gradient are computed apart, at most.
 const PARTS: usize = 16;
+
+/// The sum of the shares of up to `parts` parts of the pixels, in order.
+fn in_parts(
+    pixels: usize,
+    parts: usize,
+    share: impl Fn(Range<usize>) -> Vec<f32> + Sync + Send,
+) -> Vec<f32> {
+    let size = pixels.div_ceil(parts);
+    let shares = map(pixels.div_ceil(size), |part| {
+        share(part * size..((part + 1) * size).min(pixels))
+    });
+    let add = |mut sum: Vec<f32>, share: Vec<f32>| {
+        let values = sum.iter_mut().zip(share);
+        values.for_each(|(sum, share)| *sum += share);
+        sum
+    };
+    shares.into_iter().reduce(add).expect("a batch has a pixel")
+}
 
 /// The same for a kernel with many taps and few input channels, such as the stem's.
 fn by_patches(input: &[f32], gradient: &[f32], shape: &Shape) -> Vec<f32> {
-    let (patch, channels, pixels) = (shape.patch(), shape.channels_out, shape.pixels_out());
-    let (rows, share) = (tile_rows(patch), pixels.div_ceil(PARTS));
-    let parts = map(pixels.div_ceil(share), |part| {
+    let (patch, channels) = (shape.patch(), shape.channels_out);
+    let rows = tile_rows(patch);
+    in_parts(shape.pixels_out(), PARTS, |some| {
         let mut sum = vec![0.0; patch * channels];
-        let end = ((part + 1) * share).min(pixels);
-        for first in (part * share..end).step_by(rows) {
-            let count = rows.min(end - first);
+        for first in some.clone().step_by(rows) {
+            let count = rows.min(some.end - first);
             let gradient = &gradient[first * channels..][..count * channels];
+            let gradient = Matrix::new(gradient, count, channels);
             with_scratch(count * patch, |tile| {
                 fill_patches(tile, input, shape, first);
                 let seen = Matrix::new(tile, count, patch).transposed();
-                product(
-                    &mut sum,
-                    Into::Sum,
-                    seen,
-                    Matrix::new(gradient, count, channels),
-                );
+                product(&mut sum, Into::Sum, seen, gradient);
             });
         }
         sum
-    });
-    parts
-        .into_iter()
-        .reduce(|mut sum, part| {
-            sum.iter_mut()
-                .zip(part)
-                .for_each(|(sum, part)| *sum += part);
-            sum
-        })
-        .expect("a batch has a pixel")
+    })
 }

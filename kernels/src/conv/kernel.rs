@@ -1,7 +1,7 @@
 //! A convolution's weights in the order the matrix products want.
 
 use super::{Shape, winograd};
-use crate::parallel::{chunks, each};
+use crate::parallel::{each, pieces_of};
 
 /// The weights of a convolution, ready for it.
 #[derive(Debug, Clone)]
@@ -50,13 +50,15 @@ impl Kernel {
         let [k, channels_in, channels_out] = self.sizes;
         let form = match &self.form {
             Form::Taps(taps) => {
-                let (count, plane) = (k * k, channels_in * channels_out);
-                let mut reversed = vec![0.0; taps.len()];
-                chunks(&mut reversed, plane, |tap, to| {
-                    let from = &taps[(count - 1 - tap) * plane..][..plane];
-                    transpose(from, to, channels_in, channels_out);
-                });
-                Form::Taps(reversed)
+                let mut planes = taps
+                    .chunks_exact(channels_in * channels_out)
+                    .rev()
+                    .map(|plane| transposed(plane, channels_in, channels_out));
+                let first = planes.next().expect("a kernel has a tap");
+                Form::Taps(planes.fold(first, |mut taps, plane| {
+                    taps.extend_from_slice(&plane);
+                    taps
+                }))
             }
             Form::Winograd(places) => {
                 Form::Winograd(winograd::reversed(places, channels_in, channels_out))
@@ -103,9 +105,8 @@ fn pack(weights: &[f32], [k, channels_in, channels_out]: [usize; 3]) -> Vec<f32>
 /// [k, k, C_in, C_out] → [C_out, C_in, k, k].
 pub(super) fn unpack(packed: &[f32], [k, channels_in, channels_out]: [usize; 3]) -> Vec<f32> {
     let taps = k * k;
-    let mut weights = vec![0.0; packed.len()];
     // As many outputs at once as fill a cache line of the source.
-    chunks(&mut weights, BLOCK * channels_in * taps, |block, out| {
+    pieces_of(packed.len(), BLOCK * channels_in * taps, |block, out| {
         let first = block * BLOCK;
         let count = out.len() / (channels_in * taps);
         for left in (0..channels_in).step_by(BLOCK) {
@@ -118,14 +119,13 @@ pub(super) fn unpack(packed: &[f32], [k, channels_in, channels_out]: [usize; 3])
                 }
             }
         }
-    });
-    weights
+    })
 }
 
 /// [rows, columns] → [columns, rows].
-pub(super) fn transpose(from: &[f32], to: &mut [f32], rows: usize, columns: usize) {
+pub(super) fn transposed(from: &[f32], rows: usize, columns: usize) -> Vec<f32> {
     // In squares, a few lines of either side at once.
-    chunks(to, BLOCK * rows, |block, to| {
+    pieces_of(from.len(), BLOCK * rows, |block, to| {
         let left = block * BLOCK;
         for top in (0..rows).step_by(BLOCK) {
             let bottom = (top + BLOCK).min(rows);
@@ -135,5 +135,5 @@ pub(super) fn transpose(from: &[f32], to: &mut [f32], rows: usize, columns: usiz
                 }
             }
         }
-    });
+    })
 }

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use multiversion::multiversion;
 
-use super::{Shape, after::After, kernel::transpose};
+use super::{Shape, after::After, kernel::transposed};
 use crate::{
     parallel::{each, map, pieces, pieces_of, with_scratch},
     product::{Into, Matrix, product},
@@ -478,9 +478,7 @@ fn weights_block(
 pub(super) fn reversed(kernel: &Places, channels_in: usize, channels_out: usize) -> Places {
     map(PLACES, |place| {
         let swapped = |i: usize| [3, 1, 2, 0][i];
-        let from = &kernel[swapped(place / 4) * 4 + swapped(place % 4)];
-        let mut to = vec![0.0; from.len()];
-        transpose(from, &mut to, channels_in, channels_out);
-        to
+        let from = swapped(place / 4) * 4 + swapped(place % 4);
+        transposed(&kernel[from], channels_in, channels_out)
     })
 }
