@@ -4,7 +4,7 @@ use burn::tensor::{Gradients, Tensor};
 
 use crate::{
     config::OptimConfig,
-    model::{Kind, NamedTensor, TensorVisitor, Tensors, take},
+    model::{Kind, NamedTensor, TensorVisitor, Tensors, visit::take},
     ops::{self, SgdSettings},
 };
 

@@ -95,3 +95,28 @@ fn every_kind_of_step_runs() {
     assert_eq!(per_step[0], 0.03 * 4.0 / 256.0);
     assert!(sandbox.names("unmeasured/tensorboard").is_empty());
 }
+
+#[test]
+fn half_precision_is_asked_for_and_accounted_for() {
+    let sandbox = Sandbox::new();
+    let losses = |name: &str| -> Vec<f64> {
+        let rows = sandbox.metrics(name);
+        rows.iter()
+            .map(|row| row["loss"].as_f64().expect("a loss"))
+            .collect()
+    };
+    sandbox.pretrain("--steps 4 --out f32").succeeded();
+    for precision in ["bf16", "f16"] {
+        let run = format!("--steps 4 --precision {precision} --out {precision}");
+        let told = sandbox.pretrain(&run).succeeded().stderr;
+        assert!(told.contains("slower than f32 on a CPU"), "{told}");
+        for (half, single) in losses(precision).into_iter().zip(losses("f32")) {
+            assert!((half - single).abs() < 0.1 * single, "{half} for {single}");
+        }
+        let scale = &sandbox.metrics(precision)[3]["loss_scale"];
+        assert_eq!(scale.is_number(), precision == "f16", "{scale}");
+    }
+    assert_eq!(sandbox.metrics("f16")[3]["skipped_steps"], 0);
+    let unknown = sandbox.pretrain("--precision f8 --out f8");
+    unknown.refused(&["optim.precision", "f8", "bf16"]);
+}

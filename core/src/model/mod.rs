@@ -7,7 +7,7 @@ mod layers;
 mod momentum;
 mod norm;
 mod resnet;
-mod visit;
+pub(crate) mod visit;
 
 pub use block::{Block, BlockShape, EXPANSION, block_shapes};
 pub use encoder::{Embeddings, Encoder, Heads};
@@ -16,5 +16,4 @@ pub use layers::{Conv2d, Init, Linear};
 pub use momentum::follow;
 pub use norm::{BatchNorm, EPSILON, GroupNorm, Phase};
 pub use resnet::{ResNet, Stages};
-pub(crate) use visit::take;
 pub use visit::{Kind, NamedTensor, TensorVisitor, Tensors};

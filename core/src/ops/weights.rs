@@ -35,6 +35,7 @@ impl Weights {
         &mut self.tensor
     }
 
+    #[allow(dead_code, reason = "only devices with kernels of ours ask for it")]
     /// What `make` makes of the tensor, made once. A network lives on one device and moves over its maps in one
     /// way, so there is one form.
     pub(super) fn prepared<T: Any + Send + Sync>(

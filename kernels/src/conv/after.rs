@@ -9,9 +9,9 @@ use crate::norm::{self, Then};
 pub enum After<'a> {
     /// Nothing.
     Nothing,
-    /// A bias [C_out].
+    /// A bias `[C_out]`.
     Bias(&'a [f32]),
-    /// y·scale + shift per channel, [C_out] each, and what follows that: normalisation by known statistics.
+    /// y·scale + shift per channel, `[C_out]` each, and what follows that: normalisation by known statistics.
     Affine([&'a [f32]; 2], Then<'a>),
 }
 

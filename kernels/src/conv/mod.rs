@@ -6,6 +6,7 @@
 
 mod after;
 mod backward;
+mod interleave;
 mod kernel;
 mod patches;
 mod winograd;

@@ -1,4 +1,4 @@
-//! 3×3 convolutions of stride 1 by minimal filtering, F(2×2, 3×3) (Winograd 1980; Lavin and Gray 2016).
+//! 3×3 convolutions of stride 1, dilated or not, by minimal filtering, F(2×2, 3×3) (Winograd 1980; Lavin and Gray 2016).
 //!
 //! A tile of 2×2 outputs sees 4×4 inputs d. With the kernel g its outputs are Aᵀ[(GgGᵀ) ⊙ (BᵀdB)]A: 16
 //! products where the sums have 36. Each of the 16 places of the middle is one matrix product over all tiles,
@@ -9,7 +9,12 @@ use std::ops::Range;
 
 use multiversion::multiversion;
 
-use super::{Shape, after::After, kernel::transposed};
+use super::{
+    Shape,
+    after::After,
+    interleave::{join, of_grids, split},
+    kernel::transposed,
+};
 use crate::{
     parallel::{each, map, pieces, pieces_of, with_scratch},
     product::{Into, Matrix, product},
@@ -41,12 +46,11 @@ const GRADIENT: [Row; 4] = [
     [(0, 0.0), (1, -1.0)],
 ];
 
-/// Whether a convolution is of the kind, and has channels enough to be worth it.
+/// Whether a convolution is of the kind, dilated or not, and has channels enough to be worth it.
 pub(super) fn fits(shape: &Shape) -> bool {
     shape.kernel == 3
         && shape.stride == 1
-        && shape.dilation == 1
-        && shape.padding == 1
+        && shape.padding == shape.dilation
         && shape.channels_in >= 16
         && shape.channels_out >= 16
 }
@@ -110,6 +114,11 @@ const BLOCK_BYTES: usize = 512 << 10;
 /// The convolution with a transformed kernel.
 pub(super) fn forward(input: &[f32], kernel: &Places, after: After, shape: &Shape) -> Vec<f32> {
     let (c, channels) = (shape.channels_in, shape.channels_out);
+    if shape.dilation > 1 {
+        let grids = split(input, c, shape);
+        let grids = forward(&grids, kernel, After::Nothing, &of_grids(shape));
+        return join(&grids, channels, after, shape);
+    }
     let tiles = Tiles::of(shape);
     let source = Source::input(input, tiles, c);
     let multiply = |place: usize, tiles_of: Range<usize>, seen: &mut [f32], out: &mut [f32]| {
@@ -419,7 +428,13 @@ fn kernel_block(
 /// The gradient of the weights, [C_out, C_in, 3, 3]: GᵀuG of the transformed kernel's gradient u.
 pub(super) fn weight_gradient(input: &[f32], gradient: &[f32], shape: &Shape) -> Vec<f32> {
     let sizes = [shape.channels_in, shape.channels_out];
-    let places = places_gradient(input, gradient, shape);
+    let places = if shape.dilation > 1 {
+        let [input, gradient] =
+            [(input, sizes[0]), (gradient, sizes[1])].map(|(map, c)| split(map, c, shape));
+        places_gradient(&input, &gradient, &of_grids(shape))
+    } else {
+        places_gradient(input, gradient, shape)
+    };
     pieces_of(
         9 * sizes[0] * sizes[1],
         LANES * sizes[0] * 9,

@@ -26,6 +26,7 @@ fn shapes() -> Vec<Shape> {
         shape(2, [5, 8], [20, 33], 1, 2, 1),
         shape(1, [1, 1], [5, 7], 3, 1, 1),
         shape(4, [24, 24], [17, 9], 3, 1, 1), // several tiles, across samples
+        shape(3, [7, 10], [20, 18], 3, 1, 2), // dilated, sides that it does not divide
         shape(6, [1, 7], [150, 20], 3, 1, 1), // a single row of tiles
         shape(5, [25, 23], [17, 34], 3, 1, 1), // more than one block, odd sides
         Shape {
