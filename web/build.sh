@@ -93,8 +93,21 @@ bundled=$([ -d web/node_modules/esbuild ] && echo yes || echo no)
     put "$dist/$file" "web/js/$file"
 done
 [ "$bundled" = no ] || node web/bundle.mjs "$dist"
+# A bundle is a manifest and shards. Those of weights that also ship as one file are cut from it here.
+shard_bytes=$((8 * 1024 * 1024)) # as in native/src/export/web.rs
 for bundle in web/weights/*/; do
     for file in "$bundle"*; do put "$dist/${file#web/}" "$file"; done
+    name=$(basename "$bundle")
+    whole=weights/$name.safetensors
+    [ -f "$whole" ] || continue
+    shards=$(mktemp -d)
+    bytes=$(wc -c <"$whole")
+    for ((at = 0, index = 0; at < bytes; at += shard_bytes, index++)); do
+        shard=$(printf '%s-%03d.bin' "$name" "$index")
+        tail -c +$((at + 1)) "$whole" | head -c $shard_bytes >"$shards/$shard" || [ $? = 141 ] # head ends first
+        put "$dist/weights/$name/$shard" "$shards/$shard"
+    done
+    rm -r "$shards"
 done
 for file in LICENSE-MIT LICENSE-APACHE; do put "$dist/$file" "$file"; done
 

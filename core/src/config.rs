@@ -115,6 +115,10 @@ pub enum Matching {
     Backbone,
     /// The dense head's output.
     Dense,
+    /// Backbone features less their mean over the batch at the same cell, so that cells are told apart by
+    /// what they show: zero padding tells a network where a cell is, and that is the same in every
+    /// picture. Not in the paper.
+    Centred,
     /// A random key cell: the lower bound of the ablation.
     Random,
 }

@@ -8,7 +8,7 @@ use crate::{
     device::failure,
     loss::{info_nce, weighted},
     loss_scale::LossScale,
-    matching::{best_match, gather_cells, similarity},
+    matching::{best_match, centred, gather_cells, similarity},
     model::{Embeddings, Encoder, Phase, Tensors, follow},
     optim::{ParameterGradients, Sgd},
     queue::Queue,
@@ -246,6 +246,10 @@ impl DenseCl {
             Matching::Backbone => {
                 best_match(similarity(q.backbone.clone().inner(), k.backbone.clone()))
             }
+            Matching::Centred => best_match(similarity(
+                centred(q.backbone.clone().inner()),
+                centred(k.backbone.clone()),
+            )),
             Matching::Dense => best_match(similarity(q.dense.clone().inner(), k.dense.clone())),
             Matching::Random => {
                 let [b, _, n] = k.dense.dims();

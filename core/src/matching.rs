@@ -12,6 +12,16 @@ pub fn l2_normalize<const D: usize>(x: Tensor<D>, dim: usize) -> Tensor<D> {
     x / norm
 }
 
+/// Features [B, C, N] less their mean over the batch at the same cell, of unit length again.
+///
+/// That mean is what the place of a cell alone says about its features: under zero padding a cell near
+/// the border is more like the same cell of any other picture than like the same thing elsewhere.
+/// Without it the cosine compares what the cells show.
+pub fn centred(features: Tensor<3>) -> Tensor<3> {
+    let mean = features.clone().mean_dim(0);
+    l2_normalize(features - mean, 1)
+}
+
 /// Cosine similarity of every query cell with every key cell.
 ///
 /// Unit-length features [B, C, N] and [B, C, M] → [B, N, M].
@@ -93,6 +103,16 @@ pub fn mutual_matches(similarity: &[f32], cells_b: usize, threshold: f32) -> Vec
     matches
 }
 
+/// The most similar cell of a row of similarities, the first among equals; NaN is never the best. `None`
+/// when no cell is a number.
+pub fn best_cell(row: &[f32]) -> Option<usize> {
+    row.iter()
+        .enumerate()
+        .filter(|(_, score)| !score.is_nan())
+        .reduce(|best, next| if next.1 > best.1 { next } else { best })
+        .map(|(cell, _)| cell)
+}
+
 /// The centre of a cell of a row-major grid, (x, y) in cells: its column and row, each + 0.5.
 pub fn cell_center(cell: usize, columns: usize) -> [f32; 2] {
     [(cell % columns) as f32 + 0.5, (cell / columns) as f32 + 0.5]
@@ -152,6 +172,48 @@ mod tests {
         );
         assert_eq!(mutual_matches(&sim, 3, 0.5).len(), 1);
         assert!(mutual_matches(&[f32::NAN; 4], 2, -1.0).is_empty());
+    }
+
+    #[test]
+    fn centred_features_match_by_what_is_there_and_not_by_place() {
+        // Two pictures of two cells, two channels for what a cell shows and two for where it is. The
+        // second views show the cells of the first in the other order.
+        let device = burn::tensor::Device::flex();
+        let view = |cells: [[f32; 2]; 4]| {
+            let place = [[3.0, 0.0], [0.0, 3.0]];
+            let values: Vec<f32> = (0..2)
+                .flat_map(|picture| (0..4).map(move |channel| (picture, channel)))
+                .flat_map(|(picture, channel)| {
+                    [0, 1].map(|cell| match channel {
+                        0 | 1 => cells[2 * picture + cell][channel],
+                        _ => place[cell][channel - 2],
+                    })
+                })
+                .collect();
+            let data = burn::tensor::TensorData::new(values, [2, 4, 2]);
+            l2_normalize(Tensor::<3>::from_data(data, &device), 1)
+        };
+        let (red, blue) = ([1.0, 0.0], [0.0, 1.0]);
+        let query = view([red, blue, blue, red]);
+        let key = view([blue, red, red, blue]);
+        let matches = |similarity| -> Vec<i32> {
+            let best = best_match(similarity).try_into_vec_as();
+            best.expect("the CPU answers")
+        };
+        assert_eq!(
+            matches(similarity(query.clone(), key.clone())),
+            [0, 1, 0, 1]
+        );
+        assert_eq!(
+            matches(similarity(centred(query), centred(key))),
+            [1, 0, 1, 0]
+        );
+    }
+
+    #[test]
+    fn the_best_cell_is_the_first_of_the_greatest_and_a_number() {
+        assert_eq!(best_cell(&[f32::NAN, 0.5, 0.9, 0.9]), Some(2));
+        assert_eq!(best_cell(&[f32::NAN]), None);
     }
 
     #[test]

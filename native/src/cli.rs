@@ -91,7 +91,8 @@ pub(crate) struct Pretrain {
     /// Continue the run in this folder exactly
     #[arg(long, value_name = "RUN", value_hint = ValueHint::DirPath)]
     pub(crate) resume: Option<PathBuf>,
-    /// Start from these weights, densecl's own or another program's (see `densecl import`)
+    /// Start from these weights, densecl's own or another program's (see `densecl import`), or from
+    /// `photos`, those that come with the program
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with_all = ["resume", "continue_from"])]
     pub(crate) init: Option<String>,
     /// Go on from a training state of the authors, MoCo v2 or mmselfsup: both encoders, queues, SGD, step
@@ -174,13 +175,24 @@ impl From<FeatureName> for Feature {
     }
 }
 
+/// `X,Y`.
+fn point(text: &str) -> Result<[f32; 2], String> {
+    let wrong = || "two numbers with a comma between them, such as 120,80".to_owned();
+    let (x, y) = text.split_once(',').ok_or_else(wrong)?;
+    let number = |text: &str| text.trim().parse::<f32>().map_err(|_| wrong());
+    Ok([number(x)?, number(y)?])
+}
+
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  densecl match a.jpg b.jpg --weights runs/quickstart/weights.safetensors --out matches.png
-  densecl match a.jpg b.jpg --weights w.safetensors --stride 8 --threshold 0.7 --json -
+  densecl match a.jpg b.jpg
+  densecl match a.jpg b.jpg --at 120,80 --at 40,200 --out heat.png
+  densecl match a.jpg b.jpg --weights runs/mine/weights.safetensors --stride 8 --json -
+  densecl match a.jpg b.jpg --weights random:resnet18       what training is worth
 
 Above: the lines between cells that choose each other. Below: both pictures coloured by the
-three directions in which their features vary most; equal colours mean equal features.")]
+three directions in which their features vary most; equal colours mean equal features. Then a
+row for each --at: the point, and how similar every cell of the other picture is to its cell.")]
 pub(crate) struct Match {
     /// The first picture
     #[arg(value_hint = ValueHint::FilePath)]
@@ -188,9 +200,10 @@ pub(crate) struct Match {
     /// The second picture
     #[arg(value_hint = ValueHint::FilePath)]
     pub(crate) b: PathBuf,
-    /// Weights, densecl's own or another program's (see `densecl import`)
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub(crate) weights: PathBuf,
+    /// Weights, densecl's own or another program's (see `densecl import`); `photos` are those that
+    /// come with the program, `random:resnet18` is an untrained network
+    #[arg(long, value_name = "FILE", default_value = crate::weights::PHOTOS, value_hint = ValueHint::FilePath)]
+    pub(crate) weights: String,
     /// The picture to write, a PNG
     #[arg(long, value_name = "FILE", default_value = "matches.png")]
     pub(crate) out: PathBuf,
@@ -212,6 +225,9 @@ pub(crate) struct Match {
     /// Lines drawn, the best first
     #[arg(long, default_value_t = 80)]
     pub(crate) max_lines: usize,
+    /// A point of the first picture, in its pixels, whose heat map is drawn, too; may be given often
+    #[arg(long, value_name = "X,Y", value_parser = point)]
+    pub(crate) at: Vec<[f32; 2]>,
     #[command(flatten)]
     pub(crate) device: Device,
 }
@@ -306,6 +322,7 @@ pub(crate) struct LoaderSpeed {
   densecl import moco_v2_800ep_pretrain.pth.tar --out moco.safetensors
   densecl import resnet50-0676ba61.pth              only say what is in it
   densecl import epoch_200.pth --out w.safetensors --json account.json
+  densecl import runs/mine/weights.safetensors --half --out mine.safetensors
 
 Reads what torch.save writes, without running anything in it, and safetensors: backbones and training
 states of the authors, MoCo, torchvision, mmselfsup, mmpretrain and lightly. Every command that takes
@@ -317,6 +334,9 @@ pub(crate) struct Import {
     /// The weights to write, .safetensors [default: write nothing]
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) out: Option<PathBuf>,
+    /// Half precision: a file of half the size, for sending around
+    #[arg(long, requires = "out")]
+    pub(crate) half: bool,
     /// Write the whole account to this file; - for standard output, instead of the table
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,

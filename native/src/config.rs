@@ -265,7 +265,7 @@ pub(crate) fn title(text: &str) -> String {
 }
 
 /// The configurations that come with the program: name and text.
-pub(crate) const PRESETS: [(&str, &str); 5] = [
+pub(crate) const PRESETS: [(&str, &str); 6] = [
     ("quickstart", include_str!("../../configs/quickstart.toml")),
     (
         "densecl_r50_imagenet_200ep",
@@ -280,6 +280,10 @@ pub(crate) const PRESETS: [(&str, &str); 5] = [
         include_str!("../../configs/mocov2_r50_coco_800ep.toml"),
     ),
     ("photos_r18", include_str!("../../configs/photos_r18.toml")),
+    (
+        "photos_r18_gpu",
+        include_str!("../../configs/photos_r18_gpu.toml"),
+    ),
 ];
 
 #[cfg(test)]

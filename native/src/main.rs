@@ -102,6 +102,7 @@ fn run(cli: Cli) -> anyhow::Result<bool> {
                 threshold: args.threshold,
                 stride: args.stride,
                 max_lines: args.max_lines,
+                at: args.at,
             };
             matching::run(&request, &selected.device).map(|()| true)
         }
@@ -145,6 +146,7 @@ fn run(cli: Cli) -> anyhow::Result<bool> {
                 file: args.file,
                 out: args.out,
                 json: args.json,
+                half: args.half,
             };
             import::run(&request).map(|()| true)
         }

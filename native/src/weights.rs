@@ -1,5 +1,6 @@
 //! Files of weights on disk, and the account of one for people.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -11,6 +12,26 @@ use densecl::torch::keys::Layout;
 use densecl::weights::{Account, Weights, WeightsInfo};
 
 use crate::console;
+
+/// What `--weights` calls the weights that come with the program: ResNet-18, trained on photographs.
+pub(crate) const PHOTOS: &str = "photos";
+
+/// They are part of the program, so that it finds them wherever it is installed; how they were made is
+/// told in `weights/README.md`.
+static PHOTOS_FILE: &[u8] = include_bytes!("../../weights/densecl_r18_photos.safetensors");
+
+/// The bytes of a file of weights; those of the program's own when it is called [`PHOTOS`] and there
+/// is no such file.
+///
+/// # Errors
+/// When the file cannot be read.
+pub(crate) fn bytes(path: &Path) -> anyhow::Result<Cow<'static, [u8]>> {
+    if path == Path::new(PHOTOS) && !path.exists() {
+        return Ok(Cow::Borrowed(PHOTOS_FILE));
+    }
+    let bytes = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+    Ok(Cow::Owned(bytes))
+}
 
 /// Reads weights, whoever wrote them. What became of the tensors of another program is said in a line.
 ///
@@ -30,8 +51,7 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<Weights> {
 /// # Errors
 /// When the file cannot be read or used.
 pub(crate) fn read_quietly(path: &Path) -> anyhow::Result<Weights> {
-    let bytes = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
-    Weights::read(&bytes).with_context(|| format!("{} cannot be used", path.display()))
+    Weights::read(&bytes(path)?).with_context(|| format!("{} cannot be used", path.display()))
 }
 
 /// The encoder in a file of weights, whoever wrote them, at the stride trained with or another.

@@ -61,19 +61,10 @@ fn encoder_bytes(model: &ModelConfig, named: Backbone) -> Vec<u8> {
     weights::save(&encoder, &info).expect("the CPU answers")
 }
 
-/// The weights that ship with the page, put together from their shards.
+/// The weights that ship: the page's shards are cut from this file.
 fn shipped(root: &Path) -> Vec<u8> {
-    let folder = root.join("web/weights/quickstart");
-    let read = |name: &str| {
-        let path = folder.join(name);
-        fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-    };
-    let manifest: Value = serde_json::from_slice(&read("manifest.json")).expect("a JSON manifest");
-    let shards = manifest["shards"].as_array().expect("a list of shards");
-    let names = shards
-        .iter()
-        .map(|shard| shard["file"].as_str().expect("a name"));
-    names.flat_map(read).collect()
+    let path = root.join("weights/densecl_r18_photos.safetensors");
+    fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 fn features(out: &Path, name: &str, size: u32, bytes: &[u8]) {

@@ -27,6 +27,45 @@ fn report(sandbox: &Sandbox, arguments: &str) -> Value {
 }
 
 #[test]
+fn a_run_for_each_seed_is_one_backbone() {
+    let sandbox = Sandbox::new();
+    sandbox
+        .run("synth --out set --count 2 --size 96")
+        .succeeded();
+    for seed in [0, 1] {
+        sandbox
+            .pretrain(&format!("--steps 2 --seed {seed} --out run_{seed}"))
+            .succeeded();
+    }
+    let task = "correspondence --device cpu --data set --size 96 --stride 8 --seeds 2";
+    let of = |weights: &str| {
+        let report = report(&sandbox, &format!("{task} --weights {weights}"));
+        figure(&report, 0, "PCK@0.1").clone()
+    };
+    let alone = [0, 1].map(|seed| of(&format!("run_{seed}/weights.safetensors"))["mean"].clone());
+    assert_ne!(alone[0], alone[1]);
+    let together = of("mine=run_{seed}/weights.safetensors");
+    assert_eq!(together["values"], serde_json::json!(alone));
+    assert_eq!(together["interval_over"], "seeds");
+
+    // `compare` keeps each seed's figures for its own file.
+    let compare = "eval compare --weights mine=run_{seed}/weights.safetensors --corr set --size 96 \
+                   --device cpu --out out --seeds";
+    sandbox.run(&format!("{compare} 2")).succeeded();
+    let values = sandbox.json("out/compare.json")["parts"][0]["columns"][0][0]["values"].clone();
+    assert_eq!(values.as_array().map(Vec::len), Some(2));
+    let again = sandbox.run(&format!("{compare} 2")).succeeded();
+    assert!(
+        again.stderr.contains("2 of 2 seeds known"),
+        "{}",
+        again.stderr
+    );
+    sandbox
+        .run(&format!("{compare} 3"))
+        .refused(&["mine", "run_2/weights.safetensors"]);
+}
+
+#[test]
 fn scenes_are_matched_better_than_by_chance_and_the_same_each_time() {
     let sandbox = Sandbox::new();
     sandbox

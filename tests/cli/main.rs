@@ -11,6 +11,7 @@ mod eval_more;
 mod interop;
 mod memory;
 mod pack;
+mod photos;
 mod quickstart;
 mod resume;
 mod runs;

@@ -36,6 +36,7 @@ fn every_kind_of_step_runs() {
             "--set method.lambda=1 --set method.lambda_warmup_steps=2",
         ),
         ("by_dense", "--set method.matching=dense"),
+        ("by_content", "--set method.matching=centred"),
         ("by_chance", "--set method.matching=random"),
         (
             "pooled",

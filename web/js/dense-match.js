@@ -11,7 +11,7 @@ import { View, inPixels } from "./element/view.js";
 import { cellAt, centre, engine } from "./engine.js";
 
 /** The weights that come with the package. */
-const WEIGHTS = new URL("./weights/quickstart/manifest.json", import.meta.url).href;
+const WEIGHTS = new URL("./weights/densecl_r18_photos/manifest.json", import.meta.url).href;
 
 // Where there is no DOM (a server that renders) the module can still be imported.
 const Base = globalThis.HTMLElement ?? class {};

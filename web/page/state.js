@@ -17,7 +17,7 @@ export const FEATURES = ["stage3", "stage4", "dense"];
 export const STRIDES = [32, 16, 8];
 export const PAIRS = ["scene", "warp", "own"];
 /** Where the shipped weights lie, from the page. */
-export const SHIPPED = "dense-match/weights/quickstart/manifest.json";
+export const SHIPPED = "dense-match/weights/densecl_r18_photos/manifest.json";
 
 const DEFAULT_SEED = 6;
 

@@ -1,7 +1,7 @@
 //! Two pictures, compared.
 
 use densecl::features::{map_similarity, read};
-use densecl::matching::{cell_center, ensure_comparable, mutual_matches, subcell_peak};
+use densecl::matching::{best_cell, cell_center, ensure_comparable, mutual_matches, subcell_peak};
 use densecl::metrics::{pck, within_one_cell};
 use densecl::visualize::joint_pca;
 use wasm_bindgen::prelude::wasm_bindgen;
@@ -57,11 +57,7 @@ impl Pair {
 
     /// The first of the most similar cells; `None` when no similarity is a number.
     fn best(&self, cell: usize) -> Option<usize> {
-        let row = self.row(cell).iter().enumerate();
-        let numbers = row.filter(|(_, score)| !score.is_nan());
-        numbers
-            .reduce(|best, next| if next.1 > best.1 { next } else { best })
-            .map(|(index, _)| index)
+        best_cell(self.row(cell))
     }
 
     /// The peak of a cell's similarity around `best`, in [0, 1] of B.

@@ -13,12 +13,11 @@ use wasm_bindgen::prelude::wasm_bindgen;
 
 use crate::{failure::Failure, picture::Picture, session::Session};
 
-/// The network of `configs/quickstart.toml`, which the shipped weights have: what "untrained" means.
-fn quickstart() -> ModelConfig {
+/// The network of `configs/photos_r18.toml`, which the shipped weights have: what "untrained" means.
+fn photos() -> ModelConfig {
     ModelConfig {
-        backbone: Backbone::ResNet10,
-        width: 32,
-        output_stride: 8,
+        backbone: Backbone::ResNet18,
+        output_stride: 16,
         ..ModelConfig::default()
     }
 }
@@ -101,7 +100,7 @@ impl Weights {
     /// The network of the shipped weights with random ones.
     pub fn untrained(session: &Session, seed: u32) -> Weights {
         let (device, seed) = (session.device(), u64::from(seed));
-        let model = quickstart();
+        let model = photos();
         let info = WeightsInfo {
             format_version: weights::FORMAT_VERSION,
             method: "untrained".to_string(),

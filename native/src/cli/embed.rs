@@ -40,7 +40,7 @@ pub(crate) struct Embed {
     /// A folder of images (walked recursively), or a text file with a path per line
     #[arg(long, value_name = "DIR|LIST", value_hint = ValueHint::AnyPath)]
     pub(crate) images: PathBuf,
-    /// Weights
+    /// Weights, or `photos`: the program's own
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) weights: PathBuf,
     /// The file to write: .safetensors, .npy, .csv or .parquet

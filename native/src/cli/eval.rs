@@ -42,8 +42,9 @@ pub(crate) enum Task {
 /// What every evaluation is asked.
 #[derive(Debug, Args)]
 pub(crate) struct Common {
-    /// Weights to judge, or `random:resnet18`: untrained; may be given often. A bare `random` has
-    /// the architecture of the first file
+    /// Weights to judge, `photos` (the program's own), or `random:resnet18`: untrained; may be given
+    /// often. A bare `random` has the architecture of the first file; `{seed}` in a path stands for
+    /// the seed, so that runs with several seeds are one backbone
     #[arg(long, value_name = "[NAME=]FILE", required = true)]
     pub(crate) weights: Vec<String>,
     /// The first seed
@@ -275,12 +276,14 @@ pub(crate) struct Linear {
       --seg seg/msrc21 --corr corr/homography --seeds 3 --out comparison
   densecl eval compare --weights random:resnet18,w.safetensors --det voc --classify flowers \\
       --fine-tune --out comparison
+  densecl eval compare --weights 'moco=runs/moco_{seed}/weights.safetensors' --seg seg/msrc21 \\
+      --weights 'dense=runs/dense_{seed}/weights.safetensors' --seeds 3 --out comparison
 
 Writes compare.txt, compare.md, compare.json and compare.png (bars) into the folder. What is measured
 is kept there in cells.json: started again, it goes on where it stopped.")]
 pub(crate) struct Compare {
-    /// Backbones, separated by commas or given often: files, `random:resnet18`, or a bare `random`
-    /// with the architecture of the first file
+    /// Backbones, separated by commas or given often: files, `photos`, `random:resnet18`, or a bare `random`
+    /// with the architecture of the first file. `{seed}` in a path stands for the seed
     #[arg(
         long,
         value_name = "[NAME=]FILE",

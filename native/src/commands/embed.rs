@@ -1,6 +1,5 @@
 //! `densecl embed`: features of a folder of pictures, in a file.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -190,11 +189,10 @@ impl Network {
             bail!("--stride {stride}: must be 8, 16 or 32");
         }
         let (encoder, info) = weights::open(path, stride, device)?;
-        let bytes = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
         Ok(Self {
             encoder,
             info,
-            sha256: sha256(&bytes),
+            sha256: sha256(&weights::bytes(path)?),
         })
     }
 }

@@ -17,6 +17,8 @@ pub(crate) struct Request {
     /// None: only say what is in it.
     pub(crate) out: Option<PathBuf>,
     pub(crate) json: Option<PathBuf>,
+    /// Half precision in `out`.
+    pub(crate) half: bool,
 }
 
 /// Imports, and prints the account.
@@ -24,7 +26,12 @@ pub(crate) struct Request {
 /// # Errors
 /// One line for the user.
 pub(crate) fn run(request: &Request) -> anyhow::Result<()> {
-    let Request { file, out, json } = request;
+    let Request {
+        file,
+        out,
+        json,
+        half,
+    } = request;
     if let Some(out) = out {
         let extension = out.extension().unwrap_or_default();
         if !extension.eq_ignore_ascii_case("safetensors") {
@@ -36,7 +43,12 @@ pub(crate) fn run(request: &Request) -> anyhow::Result<()> {
     }
     let weights = read_quietly(file)?;
     if let Some(out) = out {
-        write_atomically(out, &weights.to_bytes(Precision::F32)?)?;
+        let precision = if *half {
+            Precision::Half
+        } else {
+            Precision::F32
+        };
+        write_atomically(out, &weights.to_bytes(precision)?)?;
     }
     let to_stdout = json.as_deref() == Some(Path::new("-"));
     if let Some(json) = json {

@@ -7,25 +7,27 @@ use burn::tensor::{Device, Tensor};
 use densecl::features::{
     Feature, SIDES, dense_features, image_batch, map_similarity, network_picture,
 };
-use densecl::matching::{self, cell_center, mutual_matches, subcell_peak};
+use densecl::matching::{self, best_cell, cell_center, mutual_matches, subcell_peak};
 use densecl::model::Encoder;
 use densecl::visualize::{
-    DrawOptions, MatchLine, cells_to_image, draw_matches, joint_pca, side_by_side, stack_vertical,
+    DrawOptions, HeatOptions, MatchLine, cells_to_image, draw_matches, heat_map, joint_pca,
+    mark_point, side_by_side, stack_vertical,
 };
 use image::{Rgb, RgbImage};
 use serde::Serialize;
 
 use crate::console;
 use crate::data::decode::{DecodeLimits, decode};
+use crate::eval::backbone::Weights;
 use crate::files::{ensure_png, write_json, write_png};
-use crate::weights;
 
 /// What to match and how.
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
     pub(crate) a: PathBuf,
     pub(crate) b: PathBuf,
-    pub(crate) weights: PathBuf,
+    /// A file, `photos`, or `random:ARCHITECTURE`.
+    pub(crate) weights: String,
     pub(crate) out: PathBuf,
     pub(crate) json: Option<PathBuf>,
     pub(crate) feature: Feature,
@@ -37,6 +39,8 @@ pub(crate) struct Request {
     pub(crate) stride: Option<usize>,
     /// Matches drawn, the best first.
     pub(crate) max_lines: usize,
+    /// Points of A, in its pixels on disk, whose heat maps are drawn.
+    pub(crate) at: Vec<[f32; 2]>,
 }
 
 /// `--json`: positions in pixels of the pictures as they are on disk.
@@ -44,7 +48,7 @@ pub(crate) struct Request {
 struct Report {
     a: PathBuf,
     b: PathBuf,
-    weights: PathBuf,
+    weights: String,
     feature: Feature,
     threshold: f32,
     /// Rows and columns of the feature grids.
@@ -78,18 +82,25 @@ pub(crate) fn run(request: &Request, device: &Device) -> anyhow::Result<()> {
         bail!("--stride {stride}: must be 8, 16 or 32");
     }
     ensure_png(&request.out)?;
-    let (encoder, info) = weights::open(&request.weights, request.stride, device)?;
-    request.feature.ensure_in(&encoder).with_context(|| {
-        let feature = request.feature.name();
-        format!("--feature {feature}: {}", request.weights.display())
-    })?;
+    let weights = Weights::parse(std::slice::from_ref(&request.weights), device)?;
+    let network = weights[0].load(request.stride, 0, device)?;
+    request
+        .feature
+        .ensure_in(&network.encoder)
+        .with_context(|| {
+            let feature = request.feature.name();
+            format!("--feature {feature}: {}", request.weights)
+        })?;
 
     let a = Picture::open(&request.a, request.size)?;
     let b = Picture::open(&request.b, request.size)?;
-    if let Some(stride) = request.feature.stride(&info.model) {
+    for &at in &request.at {
+        a.ensure_holds(at, &request.a)?;
+    }
+    if let Some(stride) = network.stride(request.feature) {
         ensure_comparable([&a.resized, &b.resized], stride, request.size)?;
     }
-    let [map_a, map_b] = [&a, &b].map(|p| features(&encoder, p, request.feature, device));
+    let [map_a, map_b] = [&a, &b].map(|p| features(&network.encoder, p, request.feature, device));
     let [grid_a, grid_b] = [&map_a, &map_b].map(|map| {
         let [_, _, rows, columns] = map.dims();
         [rows, columns]
@@ -115,7 +126,12 @@ pub(crate) fn run(request: &Request, device: &Device) -> anyhow::Result<()> {
         })
         .collect();
 
-    let picture = picture(request, &a, &b, &lines, [(map_a, grid_a), (map_b, grid_b)])?;
+    let mut rows = pictures(request, &a, &b, &lines, [(map_a, grid_a), (map_b, grid_b)])?;
+    for &at in &request.at {
+        rows.push(heat(&a, &b, &similarity, [grid_a, grid_b], at));
+    }
+    let rows: Vec<&RgbImage> = rows.iter().collect();
+    let picture = stack_vertical(&rows, GAP, Rgb([255; 3]));
     write_png(&request.out, &picture)?;
     if let Some(json) = &request.json {
         let report = Report {
@@ -139,16 +155,18 @@ pub(crate) fn run(request: &Request, device: &Device) -> anyhow::Result<()> {
         };
         write_json(json, &report)?;
     }
+    let trained = network.training.as_ref().map_or_else(
+        || "untrained".to_owned(),
+        |training| format!("trained {} steps on {}", training.steps, training.data),
+    );
     console::note(format_args!(
-        "{} mutual matches of {} and {} cells of {} x {} px ({} trained {} steps on {}): {}",
+        "{} mutual matches of {} and {} cells of {} x {} px ({} {trained}): {}",
         lines.len(),
         grid_a[0] * grid_a[1],
         cells_b,
         cell_a[0],
         cell_a[1],
-        info.model.backbone.name(),
-        info.steps,
-        info.data,
+        network.model.backbone.name(),
         request.out.display()
     ));
     Ok(())
@@ -173,15 +191,17 @@ pub(crate) fn ensure_comparable(
     matching::ensure_comparable(cells, MAX_SIMILARITIES).with_context(|| format!("--size {size}"))
 }
 
-/// Lines above, joint PCA colours below.
-fn picture(
+/// Pixels between pictures.
+const GAP: u32 = 8;
+
+/// Lines, and joint PCA colours.
+fn pictures(
     request: &Request,
     a: &Picture,
     b: &Picture,
     lines: &[MatchLine],
     maps: [(Tensor<4>, [usize; 2]); 2],
-) -> anyhow::Result<RgbImage> {
-    const GAP: u32 = 8;
+) -> anyhow::Result<Vec<RgbImage>> {
     let best = lines.iter().map(|line| line.score).fold(f32::MIN, f32::max);
     let options = DrawOptions {
         scale: 1,
@@ -204,7 +224,35 @@ fn picture(
         cells_to_image(&colors, grid, p.resized.width(), p.resized.height(), false)
     });
     let (pca, _) = side_by_side(&pca_a, &pca_b, GAP);
-    Ok(stack_vertical(&[&matches, &pca], GAP, Rgb([255; 3])))
+    Ok(vec![matches, pca])
+}
+
+/// The point in A, and how similar every cell of B is to the cell that holds it; the best one is marked.
+fn heat(
+    a: &Picture,
+    b: &Picture,
+    similarity: &[f32],
+    [grid_a, grid_b]: [[usize; 2]; 2],
+    at: [f32; 2],
+) -> RgbImage {
+    const RADIUS: f32 = 6.0;
+    let at = [at[0] / a.scale[0], at[1] / a.scale[1]];
+    let (cell_a, cell_b) = (a.cell(grid_a), b.cell(grid_b));
+    let [row, column] = [1, 0].map(|axis| {
+        let last = grid_a[1 - axis] - 1;
+        ((at[axis] / cell_a[axis]) as usize).min(last)
+    });
+    let cells_b = grid_b[0] * grid_b[1];
+    let row = &similarity[(row * grid_a[1] + column) * cells_b..][..cells_b];
+
+    let mut query = a.resized.clone();
+    mark_point(&mut query, at, RADIUS);
+    let mut heat = heat_map(&b.resized, row, grid_b, &HeatOptions::default());
+    if let Some(best) = best_cell(row) {
+        let [x, y] = subcell_peak(row, best, grid_b);
+        mark_point(&mut heat, [x * cell_b[0], y * cell_b[1]], RADIUS);
+    }
+    side_by_side(&query, &heat, GAP).0
 }
 
 fn features(encoder: &Encoder, picture: &Picture, feature: Feature, device: &Device) -> Tensor<4> {
@@ -249,6 +297,20 @@ impl Picture {
     fn cell(&self, [rows, columns]: [usize; 2]) -> [f32; 2] {
         let (width, height) = self.resized.dimensions();
         [width as f32 / columns as f32, height as f32 / rows as f32]
+    }
+
+    /// # Errors
+    /// When the point, in pixels on disk, is not inside the picture.
+    fn ensure_holds(&self, [x, y]: [f32; 2], path: &Path) -> anyhow::Result<()> {
+        let [width, height] =
+            self.on_disk([self.resized.width() as f32, self.resized.height() as f32]);
+        if !((0.0..width).contains(&x) && (0.0..height).contains(&y)) {
+            bail!(
+                "--at {x},{y}: outside of {}, which is {width:.0} x {height:.0} pixels",
+                path.display()
+            );
+        }
+        Ok(())
     }
 
     fn on_disk(&self, [x, y]: [f32; 2]) -> [f32; 2] {

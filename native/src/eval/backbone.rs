@@ -1,7 +1,7 @@
 //! Which weights to judge, and a frozen network made of them.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::borrow::Cow;
+use std::path::Path;
 
 use anyhow::{Context, bail};
 use burn::tensor::{Device, Tensor};
@@ -13,6 +13,9 @@ use serde::{Deserialize, Serialize, de::IntoDeserializer, de::value::Error as Un
 
 use crate::weights;
 
+/// What stands in a file's name for the seed: `runs/dense_{seed}/weights.safetensors` are as many runs.
+const SEED: &str = "{seed}";
+
 /// Weights as named on the command line: `[NAME=]FILE`, `random` or `random:ARCHITECTURE`.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Weights {
@@ -23,7 +26,8 @@ pub(crate) struct Weights {
 
 #[derive(Debug, Clone, PartialEq)]
 enum From {
-    File(PathBuf),
+    /// A path, in which [`SEED`] may stand.
+    File(String),
     /// An untrained network.
     Random(ModelConfig),
 }
@@ -66,11 +70,11 @@ impl Weights {
             let from = match what.split_once(':') {
                 Some(("random", architecture)) => From::Random(random(architecture)?),
                 None if *what == "random" => From::Random(like_first_file(&named, device)?),
-                _ => From::File(PathBuf::from(what)),
+                _ => From::File((*what).to_string()),
             };
             let name = match (name, &from) {
                 (Some(name), _) => (*name).to_string(),
-                (None, From::File(path)) => short_name(path),
+                (None, From::File(path)) => short_name(Path::new(path)),
                 (None, From::Random(_)) => (*what).to_string(),
             };
             if all.iter().any(|other| other.name == name) {
@@ -81,37 +85,39 @@ impl Weights {
         Ok(all)
     }
 
-    /// Whether this is an untrained network, another one for each seed.
-    pub(crate) fn is_random(&self) -> bool {
-        matches!(self.from, From::Random(_))
+    /// Whether each seed is another network: another untrained one, or another run's.
+    pub(crate) fn differs_by_seed(&self) -> bool {
+        match &self.from {
+            From::Random(_) => true,
+            From::File(path) => path.contains(SEED),
+        }
     }
 
     /// The file, or `random`, for records.
     pub(crate) fn source(&self) -> String {
         match &self.from {
-            From::File(path) => path.display().to_string(),
+            From::File(path) => path.clone(),
             From::Random(_) => "random".to_string(),
         }
     }
 
     /// What tells these weights from all others: the architecture of untrained ones, the checksum
-    /// (CRC-32C) and length of a file.
+    /// (CRC-32C) and length of a file, where there is one for each seed that of `seed`.
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub(crate) fn identity(&self) -> anyhow::Result<serde_json::Value> {
+    pub(crate) fn identity(&self, seed: u64) -> anyhow::Result<serde_json::Value> {
         Ok(match &self.from {
             From::Random(model) => serde_json::json!({ "random": model }),
             From::File(path) => {
-                let bytes =
-                    fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+                let bytes = weights::bytes(Path::new(&*of_seed(path, seed)))?;
                 let sum = crc32c::crc32c(&bytes);
                 serde_json::json!({ "crc32c": format!("{sum:08x}"), "bytes": bytes.len() })
             }
         })
     }
 
-    /// The network; `seed` decides the weights of an untrained one.
+    /// The network; `seed` decides the weights of an untrained one, and which of several runs' to take.
     ///
     /// # Errors
     /// When the file cannot be used, or the stride is none.
@@ -123,7 +129,8 @@ impl Weights {
     ) -> anyhow::Result<Backbone> {
         let (encoder, model, training) = match &self.from {
             From::File(path) => {
-                let (encoder, info) = weights::open(path, stride, device)?;
+                let path = of_seed(path, seed);
+                let (encoder, info) = weights::open(Path::new(&*path), stride, device)?;
                 let training = Training {
                     method: info.method,
                     steps: info.steps,
@@ -182,6 +189,15 @@ fn split_name(text: &str) -> (Option<&str>, &str) {
     }
 }
 
+/// The path of this seed's file.
+fn of_seed(path: &str, seed: u64) -> Cow<'_, str> {
+    if path.contains(SEED) {
+        Cow::Owned(path.replace(SEED, &seed.to_string()))
+    } else {
+        Cow::Borrowed(path)
+    }
+}
+
 /// `runs/mine/weights.safetensors` is called `mine`, other files by their stem.
 fn short_name(path: &Path) -> String {
     let stem = path.file_stem().unwrap_or(path.as_os_str());
@@ -203,7 +219,8 @@ fn random(architecture: &str) -> anyhow::Result<ModelConfig> {
 }
 
 fn like_first_file(named: &[(Option<&str>, &str)], device: &Device) -> anyhow::Result<ModelConfig> {
-    let is_file = |what: &&str| *what != "random" && !what.starts_with("random:");
+    let is_file =
+        |what: &&str| *what != "random" && !what.starts_with("random:") && !what.contains(SEED);
     let file = named.iter().map(|(_, what)| *what).find(is_file);
     let file = file.context(
         "--weights random: of which architecture? Write random:resnet18, or give a file beside it",

@@ -148,10 +148,10 @@ fn judge(task: &dyn Evaluation, weights: &Weights, contest: &Contest) -> anyhow:
     })
 }
 
-/// Those of `seeds` that make a difference: all where the weights or the evaluation are random, else
-/// the first.
+/// Those of `seeds` that make a difference: all where each seed is another network or the
+/// evaluation is random, else the first.
 pub(crate) fn needed<'a>(task: &dyn Evaluation, weights: &Weights, seeds: &'a [u64]) -> &'a [u64] {
-    if weights.is_random() || task.is_random() {
+    if weights.differs_by_seed() || task.is_random() {
         seeds
     } else {
         &seeds[..1]
@@ -178,8 +178,12 @@ pub(crate) fn measure(
     seeds: &[u64],
     device: &Device,
 ) -> anyhow::Result<Run> {
-    // Each seed of an untrained network is another one.
-    let together = if weights.is_random() { 1 } else { seeds.len() };
+    // Each seed may be another network.
+    let together = if weights.differs_by_seed() {
+        1
+    } else {
+        seeds.len()
+    };
     let mut measured = Vec::new();
     let mut last = None;
     for seeds in seeds.chunks(together.max(1)) {

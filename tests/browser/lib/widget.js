@@ -21,7 +21,7 @@ export function putPair(site, name = "shipped") {
 export const ORDINARY = {
   "src-a": "/a.png",
   "src-b": "/b.png",
-  weights: "/package/weights/quickstart/manifest.json",
+  weights: "/package/weights/densecl_r18_photos/manifest.json",
   loading: "eager",
 };
 

@@ -102,7 +102,7 @@ async function sameNumbers(visit, { browser, module, network, only = () => true 
 
 /** The shipped weights, as the package has them. */
 async function shards(site) {
-  const folder = "/package/weights/quickstart";
+  const folder = "/package/weights/densecl_r18_photos";
   const manifest = JSON.parse(await site.read(`${folder}/manifest.json`));
   return manifest.shards.map(({ file }) => `${folder}/${file}`);
 }

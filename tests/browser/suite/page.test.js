@@ -302,7 +302,7 @@ test("dropped weights that do not fit are refused in words", async (visit) => {
 
 test("weights that are missing leave the page alive, and come at the second try", async (visit) => {
   const site = await visit.site();
-  const fault = site.fault(/quickstart-000\.bin$/, "missing");
+  const fault = site.fault(/densecl_r18_photos-000\.bin$/, "missing");
   const { page, demo: shown } = await demo(visit, { site, tolerate: /Failed to load resource/ });
   const alert = page.locator(".panel").first().getByRole("alert");
   await alert.waitFor({ timeout: 60_000 });
@@ -320,7 +320,7 @@ test("a second visit says that the network comes from the cache", async (visit) 
   await again.goto(site.url("/demo/"));
   await new Demo(again).ready();
   assert.match(await again.locator("#provenance").innerText(), /from cache/);
-  assert.equal(site.count(/quickstart-000\.bin$/), 1);
+  assert.equal(site.count(/densecl_r18_photos-000\.bin$/), 1);
 });
 
 test("who prefers the dark gets it, and can choose", async (visit) => {
@@ -363,6 +363,6 @@ test("the element further down the page shares the page's worker and weights", a
   await element.locator('[part~="badge"]').first().waitFor();
   await element.locator('[part~="badge"]').getByText(/ms|\ds/).first().waitFor({ timeout: 60_000 });
   assert.equal(page.workers().length, 1);
-  assert.equal(site.count(/quickstart-000\.bin$/), 1);
+  assert.equal(site.count(/densecl_r18_photos-000\.bin$/), 1);
   assert.equal(site.count(/\.wasm$/), 1);
 });

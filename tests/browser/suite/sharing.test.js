@@ -23,7 +23,7 @@ test("two elements on one page share one worker, one module and one set of weigh
   await hear(page, "load", { id: "one" });
   await hear(page, "load", { id: "two" });
   assert.equal(page.workers().length, 1);
-  for (const file of [/worker\.js$/, /\.wasm$/, /manifest\.json$/, /quickstart-000\.bin$/]) {
+  for (const file of [/worker\.js$/, /\.wasm$/, /manifest\.json$/, /densecl_r18_photos-000\.bin$/]) {
     assert.equal(site.count(file), 1, `${file}: ${JSON.stringify(site.requests)}`);
   }
 });

@@ -9,6 +9,7 @@ mod table;
 use std::path::Path;
 
 use anyhow::Context;
+use serde_json::Value;
 
 use super::backbone::Weights;
 use super::figures::Summary;
@@ -71,13 +72,13 @@ fn column(
 ) -> anyhow::Result<Vec<Summary>> {
     let evaluation = &*task.evaluation;
     let seeds = needed(evaluation, weights, &contest.seeds);
-    let identity = weights.identity()?;
-    let key = |seed: u64| cells::key(evaluation, &identity, seed);
-    let missing: Vec<u64> = seeds
-        .iter()
-        .copied()
-        .filter(|&seed| cells.get(&key(seed)).is_none())
-        .collect();
+    let key = |&seed: &u64| -> anyhow::Result<(u64, Value)> {
+        let identity = weights.identity(seed)?;
+        Ok((seed, cells::key(evaluation, &identity, seed)))
+    };
+    let keys: Vec<(u64, Value)> = seeds.iter().map(key).collect::<anyhow::Result<_>>()?;
+    let missing = keys.iter().filter(|(_, key)| cells.get(key).is_none());
+    let (missing, new_keys): (Vec<u64>, Vec<Value>) = missing.cloned().unzip();
     console::note(format_args!(
         "{}: {}{}",
         task.title,
@@ -89,10 +90,10 @@ fn column(
     ));
     if !missing.is_empty() {
         let run = measure(evaluation, weights, &missing, &contest.device)?;
-        let new = missing.iter().zip(run.measured);
-        cells.add(new.map(|(&seed, measured)| (key(seed), measured.figures)))?;
+        let figures = run.measured.into_iter().map(|measured| measured.figures);
+        cells.add(new_keys.into_iter().zip(figures))?;
     }
-    let known = seeds.iter().filter_map(|&seed| cells.get(&key(seed)));
+    let known = keys.iter().filter_map(|(_, key)| cells.get(key));
     let measured: Vec<Measured> = known
         .map(|figures| Measured {
             figures: figures.to_vec(),
