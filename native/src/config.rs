@@ -2,7 +2,7 @@
 
 use anyhow::bail;
 use densecl::augment::ViewConfig;
-use densecl::config::{MethodConfig, ModelConfig, OptimConfig};
+use densecl::config::{Matching, MethodConfig, ModelConfig, OptimConfig};
 use densecl::device::DeviceChoice;
 use densecl::synthetic::SceneConfig;
 use serde::{Deserialize, Serialize};
@@ -184,6 +184,13 @@ impl RunConfig {
                  network at once (train.batch_size / optim.accumulate)"
             );
         }
+        if self.method.matching == Matching::Centred && micro < 2 {
+            bail!(
+                "method.matching = \"centred\": takes the mean over the images that go through the network \
+                 at once away, of which there is one; give a train.batch_size of at least {}",
+                2 * accumulate
+            );
+        }
         let stride = self.model.output_stride;
         let cells = self.views.size as usize / stride;
         if self.model.num_grid > cells {
@@ -302,16 +309,20 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_together_is_named() {
-        let cases: [(&str, &str); 5] = [
+        let cases: [(&str, &str); 6] = [
             ("method.bn_groups=3", "method.bn_groups = 3"),
             ("optim.accumulate=7", "optim.accumulate = 7"),
             ("views.size=100", "views.size = 100"),
             ("train.batch_size=0", "train.batch_size = 0"),
             ("method.lambda=1.5", "method.lambda = 1.5"),
+            (
+                "method.matching=centred method.bn_groups=1 train.batch_size=3 optim.accumulate=3",
+                "train.batch_size of at least 6",
+            ),
         ];
-        for (set, expected) in cases {
-            let config: RunConfig =
-                settings::resolve(None, None, &[set.to_string()]).expect("a known key");
+        for (sets, expected) in cases {
+            let sets: Vec<String> = sets.split(' ').map(str::to_string).collect();
+            let config: RunConfig = settings::resolve(None, None, &sets).expect("known keys");
             let error = config.validate().expect_err("out of range").to_string();
             assert!(error.contains(expected) && !error.contains('\n'), "{error}");
         }
