@@ -32,7 +32,7 @@ try {
   });
   const page = await context.newPage();
   await page.goto(site.url(`/demo/#${options.hash}`));
-  const figures = page.locator(".panel");
+  const figures = page.locator(".panel:visible");
   await figures.last().getByText("PCK@0.1", { exact: true }).waitFor({ timeout: 120_000 });
   if (options.a && options.b) {
     const given = [options.a, options.b].map((file) => [path.basename(file), readFileSync(file).toString("base64")]);
