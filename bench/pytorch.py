@@ -66,6 +66,12 @@ def info_nce(query, positive, queue):
     return F.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long, device=logits.device))
 
 
+def in_view_loss(query, key, positives):
+    """[B, D, N] twice and the positive's number [B, N] -> mean loss of each cell against those of its picture."""
+    logits = torch.bmm(query.transpose(1, 2), key) / TEMPERATURE
+    return F.cross_entropy(logits.flatten(0, 1), positives.flatten())
+
+
 def match_cells(query_features, key_features, key_dense):
     """The dense key of the best cell for each query cell: [B, C, N], [B, C, N], [B, D, N] -> [B, D, N]."""
     chosen = torch.bmm(query_features.transpose(1, 2), key_features).argmax(2)
@@ -195,6 +201,17 @@ def part_iteration(work, variant):
         return loss_iteration(learner.info_nce, learner.batch, network["queue"], DIM)
     if part == "dense_loss":
         return loss_iteration(learner.info_nce, learner.batch * cells, network["queue"], DIM)
+    if part == "in_view_loss":
+        query = F.normalize(torch.randn(learner.batch, DIM, cells, device=DEVICE), dim=1).requires_grad_()
+        key = F.normalize(torch.randn(learner.batch, DIM, cells, device=DEVICE), dim=1)
+        same_place = torch.arange(cells, device=DEVICE).expand(learner.batch, cells)
+        in_view = learner.variant.function(in_view_loss)
+
+        def action():
+            query.grad = None
+            in_view(query, key, same_place).backward()
+
+        return clock(action)
     if part == "matching":
         k = learner.forward_key()
         query_features = F.normalize(torch.randn_like(k[3]), dim=1)

@@ -66,6 +66,8 @@ pub(crate) enum Part {
     GlobalLoss,
     /// InfoNCE of the cells, forward and backward.
     DenseLoss,
+    /// The in-view loss of the cells, forward and backward; not part of the paper's step.
+    InViewLoss,
     /// Through the query encoder, from its outputs to its parameters.
     Backward,
     /// SGD with momentum and weight decay.
@@ -74,16 +76,22 @@ pub(crate) enum Part {
 
 impl Part {
     /// In the order of a step.
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Ema,
         Self::ForwardQuery,
         Self::ForwardKey,
         Self::Matching,
         Self::GlobalLoss,
         Self::DenseLoss,
+        Self::InViewLoss,
         Self::Backward,
         Self::Optimizer,
     ];
+
+    /// Whether the step that is timed whole has it.
+    pub(crate) fn is_of_the_paper(self) -> bool {
+        self != Self::InViewLoss
+    }
 
     /// As the table says it.
     pub(crate) fn name(self) -> &'static str {
@@ -94,6 +102,7 @@ impl Part {
             Self::Matching => "matching",
             Self::GlobalLoss => "global loss, forward + backward",
             Self::DenseLoss => "dense loss, forward + backward",
+            Self::InViewLoss => "in-view loss, forward + backward (not in the paper's step)",
             Self::Backward => "backward of the network",
             Self::Optimizer => "optimizer (SGD)",
         }

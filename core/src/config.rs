@@ -121,6 +121,21 @@ pub enum Matching {
     Centred,
     /// A random key cell: the lower bound of the ablation.
     Random,
+    /// The key cell that holds the query cell's true place, known from the views' geometry, as in VADeR
+    /// (Pinheiro et al., 2020) and PixContrast (Xie et al., 2021). Query cells whose centre the key view
+    /// does not show are left out of the dense losses.
+    Geometry,
+}
+
+/// Which key cells of the same picture are the positives of a query cell in the in-view loss.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InViewPositives {
+    /// The one cell chosen by [`MethodConfig::matching`].
+    Match,
+    /// PixContrast's: every key cell whose centre lies within 0.7 of the larger of the two views' cell
+    /// diagonals from the query cell's centre, in pixels of the source picture. Whatever the matching.
+    Near,
 }
 
 /// The method: losses, queues, momentum encoder, normalisation.
@@ -142,6 +157,15 @@ pub struct MethodConfig {
     pub queue_exceeds_data: bool,
     /// Which features decide the matches.
     pub matching: Matching,
+    /// w: weight of the in-view loss beside the dense one, L = (1−λ)·L_global + λ·(L_dense + w·L_in_view).
+    /// The dense queue holds one mean per picture, so nothing in the paper's loss tells the cells of one
+    /// picture apart; the in-view loss contrasts each query cell with all key cells of its own picture.
+    /// 0 is the paper's DenseCL.
+    pub in_view_weight: f64,
+    /// τ of the in-view loss.
+    pub in_view_temperature: f64,
+    /// Which key cells are positives in the in-view loss.
+    pub in_view_positives: InViewPositives,
     /// Groups of split batch normalisation: each is normalised by its own statistics, as on as many
     /// GPUs. 1 = ordinary batch normalisation, which leaks.
     pub bn_groups: usize,
@@ -159,6 +183,9 @@ impl Default for MethodConfig {
             queue: 0,
             queue_exceeds_data: false,
             matching: Matching::Backbone,
+            in_view_weight: 0.0,
+            in_view_temperature: 0.2,
+            in_view_positives: InViewPositives::Match,
             bn_groups: 8,
             shuffle_keys: true,
         }
@@ -191,6 +218,18 @@ impl MethodConfig {
             "between 0 and 1",
         )?;
         check(
+            "method.in_view_weight",
+            self.in_view_weight,
+            self.in_view_weight >= 0.0 && self.in_view_weight.is_finite(),
+            "0 (no in-view loss) or above",
+        )?;
+        check(
+            "method.in_view_temperature",
+            self.in_view_temperature,
+            self.in_view_temperature > 0.0 && self.in_view_temperature.is_finite(),
+            "above 0",
+        )?;
+        check(
             "method.queue",
             self.queue,
             self.queue <= 1 << 24,
@@ -202,6 +241,12 @@ impl MethodConfig {
             self.bn_groups >= 1,
             "at least 1",
         )
+    }
+
+    /// Whether a step needs to know the geometry of its views.
+    pub fn needs_geometry(&self) -> bool {
+        let near = self.in_view_weight > 0.0 && self.in_view_positives == InViewPositives::Near;
+        self.matching == Matching::Geometry || near
     }
 
     /// The queue length for a data set of `images` trained in batches of `batch`.

@@ -4,9 +4,11 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use rand::{RngExt, seq::SliceRandom};
 
 use crate::{
-    config::{Matching, MethodConfig, ModelConfig, OptimConfig, Precision},
+    augment::ViewGeometry,
+    config::{InViewPositives, Matching, MethodConfig, ModelConfig, OptimConfig, Precision},
     device::failure,
-    loss::{info_nce, weighted},
+    error::{Error, Result},
+    loss::{InfoNce, Positives, in_view, info_nce, weighted},
     loss_scale::LossScale,
     matching::{best_match, centred, gather_cells, similarity},
     model::{Embeddings, Encoder, Phase, Tensors, follow},
@@ -45,6 +47,9 @@ pub struct Views {
     /// The order in which the key encoder sees the images, a permutation of 0..B: with split BN its
     /// groups then hold other images than the query's. See [`key_order`].
     pub key_order: Vec<usize>,
+    /// Where each image's query and key view lie in it, B pairs; only what knows true positives asks
+    /// ([`MethodConfig::needs_geometry`]).
+    pub geometry: Option<Vec<[ViewGeometry; 2]>>,
 }
 
 /// What changes from step to step.
@@ -64,14 +69,15 @@ pub struct StepOutput {
     scalars: Tensor<1>,
     /// Whether the gradient overflowed and the learner is as it was, but for its loss scale.
     pub skipped: bool,
-    /// For each micro-batch, the key cell chosen by each query cell [B, N].
+    /// For each micro-batch, the key cell that the features choose for each query cell [B, N]: by
+    /// [`Matching`], and by the backbone's where the positives are the true ones.
     pub matches: Vec<Tensor<2, Int>>,
 }
 
 /// The figures of one step.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StepFigures {
-    /// (1−λ)·global + λ·dense.
+    /// (1−λ)·global + λ·(dense + w·in-view).
     pub loss: f32,
     /// Global InfoNCE.
     pub loss_global: f32,
@@ -84,8 +90,19 @@ pub struct StepFigures {
     /// Standard deviation of the global query's channels over the batch, times √dim: about 1 when
     /// queries spread over the sphere, 0 when they have collapsed to a point.
     pub feature_std: f32,
+    /// The in-view loss, if it has a weight.
+    pub in_view: Option<InViewFigures>,
     /// L2 norm of the gradient before clipping.
     pub grad_norm: f32,
+}
+
+/// The figures of the in-view loss.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct InViewFigures {
+    /// The loss, without its weight.
+    pub loss: f32,
+    /// Share of cells whose most similar cell of the key view is a positive.
+    pub accuracy: f32,
 }
 
 impl DenseCl {
@@ -116,9 +133,21 @@ impl DenseCl {
     ///
     /// With a loss scale it waits for the device, to see whether the gradient is finite; a step whose
     /// gradient is not leaves everything as it was, but for the scale.
-    pub fn step(&mut self, micro_batches: Vec<Views>, settings: &StepSettings) -> StepOutput {
+    ///
+    /// # Errors
+    /// [`Error::NoGeometry`] when the settings need the views' geometry and it is not there; nothing has
+    /// changed then.
+    pub fn step(
+        &mut self,
+        micro_batches: Vec<Views>,
+        settings: &StepSettings,
+    ) -> Result<StepOutput> {
         let count = micro_batches.len();
         assert!(count > 0, "a step needs a batch");
+        if self.method.needs_geometry() && micro_batches.iter().any(|b| b.geometry.is_none()) {
+            return Err(Error::NoGeometry);
+        }
+        let in_view_weight = self.method.in_view_weight;
         let tau = self.method.temperature;
         let phase = Phase::Train {
             groups: self.method.bn_groups,
@@ -141,9 +170,11 @@ impl DenseCl {
                 .forward(views.query.cast(dtype).autodiff(), phase);
             let k = self.encode_keys(views.key.cast(dtype), &views.key_order, phase);
 
-            // c_i = argmax_j sim(f_i, f'_j), without a gradient
+            // c_i = argmax_j sim(f_i, f'_j), without a gradient; or the true cell, where there is one
+            let geometry = views.geometry.as_deref().unwrap_or_default();
             let chosen = self.match_cells(&q, &k, draw);
-            let positives = gather_cells(k.dense, chosen.clone());
+            let matched = self.positives(chosen.clone(), geometry);
+            let positives = gather_cells(k.dense.clone(), matched.cells.clone());
 
             let global = info_nce(
                 q.global.clone(),
@@ -157,33 +188,44 @@ impl DenseCl {
             } else {
                 q.dense.inner()
             };
-            let dense = info_nce(
-                per_cell(dense_query),
+            let dense = matched.info_nce(
+                per_cell(dense_query.clone()),
                 per_cell(positives),
                 self.dense_queue.keys(),
                 tau,
             );
+            // Each cell against all key cells of its own picture: PixContrast's term, not in the paper.
+            let in_view = (in_view_weight > 0.0).then(|| {
+                let positives = self.in_view_positives(&matched, geometry);
+                let tau = self.method.in_view_temperature;
+                in_view(dense_query, k.dense, &positives, tau)
+            });
 
-            // L = (1−λ)·L_global + λ·L_dense
+            // L = (1−λ)·L_global + λ·(L_dense + w·L_in_view)
+            let local = match &in_view {
+                Some(in_view) => dense.loss.clone() + in_view.loss.clone() * in_view_weight,
+                None => dense.loss.clone(),
+            };
             let loss = if settings.lambda > 0.0 {
-                weighted(global.loss.clone(), dense.loss.clone(), settings.lambda)
+                weighted(global.loss.clone(), local, settings.lambda)
             } else {
                 global.loss.clone()
             };
             let backward = (loss.clone() / (count as f64 / factor)).backward();
             gradients.accumulate(&self.query, &backward);
 
-            let figures = Tensor::cat(
-                vec![
-                    loss.inner(),
-                    global.loss.inner(),
-                    dense.loss.inner(),
-                    global.accuracy,
-                    dense.accuracy,
-                    spread(q.global.inner()),
-                ],
-                0,
-            ) / count as f64;
+            let mut figures = vec![
+                loss.inner(),
+                global.loss.inner(),
+                dense.loss.inner(),
+                global.accuracy,
+                dense.accuracy,
+                spread(q.global.inner()),
+            ];
+            if let Some(in_view) = in_view {
+                figures.extend([in_view.loss.inner(), in_view.accuracy]);
+            }
+            let figures = Tensor::cat(figures, 0) / count as f64;
             scalars = Some(match scalars {
                 Some(sum) => sum + figures,
                 None => figures,
@@ -204,7 +246,7 @@ impl DenseCl {
                     loss_scale,
                     ..before
                 };
-                return StepOutput::new(scalars, norm, matches, true);
+                return Ok(StepOutput::new(scalars, norm, matches, true));
             }
         }
         let norm = self
@@ -216,7 +258,7 @@ impl DenseCl {
             self.dense_queue.enqueue(dense_pooled);
         }
 
-        StepOutput::new(scalars, norm, matches, false)
+        Ok(StepOutput::new(scalars, norm, matches, false))
     }
 
     /// The key encoder on images in the given order, its output put back in the batch's order.
@@ -243,7 +285,9 @@ impl DenseCl {
 
     fn match_cells(&self, q: &Embeddings, k: &Embeddings, draw: u64) -> Tensor<2, Int> {
         match self.method.matching {
-            Matching::Backbone => {
+            // By features even where the positives are the true cells: it is their share of right matches that a
+            // run shows.
+            Matching::Backbone | Matching::Geometry => {
                 best_match(similarity(q.backbone.clone().inner(), k.backbone.clone()))
             }
             Matching::Centred => best_match(similarity(
@@ -258,6 +302,85 @@ impl DenseCl {
                 Tensor::from_data(TensorData::new(cells, [b, n]), &k.dense.device())
             }
         }
+    }
+
+    /// The positive of each query cell: the chosen cell, or the true one.
+    fn positives(&self, chosen: Tensor<2, Int>, geometry: &[[ViewGeometry; 2]]) -> Matched {
+        if self.method.matching != Matching::Geometry {
+            return Matched {
+                cells: chosen,
+                valid: None,
+            };
+        }
+        let [b, n] = chosen.dims();
+        assert_eq!(geometry.len(), b, "one pair of views for each image");
+        let truth: Vec<Option<usize>> = geometry
+            .iter()
+            .flat_map(|[query, key]| query.true_cells(key, n.isqrt()))
+            .collect();
+        // Any cell where there is none: it is left out.
+        let cells = truth.iter().map(|cell| cell.unwrap_or(0) as i32).collect();
+        let valid = (0..truth.len()).filter(|&i| truth[i].is_some());
+        Matched {
+            valid: Some(valid.map(|i| i as i32).collect()),
+            cells: Tensor::from_data(TensorData::new::<i32, _>(cells, [b, n]), &chosen.device()),
+        }
+    }
+
+    fn in_view_positives(&self, matched: &Matched, geometry: &[[ViewGeometry; 2]]) -> Positives {
+        let device = matched.cells.device();
+        let [_, n] = matched.cells.dims();
+        match self.method.in_view_positives {
+            InViewPositives::Match => Positives::One {
+                cells: matched.cells.clone(),
+                valid: matched.mask(),
+            },
+            InViewPositives::Near => Positives::near(geometry, n.isqrt(), &device),
+        }
+    }
+}
+
+/// The positive of each query cell of a micro-batch.
+struct Matched {
+    /// Its key cell [B, N].
+    cells: Tensor<2, Int>,
+    /// Numbers in 0..B·N of the query cells that have one; `None` = all of them.
+    valid: Option<Vec<i32>>,
+}
+
+impl Matched {
+    /// InfoNCE over the query cells that have a positive; rows [B·N, D].
+    fn info_nce(
+        &self,
+        query: Tensor<2>,
+        positive: Tensor<2>,
+        queue: Tensor<2>,
+        temperature: f64,
+    ) -> InfoNce {
+        let Some(valid) = &self.valid else {
+            return info_nce(query, positive, queue, temperature);
+        };
+        if valid.is_empty() {
+            return InfoNce::none(&query.device());
+        }
+        let rows = TensorData::new(valid.clone(), [valid.len()]);
+        let taken = |x: Tensor<2>| {
+            let rows = Tensor::<1, Int>::from_data(rows.clone(), &x.device());
+            x.select(0, rows)
+        };
+        info_nce(taken(query), taken(positive), queue, temperature)
+    }
+
+    /// 1 for a query cell that has a positive, else 0 [B, N].
+    fn mask(&self) -> Tensor<2> {
+        let [b, n] = self.cells.dims();
+        let device = self.cells.device();
+        let Some(valid) = &self.valid else {
+            return Tensor::ones([b, n], &device);
+        };
+        let mut mask = vec![0.0f32; b * n];
+        valid.iter().for_each(|&i| mask[i as usize] = 1.0);
+        Tensor::from_data(TensorData::new(mask, [b, n]), &device)
     }
 }
 
@@ -321,8 +444,12 @@ impl StepOutput {
             accuracy_global,
             accuracy_dense,
             feature_std,
+            ref in_view @ ..,
             grad_norm,
-        ] = values.try_into().expect("seven figures");
+        ] = values[..]
+        else {
+            unreachable!("a step puts its figures in this order")
+        };
         Ok(StepFigures {
             loss,
             loss_global,
@@ -330,6 +457,10 @@ impl StepOutput {
             accuracy_global,
             accuracy_dense,
             feature_std,
+            in_view: match *in_view {
+                [loss, accuracy] => Some(InViewFigures { loss, accuracy }),
+                _ => None,
+            },
             grad_norm,
         })
     }

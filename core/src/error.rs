@@ -26,6 +26,12 @@ pub enum Error {
     /// A number of the learner is NaN or infinite.
     #[error("{0} is not finite")]
     NotFinite(String),
+    /// The settings need to know where in their pictures the views lie, and the views do not say.
+    #[error(
+        "method.matching = \"geometry\" and method.in_view_positives = \"near\" need the geometry of the \
+         views: fill in Views::geometry, or choose matching = \"backbone\" and in_view_positives = \"match\""
+    )]
+    NoGeometry,
     /// More than is held in memory was asked for.
     #[error("{0}")]
     TooLarge(String),

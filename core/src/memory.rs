@@ -8,6 +8,7 @@
 use burn::tensor::Device;
 
 use crate::config::{ModelConfig, Precision};
+use crate::loss::SIMILARITIES;
 use crate::model::{EXPANSION, block_shapes};
 use crate::ops::{self, Footprint};
 
@@ -16,6 +17,8 @@ const F32: f64 = 4.0;
 
 /// Copies of the logits of a tile: similarities, differences, weights.
 const LOGITS: f64 = 3.0;
+/// Copies of the similarities inside a picture: themselves, the positives, both sums' terms, their slope.
+const IN_VIEW: f64 = 6.0;
 /// The largest feature map, as often as it is there for a moment: unfolded for a convolution, its gradient.
 const PASSING: f64 = 2.0;
 /// Copies of the parameters that stay from step to step: both encoders, and the velocity.
@@ -42,6 +45,8 @@ pub struct StepShape<'a> {
     pub device: &'a Device,
     /// In which numbers.
     pub precision: Precision,
+    /// Whether the in-view loss is part of the step.
+    pub in_view: bool,
 }
 
 /// Bytes that a step is estimated to hold, by what they are for.
@@ -76,6 +81,7 @@ impl StepMemory {
             queue,
             device,
             precision,
+            in_view,
         } = *shape;
         let dtype = precision.dtype().into();
         let footprint = ops::on(device, dtype).footprint(dtype);
@@ -106,7 +112,9 @@ impl StepMemory {
         let largest_map = layers.iter().map(map).fold(0.0, f64::max);
         let logits = (micro * cells * queue as f64).min(footprint.logits as f64) * F32;
         let similarity = F32 * micro * cells * cells;
-        let loss = (LOGITS * logits).max(similarity);
+        let at_once = similarity.min(F32 * SIMILARITIES as f64);
+        let in_view = if in_view { IN_VIEW * at_once } else { 0.0 };
+        let loss = (LOGITS * logits).max(similarity).max(in_view);
 
         let bytes = |x: f64| x as u64; // saturates
         Self {
@@ -259,6 +267,7 @@ mod tests {
             queue,
             device: &Device::flex(),
             precision: Precision::F32,
+            in_view: false,
         })
     }
 

@@ -193,6 +193,17 @@ impl RunConfig {
         }
         let stride = self.model.output_stride;
         let cells = self.views.size as usize / stride;
+        let grid = match self.model.num_grid {
+            0 => cells,
+            grid => grid,
+        };
+        if self.method.in_view_weight > 0.0 && grid < 2 {
+            bail!(
+                "method.in_view_weight = {}: contrasts the cells of a grid, which here has {grid} x {grid}; set it \
+                 to 0, or take larger views, a smaller model.output_stride or a model.num_grid of at least 2",
+                self.method.in_view_weight
+            );
+        }
         if self.model.num_grid > cells {
             bail!(
                 "model.num_grid = {}: the feature map of {} px views at stride {stride} has only {cells} x \
@@ -309,12 +320,21 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_together_is_named() {
-        let cases: [(&str, &str); 6] = [
+        let cases: [(&str, &str); 9] = [
             ("method.bn_groups=3", "method.bn_groups = 3"),
             ("optim.accumulate=7", "optim.accumulate = 7"),
             ("views.size=100", "views.size = 100"),
             ("train.batch_size=0", "train.batch_size = 0"),
             ("method.lambda=1.5", "method.lambda = 1.5"),
+            ("method.in_view_weight=-1", "method.in_view_weight = -1"),
+            (
+                "method.in_view_temperature=0",
+                "method.in_view_temperature = 0",
+            ),
+            (
+                "method.in_view_weight=1 views.size=32",
+                "which here has 1 x 1",
+            ),
             (
                 "method.matching=centred method.bn_groups=1 train.batch_size=3 optim.accumulate=3",
                 "train.batch_size of at least 6",

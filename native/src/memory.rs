@@ -46,6 +46,7 @@ impl Needed {
             queue,
             device: on.device,
             precision: config.optim.precision,
+            in_view: config.method.in_view_weight > 0.0,
         });
         let batches = config.data.prefetch as u64 + BATCHES_BESIDES;
         let views = step.views.saturating_mul(batches);

@@ -29,11 +29,14 @@ impl Observer for TensorBoardWriter {
                     ("loss/total", Some(row.loss)),
                     ("loss/global", Some(row.loss_global)),
                     ("loss/dense", Some(row.loss_dense)),
+                    ("loss/in_view", row.loss_in_view),
                     ("accuracy/global", Some(row.accuracy_global)),
                     ("accuracy/dense", Some(row.accuracy_dense)),
+                    ("accuracy/in_view", row.accuracy_in_view),
                     ("correspondence/accuracy", row.correspondence_accuracy),
                     ("correspondence/chance", row.correspondence_chance),
                     ("correspondence/same_place", row.correspondence_same_place),
+                    ("correspondence/overlap", row.overlap),
                     ("features/std", Some(row.feature_std)),
                     ("optim/grad_norm", Some(row.grad_norm)),
                     ("optim/learning_rate", Some(row.learning_rate)),
@@ -118,14 +121,17 @@ fn pace(row: &MetricRow, epochs: u64) -> String {
     )
 }
 
-/// How well, in less than 80 columns: both losses, the share of right matches, and what random ones and
+/// How well, in about 80 columns: the losses, the share of right matches, and what random ones and
 /// those at the same place would reach.
 fn figures(row: &MetricRow) -> String {
     let percent = |share: Option<f64>| {
         share.map_or("–".to_string(), |share| format!("{:.1}", 100.0 * share))
     };
+    let in_view = row
+        .loss_in_view
+        .map_or(String::new(), |loss| format!(", in view {loss:.2}"));
     format!(
-        "loss global {:.2}, dense {:.2} · correspondence {} % (chance {}, place {})",
+        "loss global {:.2}, dense {:.2}{in_view} · correspondence {} % (chance {}, place {})",
         row.loss_global,
         row.loss_dense,
         percent(row.correspondence_accuracy),

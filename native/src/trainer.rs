@@ -124,6 +124,7 @@ impl Plan {
                 } else {
                     (0..images).collect()
                 },
+                geometry: Some(batch.geometry[i * images..(i + 1) * images].to_vec()),
             })
             .collect()
     }
@@ -184,7 +185,7 @@ fn steps(
     while step < plan.total_steps && !stopping {
         let batch = loader.next()?;
         let settings = settings(plan, step);
-        let output = learner.step(plan.micro_batches(&batch), &settings);
+        let output = learner.step(plan.micro_batches(&batch), &settings)?;
         if learner.loss_scale.is_some_and(|scale| scale.is_exhausted()) {
             return Err(failure::not_finite(step + 1, run));
         }
@@ -309,6 +310,9 @@ fn row(
         loss_dense: figures.loss_dense.into(),
         accuracy_global: figures.accuracy_global.into(),
         accuracy_dense: figures.accuracy_dense.into(),
+        loss_in_view: figures.in_view.map(|figures| figures.loss.into()),
+        accuracy_in_view: figures.in_view.map(|figures| figures.accuracy.into()),
+        overlap: correspondence.overlap(),
         correspondence_accuracy: correspondence.accuracy(),
         correspondence_chance: correspondence.chance(),
         correspondence_same_place: correspondence.same_place(),

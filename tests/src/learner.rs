@@ -88,6 +88,7 @@ pub fn views(name: &str, batch: usize, device: &Device) -> Views {
         query: images("query"),
         key: images("key"),
         key_order: (0..batch).collect(),
+        geometry: None,
     }
 }
 

@@ -53,7 +53,7 @@ fn step(tiny: &Tiny, device: &Device) -> Step {
         key_order: vec![2, 0, 3, 1],
         ..views("backends", 4, device)
     };
-    let output = learner.step(vec![views], &settings(0));
+    let output = learner.step(vec![views], &settings(0)).expect("a step");
     let figures = output.figures().expect("the device answers");
     Step {
         figures: vec![

@@ -48,7 +48,9 @@ fn gradients_and_loss(precision: Precision, device: &Device) -> (Vec<(String, Ve
     let mut tiny = tiny(precision);
     tiny.optim.weight_decay = 0.0;
     let mut learner = tiny.learner(device);
-    let output = learner.step(vec![views("precision 0", BATCH, device)], &settings(0));
+    let output = learner
+        .step(vec![views("precision 0", BATCH, device)], &settings(0))
+        .expect("a step");
     assert!(!output.skipped);
     let loss = output.figures().expect("the device answers").loss;
     let velocity = learner.optimizer.state(&learner.query).into_iter();
@@ -123,7 +125,7 @@ fn a_gpu_computes_in_half_or_says_in_what_it_does() {
 fn whatever_is_kept_from_step_to_step_is_f32() {
     for precision in Precision::ALL {
         let mut learner = tiny(precision).learner(&cpu());
-        learner.step(batch(0), &settings(0));
+        learner.step(batch(0), &settings(0)).expect("a step");
         let kept = [&learner.query, &learner.key]
             .into_iter()
             .flat_map(Tensors::named);
@@ -139,7 +141,7 @@ fn whatever_is_kept_from_step_to_step_is_f32() {
 #[test]
 fn a_gradient_that_overflows_changes_nothing_but_the_scale() {
     let mut learner = tiny(Precision::F16).learner(&cpu());
-    learner.step(batch(0), &settings(0));
+    learner.step(batch(0), &settings(0)).expect("a step");
     let before = state(&learner);
     // Beyond the range of f16 whatever the gradient.
     let huge = LossScale {
@@ -148,7 +150,7 @@ fn a_gradient_that_overflows_changes_nothing_but_the_scale() {
         skipped: 1,
     };
     learner.loss_scale = Some(huge);
-    let output = learner.step(batch(1), &settings(1));
+    let output = learner.step(batch(1), &settings(1)).expect("a step");
     assert!(output.skipped);
     assert!(state(&learner) == before, "a skipped step left a trace");
     let halved = LossScale {
@@ -159,7 +161,12 @@ fn a_gradient_that_overflows_changes_nothing_but_the_scale() {
     assert_eq!(learner.loss_scale, Some(halved));
 
     learner.loss_scale = Some(LossScale::default());
-    assert!(!learner.step(batch(1), &settings(1)).skipped);
+    assert!(
+        !learner
+            .step(batch(1), &settings(1))
+            .expect("a step")
+            .skipped
+    );
     assert!(state(&learner) != before);
 }
 
@@ -171,12 +178,12 @@ fn a_run_in_f16_is_continued_exactly_its_scale_included() {
         factor: 2f64.powi(60),
         ..LossScale::default()
     });
-    whole.step(batch(0), &settings(0));
+    whole.step(batch(0), &settings(0)).expect("a step");
     whole.loss_scale = whole.loss_scale.map(|scale| LossScale {
         factor: 1024.0,
         ..scale
     });
-    whole.step(batch(1), &settings(1));
+    whole.step(batch(1), &settings(1)).expect("a step");
     let bytes = checkpoint::save(&whole, &tiny.model, SEED, 8, 2).expect("saved");
     let (mut continued, _): (DenseCl, _) = checkpoint::load(
         &bytes,
@@ -193,7 +200,7 @@ fn a_run_in_f16_is_continued_exactly_its_scale_included() {
         (1024.0, 1, 1)
     );
     for learner in [&mut whole, &mut continued] {
-        learner.step(batch(2), &settings(2));
+        learner.step(batch(2), &settings(2)).expect("a step");
     }
     assert!(state(&whole) == state(&continued));
     assert_eq!(whole.loss_scale, continued.loss_scale);

@@ -220,7 +220,7 @@ fn rest(row: &Measured, rows: &[&Measured]) -> Cells {
         let total = seconds(side(whole)?)?;
         let parts = rows.iter().filter(|part| {
             part.threads == row.threads
-                && matches!(part.work, Some(Work::Part { .. }))
+                && matches!(part.work, Some(Work::Part { part, .. }) if part.is_of_the_paper())
                 && network(part) == network(row)
         });
         let times = parts.map(|part| side(part).and_then(seconds));

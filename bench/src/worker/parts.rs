@@ -2,6 +2,7 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use densecl::config::{MethodConfig, OptimConfig};
+use densecl::loss::{Positives, in_view};
 use densecl::matching::{best_match, gather_cells, similarity};
 use densecl::model::{Phase, follow};
 use densecl::optim::{ParameterGradients, Sgd};
@@ -34,6 +35,7 @@ pub(super) fn iteration(
         Part::ForwardQuery => network_pass(network, device, Counted::Forward),
         Part::ForwardKey => forward_key(network, device),
         Part::Matching => matching(network, device),
+        Part::InViewLoss => in_view_loss(network, device),
         Part::Backward => network_pass(network, device, Counted::Backward),
         Part::Optimizer => optimizer(network, device)?,
     })
@@ -66,6 +68,29 @@ fn matching(network: Network, device: &Device) -> Iteration {
     clocked(device, move || {
         let chosen = best_match(similarity(query.clone(), k.backbone.clone()));
         gather_cells(k.dense.clone(), chosen);
+    })
+}
+
+/// Each cell against all cells of the other view of its picture, its positive the cell at the same place.
+fn in_view_loss(network: Network, device: &Device) -> Iteration {
+    let cells = network.cells() / network.batch;
+    let shape = [network.batch, DIM, cells];
+    let (query, key) = (unit(shape, device), unit(shape, device));
+    let numbers = Tensor::<1, Int>::arange(0..cells as i64, device);
+    let positives = Positives::One {
+        cells: numbers.unsqueeze::<2>().expand([network.batch, cells]),
+        valid: Tensor::ones([network.batch, cells], device),
+    };
+    let temperature = MethodConfig::default().in_view_temperature;
+    clocked(device, move || {
+        let loss = in_view(
+            query.clone().autodiff(),
+            key.clone(),
+            &positives,
+            temperature,
+        )
+        .loss;
+        loss.backward();
     })
 }
 

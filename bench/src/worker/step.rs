@@ -31,6 +31,7 @@ pub(super) fn learner(network: Network, device: &Device) -> (DenseCl, Views) {
         query: random([batch, 3, size, size], device),
         key: random([batch, 3, size, size], device),
         key_order: key_order(batch, 0, 0),
+        geometry: None,
     };
     (learner, views)
 }
@@ -47,7 +48,8 @@ pub(super) fn iteration(network: Network, device: &Device) -> Iteration {
         };
         step += 1;
         let start = Instant::now();
-        learner.step(vec![views.clone()], &settings).figures()?;
+        let output = learner.step(vec![views.clone()], &settings)?;
+        output.figures()?;
         Ok(start.elapsed())
     })
 }

@@ -56,20 +56,49 @@ impl ViewGeometry {
     /// # Panics
     /// When `grid` is 0.
     pub fn true_matches(&self, other: &ViewGeometry, grid: usize) -> Vec<Option<[f32; 2]>> {
+        let other_stride = f64::from(other.size) / grid as f64;
+        let to_match = |[x, y]: [f64; 2]| {
+            other.contains_source(x, y).then(|| {
+                let (x, y) = other.from_source(x, y);
+                [(x / other_stride) as f32, (y / other_stride) as f32]
+            })
+        };
+        self.cell_centers(grid).into_iter().map(to_match).collect()
+    }
+
+    /// The cell of `other` that holds the centre of each cell of a `grid` × `grid` feature map of this view,
+    /// or `None` when `other` does not show it: [`true_matches`](Self::true_matches), to whole cells. Cells
+    /// are numbered row by row.
+    ///
+    /// # Panics
+    /// When `grid` is 0.
+    pub fn true_cells(&self, other: &ViewGeometry, grid: usize) -> Vec<Option<usize>> {
+        // Right on the edge of the view, rounding may reach the cell after the last.
+        let cell = |position: f32| (position as usize).min(grid - 1);
+        let matches = self.true_matches(other, grid).into_iter();
+        matches
+            .map(|point| point.map(|[x, y]| cell(y) * grid + cell(x)))
+            .collect()
+    }
+
+    /// Where the centres of the cells of a `grid` × `grid` feature map lie in the source, row by row.
+    ///
+    /// # Panics
+    /// When `grid` is 0.
+    pub fn cell_centers(&self, grid: usize) -> Vec<[f64; 2]> {
         assert!(grid > 0, "a feature map has at least one cell");
         let stride = f64::from(self.size) / grid as f64;
-        let other_stride = f64::from(other.size) / grid as f64;
-        let mut matches = Vec::with_capacity(grid * grid);
-        for row in 0..grid {
-            for column in 0..grid {
-                let (x, y) =
-                    self.to_source((column as f64 + 0.5) * stride, (row as f64 + 0.5) * stride);
-                matches.push(other.contains_source(x, y).then(|| {
-                    let (x, y) = other.from_source(x, y);
-                    [(x / other_stride) as f32, (y / other_stride) as f32]
-                }));
-            }
-        }
-        matches
+        (0..grid * grid)
+            .map(|cell| {
+                let (column, row) = ((cell % grid) as f64, (cell / grid) as f64);
+                self.to_source((column + 0.5) * stride, (row + 0.5) * stride)
+                    .into()
+            })
+            .collect()
+    }
+
+    /// Length of the diagonal of a cell of a `grid` × `grid` feature map, in source pixels.
+    pub fn cell_diagonal(&self, grid: usize) -> f64 {
+        f64::from(self.crop.width).hypot(f64::from(self.crop.height)) / grid as f64
     }
 }

@@ -5,6 +5,8 @@ use crate::matching::cell_center;
 /// Share of matches that lie within one cell of the truth, beside its chance level.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct CorrespondenceAccuracy {
+    /// Query cells in all.
+    all: u64,
     /// Query cells whose true match lies in the other view.
     pub cells: u64,
     /// Those among them whose chosen key cell lies within one cell of it.
@@ -29,6 +31,7 @@ impl CorrespondenceAccuracy {
         assert_eq!(matches.len(), truth.len(), "one truth per match");
         let cells = grid[0] * grid[1];
         assert_eq!(matches.len(), cells, "one match per cell");
+        self.all += cells as u64;
         for (query, (&chosen, truth)) in matches.iter().zip(truth).enumerate() {
             let Some(truth) = *truth else { continue };
             self.cells += 1;
@@ -39,6 +42,11 @@ impl CorrespondenceAccuracy {
                 .count();
             self.chance_sum += near as f64 / cells as f64;
         }
+    }
+
+    /// Share of query cells whose true match lies in the other view, in [0, 1]; `None` before the first pair.
+    pub fn overlap(&self) -> Option<f64> {
+        (self.all > 0).then(|| self.cells as f64 / self.all as f64)
     }
 
     /// Correct share in [0, 1]; `None` without a single overlapping cell.
@@ -71,13 +79,14 @@ mod tests {
     #[test]
     fn matches_count_within_one_cell_and_chance_is_the_share_of_such_cells() {
         let mut accuracy = CorrespondenceAccuracy::default();
-        assert_eq!(accuracy.accuracy(), None);
+        assert_eq!((accuracy.accuracy(), accuracy.overlap()), (None, None));
         // Truth at the centre of cell 4 of a 3×3 grid: it and its four neighbours are right.
         let mut truth = [None; 9];
         truth[0] = Some([1.5, 1.5]);
         truth[3] = Some([1.5, 1.5]);
         accuracy.add(&[1, 0, 0, 0, 0, 0, 0, 0, 0], &truth, [3, 3]);
         assert_eq!((accuracy.cells, accuracy.correct), (2, 1));
+        assert_eq!(accuracy.overlap(), Some(2.0 / 9.0));
         // Cell 3 is a neighbour of cell 4, cell 0 is not.
         assert_eq!(accuracy.same_place(), Some(0.5));
         assert!((accuracy.chance().expect("two cells") - 5.0 / 9.0).abs() < 1e-12);

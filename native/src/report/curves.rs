@@ -27,6 +27,7 @@ const OVERSAMPLING: u32 = 2;
 const BLUE: RGBColor = RGBColor(0, 114, 178);
 const VERMILION: RGBColor = RGBColor(213, 94, 0);
 const GREEN: RGBColor = RGBColor(0, 158, 115);
+const PURPLE: RGBColor = RGBColor(204, 121, 167);
 const INK: RGBColor = RGBColor(40, 40, 40);
 const FAINT_INK: RGBColor = RGBColor(115, 115, 115);
 const GRID: RGBColor = RGBColor(228, 228, 228);
@@ -88,6 +89,9 @@ fn panels(history: &[MetricRow]) -> [Panel; 6] {
             axis: Axis::Fitted,
             series: vec![
                 reference("chance", |row| row.chance_loss),
+                series("in view", PURPLE, |row| {
+                    row.loss_in_view.unwrap_or(f64::NAN)
+                }),
                 series("dense", VERMILION, |row| row.loss_dense),
                 series("global", GREEN, |row| row.loss_global),
                 series("total", BLUE, |row| row.loss),
@@ -114,9 +118,13 @@ fn panels(history: &[MetricRow]) -> [Panel; 6] {
         },
         Panel {
             title: "Top-1 accuracy",
-            note: "positive against the queue",
+            note: "positive against the negatives",
             axis: Axis::Percent,
             series: vec![
+                reference("cells that overlap", |row| row.overlap.unwrap_or(f64::NAN)),
+                series("in view", PURPLE, |row| {
+                    row.accuracy_in_view.unwrap_or(f64::NAN)
+                }),
                 series("dense", VERMILION, |row| row.accuracy_dense),
                 series("global", GREEN, |row| row.accuracy_global),
             ],

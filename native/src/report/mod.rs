@@ -29,7 +29,7 @@ pub(crate) struct MetricRow {
     /// Passes over the data done, fractional, ≥ 0.
     #[serde(deserialize_with = "null_is_nan")]
     pub(crate) epoch: f64,
-    /// The weighted loss (1 − λ)·global + λ·dense, in nats, ≥ 0.
+    /// The weighted loss (1 − λ)·global + λ·(dense + w·in-view), in nats, ≥ 0.
     #[serde(deserialize_with = "null_is_nan")]
     pub(crate) loss: f64,
     /// InfoNCE of the global head, in nats, ≥ 0.
@@ -44,6 +44,16 @@ pub(crate) struct MetricRow {
     /// Share of cells whose positive beats every key of the dense queue, in [0, 1].
     #[serde(deserialize_with = "null_is_nan")]
     pub(crate) accuracy_dense: f64,
+    /// The in-view loss without its weight w, mean over the cells that have a positive, in nats, ≥ 0; none
+    /// where w is 0.
+    #[serde(default)]
+    pub(crate) loss_in_view: Option<f64>,
+    /// Share of those cells whose most similar cell of the key view is a positive, in [0, 1].
+    #[serde(default)]
+    pub(crate) accuracy_in_view: Option<f64>,
+    /// Share of query cells whose true place lies in the key view, in [0, 1].
+    #[serde(default)]
+    pub(crate) overlap: Option<f64>,
     /// Share of overlapping query cells whose chosen key cell lies within one cell of the truth, in
     /// [0, 1]; none where the views of a step do not overlap.
     pub(crate) correspondence_accuracy: Option<f64>,
@@ -106,6 +116,9 @@ pub(crate) mod test_rows {
             loss_dense: 5.5 + 1.6 * (-t).exp(),
             accuracy_global: 0.5 * (1.0 - (-t).exp()),
             accuracy_dense: 0.4 * (1.0 - (-t).exp()),
+            loss_in_view: Some(3.0 + (-t).exp()),
+            accuracy_in_view: Some(0.3 * (1.0 - (-t).exp())),
+            overlap: Some(0.6),
             correspondence_accuracy: Some(0.15 + 0.3 * (1.0 - (-t).exp())),
             correspondence_chance: Some(0.06),
             correspondence_same_place: Some(0.2),

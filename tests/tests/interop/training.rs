@@ -68,13 +68,14 @@ fn the_next_steps_have_pytorchs_losses() {
             query: images("q"),
             key: images("k"),
             key_order: permutation(&format!("authors/step{step}/permutation"), BATCH),
+            geometry: None,
         };
         let settings = StepSettings {
             step,
             learning_rate: 0.05,
             lambda: 0.5,
         };
-        let output = learner.step(vec![views], &settings);
+        let output = learner.step(vec![views], &settings).expect("a step");
         let figures = output.figures().expect("the CPU answers");
         for (key, got) in [
             ("loss", figures.loss),

@@ -50,7 +50,7 @@ fn after_steps(tiny: &Tiny, steps: u64) -> DenseCl {
 
 fn take_step(learner: &mut DenseCl, step: u64) {
     let views = views(&format!("files/{step}"), 4, &cpu());
-    learner.step(vec![views], &settings(step));
+    learner.step(vec![views], &settings(step)).expect("a step");
 }
 
 fn checkpoint_file(tiny: &Tiny, steps: u64) -> Vec<u8> {

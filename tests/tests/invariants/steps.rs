@@ -27,7 +27,7 @@ fn tiny(groups: usize) -> Tiny {
 /// One step from the start; what it says and where it leaves the learner.
 fn one_step(tiny: &Tiny, micro_batches: Vec<Views>) -> (StepFigures, Vec<Vec<i64>>, DenseCl) {
     let mut learner = tiny.learner(&cpu());
-    let output = learner.step(micro_batches, &settings(0));
+    let output = learner.step(micro_batches, &settings(0)).expect("a step");
     let figures = output.figures().expect("the CPU answers");
     (figures, matches(&output), learner)
 }
@@ -163,7 +163,9 @@ fn the_dense_head_learns_only_after_the_warm_up() {
             learning_rate: LEARNING_RATE,
             lambda,
         };
-        let output = learner.step(vec![views("steps", BATCH, &cpu())], &settings);
+        let output = learner
+            .step(vec![views("steps", BATCH, &cpu())], &settings)
+            .expect("a step");
         let figures = output.figures().expect("the CPU answers");
         assert!(figures.loss_dense > 0.0, "shown whatever λ is");
         let want = (1.0 - lambda as f32) * figures.loss_global + lambda as f32 * figures.loss_dense;
@@ -203,7 +205,9 @@ fn chosen(matching: Matching, step: u64) -> (Vec<i64>, DenseCl) {
     tiny.method.matching = matching;
     let before = tiny.learner(&cpu());
     let mut learner = before.clone();
-    let output = learner.step(vec![views("steps", BATCH, &cpu())], &settings(step));
+    let output = learner
+        .step(vec![views("steps", BATCH, &cpu())], &settings(step))
+        .expect("a step");
     let figures = output.figures().expect("the CPU answers");
     assert!(figures.loss.is_finite());
     let mut cells = matches(&output);

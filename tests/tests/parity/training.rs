@@ -68,6 +68,7 @@ impl Case {
             query: images("q"),
             key: images("k"),
             key_order: order.iter().map(|&i| i as usize).collect(),
+            geometry: None,
         }
     }
 
@@ -83,7 +84,9 @@ impl Case {
                 learning_rate: 0.05,
                 lambda: self.lambda,
             };
-            let output = learner.step(vec![self.views(&golden, step)], &settings);
+            let output = learner
+                .step(vec![self.views(&golden, step)], &settings)
+                .expect("a step");
             let figures = output.figures().expect("the CPU answers");
             for (key, got) in [
                 ("loss", figures.loss),
@@ -116,6 +119,7 @@ impl Case {
             query,
             key,
             key_order,
+            ..
         } = self.views(golden, 0);
         let phase = Phase::Train { groups: GROUPS };
         let close = |key: &str, shape: &[usize], got: Vec<f32>| {

@@ -1,8 +1,12 @@
-//! InfoNCE against a queue, and the weighted sum of the global and the dense loss.
+//! InfoNCE against a queue or inside a view, and the weighted sum of the losses.
 
-use burn::tensor::Tensor;
+mod in_view;
+
+use burn::tensor::{Device, Tensor};
 
 use crate::ops::{self, PerQuery};
+
+pub use in_view::{Positives, SIMILARITIES, in_view};
 
 /// The loss of some queries and how often their positive wins.
 #[derive(Debug, Clone)]
@@ -12,6 +16,17 @@ pub struct InfoNce {
     /// Share of queries whose positive is more similar than every key of the queue (top-1 accuracy),
     /// one element, outside the gradient graph.
     pub accuracy: Tensor<1>,
+}
+
+impl InfoNce {
+    /// Of no query at all: 0, without a gradient.
+    pub fn none(device: &Device) -> Self {
+        let zero = Tensor::zeros([1], device);
+        Self {
+            loss: zero.clone(),
+            accuracy: zero.inner(),
+        }
+    }
 }
 
 /// −log( exp(q·k⁺/τ) / (exp(q·k⁺/τ) + Σₖ exp(q·k/τ)) ), the mean over queries (equations 1 and 2).
@@ -33,12 +48,9 @@ pub fn info_nce(
         gradient,
     } = operations.info_nce(vectors, temperature, tracked);
     let loss = match gradient {
-        // The loss's value with the gradient that came along: q·g has the gradient g, and what it adds to the
-        // value is taken away again.
         Some(gradient) => {
             let along = (query * gradient.autodiff()).sum_dim(1).squeeze_dim::<1>(1);
-            let value = loss - along.clone().inner();
-            along + value.autodiff()
+            with_gradient_of(along, loss)
         }
         None => loss,
     };
@@ -46,6 +58,13 @@ pub fn info_nce(
         loss: loss.mean(),
         accuracy: hit.mean(),
     }
+}
+
+/// Puts `value`, computed outside the gradient graph, into it: with the gradient of `along`, which is x·g for
+/// an x of the graph whose gradient is to be g. What `along` adds to the value is taken away again.
+fn with_gradient_of(along: Tensor<1>, value: Tensor<1>) -> Tensor<1> {
+    let rest = value - along.clone().inner();
+    along + rest.autodiff()
 }
 
 /// L = (1−λ)·L_global + λ·L_dense (equation 3).
