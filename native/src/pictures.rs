@@ -21,7 +21,7 @@ const WIDTH: u32 = 480;
 /// # Errors
 /// When the picture cannot be written.
 pub(crate) fn curves(config: &RunConfig, rows: &[MetricRow], path: &Path) -> anyhow::Result<()> {
-    let title = format!("{} · {}", config.method_name(), config.data.source);
+    let title = format!("{} · {}", config.objective(), config.data.source);
     curves_png(rows, &title, path)
 }
 

@@ -239,7 +239,7 @@ fn describe(plan: &Plan) -> String {
     format!(
         "{}: {} images from {}, {} steps of {} images, {} with a {grid} x {grid} grid, queue {} \
          (chance loss {:.2}; an early rise of the loss is normal)",
-        config.method_name(),
+        config.objective(),
         images,
         config.data.source,
         plan.total_steps,
