@@ -1,6 +1,7 @@
 //! What the tests of the whole share: golden data, and networks and learners filled from its formula.
 
 pub mod golden;
+pub mod in_view;
 pub mod learner;
 pub mod network;
 

@@ -8,13 +8,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use burn::tensor::Device;
 use densecl::{
     augment::{IMAGENET_MEAN, IMAGENET_STD, upload},
-    config::Matching,
+    config::{InViewPositives, Matching},
     densecl::{DenseCl, Views},
     device::{DeviceChoice, Selected, select},
     self_test,
 };
 use densecl_tests::{
     golden::assert_close,
+    in_view::overlapping,
     learner::{Tiny, matches, settings, state, views},
     network::cpu,
 };
@@ -51,12 +52,20 @@ fn step(tiny: &Tiny, device: &Device) -> Step {
     let mut learner: DenseCl = tiny.learner(device);
     let views = Views {
         key_order: vec![2, 0, 3, 1],
+        geometry: Some(overlapping()),
         ..views("backends", 4, device)
     };
     let output = learner.step(vec![views], &settings(0)).expect("a step");
     let figures = output.figures().expect("the device answers");
+    let in_view = figures.in_view.map(|in_view| {
+        [
+            ("loss_in_view", in_view.loss),
+            ("accuracy_in_view", in_view.accuracy),
+        ]
+    });
+    let in_view = in_view.into_iter().flatten();
     Step {
-        figures: vec![
+        figures: [
             ("loss", figures.loss),
             ("loss_global", figures.loss_global),
             ("loss_dense", figures.loss_dense),
@@ -64,14 +73,17 @@ fn step(tiny: &Tiny, device: &Device) -> Step {
             ("accuracy_dense", figures.accuracy_dense),
             ("feature_std", figures.feature_std),
             ("grad_norm", figures.grad_norm),
-        ],
+        ]
+        .into_iter()
+        .chain(in_view)
+        .collect(),
         matches: matches(&output),
         state: state(&learner),
     }
 }
 
 /// Forward, matching, both losses, backward, SGD, EMA, enqueue; split BN, shuffled keys, a pooled
-/// grid and clipping on the way.
+/// grid and clipping on the way. Then with the in-view loss in both of its forms.
 #[test]
 fn a_whole_step_agrees_with_the_cpu() {
     let _alone = alone();
@@ -81,10 +93,26 @@ fn a_whole_step_agrees_with_the_cpu() {
     tiny.method.matching = Matching::Backbone;
     tiny.model.num_grid = 3;
     tiny.optim.clip_norm = 1.0;
-    let want = step(&tiny, &cpu());
-    let got = step(&tiny, &selected.device);
+    agrees(&tiny, &selected);
+
+    tiny.method.in_view_weight = 4.0;
+    tiny.method.in_view_temperature = 0.1;
+    for (matching, positives) in [
+        (Matching::Geometry, InViewPositives::Match),
+        (Matching::Backbone, InViewPositives::Near),
+    ] {
+        tiny.method.matching = matching;
+        tiny.method.in_view_positives = positives;
+        agrees(&tiny, &selected);
+    }
+}
+
+fn agrees(tiny: &Tiny, selected: &Selected) {
+    let want = step(tiny, &cpu());
+    let got = step(tiny, &selected.device);
 
     assert_eq!(got.matches, want.matches, "matches on {}", selected.name);
+    assert_eq!(got.figures.len(), want.figures.len());
     for ((name, got), (_, want)) in got.figures.iter().zip(&want.figures) {
         assert_close(name, &[*got], &[*want], AGREEMENT);
     }

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 
 use burn::tensor::Tensor;
 use densecl::{
-    loss::info_nce,
+    loss::{InfoNce, Positives, in_view, info_nce},
+    matching::l2_normalize,
     model::{
         BatchNorm, Block, BlockShape, DenseHead, GlobalHead, Init, Phase, TensorVisitor, Tensors,
     },
@@ -16,6 +17,7 @@ use densecl::{
 };
 use densecl_tests::{
     golden::formula,
+    in_view::{one, overlapping},
     network::{Gradient, cpu, fill, gradients, input, named_values, set, tensor, values},
 };
 
@@ -156,6 +158,53 @@ fn no_gradient_reaches_keys() {
         .backward();
     assert!(query.grad(&backward).is_some());
     assert!(key.grad(&backward).is_none() && queue.grad(&backward).is_none());
+}
+
+/// Two pictures of 3 × 3 cells, as unit vectors.
+fn in_view_of(query: Tensor<3>, positives: &Positives) -> InfoNce {
+    let key = l2_normalize(input("gradients/in_view/key", [2, 8, 9]), 1);
+    in_view(l2_normalize(query, 1), key, positives, 0.1)
+}
+
+/// Through the normalisation of its query, some query cells left out.
+#[test]
+fn the_in_view_loss_of_one_positive_by_its_query() {
+    let function = Function {
+        what: "in_view, one positive",
+        part: Nothing,
+        input: input("gradients/in_view/query", [2, 8, 9]),
+        forward: |_, query| {
+            let cells = (0..18).map(|row| (row % 5 != 0).then_some(row * 4 % 9));
+            in_view_of(query, &one(&cells.collect::<Vec<_>>(), 2)).loss
+        },
+    };
+    function.check();
+}
+
+#[test]
+fn the_in_view_loss_of_near_positives_by_its_query() {
+    let function = Function {
+        what: "in_view, near positives",
+        part: Nothing,
+        input: input("gradients/in_view/query", [2, 8, 9]),
+        forward: |_, query| {
+            let near = Positives::near(&overlapping()[2..], 3, &cpu());
+            in_view_of(query, &near).loss
+        },
+    };
+    function.check();
+}
+
+#[test]
+fn no_gradient_reaches_key_cells() {
+    let leaf = |name| input::<3>(name, [2, 8, 9]).autodiff().require_grad();
+    let [query, key] = ["gradients/in_view/query", "gradients/in_view/key"].map(leaf);
+    let near = Positives::near(&overlapping()[2..], 3, &cpu());
+    let backward = in_view(query.clone(), key.clone(), &near, 0.1)
+        .loss
+        .backward();
+    assert!(query.grad(&backward).is_some());
+    assert!(key.grad(&backward).is_none());
 }
 
 #[test]

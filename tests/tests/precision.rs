@@ -11,6 +11,7 @@ use densecl::{
     model::Tensors,
 };
 use densecl_tests::{
+    in_view::overlapping,
     learner::{Tiny, settings, state, views},
     network::cpu,
 };
@@ -23,6 +24,15 @@ fn tiny(precision: Precision) -> Tiny {
     tiny.optim.precision = precision;
     // Rounding may turn a close match into another; the losses then differ by more than rounding does.
     tiny.method.matching = Matching::Random;
+    tiny
+}
+
+/// With true positives and the in-view loss, whose gradient then outweighs the others.
+fn with_in_view(precision: Precision) -> Tiny {
+    let mut tiny = tiny(precision);
+    tiny.method.matching = Matching::Geometry;
+    tiny.method.in_view_weight = 4.0;
+    tiny.method.in_view_temperature = 0.1;
     tiny
 }
 
@@ -44,13 +54,14 @@ fn relative_distance(a: &[f32], b: &[f32]) -> f64 {
 
 /// The gradient of each parameter, as the velocity after one step from rest without weight decay; and the
 /// loss.
-fn gradients_and_loss(precision: Precision, device: &Device) -> (Vec<(String, Vec<f32>)>, f32) {
-    let mut tiny = tiny(precision);
+fn gradients_and_loss(mut tiny: Tiny, device: &Device) -> (Vec<(String, Vec<f32>)>, f32) {
     tiny.optim.weight_decay = 0.0;
     let mut learner = tiny.learner(device);
-    let output = learner
-        .step(vec![views("precision 0", BATCH, device)], &settings(0))
-        .expect("a step");
+    let views = Views {
+        geometry: Some(overlapping()),
+        ..views("precision 0", BATCH, device)
+    };
+    let output = learner.step(vec![views], &settings(0)).expect("a step");
     assert!(!output.skipped);
     let loss = output.figures().expect("the device answers").loss;
     let velocity = learner.optimizer.state(&learner.query).into_iter();
@@ -71,9 +82,14 @@ const BOUNDS: [(Precision, [f64; 3]); 2] = [
     (Precision::Bf16, [3e-3, 3e-2, 0.7]),
 ];
 
-fn agrees_with_f32(precision: Precision, [of_loss, of_last, of_any]: [f64; 3], device: &Device) {
-    let (exact, exact_loss) = gradients_and_loss(Precision::F32, &cpu());
-    let (rounded, loss) = gradients_and_loss(precision, device);
+fn agrees_with_f32(
+    tiny: fn(Precision) -> Tiny,
+    precision: Precision,
+    [of_loss, of_last, of_any]: [f64; 3],
+    device: &Device,
+) {
+    let (exact, exact_loss) = gradients_and_loss(tiny(Precision::F32), &cpu());
+    let (rounded, loss) = gradients_and_loss(tiny(precision), device);
     let name = precision.name();
     let found = f64::from((loss - exact_loss) / exact_loss).abs();
     assert!(found < of_loss, "{name}: loss {found}");
@@ -97,7 +113,14 @@ fn agrees_with_f32(precision: Precision, [of_loss, of_last, of_any]: [f64; 3], d
 #[test]
 fn a_step_agrees_with_f32_up_to_rounding() {
     for (precision, bounds) in BOUNDS {
-        agrees_with_f32(precision, bounds, &cpu());
+        agrees_with_f32(tiny, precision, bounds, &cpu());
+    }
+}
+
+#[test]
+fn a_step_with_the_in_view_loss_agrees_with_f32_up_to_rounding() {
+    for (precision, bounds) in BOUNDS {
+        agrees_with_f32(with_in_view, precision, bounds, &cpu());
     }
 }
 
@@ -108,7 +131,11 @@ fn a_gpu_computes_in_half_or_says_in_what_it_does() {
         .expect("a GPU, or Mesa's software adapter: apt-get install mesa-vulkan-drivers");
     for (precision, bounds) in BOUNDS {
         match gpu.ensure_computes_in(precision) {
-            Ok(()) => agrees_with_f32(precision, bounds, &gpu.device),
+            Ok(()) => {
+                for tiny in [tiny, with_in_view] {
+                    agrees_with_f32(tiny, precision, bounds, &gpu.device);
+                }
+            }
             Err(error) => {
                 let error = error.to_string();
                 assert!(

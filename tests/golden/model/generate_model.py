@@ -19,43 +19,18 @@ from torch import Tensor, nn
 
 import reference as ref
 from formula import formula, indices, parameter, permutation, words
+from in_view_cases import (
+    TRAIN_VIEWS,
+    assert_geometry_decided,
+    assert_hits_decided,
+    in_view_cases,
+    split,
+)
+from inputs import assert_decided, assert_top1_decided, fill, unit, values
 from recorder import Recorder
 
 HERE = pathlib.Path(__file__).parent
 FLOAT32_BOUND = 2e-5  # relative to the largest magnitude; the tests allow 1e-4
-MARGIN = 5e-4  # least gap between the best and the next, so that rounding decides no argmax
-
-
-def values(name: str, *shape: int) -> Tensor:
-    """An input tensor from the formula, in the run's precision."""
-    return torch.from_numpy(formula(name, math.prod(shape))).reshape(shape).to(
-        torch.get_default_dtype()
-    )
-
-
-def unit(name: str, *shape: int) -> Tensor:
-    return F.normalize(values(name, *shape), dim=1)
-
-
-def fill(module: nn.Module, prefix: str = "") -> nn.Module:
-    """Gives every parameter and buffer its formula value."""
-    with torch.no_grad():
-        for key, tensor in module.state_dict().items():
-            tensor.copy_(torch.from_numpy(parameter(prefix + key, tuple(tensor.shape))))
-    return module
-
-
-def assert_decided(similarity: Tensor, dim: int) -> None:
-    """Every argmax along `dim` wins by MARGIN, so that the match is beyond rounding."""
-    best = similarity.topk(2, dim=dim).values
-    gap = (best.select(dim, 0) - best.select(dim, 1)).min().item()
-    assert gap > MARGIN, f"a match is decided by {gap:.1e} only"
-
-
-def assert_top1_decided(logits: Tensor) -> None:
-    """Every positive differs from its largest negative by MARGIN: so is the accuracy."""
-    gap = (logits[:, 0] - logits[:, 1:].amax(dim=1)).abs().min().item()
-    assert gap > MARGIN, f"a top-1 hit is decided by {gap:.1e} only"
 
 
 def assert_same(what: str, got: Tensor, want: Tensor) -> None:
@@ -286,6 +261,13 @@ TRAIN_CASES = {
     "train_steps": (3, 32, None, 0.5, 1e-4),
     "train_stride8_grid3": (1, 8, 3, 1.0, 1e-4),
     "train_moco": (1, 32, None, 0.0, 0.1),
+    "train_geometry": (1, 16, None, 0.5, 1e-4),
+    "train_near": (1, 8, 3, 0.5, 1e-4),
+}
+# What differs from the paper's dense loss.
+TRAIN_LOCAL = {
+    "train_geometry": {"matching": "geometry", "in_view_weight": 4.0, "in_view_tau": 0.1},
+    "train_near": {"in_view_weight": 4.0, "in_view_tau": 0.1, "in_view_positives": "near"},
 }
 TRAIN = {"depth": 10, "width": 8, "groups": 2, "dim": 16}
 BATCH, SIZE, QUEUE = 8, 64, 20
@@ -309,15 +291,17 @@ def train_case(out: Recorder, file: str) -> None:
     queues = [unit(f"{file}/queue_{which}", QUEUE, 16) for which in ("global", "dense")]
     for which, queue in zip(("global", "dense"), queues, strict=True):
         out.add(file, f"initial/queue_{which}", queue, "[K, D] at the start")
+    local = TRAIN_LOCAL.get(file, {})
     trainer = ref.Trainer(
-        *encoders, *queues, m=0.99, tau=0.2, lam=lam, lr=0.05, weight_decay=decay
+        *encoders, *queues, m=0.99, tau=0.2, lam=lam, lr=0.05, weight_decay=decay, **local
     )
+    geometry = split(TRAIN_VIEWS)
     for step in range(steps):
         at = f"step{step}"
         images_q = values(f"{file}/{at}/q", BATCH, 3, SIZE, SIZE)
         images_k = values(f"{file}/{at}/k", BATCH, 3, SIZE, SIZE)
         order = permutation(f"{file}/{at}/permutation", BATCH)
-        result = trainer.step(images_q, images_k, torch.from_numpy(order))
+        result = trainer.step(images_q, images_k, torch.from_numpy(order), geometry)
         assert_decided(result["similarity"], 2)
         for logits in result["logits"]:
             assert_top1_decided(logits)
@@ -325,6 +309,13 @@ def train_case(out: Recorder, file: str) -> None:
         for key in ("loss", "loss_global", "loss_dense", "accuracy_global", "accuracy_dense"):
             out.add(file, f"{at}/{key}", result[key][None], "before the update")
         out.add(file, f"{at}/match", result["match"], "key cell of each query cell [N, M]")
+        if local:
+            views = torch.stack(geometry, dim=1)
+            out.add(file, f"{at}/geometry", views, "[N, query and key view, 6]")
+            assert_geometry_decided(*geometry, result["grid"])
+            assert_hits_decided(result["in_view_similarity"], result["in_view_positives"])
+            for key in ("loss_in_view", "accuracy_in_view"):
+                out.add(file, f"{at}/{key}", result[key][None], "before the update")
         squares = sum(g.square().sum() for g in result["gradients"].values())
         out.add(file, f"{at}/grad_norm", squares.sqrt()[None], "L2 norm of all gradients")
         if step == 0:
@@ -351,6 +342,7 @@ def run(dtype: torch.dtype) -> Recorder:
     head_cases(out)
     matching_case(out)
     loss_case(out)
+    in_view_cases(out)
     for file in TRAIN_CASES:
         train_case(out, file)
     return out
@@ -368,9 +360,11 @@ def main() -> None:
     print(f"chance: ln(K + 1) = {math.log(QUEUE + 1):.4f} for a queue of {QUEUE}")
     for file, (steps, *_) in TRAIN_CASES.items():
         for step in range(steps):
+            prefixes = (f"step{step}/loss", f"step{step}/accuracy")
             measured = {
-                key: round(double.files[file][f"step{step}/{key}"][0][0].item(), 4)
-                for key in ("loss_global", "loss_dense", "accuracy_global", "accuracy_dense")
+                key.removeprefix(f"step{step}/"): round(value[0].item(), 4)
+                for key, (value, _) in double.files[file].items()
+                if key.startswith(prefixes)
             }
             print(file, f"step {step}", measured)
 

@@ -5,9 +5,13 @@ Readable before fast. Nothing here is tuned, and batch norm is written out as it
 Shapes: N images, G groups, C channels, S x S cells, K queue entries, D embedding size.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from geometry import near_cells, true_cells
 
 # Architecture: (block kind, blocks per stage).
 DEPTHS = {
@@ -241,19 +245,90 @@ def as_rows(cells: Tensor) -> Tensor:
     return cells.transpose(1, 2).flatten(0, 1)
 
 
-class Trainer:
-    """Query and key encoder, two FIFO queues that share one pointer, SGD: the whole method."""
+def one_positive(cells: Tensor) -> Tensor:
+    """Cells [N, Mq] as booleans [N, Mq, Mk], Mk = Mq; a row of -1 has no positive."""
+    return cells[:, :, None] == torch.arange(cells.shape[1])
 
-    def __init__(self, query, key, queue_global, queue_dense, *, m, tau, lam, lr, weight_decay):
+
+def masked_dense(
+    cells_q: Tensor, cells_k: Tensor, cells: Tensor, queue: Tensor, tau: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Dense loss, its accuracy and logits, over the query cells whose entry in `cells` is not -1.
+
+    The mean is over all of them, whatever their picture; without any, both are 0.
+    """
+    valid = cells.flatten() >= 0
+    index = cells.clamp(min=0)[:, None, :].expand_as(cells_q)
+    rows, positives = as_rows(cells_q), as_rows(cells_k.gather(2, index))
+    logits = info_nce_logits(rows[valid], positives[valid], queue, tau)
+    if not valid.any():
+        return logits.sum(), torch.zeros(()), logits
+    return info_nce(logits), top1(logits), logits
+
+
+def in_view(
+    cells_q: Tensor, cells_k: Tensor, positives: Tensor, tau: float
+) -> tuple[Tensor, Tensor]:
+    """Each query cell against all key cells of its own picture: loss and accuracy.
+
+    -log(sum over positives of exp(s / tau) / sum over all of exp(s / tau)), the mean over the query
+    cells that have a positive; 0 without any. The accuracy is the share of them whose most similar
+    key cell is a positive.
+    """
+    valid = positives.any(dim=2)  # [N, Mq]
+    logits, positives = similarity(cells_q, cells_k)[valid] / tau, positives[valid]  # [rows, Mk]
+    if not valid.any():
+        return logits.sum(), torch.zeros(())
+    own = logits.masked_fill(~positives, -torch.inf)
+    loss = (logits.logsumexp(dim=1) - own.logsumexp(dim=1)).mean()
+    hit = positives.gather(1, logits.argmax(dim=1, keepdim=True))
+    return loss, hit.to(logits.dtype).mean()
+
+
+class Trainer:
+    """Query and key encoder, two FIFO queues that share one pointer, SGD: the whole method.
+
+    `matching` is "backbone" or "geometry". With an `in_view_weight` w above 0 the in-view loss joins
+    the dense one; `in_view_positives` is "match" (the cell that `matching` gives) or "near".
+    """
+
+    def __init__(
+        self,
+        query,
+        key,
+        queue_global,
+        queue_dense,
+        *,
+        m,
+        tau,
+        lam,
+        lr,
+        weight_decay,
+        matching="backbone",
+        in_view_weight=0.0,
+        in_view_tau=0.1,
+        in_view_positives="match",
+    ):
         self.query, self.key = query.train(), key.train()
         self.queue_global, self.queue_dense, self.pointer = queue_global, queue_dense, 0
         self.m, self.tau, self.lam = m, tau, lam
+        self.matching, self.in_view_positives = matching, in_view_positives
+        self.in_view_weight, self.in_view_tau = in_view_weight, in_view_tau
         self.optimizer = torch.optim.SGD(
             query.parameters(), lr=lr, momentum=0.9, weight_decay=weight_decay
         )
 
-    def step(self, images_q: Tensor, images_k: Tensor, permutation: Tensor) -> dict[str, Tensor]:
-        """One training step; returns what was measured on the way."""
+    def step(
+        self,
+        images_q: Tensor,
+        images_k: Tensor,
+        permutation: Tensor,
+        geometry: tuple[Tensor, Tensor] | None = None,
+    ) -> dict[str, Tensor]:
+        """One training step; returns what was measured on the way.
+
+        `geometry` is that of the query views and of the key views, where a setting needs it.
+        """
         with torch.no_grad():  # parameters only: the key encoder's statistics are its own
             for key, query in zip(self.key.parameters(), self.query.parameters(), strict=True):
                 key.copy_(self.m * key + (1 - self.m) * query)
@@ -265,15 +340,28 @@ class Trainer:
             k_global, k_cells, k_pooled, k_backbone = (part[restore] for part in shuffled)
             sim = similarity(q_backbone, k_backbone)
             match = sim.argmax(dim=2)  # [N, M]
-            index = match[:, None, :].expand_as(q_cells)
-            positives = k_cells.gather(2, index)  # [N, D, M]
+            grid = math.isqrt(match.shape[1])
+            chosen = true_cells(*geometry, grid) if self.matching == "geometry" else match
 
         logits_global = info_nce_logits(q_global, k_global, self.queue_global, self.tau)
-        logits_dense = info_nce_logits(
-            as_rows(q_cells), as_rows(positives), self.queue_dense, self.tau
+        loss_global = info_nce(logits_global)
+        loss_dense, accuracy_dense, logits_dense = masked_dense(
+            q_cells, k_cells, chosen, self.queue_dense, self.tau
         )
-        loss_global, loss_dense = info_nce(logits_global), info_nce(logits_dense)
-        loss = (1 - self.lam) * loss_global + self.lam * loss_dense
+        local, in_view_measured = loss_dense, {}
+        if self.in_view_weight > 0:
+            near = self.in_view_positives == "near"
+            positives = near_cells(*geometry, grid) if near else one_positive(chosen)
+            loss_in_view, accuracy = in_view(q_cells, k_cells, positives, self.in_view_tau)
+            local = loss_dense + self.in_view_weight * loss_in_view
+            in_view_measured = {
+                "loss_in_view": loss_in_view.detach(),
+                "accuracy_in_view": accuracy,
+                "in_view_similarity": similarity(q_cells, k_cells).detach(),
+                "in_view_positives": positives,
+                "grid": grid,
+            }
+        loss = (1 - self.lam) * loss_global + self.lam * local
 
         self.optimizer.zero_grad()
         loss.backward()
@@ -287,7 +375,8 @@ class Trainer:
             "loss_global": loss_global.detach(),
             "loss_dense": loss_dense.detach(),
             "accuracy_global": top1(logits_global),
-            "accuracy_dense": top1(logits_dense),
+            "accuracy_dense": accuracy_dense,
+            **in_view_measured,
             "match": match,
             "q_global": q_global.detach(),
             "q_cells": q_cells.detach(),

@@ -3,5 +3,6 @@
 mod encoders;
 mod files;
 mod grids;
+mod in_view;
 mod queue;
 mod steps;

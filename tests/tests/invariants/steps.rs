@@ -2,19 +2,24 @@
 
 use std::collections::BTreeMap;
 
+use burn::tensor::Tensor;
 use densecl::{
     config::Matching,
     densecl::{DenseCl, StepFigures, StepSettings, Views, key_order},
-    matching::{best_match, similarity},
+    loss::in_view,
+    matching::{best_match, centred, similarity},
     model::{Phase, Tensors},
+    rng::{Purpose, stream},
 };
 use densecl_tests::{
     cases,
     golden::{assert_close, relative_error},
+    in_view::{dense_loss, one, overlapping, true_cells},
     learner::{LEARNING_RATE, Tiny, matches, settings, state, views},
     network::{cpu, named_values, values},
 };
 use proptest::prelude::*;
+use rand::RngExt;
 
 const BATCH: usize = 4;
 
@@ -25,7 +30,10 @@ fn tiny(groups: usize) -> Tiny {
 }
 
 /// One step from the start; what it says and where it leaves the learner.
-fn one_step(tiny: &Tiny, micro_batches: Vec<Views>) -> (StepFigures, Vec<Vec<i64>>, DenseCl) {
+pub(super) fn one_step(
+    tiny: &Tiny,
+    micro_batches: Vec<Views>,
+) -> (StepFigures, Vec<Vec<i64>>, DenseCl) {
     let mut learner = tiny.learner(&cpu());
     let output = learner.step(micro_batches, &settings(0)).expect("a step");
     let figures = output.figures().expect("the CPU answers");
@@ -97,7 +105,7 @@ proptest! {
 }
 
 /// SGD's first velocity: the gradient, where there is no weight decay.
-fn velocity(learner: &DenseCl) -> BTreeMap<String, Vec<f32>> {
+pub(super) fn velocity(learner: &DenseCl) -> BTreeMap<String, Vec<f32>> {
     let state = learner.optimizer.state(&learner.query).into_iter();
     state.map(|t| (t.name, values(&t.values))).collect()
 }
@@ -199,42 +207,103 @@ fn clipping_scales_the_whole_gradient() {
     }
 }
 
-/// Cells chosen in step `step`, and the learner before it.
-fn chosen(matching: Matching, step: u64) -> (Vec<i64>, DenseCl) {
+/// A step on overlapping views, with the in-view loss; and what it says.
+fn step_by(matching: Matching, step: u64) -> (StepFigures, Vec<usize>) {
     let mut tiny = tiny(1);
     tiny.method.matching = matching;
-    let before = tiny.learner(&cpu());
-    let mut learner = before.clone();
-    let output = learner
-        .step(vec![views("steps", BATCH, &cpu())], &settings(step))
-        .expect("a step");
+    tiny.method.in_view_weight = 1.0;
+    let batch = Views {
+        geometry: Some(overlapping()),
+        ..views("steps", BATCH, &cpu())
+    };
+    let mut learner = tiny.learner(&cpu());
+    let output = learner.step(vec![batch], &settings(step)).expect("a step");
     let figures = output.figures().expect("the CPU answers");
-    assert!(figures.loss.is_finite());
-    let mut cells = matches(&output);
-    (cells.remove(0), before)
+    let cells = matches(&output).remove(0);
+    (
+        figures,
+        cells.into_iter().map(|cell| cell as usize).collect(),
+    )
 }
 
+/// Each way of matching chooses the cells it is named after and learns from those: a step that took another
+/// one's would say other cells, or the loss of other cells.
 #[test]
-fn dense_matching_goes_by_the_dense_head() {
-    let (cells, mut learner) = chosen(Matching::Dense, 0);
+fn each_matching_takes_its_own_positives() {
+    let mut learner = tiny(1).learner(&cpu());
     densecl::model::follow(&mut learner.key, &learner.query, 0.9);
     let Views { query, key, .. } = views("steps", BATCH, &cpu());
     let phase = Phase::Train { groups: 1 };
     let q = learner.query.inference().forward(query, phase);
     let k = learner.key.forward(key, phase);
-    let want: Vec<i64> = best_match(similarity(q.dense, k.dense))
-        .try_into_vec_as()
-        .expect("the CPU answers");
-    assert_eq!(cells, want);
-    assert_ne!(cells, chosen(Matching::Backbone, 0).0);
+    let best = |query: &Tensor<3>, key: &Tensor<3>| -> Vec<usize> {
+        let best = best_match(similarity(query.clone(), key.clone()));
+        let best: Vec<i64> = best.try_into_vec_as().expect("the CPU answers");
+        best.into_iter().map(|cell| cell as usize).collect()
+    };
+    let drawn = {
+        let mut draws = stream(7, Purpose::Matching, 3);
+        (0..BATCH * 16).map(|_| draws.random_range(0..16)).collect()
+    };
+    let by_backbone = best(&q.backbone, &k.backbone);
+    let by_features = [
+        (Matching::Backbone, by_backbone.clone()),
+        (Matching::Dense, best(&q.dense, &k.dense)),
+        (
+            Matching::Centred,
+            best(&centred(q.backbone.clone()), &centred(k.backbone.clone())),
+        ),
+        (Matching::Random, drawn),
+    ];
+    let all = |cells: &Vec<usize>| cells.iter().copied().map(Some).collect();
+    let with_positives = by_features.map(|(matching, cells)| (matching, all(&cells), cells));
+    let mut known: Vec<(Matching, Vec<Option<usize>>, Vec<usize>)> = with_positives.into();
+    // The features' choice is still what it shows: how often they are right.
+    known.push((
+        Matching::Geometry,
+        true_cells(&overlapping(), 4),
+        by_backbone,
+    ));
+
+    let method = tiny(1).method;
+    for (matching, positives, cells) in &known {
+        let (figures, chosen) = step_by(*matching, 3);
+        assert_eq!(chosen, *cells, "{matching:?}");
+        let queue = learner.dense_queue.keys();
+        let [query, key] = [&q.dense, &k.dense].map(Tensor::clone);
+        let dense = dense_loss(
+            query.clone(),
+            key.clone(),
+            positives,
+            queue,
+            method.temperature,
+        );
+        let positives = one(positives, BATCH);
+        let in_view = in_view(query, key, &positives, method.in_view_temperature);
+        let want = [dense.loss, dense.accuracy, in_view.loss, in_view.accuracy];
+        let got = figures.in_view.expect("it has a weight");
+        let got = [
+            figures.loss_dense,
+            figures.accuracy_dense,
+            got.loss,
+            got.accuracy,
+        ];
+        let want = want.map(|figure| values(&figure)[0]);
+        assert_close(&format!("figures of {matching:?}"), &got, &want, 1e-4);
+    }
+    for (index, (matching, positives, _)) in known.iter().enumerate() {
+        for (other, others, _) in &known[..index] {
+            assert_ne!(positives, others, "{matching:?} as {other:?}");
+        }
+    }
 }
 
 #[test]
 fn random_matches_are_drawn_anew_each_step_from_the_seed() {
-    let draw = |step| chosen(Matching::Random, step).0;
+    let draw = |step| step_by(Matching::Random, step).1;
     let first = draw(0);
     assert_eq!(first.len(), BATCH * 16);
-    assert!(first.iter().all(|cell| (0..16).contains(cell)));
+    assert!(first.iter().all(|&cell| cell < 16));
     assert_eq!(first, draw(0));
     assert_ne!(first, draw(1));
 }

@@ -6,5 +6,6 @@
 
 mod blocks;
 mod features;
+mod in_view;
 mod losses;
 mod training;

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use densecl::{
-    config::{Backbone, MethodConfig, ModelConfig, OptimConfig},
+    config::{Backbone, InViewPositives, Matching, MethodConfig, ModelConfig, OptimConfig},
     densecl::{DenseCl, StepSettings, Views},
     model::{Embeddings, Phase},
     queue::Queue,
 };
 use densecl_tests::{
     golden::{Golden, TOLERANCE, assert_close},
+    in_view::geometry,
     learner::matches,
     network::{Gradient, cpu, fill, input, named_values, tensor, values},
 };
@@ -27,6 +28,8 @@ struct Case {
     num_grid: usize,
     lambda: f64,
     weight_decay: f64,
+    /// What is not the paper's: temperature and momentum are the same in all cases.
+    method: MethodConfig,
 }
 
 impl Case {
@@ -41,7 +44,7 @@ impl Case {
         let method = MethodConfig {
             momentum: 0.99,
             bn_groups: GROUPS,
-            ..MethodConfig::default()
+            ..self.method.clone()
         };
         let optim = OptimConfig {
             weight_decay: self.weight_decay,
@@ -68,7 +71,8 @@ impl Case {
             query: images("q"),
             key: images("k"),
             key_order: order.iter().map(|&i| i as usize).collect(),
-            geometry: None,
+            geometry: (self.method != MethodConfig::default())
+                .then(|| geometry(golden, &format!("step{step}/geometry"))),
         }
     }
 
@@ -97,6 +101,13 @@ impl Case {
                 ("grad_norm", figures.grad_norm),
             ] {
                 golden.assert_close(&format!("step{step}/{key}"), &[1], &[got], TOLERANCE);
+            }
+            assert_eq!(figures.in_view.is_some(), self.method.in_view_weight > 0.0);
+            if let Some(in_view) = figures.in_view {
+                for (key, got) in [("loss", in_view.loss), ("accuracy", in_view.accuracy)] {
+                    let key = format!("step{step}/{key}_in_view");
+                    golden.assert_close(&key, &[1], &[got], TOLERANCE);
+                }
             }
             let key = format!("step{step}/match");
             assert_eq!(
@@ -208,6 +219,7 @@ fn three_steps_agree() {
         num_grid: 0,
         lambda: 0.5,
         weight_decay: 1e-4,
+        method: MethodConfig::default(),
     };
     case.agrees();
 }
@@ -221,6 +233,7 @@ fn a_step_at_stride_8_on_a_pooled_grid_with_the_dense_loss_alone_agrees() {
         num_grid: 3,
         lambda: 1.0,
         weight_decay: 1e-4,
+        method: MethodConfig::default(),
     };
     case.agrees();
 }
@@ -235,6 +248,51 @@ fn a_step_of_moco_agrees() {
         num_grid: 0,
         lambda: 0.0,
         weight_decay: 0.1,
+        method: MethodConfig::default(),
+    };
+    case.agrees();
+}
+
+fn with_in_view() -> MethodConfig {
+    MethodConfig {
+        in_view_weight: 4.0,
+        in_view_temperature: 0.1,
+        ..MethodConfig::default()
+    }
+}
+
+/// True cells as positives of the dense and of the in-view loss; one picture's views do not overlap.
+#[test]
+fn a_step_with_true_positives_and_the_in_view_loss_agrees() {
+    let case = Case {
+        file: "train_geometry",
+        steps: 1,
+        output_stride: 16,
+        num_grid: 0,
+        lambda: 0.5,
+        weight_decay: 1e-4,
+        method: MethodConfig {
+            matching: Matching::Geometry,
+            ..with_in_view()
+        },
+    };
+    case.agrees();
+}
+
+/// The backbone's match in the dense loss, near cells in the in-view loss, on a pooled grid.
+#[test]
+fn a_step_with_near_cells_in_the_in_view_loss_agrees() {
+    let case = Case {
+        file: "train_near",
+        steps: 1,
+        output_stride: 8,
+        num_grid: 3,
+        lambda: 0.5,
+        weight_decay: 1e-4,
+        method: MethodConfig {
+            in_view_positives: InViewPositives::Near,
+            ..with_in_view()
+        },
     };
     case.agrees();
 }
