@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 const FIRST_HELD_OUT_SCENE: u64 = 1 << 32;
 
 /// The features that held-out pairs are measured and drawn by.
-pub(crate) const FEATURE: Feature = Feature::Stage4;
+pub(crate) const FEATURE: Feature = Feature::Stage3And4;
 
 /// Pairs that go through the network at once.
 const BATCH: usize = 8;
