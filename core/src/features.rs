@@ -1,6 +1,6 @@
 //! Features of any picture, and the matches between two.
 
-use std::ops::RangeInclusive;
+use std::{ops::RangeInclusive, str::FromStr};
 
 use burn::tensor::{Device, Tensor, TensorData};
 use image::{RgbImage, imageops};
@@ -11,14 +11,15 @@ use crate::{
     config::ModelConfig,
     device::failure,
     error::{Error, Result},
+    interpolate::{pixel_centers, resample},
     matching::{l2_normalize, similarity},
     model::{Encoder, Phase, Stages},
     ops,
 };
 
-/// Which features describe a cell.
+/// Which features describe a cell. Files and addresses hold its [`name`](Self::name).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(try_from = "String", into = "&'static str")]
 pub enum Feature {
     /// The backbone's first stage, at stride 4.
     Stage1,
@@ -28,6 +29,9 @@ pub enum Feature {
     Stage3,
     /// The backbone's last stage: what the method matches by.
     Stage4,
+    /// The third and the last stage, both of unit length, side by side on the finer of their grids: the
+    /// cosine of two cells is the mean of both stages' cosines.
+    Stage3And4,
     /// The dense head's output.
     Dense,
 }
@@ -111,14 +115,47 @@ pub fn image_batch(images: &[RgbImage], device: &Device) -> Tensor<4> {
 }
 
 impl Feature {
-    /// The name on the command line and in files.
-    pub fn name(self) -> &'static str {
+    /// All of them, from the first layers to the last.
+    pub const ALL: [Self; 6] = [
+        Self::Stage1,
+        Self::Stage2,
+        Self::Stage3,
+        Self::Stage4,
+        Self::Stage3And4,
+        Self::Dense,
+    ];
+
+    /// Those by which cells are compared: what matching, evaluations and the browser offer. The first two
+    /// stages know edges and colours, not things.
+    pub const COMPARED: [Self; 4] = [Self::Stage3, Self::Stage4, Self::Stage3And4, Self::Dense];
+
+    /// The default for matching: of `densecl match`, `densecl eval correspondence`, the page and the
+    /// element. JavaScript has it in `web/js/features.js`, which a test of the web crate compares with this.
+    pub const MATCHING: Self = Self::Stage4;
+
+    /// The name on the command line, in files and in addresses.
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Stage1 => "stage1",
             Self::Stage2 => "stage2",
             Self::Stage3 => "stage3",
             Self::Stage4 => "stage4",
+            Self::Stage3And4 => "stage3+stage4",
             Self::Dense => "dense",
+        }
+    }
+
+    /// What it is, in a line of a help text.
+    pub const fn about(self) -> &'static str {
+        match self {
+            Self::Stage1 => "The backbone's first stage, at stride 4",
+            Self::Stage2 => "The second stage, at stride 8",
+            Self::Stage3 => "The third stage, finer than the last",
+            Self::Stage4 => "The last stage: what transfers, and what training matches by",
+            Self::Stage3And4 => {
+                "Both, each of unit length, side by side on the finer grid: vectors half as long again"
+            }
+            Self::Dense => "The dense head",
         }
     }
 
@@ -128,9 +165,23 @@ impl Feature {
         match self {
             Self::Stage1 => Some(4),
             Self::Stage2 => Some(8),
-            Self::Stage3 => Some(last.min(16)),
+            Self::Stage3 | Self::Stage3And4 => Some(last.min(16)),
             Self::Stage4 => Some(last),
             Self::Dense => (model.num_grid == 0).then_some(last),
+        }
+    }
+
+    /// Its map [B, C, h, w] of a backbone's stages, of any length; `None` for the dense head, which is no
+    /// part of a backbone. On autodiff maps the gradient flows through.
+    pub fn of_backbone(self, stages: &Stages) -> Option<Tensor<4>> {
+        let Stages([stage1, stage2, stage3, stage4]) = stages;
+        match self {
+            Self::Stage1 => Some(stage1.clone()),
+            Self::Stage2 => Some(stage2.clone()),
+            Self::Stage3 => Some(stage3.clone()),
+            Self::Stage4 => Some(stage4.clone()),
+            Self::Stage3And4 => Some(fused(stage3.clone(), stage4.clone())),
+            Self::Dense => None,
         }
     }
 
@@ -149,6 +200,49 @@ impl Feature {
     }
 }
 
+impl FromStr for Feature {
+    type Err = Error;
+
+    /// # Errors
+    /// [`Error::Mismatch`] when no feature has this name.
+    fn from_str(name: &str) -> Result<Self> {
+        let found = Self::ALL.into_iter().find(|feature| feature.name() == name);
+        found.ok_or_else(|| {
+            let names = Self::ALL.map(Self::name).join(", ");
+            Error::Mismatch(format!("no feature is called {name:?}: there are {names}"))
+        })
+    }
+}
+
+impl TryFrom<String> for Feature {
+    type Error = Error;
+
+    fn try_from(name: String) -> Result<Self> {
+        name.parse()
+    }
+}
+
+impl From<Feature> for &'static str {
+    fn from(feature: Feature) -> Self {
+        feature.name()
+    }
+}
+
+/// Two maps of one picture side by side, [B, C + C', h, w] on the grid of the finer one, `fine`: each of
+/// unit length, so that none outweighs the other.
+fn fused(fine: Tensor<4>, coarse: Tensor<4>) -> Tensor<4> {
+    let [_, _, rows, columns] = fine.dims();
+    let [_, _, coarse_rows, coarse_columns] = coarse.dims();
+    let mut coarse = l2_normalize(coarse, 1);
+    if [coarse_rows, coarse_columns] != [rows, columns] {
+        let rows = pixel_centers(rows, coarse_rows);
+        let columns = pixel_centers(columns, coarse_columns);
+        // Between two directions a mean is shorter than either.
+        coarse = l2_normalize(resample(coarse, &rows, &columns), 1);
+    }
+    Tensor::cat(vec![l2_normalize(fine, 1), coarse], 1)
+}
+
 /// The feature maps of a batch [B, 3, H, W], BN by its running statistics.
 ///
 /// `encoder` and `images` are outside any gradient graph ([`Tensors::inference`](crate::model::Tensors::inference)).
@@ -160,25 +254,19 @@ pub fn stages(encoder: &Encoder, images: Tensor<4>) -> Stages {
     })
 }
 
-/// One of the maps [B, C, h, w] that an encoder makes of these stages, as it is: of any length.
+/// One of the maps [B, C, h, w] that an encoder makes of these stages, of any length.
 ///
 /// # Panics
 /// When the encoder has no such feature; ask [`Feature::ensure_in`] first.
 pub fn map_of(encoder: &Encoder, stages: &Stages, feature: Feature) -> Tensor<4> {
-    let Stages([stage1, stage2, stage3, stage4]) = stages;
-    match feature {
-        Feature::Stage1 => stage1.clone(),
-        Feature::Stage2 => stage2.clone(),
-        Feature::Stage3 => stage3.clone(),
-        Feature::Stage4 => stage4.clone(),
-        Feature::Dense => {
-            let head = encoder.dense_head.as_ref();
-            head.expect("asked for before").forward(stage4.clone())
-        }
-    }
+    feature.of_backbone(stages).unwrap_or_else(|| {
+        let [.., last] = &stages.0;
+        let head = encoder.dense_head.as_ref();
+        head.expect("asked for before").forward(last.clone())
+    })
 }
 
-/// The feature map of a batch [B, C, h, w] as the network gives it, BN by its running statistics.
+/// The feature map of a batch [B, C, h, w], of any length, BN by its running statistics.
 ///
 /// `encoder` and `images` are outside any gradient graph ([`Tensors::inference`](crate::model::Tensors::inference)).
 ///
@@ -219,6 +307,112 @@ pub async fn read<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{config::Backbone, interpolate::taps, model::Tensors};
+
+    /// A map [1, C, h, w] as one vector per cell, row by row.
+    fn cells(map: &Tensor<4>) -> Vec<Vec<f64>> {
+        let [_, channels, ..] = map.dims();
+        let values = map.clone().permute([0, 2, 3, 1]);
+        let values: Vec<f32> = values.try_into_vec_as().expect("on the CPU");
+        let cells = values.chunks_exact(channels);
+        cells
+            .map(|cell| cell.iter().copied().map(f64::from).collect())
+            .collect()
+    }
+
+    fn unit(vector: &[f64]) -> Vec<f64> {
+        let length = vector.iter().map(|v| v * v).sum::<f64>().sqrt();
+        vector.iter().map(|v| v / length).collect()
+    }
+
+    fn dot(a: &[f64], b: &[f64]) -> f64 {
+        a.iter().zip(b).map(|(a, b)| a * b).sum()
+    }
+
+    /// Unit vectors of a grid of `columns`, bilinearly at a cell of one `times` as fine; of unit length.
+    fn between(coarse: &[Vec<f64>], columns: usize, times: usize, [x, y]: [usize; 2]) -> Vec<f64> {
+        let rows = coarse.len() / columns;
+        let position = |cell: usize| (cell as f32 + 0.5) / times as f32;
+        let (left, right, u) = taps(position(x), columns);
+        let (top, bottom, v) = taps(position(y), rows);
+        let (u, v) = (f64::from(u), f64::from(v));
+        let mut sum = vec![0.0; coarse[0].len()];
+        for (row, along_y) in [(top, 1.0 - v), (bottom, v)] {
+            for (column, along_x) in [(left, 1.0 - u), (right, u)] {
+                let corner = &coarse[row * columns + column];
+                let weighted = sum.iter_mut().zip(corner);
+                weighted.for_each(|(sum, value)| *sum += along_x * along_y * value);
+            }
+        }
+        unit(&sum)
+    }
+
+    #[test]
+    fn fused_features_are_both_stages_of_unit_length_on_the_finer_grid() {
+        // Neither square nor of a side that both grids divide evenly into powers of two.
+        let picture = RgbImage::from_fn(160, 96, |x, y| {
+            let [r, g, b] = [x * 3 + y, x ^ (5 * y), (x * y) / 7];
+            image::Rgb([r, g, b].map(|value| (value % 256) as u8))
+        });
+        let device = Device::flex();
+        for (stride, grid, times) in [(8, [12, 20], 1), (16, [6, 10], 1), (32, [6, 10], 2)] {
+            let model = ModelConfig {
+                backbone: Backbone::ResNet10,
+                width: 8,
+                output_stride: stride,
+                ..ModelConfig::default()
+            };
+            let encoder = Encoder::new(&model, 3, &device).inference();
+            let stages = stages(
+                &encoder,
+                image_batch(std::slice::from_ref(&picture), &device),
+            );
+            let [third, last, fused] = [Feature::Stage3, Feature::Stage4, Feature::Stage3And4]
+                .map(|feature| map_of(&encoder, &stages, feature));
+            let [rows, columns] = grid;
+            assert_eq!(fused.dims(), [1, 32 + 64, rows, columns]);
+            let of_fused = Feature::Stage3And4.stride(&model);
+            assert_eq!(of_fused, Some(96 / rows), "output stride {stride}");
+
+            let [third, last] = [third, last].map(|map| {
+                let cells = cells(&map);
+                cells.iter().map(|cell| unit(cell)).collect::<Vec<_>>()
+            });
+            let expected: Vec<Vec<f64>> = (0..rows * columns)
+                .map(|cell| {
+                    let place = [cell % columns, cell / columns];
+                    let last = between(&last, columns / times, times, place);
+                    [third[cell].clone(), last].concat()
+                })
+                .collect();
+            for (got, expected) in cells(&fused).iter().zip(&expected) {
+                for (got, expected) in got.iter().zip(expected) {
+                    assert!((got - expected).abs() < 1e-5, "{got} {expected}");
+                }
+            }
+
+            let images = image_batch(std::slice::from_ref(&picture), &device);
+            let whole = cells(&dense_features(&encoder, images, Feature::Stage3And4));
+            let (a, b) = (3, rows * columns - 2);
+            assert!((dot(&whole[a], &whole[a]) - 1.0).abs() < 1e-5);
+            let mean = dot(&expected[a], &expected[b]) / 2.0;
+            let cosine = dot(&whole[a], &whole[b]);
+            assert!((cosine - mean).abs() < 1e-5, "{cosine} {mean}");
+        }
+    }
+
+    #[test]
+    fn every_feature_has_its_name_in_files_and_is_found_by_it() {
+        for feature in Feature::ALL {
+            let json = serde_json::to_string(&feature).expect("a name");
+            assert_eq!(json, format!("\"{}\"", feature.name()));
+            let read: Feature = serde_json::from_str(&json).expect("its own name");
+            assert_eq!(read, feature);
+        }
+        let unknown = "stage5".parse::<Feature>().expect_err("no such feature");
+        assert!(unknown.to_string().contains("stage3+stage4"), "{unknown}");
+        assert!(Feature::COMPARED.contains(&Feature::MATCHING));
+    }
 
     #[test]
     fn both_sides_become_multiples_of_32_and_the_longer_one_about_as_asked() {

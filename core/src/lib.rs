@@ -19,6 +19,10 @@
 //! k₋: a queue of global keys; t₋: a queue of dense keys, each the mean over an image's cells  queue
 //! ```
 //!
+//! Beyond the paper, off by default: c_i from the views' geometry instead of the features
+//! ([`config::Matching::Geometry`]), and an in-view loss, r_i against all t_j of its own picture
+//! ([`loss::in_view`]), `L = (1−λ)·L_q + λ·(L_r + w·L_v)`. Both are PixContrast's (Xie et al., CVPR 2021).
+//!
 //! All vectors have unit length; no gradient flows to keys or through the match. λ = 0 is MoCo v2.
 //! [`densecl::DenseCl::step`] is that page as code.
 //!

@@ -8,7 +8,9 @@ use crate::error::{Error, Result};
 
 /// Divides by the L2 norm along `dim` (at least 1e-12, as PyTorch's `normalize`).
 pub fn l2_normalize<const D: usize>(x: Tensor<D>, dim: usize) -> Tensor<D> {
-    let norm = x.clone().square().sum_dim(dim).sqrt().clamp_min(1e-12);
+    // Before the root, whose slope at 0 is infinite: the gradient at a vector of zeros would be NaN.
+    let squares = x.clone().square().sum_dim(dim).clamp_min(1e-24);
+    let norm = squares.sqrt();
     x / norm
 }
 
@@ -159,6 +161,29 @@ mod tests {
                 Err(Error::TooLarge(_))
             ));
         }
+    }
+
+    #[test]
+    fn the_gradient_at_a_vector_of_zeros_is_a_number() {
+        let device = burn::tensor::Device::flex();
+        let x = Tensor::<2>::from_data([[0.0, 0.0], [3.0, 4.0]], &device);
+        let x = x.autodiff().require_grad();
+        let gradients = l2_normalize(x.clone(), 1)
+            .slice([0..2, 0..1])
+            .sum()
+            .backward();
+        let gradient: Vec<f32> = x
+            .grad(&gradients)
+            .expect("tracked")
+            .try_into_vec_as()
+            .expect("on the CPU");
+        assert!(
+            gradient.iter().all(|value| value.is_finite()),
+            "{gradient:?}"
+        );
+        // d(x / ‖(x, y)‖) = (y², −x·y) / ‖(x, y)‖³ at (3, 4).
+        assert!((gradient[2] - 16.0 / 125.0).abs() < 1e-6, "{gradient:?}");
+        assert!((gradient[3] + 12.0 / 125.0).abs() < 1e-6, "{gradient:?}");
     }
 
     #[test]

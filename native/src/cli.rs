@@ -5,6 +5,7 @@ pub(crate) mod eval;
 
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use densecl::features::Feature;
 
@@ -155,24 +156,15 @@ pub(crate) struct Device {
     pub(crate) device: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum FeatureName {
-    /// The backbone's third stage, finer
-    Stage3,
-    /// The backbone's last stage, what the method matches by
-    Stage4,
-    /// The dense head
-    Dense,
+/// Values of an option that chooses by what cells are compared.
+fn compared_features() -> impl TypedValueParser<Value = Feature> {
+    let values = Feature::COMPARED.map(feature_value);
+    PossibleValuesParser::new(values).try_map(|name| name.parse::<Feature>())
 }
 
-impl From<FeatureName> for Feature {
-    fn from(name: FeatureName) -> Self {
-        match name {
-            FeatureName::Stage3 => Self::Stage3,
-            FeatureName::Stage4 => Self::Stage4,
-            FeatureName::Dense => Self::Dense,
-        }
-    }
+/// A feature as a value of an option, with its help.
+fn feature_value(feature: Feature) -> PossibleValue {
+    PossibleValue::new(feature.name()).help(feature.about())
 }
 
 /// `X,Y`.
@@ -211,8 +203,8 @@ pub(crate) struct Match {
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
     /// Which features are compared
-    #[arg(long, value_enum, default_value = "stage4")]
-    pub(crate) feature: FeatureName,
+    #[arg(long, value_parser = compared_features(), default_value = Feature::MATCHING.name())]
+    pub(crate) feature: Feature,
     /// Pixels of the longer side at which the network looks
     #[arg(long, default_value_t = 448)]
     pub(crate) size: u32,

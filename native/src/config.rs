@@ -268,6 +268,32 @@ impl RunConfig {
             "densecl"
         }
     }
+
+    /// What is trained for, as a person says it.
+    pub(crate) fn objective(&self) -> String {
+        let MethodConfig {
+            lambda,
+            matching,
+            in_view_weight,
+            ..
+        } = self.method;
+        if lambda == 0.0 {
+            return "MoCo v2".to_string();
+        }
+        let positives = match matching {
+            Matching::Backbone => None,
+            Matching::Dense => Some("matching by the dense head"),
+            Matching::Centred => Some("centred matching"),
+            Matching::Random => Some("random positives"),
+            Matching::Geometry => Some("true positives"),
+        };
+        let in_view = (in_view_weight > 0.0).then_some("in-view negatives");
+        let parts: Vec<&str> = positives.into_iter().chain(in_view).collect();
+        match parts[..] {
+            [] => "DenseCL".to_string(),
+            _ => format!("DenseCL with {}", parts.join(" and ")),
+        }
+    }
 }
 
 /// What a preset's header says it is: the first sentence of it, without brackets.
@@ -316,6 +342,25 @@ mod tests {
                 settings::resolve(None, Some((name, text)), &[]).expect("a preset that resolves");
             config.validate().expect("a valid preset");
         }
+    }
+
+    #[test]
+    fn the_objective_is_said_in_words() {
+        let said = |sets: &[&str]| {
+            let sets: Vec<String> = sets.iter().map(|set| set.to_string()).collect();
+            let config: RunConfig = settings::resolve(None, None, &sets).expect("known keys");
+            config.objective()
+        };
+        assert_eq!(said(&[]), "DenseCL");
+        assert_eq!(said(&["method.lambda=0", "method.in_view_weight=1"]), "MoCo v2");
+        assert_eq!(
+            said(&["method.matching=geometry", "method.in_view_weight=1"]),
+            "DenseCL with true positives and in-view negatives"
+        );
+        assert_eq!(
+            said(&["method.in_view_weight=1"]),
+            "DenseCL with in-view negatives"
+        );
     }
 
     #[test]

@@ -97,7 +97,7 @@ fn run(cli: Cli) -> anyhow::Result<bool> {
                 weights: args.weights,
                 out: args.out,
                 json: args.json,
-                feature: args.feature.into(),
+                feature: args.feature,
                 size: args.size,
                 threshold: args.threshold,
                 stride: args.stride,

@@ -1,9 +1,11 @@
 //! What a run is measured by, before and after training, and its result.
 
+use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
+use densecl::features::Feature;
 use densecl::model::{Encoder, Phase, Tensors};
 use densecl::weights::{self, FORMAT_VERSION, WeightsInfo};
 use image::RgbImage;
@@ -31,6 +33,8 @@ const CALIBRATION_BATCHES: usize = 40;
 #[derive(Debug, Serialize)]
 pub(crate) struct RunResult {
     densecl_version: &'static str,
+    /// What cells are matched by; null without pairs.
+    correspondence_feature: Option<Feature>,
     correspondence_accuracy_before: Option<f64>,
     correspondence_accuracy_after: Option<f64>,
     correspondence_accuracy_mirrored_before: Option<f64>,
@@ -96,6 +100,20 @@ pub(crate) fn measure_untrained(
     Ok(Some(measured))
 }
 
+/// What [`measure_untrained`] has measured before, where it has.
+///
+/// # Errors
+/// When its file cannot be read.
+pub(crate) fn untrained(run: &RunDir) -> anyhow::Result<Option<Measured>> {
+    let path = run.before();
+    if !path.exists() {
+        return Ok(None);
+    }
+    let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+    let measured = serde_json::from_str(&text);
+    measured.with_context(|| format!("{} is damaged", path.display()))
+}
+
 /// Measures on all pairs, draws the first, and tells both.
 fn measure(
     plan: &Plan,
@@ -104,13 +122,12 @@ fn measure(
     step: u64,
     observer: &mut dyn Observer,
 ) -> anyhow::Result<(Measured, RgbImage)> {
-    let stride = plan.config.model.output_stride;
-    let measured = probe::measure(encoder, pairs, stride, &plan.device)?;
+    let measured = probe::measure(encoder, pairs, probe::FEATURE, &plan.device)?;
     observer.event(&TrainEvent::Measured {
         step,
         measured: &measured,
     })?;
-    let image = pictures::matches(&plan.config, encoder, &pairs[0], &plan.device)?;
+    let image = pictures::matches(encoder, &pairs[0], probe::FEATURE, &plan.device)?;
     observer.event(&TrainEvent::Picture {
         tag: "matches",
         step,
@@ -165,6 +182,7 @@ pub(crate) fn conclude(
 
     let result = RunResult {
         densecl_version: env!("CARGO_PKG_VERSION"),
+        correspondence_feature: after.as_ref().map(|m| m.feature),
         correspondence_accuracy_before: before.as_ref().map(|m| m.accuracy),
         correspondence_accuracy_after: after.as_ref().map(|m| m.accuracy),
         correspondence_accuracy_mirrored_before: before.as_ref().map(|m| m.mirrored),

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use burn::tensor::Device;
+use densecl::features::Feature;
 use densecl::model::Encoder;
 use densecl::visualize::{DrawOptions, draw_matches, stack_vertical};
 use image::{Rgb, RgbImage};
@@ -21,7 +22,7 @@ const WIDTH: u32 = 480;
 /// # Errors
 /// When the picture cannot be written.
 pub(crate) fn curves(config: &RunConfig, rows: &[MetricRow], path: &Path) -> anyhow::Result<()> {
-    let title = format!("{} · {}", config.method_name(), config.data.source);
+    let title = format!("{} · {}", config.objective(), config.data.source);
     curves_png(rows, &title, path)
 }
 
@@ -30,12 +31,12 @@ pub(crate) fn curves(config: &RunConfig, rows: &[MetricRow], path: &Path) -> any
 /// # Errors
 /// When the device fails.
 pub(crate) fn matches(
-    config: &RunConfig,
     encoder: &Encoder,
     pair: &Pair,
+    feature: Feature,
     device: &Device,
 ) -> anyhow::Result<RgbImage> {
-    let lines = probe::lines(encoder, pair, config.model.output_stride, device)?;
+    let lines = probe::lines(encoder, pair, feature, device)?;
     let options = DrawOptions {
         scale: (WIDTH / pair.a.width()).max(1),
         ..DrawOptions::default()

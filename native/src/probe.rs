@@ -17,6 +17,9 @@ use serde::{Deserialize, Serialize};
 /// Scenes from this number on are never trained on.
 const FIRST_HELD_OUT_SCENE: u64 = 1 << 32;
 
+/// The features that held-out pairs are measured and drawn by.
+pub(crate) const FEATURE: Feature = Feature::Stage4;
+
 /// Pairs that go through the network at once.
 const BATCH: usize = 8;
 
@@ -35,6 +38,9 @@ enum Truth {
 /// What was measured on held-out pairs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Measured {
+    /// What the cells were matched by.
+    #[serde(default = "unrecorded")]
+    pub(crate) feature: Feature,
     /// Share of matched cells within one cell of the truth, in [0, 1].
     pub(crate) accuracy: f64,
     /// The same with every second picture mirrored, where knowing *where* in a picture things usually
@@ -48,6 +54,11 @@ pub(crate) struct Measured {
     pub(crate) cells: u64,
     /// Pairs measured.
     pub(crate) pairs: usize,
+}
+
+/// The only feature measured by before the feature was recorded.
+fn unrecorded() -> Feature {
+    Feature::Stage4
 }
 
 impl Pair {
@@ -83,8 +94,14 @@ impl Pair {
             .collect()
     }
 
+    /// Pixels per cell of a grid of so many columns over either picture.
+    fn stride(&self, columns: usize) -> f32 {
+        self.a.width() as f32 / columns as f32
+    }
+
     /// Where each cell of A's grid truly lies in B, in cells of B; row major.
-    fn truth(&self, [rows, columns]: [usize; 2], stride: f32) -> Truths {
+    fn truth(&self, [rows, columns]: [usize; 2]) -> Truths {
+        let stride = self.stride(columns);
         match &self.truth {
             Truth::Views(views) => views[0].true_matches(&views[1], rows),
             Truth::Scene(correspondence) => (0..rows * columns)
@@ -112,22 +129,23 @@ pub(crate) fn training_scenes(config: &SceneConfig, seed: u64, count: usize) -> 
         .collect()
 }
 
-/// Correspondence accuracy of `encoder`'s last backbone features on `pairs`.
+/// Correspondence accuracy of a `feature` of `encoder` on `pairs`.
 ///
 /// # Errors
 /// When the device fails.
 pub(crate) fn measure(
     encoder: &Encoder,
     pairs: &[Pair],
-    stride: usize,
+    feature: Feature,
     device: &Device,
 ) -> anyhow::Result<Measured> {
+    let features = |pictures| features(encoder, pictures, feature, device);
     let [mut plain, mut mirrored] = [CorrespondenceAccuracy::default(); 2];
     for chunk in pairs.chunks(BATCH) {
-        let a = features(encoder, chunk.iter().map(|pair| pair.a.clone()), device);
+        let a = features(chunk.iter().map(|pair| pair.a.clone()).collect());
         let [_, _, rows, columns] = a.dims();
         let grid = [rows, columns];
-        let truth = chunk.iter().map(|pair| pair.truth(grid, stride as f32));
+        let truth = chunk.iter().map(|pair| pair.truth(grid));
         let truth: Vec<Truths> = truth.collect();
         let mirror = |truth: &Truths| -> Truths {
             truth
@@ -136,21 +154,19 @@ pub(crate) fn measure(
                 .collect()
         };
 
-        let b = features(encoder, chunk.iter().map(|pair| pair.b.clone()), device);
+        let b = features(chunk.iter().map(|pair| pair.b.clone()).collect());
         for (chosen, truth) in best_cells(a.clone(), b)?.iter().zip(&truth) {
             plain.add(chosen, truth, grid);
         }
-        let b = features(
-            encoder,
-            chunk.iter().map(|pair| flip_horizontal(&pair.b)),
-            device,
-        );
+        let mirrored_b = chunk.iter().map(|pair| flip_horizontal(&pair.b));
+        let b = features(mirrored_b.collect());
         for (chosen, truth) in best_cells(a, b)?.iter().zip(&truth) {
             mirrored.add(chosen, &mirror(truth), grid);
         }
     }
     let share = |share: Option<f64>| share.unwrap_or(0.0);
     Ok(Measured {
+        feature,
         accuracy: share(plain.accuracy()),
         mirrored: share(mirrored.accuracy()),
         chance: share(plain.chance()),
@@ -183,14 +199,15 @@ fn best_cells(a: Tensor<4>, b: Tensor<4>) -> anyhow::Result<Vec<Vec<usize>>> {
 pub(crate) fn lines(
     encoder: &Encoder,
     pair: &Pair,
-    stride: usize,
+    feature: Feature,
     device: &Device,
 ) -> anyhow::Result<Vec<MatchLine>> {
-    let [a, b] = [&pair.a, &pair.b].map(|p| features(encoder, std::iter::once(p.clone()), device));
+    let features = |picture: &RgbImage| features(encoder, vec![picture.clone()], feature, device);
+    let [a, b] = [&pair.a, &pair.b].map(features);
     let [_, _, rows, columns] = a.dims();
     let grid = [rows, columns];
-    let stride = stride as f32;
-    let truth = pair.truth(grid, stride);
+    let stride = pair.stride(columns);
+    let truth = pair.truth(grid);
     let values: Vec<f32> = map_similarity(a, b)
         .try_into_vec_as()
         .context("reading similarities back from the device")?;
@@ -212,12 +229,12 @@ pub(crate) fn lines(
         .collect())
 }
 
-/// The last backbone features of a batch of pictures.
+/// Unit-length features of a batch of pictures.
 fn features(
     encoder: &Encoder,
-    images: impl Iterator<Item = RgbImage>,
+    images: Vec<RgbImage>,
+    feature: Feature,
     device: &Device,
 ) -> Tensor<4> {
-    let images: Vec<RgbImage> = images.collect();
-    dense_features(encoder, image_batch(&images, device), Feature::Stage4)
+    dense_features(encoder, image_batch(&images, device), feature)
 }

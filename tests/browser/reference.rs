@@ -80,10 +80,9 @@ fn features(out: &Path, name: &str, size: u32, bytes: &[u8]) {
             .save(path)
             .expect("the target folder can be written");
     }
-    let all = [Feature::Stage3, Feature::Stage4, Feature::Dense];
     let cases: Vec<Value> = [32, 16, 8]
         .into_iter()
-        .flat_map(|stride| all.map(|feature| (feature, stride)))
+        .flat_map(|stride| Feature::COMPARED.map(|feature| (feature, stride)))
         .map(|(feature, stride)| case(out, name, &pictures, bytes, feature, stride))
         .collect();
     let summary = json!({ "size": size, "cases": cases });

@@ -185,10 +185,11 @@ fn parquet_columns(bytes: &[u8]) -> Vec<(String, Vec<u8>)> {
 fn cells_pool_to_the_mean_and_batches_change_nothing() {
     let sandbox = sandbox();
     let run = |rest: &str| sandbox.run(&format!("{EMBED} {rest}")).succeeded();
-    run("--out mean.safetensors --feature stage3,dense,global --stride 16 --batch-size 5");
-    run("--out one.safetensors --feature stage3,dense,global --stride 16 --batch-size 1");
-    run("--out cells.safetensors --feature stage3,dense,global --stride 16 --pool none");
-    for (name, channels) in [("stage3", 32), ("dense", 128)] {
+    let features = "--feature stage3,dense,stage3+stage4,global --stride 16";
+    run(&format!("--out mean.safetensors {features} --batch-size 5"));
+    run(&format!("--out one.safetensors {features} --batch-size 1"));
+    run(&format!("--out cells.safetensors {features} --pool none"));
+    for (name, channels) in [("stage3", 32), ("dense", 128), ("stage3+stage4", 96)] {
         let mean = tensor(&sandbox, "mean.safetensors", name);
         assert_close(
             &mean.values,
@@ -205,6 +206,18 @@ fn cells_pool_to_the_mean_and_batches_change_nothing() {
     }
     let global = tensor(&sandbox, "cells.safetensors", "global");
     assert_eq!(global.shape, [COUNT, 128], "the global head has no cells");
+
+    // At stride 32 on the finer grid, each half of unit length.
+    run("--out fused.safetensors --feature stage3+stage4 --stride 32 --pool none");
+    let fused = tensor(&sandbox, "fused.safetensors", "stage3+stage4");
+    assert_eq!(fused.shape, [COUNT, 96, 4, 4]);
+    for picture in fused.rows() {
+        for (half, channels) in [(&picture[..32 * 16], 32), (&picture[32 * 16..], 64)] {
+            let of_cell = (0..channels).map(|c| half[c * 16 + 5]);
+            let length: f32 = of_cell.map(|v| v * v).sum();
+            assert!((length - 1.0).abs() < 1e-4, "{length}");
+        }
+    }
 
     run("--out unit.safetensors --feature global --unit-length");
     for row in tensor(&sandbox, "unit.safetensors", "global").rows() {
@@ -369,7 +382,7 @@ fn a_picture_finds_itself_and_others() {
     let sandbox = sandbox();
     sandbox
         .run(&format!(
-            "{EMBED} --out f.safetensors --feature dense,global"
+            "{EMBED} --out f.safetensors --feature dense,global,stage3+stage4"
         ))
         .succeeded();
     let ran = sandbox.run(&format!(
@@ -399,6 +412,12 @@ fn a_picture_finds_itself_and_others() {
         scores[0] > 0.999 && scores.is_sorted_by(|a, b| a >= b),
         "{scores:?}"
     );
+    let ran = sandbox.run(&format!(
+        "{SEARCH} photos/003.jpg --index f.safetensors --k 1 --feature stage3+stage4"
+    ));
+    let best = ran.succeeded().stdout;
+    assert!(best.trim_end().ends_with("photos/003.jpg"), "{best}");
+    assert!(best.starts_with(" 1.0000"), "{best}");
     // The query and three found, in one row.
     let sheet = sandbox.picture("found.png");
     assert_eq!(
@@ -441,9 +460,29 @@ fn an_index_of_something_else_is_refused() {
             "other/weights.safetensors are not the weights of f.safetensors",
             "run/weights.safetensors",
         ]);
+    for feature in ["global", "stage3", "stage3+stage4"] {
+        sandbox
+            .run(&format!("{search} f.safetensors --feature {feature}"))
+            .refused(&[&format!("--feature {feature}"), "it has stage4"]);
+    }
     sandbox
-        .run(&format!("{search} f.safetensors --feature global"))
-        .refused(&["--feature global", "it has stage4"]);
+        .run(&format!(
+            "{EMBED} --out fused.safetensors --feature stage3+stage4"
+        ))
+        .succeeded();
+    for feature in ["stage3", "stage4"] {
+        sandbox
+            .run(&format!("{search} fused.safetensors --feature {feature}"))
+            .refused(&[&format!("--feature {feature}"), "it has stage3+stage4"]);
+    }
+    // An index that says another feature than its vectors were made by.
+    let mut mixed = SafeTensors::parse(&sandbox.read("fused.safetensors"));
+    let header = mixed.header.to_string().replace("stage3+stage4", "stage4");
+    mixed.header = serde_json::from_str(&header).expect("still JSON");
+    sandbox.write("mixed.safetensors", mixed.to_bytes());
+    sandbox
+        .run(&format!("{search} mixed.safetensors"))
+        .refused(&["no vectors of 64 numbers called stage4"]);
     sandbox
         .run(&format!("{EMBED} --out cells.safetensors --pool none"))
         .succeeded();

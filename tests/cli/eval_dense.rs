@@ -137,13 +137,18 @@ fn a_picture_moved_by_whole_cells_is_matched_exactly() {
         "points.csv",
         "image_a,image_b,xa,ya,xb,yb\npair/1.png,pair/2.png,60,60,28,60\npair/1.png,pair/2.png,90.5,40,58.5,40\n",
     );
-    for (data, points) in [("pair", 192.0), ("points.csv", 2.0)] {
+    for (data, points, feature) in [
+        ("pair", 192.0, "stage3"),
+        ("points.csv", 2.0, "stage3"),
+        ("pair", 192.0, "stage3+stage4"),
+    ] {
         let found = report(
             &sandbox,
             &format!(
-                "correspondence {NETWORK} --data {data} --size 128 --stride 8 --feature stage3"
+                "correspondence {NETWORK} --data {data} --size 128 --stride 8 --feature {feature}"
             ),
         );
+        assert_eq!(found["protocol"]["look"]["feature"], feature);
         assert_eq!(mean(&found, "points"), points);
         assert!(mean(&found, "PCK@0.1") > 0.7, "{found}");
         // 32 of 128 pixels to the side.
@@ -201,13 +206,20 @@ fn fine_tuning_lowers_its_loss() {
     sandbox.pretrain("--steps 1 --out run").succeeded();
     let arguments = "linear-seg --fine-tune --device cpu --weights run/weights.safetensors --data set \
                      --size 64 --crop 64 --batch-size 4 --steps 40";
-    let found = report(&sandbox, arguments);
-    assert_eq!(found["task"], "fine-tune-seg");
-    let losses = &found["backbones"][0]["details"][0]["loss_every_10_steps"];
-    let loss = |i: usize| losses[i].as_f64().expect("a loss");
-    assert_eq!(losses.as_array().map(Vec::len), Some(5));
-    assert!(loss(4) < 0.9 * loss(0), "{losses}");
-    assert!((0.0..=1.0).contains(&mean(&found, "mIoU")));
+    // Through fused features the gradient reaches two stages, and interpolates at stride 32.
+    for look in [
+        "",
+        "--feature stage3+stage4",
+        "--feature stage3+stage4 --stride 32",
+    ] {
+        let found = report(&sandbox, &format!("{arguments} {look}"));
+        assert_eq!(found["task"], "fine-tune-seg");
+        let losses = &found["backbones"][0]["details"][0]["loss_every_10_steps"];
+        let loss = |i: usize| losses[i].as_f64().expect("a loss");
+        assert_eq!(losses.as_array().map(Vec::len), Some(5));
+        assert!(loss(4) < 0.9 * loss(0), "{look}: {losses}");
+        assert!((0.0..=1.0).contains(&mean(&found, "mIoU")));
+    }
 }
 
 #[test]

@@ -18,6 +18,10 @@ fn a_run_leaves_weights_figures_and_pictures() {
         let value = &result[format!("correspondence_accuracy_{accuracy}")];
         assert!((0.0..=1.0).contains(&value.as_f64().expect("a number")));
     }
+    assert_eq!(
+        result["correspondence_feature"],
+        sandbox.json("runs/a/before.json")["feature"]
+    );
     assert_eq!(result["pairs"], 2);
     assert_eq!(result["seed"], 5);
     assert_eq!(result["steps"], 3);
@@ -68,6 +72,34 @@ fn a_run_leaves_weights_figures_and_pictures() {
     assert_eq!(plotted.stdout, "runs/a/curves.png\nruns/a/matches.png\n");
     assert_eq!(sandbox.read("runs/a/curves.png"), curves);
     assert_eq!(sandbox.picture("runs/a/matches.png"), both);
+}
+
+#[test]
+fn before_and_after_are_measured_by_one_feature() {
+    let sandbox = Sandbox::new();
+    sandbox.pretrain("--steps 1 --out run").succeeded();
+    let measured = sandbox.json("run/before.json");
+    // As a program left it that measured by another feature.
+    let mut other = measured.clone();
+    (other["feature"], other["accuracy"]) = ("stage1".into(), 0.987.into());
+    sandbox.write("run/before.json", other.to_string());
+    let drawn = sandbox.read("run/matches.png");
+    sandbox.run("plot run").succeeded();
+    assert_ne!(
+        sandbox.read("run/matches.png"),
+        drawn,
+        "not as the first half"
+    );
+    sandbox
+        .run("pretrain --resume run --steps 2 --json result.json")
+        .succeeded();
+    assert_eq!(sandbox.json("run/before.json"), measured);
+    let result = sandbox.json("result.json");
+    assert_eq!(
+        result["correspondence_accuracy_before"],
+        measured["accuracy"]
+    );
+    assert_eq!(result["correspondence_feature"], measured["feature"]);
 }
 
 #[test]

@@ -37,6 +37,9 @@ fn matches_lie_inside_the_pictures() {
         ("stage4", "", 32),
         ("stage4", "--stride 8", 8),
         ("stage3", "", 16),
+        // The finer of both grids.
+        ("stage3+stage4", "", 16),
+        ("stage3+stage4", "--stride 8", 8),
         ("dense", "--stride 16", 16),
     ] {
         let ran = sandbox.run(&format!(
@@ -44,6 +47,7 @@ fn matches_lie_inside_the_pictures() {
         ));
         let ran = ran.succeeded();
         let report: serde_json::Value = serde_json::from_str(&ran.stdout).expect("JSON");
+        assert_eq!(report["feature"], feature);
         assert_eq!(report["cell_a"][0], f64::from(cell), "{feature} {stride}");
         let matches = report["matches"].as_array().expect("a list");
         assert!(!matches.is_empty());

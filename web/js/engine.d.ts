@@ -6,7 +6,7 @@ export type Grid = [rows: number, columns: number];
 /** A position in a picture: [u, v] in [0, 1], x to the right, y down. */
 export type Position = [u: number, v: number];
 
-export type Feature = "stage3" | "stage4" | "dense";
+export type Feature = "stage3" | "stage4" | "stage3+stage4" | "dense";
 export type Stride = 8 | 16 | 32;
 
 export interface DeviceInfo {

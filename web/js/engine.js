@@ -273,7 +273,7 @@ export class Engine extends EventTarget {
    * @param {Picture} b
    * @returns {Promise<Pair>}
    */
-  async pair(a, b, { weights, feature = "stage4", stride = 16, truth = null, signal, key }) {
+  async pair(a, b, { weights, feature, stride = 16, truth = null, signal, key }) {
     const overtaken = new AbortController();
     if (key !== undefined) {
       this.#keyed.get(key)?.abort();
@@ -310,7 +310,7 @@ export class Pair {
     this.#call = call;
     this.#request = request;
     this.weights = weights;
-    this.feature = request.feature;
+    this.feature = made.feature;
     this.stride = request.stride;
     this.device = device;
     /** @type {Grid} */ this.gridA = made.gridA;

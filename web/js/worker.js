@@ -242,7 +242,8 @@ const methods = {
 
   pair: (id, request) =>
     withWeights(id, request.weights, async (device, net) => {
-      const pixelsPerCell = Math.min(request.stride, request.feature === "stage3" ? 16 : 32) ** 2;
+      request.feature ??= device.module.defaultFeature();
+      const pixelsPerCell = net.cellSide(request.feature, request.stride) ** 2;
       device.module.Pair.admit(...[request.a, request.b].map((p) => (p.width * p.height) / pixelsPerCell));
       const [a, b] = await both(id, device, net, request);
       const begun = performance.now();
@@ -250,6 +251,7 @@ const methods = {
       const similarity = performance.now() - begun;
       pairs.set(request.pair, { compared, request, free: () => compared.free() });
       return {
+        feature: request.feature,
         gridA: [a.data.rows, a.data.columns],
         gridB: [b.data.rows, b.data.columns],
         ms: { features: a.ms + b.ms, similarity },

@@ -13,7 +13,7 @@
  */
 
 export const VIEWS = ["heatmap", "matches", "pca"];
-export const FEATURES = ["stage3", "stage4", "dense"];
+export const FEATURES = ["stage3", "stage4", "stage3+stage4", "dense"];
 export const STRIDES = [32, 16, 8];
 export const PAIRS = ["scene", "warp", "own"];
 /** Where the shipped weights lie, from the page. */
@@ -72,7 +72,17 @@ const clamp01 = (x) => Math.min(Math.max(x, 0), 1);
 const among = (list, value, otherwise) => (list.includes(value) ? value : otherwise);
 const wholeNumber = (text, otherwise) => (/^\d{1,9}$/.test(text ?? "") ? Number(text) : otherwise);
 
-/** The address' fragment for a state. */
+/** A value of an address whose `+` a mail program or a form may have written as %2B, as a space, or as %20. */
+function asWritten(value) {
+  try {
+    value = decodeURIComponent(value);
+  } catch {
+    // Not an encoding of anything: what it says is then not known.
+  }
+  return value.replaceAll(" ", "+");
+}
+
+/** The address' fragment for a state. A `+` is allowed in it and stays one. */
 export function toHash({ kind, seed, warpSeed, view, feature, stride, threshold, weights, point }) {
   const parts = {
     pair: { scene: `scene.${seed}`, warp: `warp.${seed}.${warpSeed}`, own: "own" }[kind],
@@ -94,7 +104,7 @@ export function toHash({ kind, seed, warpSeed, view, feature, stride, threshold,
 export function fromHash(hash) {
   const fields = new Map(hash.replace(/^#/, "").split("&").map((part) => {
     const [key, value = ""] = part.split("=");
-    return [key, value];
+    return [key, asWritten(value)];
   }));
   const lost = [];
 

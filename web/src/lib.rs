@@ -22,4 +22,4 @@ pub use pair::{Match, Pair, pca};
 pub use picture::{Picture, Scene};
 pub use session::Session;
 pub use truth::Truth;
-pub use weights::{Features, Weights};
+pub use weights::{Features, Weights, default_feature};

@@ -22,6 +22,22 @@ fn photos() -> ModelConfig {
     }
 }
 
+/// The name of the feature that pictures are compared by unless another is asked for.
+#[wasm_bindgen(js_name = defaultFeature)]
+pub fn default_feature() -> String {
+    Feature::MATCHING.name().to_string()
+}
+
+fn compared(name: &str) -> Result<Feature, Failure> {
+    let mut features = Feature::COMPARED.into_iter();
+    features
+        .find(|feature| feature.name() == name)
+        .ok_or_else(|| {
+            let names = Feature::COMPARED.map(Feature::name).join(", ");
+            Failure::request(format!("no feature is called {name:?}: there are {names}"))
+        })
+}
+
 #[derive(Debug, Clone)]
 enum Source {
     File(Vec<u8>),
@@ -131,8 +147,21 @@ impl Weights {
         serde_json::to_string(&facts).map_err(|e| Failure::request(e.to_string()))
     }
 
-    /// The features of a picture at an output stride of 32, 16 or 8 pixels per cell; `feature` is
-    /// `stage3`, `stage4` or `dense`. Resolves when they are computed.
+    /// Pixels per cell of a feature at an output stride, at least: a dense head that pools has larger cells.
+    ///
+    /// # Errors
+    /// `worker` for another feature.
+    #[wasm_bindgen(js_name = cellSide)]
+    pub fn cell_side(&self, feature: &str, stride: usize) -> Result<usize, Failure> {
+        let model = ModelConfig {
+            output_stride: stride,
+            ..self.info.model.clone()
+        };
+        Ok(compared(feature)?.stride(&model).unwrap_or(stride))
+    }
+
+    /// The features of a picture at an output stride of 32, 16 or 8 pixels per cell; `feature` is the name of
+    /// one of [`Feature::COMPARED`]. Resolves when they are computed.
     ///
     /// # Errors
     /// `device` when it fails; `worker` for another feature or stride.
@@ -142,12 +171,7 @@ impl Weights {
         feature: String,
         stride: usize,
     ) -> Result<Features, Failure> {
-        let feature = match feature.as_str() {
-            "stage3" => Feature::Stage3,
-            "stage4" => Feature::Stage4,
-            "dense" => Feature::Dense,
-            other => return Err(Failure::request(format!("no feature is called {other:?}"))),
-        };
+        let feature = compared(&feature)?;
         let encoder = self.encoder(stride)?;
         feature.ensure_in(&encoder)?;
         let images = image_batch(std::slice::from_ref(picture.image()), &self.device);
@@ -206,5 +230,66 @@ impl Features {
     /// [rows, columns, channels], row major.
     pub fn data(&self) -> Vec<f32> {
         self.values.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The page and the element need the names before the module is there, so JavaScript has them, too.
+    #[test]
+    fn javascript_knows_the_features_and_the_default_of_the_core() {
+        let default = Feature::MATCHING.name();
+        let names = Feature::COMPARED.map(|feature| format!("\"{}\"", feature.name()));
+        let has = |file: &str, text: &str, line: &str| {
+            assert!(text.contains(line), "{file} has to have: {line}");
+        };
+        let page = include_str!("../page/state.js");
+        has(
+            "web/page/state.js",
+            page,
+            &format!("FEATURES = [{}];", names.join(", ")),
+        );
+        has(
+            "web/page/state.js",
+            page,
+            &format!("feature: \"{default}\","),
+        );
+        // The first of an attribute's values is its default.
+        let first = format!("\"{default}\"");
+        let others = names.iter().filter(|name| **name != first);
+        let ordered: Vec<&str> = [&first]
+            .into_iter()
+            .chain(others)
+            .map(String::as_str)
+            .collect();
+        has(
+            "web/js/element/attributes.js",
+            include_str!("../js/element/attributes.js"),
+            &format!("feature: choice({}),", ordered.join(", ")),
+        );
+        has(
+            "web/js/engine.d.ts",
+            include_str!("../js/engine.d.ts"),
+            &format!("type Feature = {};", names.join(" | ")),
+        );
+        let index = include_str!("../../index.html");
+        for name in Feature::COMPARED.map(Feature::name) {
+            let checked = if name == default { " checked" } else { "" };
+            let radio = format!("name=\"feature\" value=\"{name}\"{checked}>");
+            has("index.html", index, &radio);
+        }
+        has(
+            "web/js/README.md",
+            include_str!("../js/README.md"),
+            &format!("| `feature` | `{default}` |"),
+        );
+    }
+
+    #[test]
+    fn a_feature_that_cells_are_not_compared_by_is_refused_with_those_that_are() {
+        let failure = format!("{:?}", compared("stage2").expect_err("refused"));
+        assert!(failure.contains("stage3+stage4"), "{failure}");
     }
 }

@@ -8,7 +8,7 @@ use burn::tensor::Tensor;
 
 use crate::{
     features::Feature,
-    model::{Phase, ResNet, Stages, TensorVisitor, Tensors},
+    model::{Phase, ResNet, TensorVisitor, Tensors},
 };
 
 /// A backbone and a head on one of its feature maps, trained together: the fine-tuned transfer. In
@@ -27,14 +27,9 @@ impl<H> FineTuned<H> {
     /// # Panics
     /// For [`Feature::Dense`], which is no feature of a backbone.
     pub fn features(&mut self, images: Tensor<4>, feature: Feature, phase: Phase) -> Tensor<4> {
-        let Stages([stage1, stage2, stage3, stage4]) = self.backbone.stages(images, phase);
-        match feature {
-            Feature::Stage1 => stage1,
-            Feature::Stage2 => stage2,
-            Feature::Stage3 => stage3,
-            Feature::Stage4 => stage4,
-            Feature::Dense => panic!("the dense head is no part of a backbone"),
-        }
+        let stages = self.backbone.stages(images, phase);
+        let map = feature.of_backbone(&stages);
+        map.expect("the dense head is no part of a backbone")
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum, ValueHint};
-use densecl::features::Fit;
+use densecl::features::{Feature, Fit};
 
-use super::Device;
+use super::{Device, feature_value};
 use crate::embedding::{Kind, Pool};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -23,6 +24,14 @@ impl From<FitName> for Fit {
             FitName::Stretch => Self::Stretch,
         }
     }
+}
+
+/// Values of an option that chooses what is computed of a picture.
+fn kinds() -> impl TypedValueParser<Value = Kind> {
+    let maps = Feature::ALL.map(feature_value).into_iter();
+    let global =
+        PossibleValue::new(Kind::Global.name()).help("The global head: a vector per picture");
+    PossibleValuesParser::new(maps.chain([global])).try_map(Kind::try_from)
 }
 
 #[derive(Debug, Args)]
@@ -47,7 +56,7 @@ pub(crate) struct Embed {
     #[arg(long, value_name = "FILE")]
     pub(crate) out: PathBuf,
     /// Which features; several separated by commas
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "stage4")]
+    #[arg(long, value_parser = kinds(), value_delimiter = ',', default_value = "stage4")]
     pub(crate) feature: Vec<Kind>,
     /// What becomes of the cells of a map
     #[arg(long, value_enum, default_value = "mean")]
@@ -98,7 +107,7 @@ pub(crate) struct Search {
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(crate) k: u16,
     /// Which of the index's features [default: the first with one vector per picture]
-    #[arg(long, value_enum)]
+    #[arg(long, value_parser = kinds())]
     pub(crate) feature: Option<Kind>,
     /// Also draw the pictures found, a PNG
     #[arg(long, value_name = "FILE")]

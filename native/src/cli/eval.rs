@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueHint};
+use densecl::features::Feature;
 
-use super::{Device, FeatureName};
+use super::{Device, compared_features};
 
 /// Judge backbones: how good are they for dense prediction?
 #[derive(Debug, Args)]
@@ -66,9 +67,9 @@ pub(crate) struct Common {
 /// At which features an evaluation looks. Each evaluation has defaults of its own.
 #[derive(Debug, Args)]
 pub(crate) struct Look {
-    /// Which features
-    #[arg(long, value_enum, default_value = "stage4")]
-    pub(crate) feature: FeatureName,
+    /// Which features [default: stage4; of correspondence that of `densecl match`]
+    #[arg(long, value_parser = compared_features())]
+    pub(crate) feature: Option<Feature>,
     /// Pixels per cell of the last stage: 32, 16 or 8
     #[arg(long)]
     pub(crate) stride: Option<usize>,

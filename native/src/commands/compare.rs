@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, bail};
+use densecl::features::Feature;
 use densecl::transfer::linear::LinearConfig;
 
 use super::eval::look;
@@ -16,7 +17,7 @@ use crate::eval::detect::{self, Detect};
 use crate::eval::segmentation::{
     FcnSettings, FineTuneSeg, KnnSeg, KnnSettings, LinearSeg, LinearSettings, Splits,
 };
-use crate::eval::{Contest, Evaluation};
+use crate::eval::{Contest, Evaluation, TRANSFERRED};
 
 /// Runs the comparison asked for.
 ///
@@ -46,7 +47,7 @@ pub(super) fn run(args: &cli::Compare) -> anyhow::Result<()> {
 fn tasks(args: &cli::Compare) -> anyhow::Result<Vec<Task>> {
     let mut tasks: Vec<Task> = Vec::new();
     let limit = args.limit.map(|n| n as usize);
-    let look = |stride, size| look(&args.look, stride, size);
+    let look = |feature, stride, size| look(&args.look, feature, stride, size);
     let mut add = |data: &Path, evaluation: Box<dyn Evaluation>| {
         let data = data
             .file_name()
@@ -58,7 +59,7 @@ fn tasks(args: &cli::Compare) -> anyhow::Result<Vec<Task>> {
         });
     };
     for data in &args.corr {
-        let evaluation = Correspondence::new(data, look(Some(16), 320)?, limit)?;
+        let evaluation = Correspondence::new(data, look(Feature::MATCHING, Some(16), 320)?, limit)?;
         add(Path::new(data), Box::new(evaluation));
     }
     for data in &args.seg {
@@ -66,7 +67,7 @@ fn tasks(args: &cli::Compare) -> anyhow::Result<Vec<Task>> {
             limit,
             ..Splits::default()
         };
-        let look = look(Some(16), 320)?;
+        let look = look(TRANSFERRED, Some(16), 320)?;
         let usual = LinearSettings::default();
         let linear = LinearSettings {
             steps: args.steps.unwrap_or(usual.steps),
@@ -91,7 +92,7 @@ fn tasks(args: &cli::Compare) -> anyhow::Result<Vec<Task>> {
             }
             let usual = detect::Settings::default();
             let settings = detect::Settings {
-                look: look(usual.look.stride, usual.look.size)?,
+                look: look(usual.look.feature, usual.look.stride, usual.look.size)?,
                 steps: args.steps.unwrap_or(usual.steps),
                 fine_tune,
                 ..usual
@@ -100,7 +101,7 @@ fn tasks(args: &cli::Compare) -> anyhow::Result<Vec<Task>> {
         }
     }
     for data in &args.classify {
-        let look = look(None, 224)?;
+        let look = look(TRANSFERRED, None, 224)?;
         for method in [Method::knn(), Method::Linear(LinearConfig::default())] {
             add(data, Box::new(Classify::open(data, limit, look, method)?));
         }

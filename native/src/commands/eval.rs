@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
-use densecl::features::SIDES;
+use densecl::features::{Feature, SIDES};
 use densecl::transfer::linear::LinearConfig;
 
 use crate::cli::eval as cli;
@@ -14,7 +14,7 @@ use crate::eval::detect::{self, Detect};
 use crate::eval::segmentation::{
     FcnSettings, FineTuneSeg, KnnSeg, KnnSettings, LinearSeg, LinearSettings, Splits,
 };
-use crate::eval::{Contest, Evaluation, Look, evaluate};
+use crate::eval::{Contest, Evaluation, Look, TRANSFERRED, evaluate};
 use crate::files::ensure_png;
 
 /// Runs the evaluation asked for and delivers its report.
@@ -24,7 +24,7 @@ use crate::files::ensure_png;
 pub(crate) fn run(args: cli::Eval) -> anyhow::Result<()> {
     match args.task {
         cli::Task::Correspondence(args) => {
-            let look = look(&args.look, Some(16), 320)?;
+            let look = look(&args.look, Feature::MATCHING, Some(16), 320)?;
             let limit = args.limit.map(|n| n as usize);
             judge(&Correspondence::new(&args.data, look, limit)?, &args.common)
         }
@@ -38,7 +38,7 @@ pub(crate) fn run(args: cli::Eval) -> anyhow::Result<()> {
                 temperature: args.temperature,
                 bank: args.bank as usize,
             };
-            let look = look(&args.look, Some(16), 320)?;
+            let look = look(&args.look, TRANSFERRED, Some(16), 320)?;
             let task = KnnSeg::new(&args.data.data, &splits(&args.data), look, settings)?;
             judge(&task, &args.common)
         }
@@ -70,7 +70,7 @@ fn linear_seg(args: &cli::LinearSeg) -> anyhow::Result<()> {
         }
     }
     let (data, splits) = (&args.data.data, splits(&args.data));
-    let look = look(&args.look, Some(16), 320)?;
+    let look = look(&args.look, TRANSFERRED, Some(16), 320)?;
     if args.fine_tune {
         let usual = FcnSettings::default();
         let settings = FcnSettings {
@@ -110,12 +110,17 @@ fn splits(args: &cli::Labelled) -> Splits {
 
 fn classify(data: &cli::Classes, args: &cli::Look, method: Method) -> anyhow::Result<Classify> {
     let limit = data.limit.map(|n| n as usize);
-    Classify::open(&data.data, limit, look(args, None, 224)?, method)
+    Classify::open(
+        &data.data,
+        limit,
+        look(args, TRANSFERRED, None, 224)?,
+        method,
+    )
 }
 
 fn detect(args: &cli::Detect) -> anyhow::Result<Detect> {
     let settings = detect::Settings {
-        look: look(&args.look, Some(16), 256)?,
+        look: look(&args.look, TRANSFERRED, Some(16), 256)?,
         fine_tune: args.fine_tune,
         steps: args.steps,
         batch: args.batch_size,
@@ -141,8 +146,13 @@ fn judge(task: &dyn Evaluation, common: &cli::Common) -> anyhow::Result<()> {
     evaluate(task, &contest)?.deliver(&out, common.json.as_deref())
 }
 
-/// Where to look, with the evaluation's own stride and size unless others were asked for.
-pub(super) fn look(args: &cli::Look, stride: Option<usize>, size: u32) -> anyhow::Result<Look> {
+/// Where to look, with the evaluation's own feature, stride and size unless others were asked for.
+pub(super) fn look(
+    args: &cli::Look,
+    feature: Feature,
+    stride: Option<usize>,
+    size: u32,
+) -> anyhow::Result<Look> {
     let stride = args.stride.or(stride);
     if let Some(stride) = stride
         && !matches!(stride, 8 | 16 | 32)
@@ -158,7 +168,7 @@ pub(super) fn look(args: &cli::Look, stride: Option<usize>, size: u32) -> anyhow
         );
     }
     Ok(Look {
-        feature: args.feature.into(),
+        feature: args.feature.unwrap_or(feature),
         stride,
         size,
     })

@@ -7,7 +7,9 @@ use burn::tensor::Device;
 
 use crate::config::RunConfig;
 use crate::files::ensure_png;
+use crate::outcome;
 use crate::pictures;
+use crate::probe;
 use crate::report::read_jsonl;
 use crate::run_data;
 use crate::run_dir::RunDir;
@@ -50,10 +52,10 @@ pub(crate) fn plot(
         && let Some(pair) = run_data::example_pair(&config)?
     {
         let (encoder, _) = weights::open(&path, None, device)?;
-        pictures::save_before_and_after(
-            &run,
-            pictures::matches(&config, &encoder, &pair, device)?,
-        )?;
+        // By what the picture above it was drawn, which an older program may have left.
+        let feature = outcome::untrained(&run)?.map_or(probe::FEATURE, |before| before.feature);
+        let after = pictures::matches(&encoder, &pair, feature, device)?;
+        pictures::save_before_and_after(&run, after)?;
         drawn.push(run.matches());
     }
     Ok(drawn)

@@ -17,6 +17,7 @@ use crate::files::{ensure_json, write_atomically};
 use crate::memory;
 use crate::observers::Terminal;
 use crate::outcome;
+use crate::probe;
 use crate::report::{JsonlWriter, TensorBoardWriter};
 use crate::run_data;
 use crate::run_dir::RunDir;
@@ -114,10 +115,13 @@ pub(crate) fn pretrain(request: &Request, stop: &Arc<AtomicBool>) -> anyhow::Res
 
     let before = if pairs.is_empty() {
         None
-    } else if run.before().exists() {
-        Some(read_json(&run.before())?)
     } else {
-        outcome::measure_untrained(&plan, &pairs, &run, &mut observers, stop)?
+        // An older program may have measured by another feature, which is not to be compared with.
+        let known = outcome::untrained(&run)?;
+        match known.filter(|before| before.feature == probe::FEATURE) {
+            Some(before) => Some(before),
+            None => outcome::measure_untrained(&plan, &pairs, &run, &mut observers, stop)?,
+        }
     };
 
     let mut ended = trainer::train(&plan, learner, first_step, &run, &mut observers, stop)?;
@@ -239,7 +243,7 @@ fn describe(plan: &Plan) -> String {
     format!(
         "{}: {} images from {}, {} steps of {} images, {} with a {grid} x {grid} grid, queue {} \
          (chance loss {:.2}; an early rise of the loss is normal)",
-        config.method_name(),
+        config.objective(),
         images,
         config.data.source,
         plan.total_steps,
@@ -294,11 +298,6 @@ fn load_checkpoint(
         );
     }
     Ok(learner)
-}
-
-fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> anyhow::Result<T> {
-    let text = fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-    serde_json::from_str(&text).with_context(|| format!("{} is damaged", path.display()))
 }
 
 /// What [`stop_on_ctrl_c`] means for a training run.

@@ -18,40 +18,50 @@ use densecl::model::Encoder;
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
-/// What can be computed of a picture.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
-#[serde(rename_all = "lowercase")]
+/// What can be computed of a picture. Files hold its [`name`](Self::name).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "&'static str")]
 pub(crate) enum Kind {
-    /// The backbone's first stage, at stride 4
-    Stage1,
-    /// The second stage, at stride 8
-    Stage2,
-    /// The third stage
-    Stage3,
-    /// The last stage: what transfers, and what the method matches by
-    Stage4,
-    /// The dense head: a vector per cell
-    Dense,
-    /// The global head: a vector per picture
+    /// A map: a vector per cell.
+    Map(Feature),
+    /// The global head: a vector per picture, without cells.
     Global,
 }
 
 impl Kind {
-    /// The map it is; `None` for the global head, which has no cells.
+    /// The map it is; `None` for the global head.
     fn map(self) -> Option<Feature> {
         match self {
-            Self::Stage1 => Some(Feature::Stage1),
-            Self::Stage2 => Some(Feature::Stage2),
-            Self::Stage3 => Some(Feature::Stage3),
-            Self::Stage4 => Some(Feature::Stage4),
-            Self::Dense => Some(Feature::Dense),
+            Self::Map(feature) => Some(feature),
             Self::Global => None,
         }
     }
 
     /// Its name in files and on the command line.
-    pub(crate) fn name(self) -> &'static str {
-        self.map().map_or("global", Feature::name)
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Map(feature) => feature.name(),
+            Self::Global => "global",
+        }
+    }
+}
+
+impl TryFrom<String> for Kind {
+    type Error = densecl::Error;
+
+    /// # Errors
+    /// When neither a feature nor the global head has this name.
+    fn try_from(name: String) -> Result<Self, Self::Error> {
+        if name == Self::Global.name() {
+            return Ok(Self::Global);
+        }
+        name.parse().map(Self::Map)
+    }
+}
+
+impl From<Kind> for &'static str {
+    fn from(kind: Kind) -> Self {
+        kind.name()
     }
 }
 

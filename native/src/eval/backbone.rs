@@ -174,6 +174,7 @@ impl Backbone {
             Feature::Stage2 => last / 4,
             Feature::Stage3 => last / 2,
             Feature::Stage4 => last,
+            Feature::Stage3And4 => last / 2 + last,
             Feature::Dense => self.model.dim,
         }
     }

@@ -44,6 +44,9 @@ use report::{Judged, Report};
 /// ImageNet's mean colour, which is 0 once normalised: what lies beyond a picture.
 pub(crate) const PADDING: Rgb<u8> = Rgb([124, 116, 104]);
 
+/// The default of the evaluations that learn or vote by features instead of matching by them.
+pub(crate) const TRANSFERRED: Feature = Feature::Stage4;
+
 /// At which features of a network an evaluation looks, and how large its pictures are then.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub(crate) struct Look {

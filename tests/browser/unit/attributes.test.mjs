@@ -16,6 +16,7 @@ test("a value that is not allowed counts as the default", () => {
   assert.equal(ATTRIBUTES.view("pca"), "pca");
   assert.equal(ATTRIBUTES.view("PCA!"), "heatmap");
   assert.equal(ATTRIBUTES.feature("stage2"), "stage4");
+  assert.equal(ATTRIBUTES.feature("stage3+stage4"), "stage3+stage4");
   assert.equal(ATTRIBUTES.stride("8"), 8);
   assert.equal(ATTRIBUTES.stride("8px"), 16);
   assert.equal(ATTRIBUTES.stride(""), 16);

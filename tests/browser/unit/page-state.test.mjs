@@ -17,6 +17,16 @@ test("an address restores what it was made of", () => {
   assert.deepEqual(lost, []);
 });
 
+test("features whose name holds a plus survive what programs make of it", () => {
+  const feature = "stage3+stage4";
+  const address = toHash({ ...initialState, feature, weights: ["untrained", "trained"] });
+  for (const plus of ["+", "%2B", "%2b", " ", "%20"]) {
+    const { choices } = fromHash(address.replaceAll("+", plus));
+    assert.equal(choices.feature, feature, plus);
+    assert.deepEqual(choices.weights, ["untrained", "trained"], plus);
+  }
+});
+
 test("an address without a point asks for none", () => {
   assert.doesNotMatch(toHash(initialState), /at=/);
   assert.equal(fromHash(toHash(initialState)).choices.point, null);

@@ -112,7 +112,7 @@ fn features_of_an_image_do_not_depend_on_the_others() {
     let encoder = Tiny::default().learner(&cpu()).query.inference();
     let images = views("encoders", 2, &cpu()).query;
     let before = named_values(&encoder);
-    for feature in [Feature::Stage3, Feature::Stage4, Feature::Dense] {
+    for feature in Feature::ALL {
         let first = |images| {
             let map = dense_features(&encoder, images, feature);
             let per_image = map.dims()[1..].iter().product();

@@ -13,7 +13,7 @@ export const ATTRIBUTES = {
   "src-b": text,
   weights: text,
   view: choice("heatmap", "matches", "pca"),
-  feature: choice("stage4", "stage3", "dense"),
+  feature: choice("stage4", "stage3", "stage3+stage4", "dense"),
   stride: (value) => Number(choice("16", "32", "8")(value)),
   threshold: numeric(-1, 1, 0.9),
   size: (value) => Math.round(numeric(32, 1024, 224)(value)),

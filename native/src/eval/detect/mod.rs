@@ -17,7 +17,7 @@ use serde_json::json;
 use super::backbone::Backbone;
 use super::figures::{Figure, bootstrap};
 use super::objects::Objects;
-use super::{Evaluation, Look, Measured};
+use super::{Evaluation, Look, Measured, TRANSFERRED};
 use pictures::Features;
 use train::{Data, Trained, train};
 
@@ -44,7 +44,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             look: Look {
-                feature: Feature::Stage4,
+                feature: TRANSFERRED,
                 stride: Some(16),
                 size: 256,
             },
@@ -63,7 +63,9 @@ impl Settings {
     /// Naming the first option that is out of range.
     pub(crate) fn validate(&self) -> anyhow::Result<()> {
         if self.fine_tune && self.look.feature == Feature::Dense {
-            bail!("--feature dense: the dense head is not fine-tuned; take stage3 or stage4");
+            bail!(
+                "--feature dense: the dense head is not fine-tuned; take a stage, such as stage4"
+            );
         }
         let size = self.look.size;
         if !size.is_multiple_of(32) {

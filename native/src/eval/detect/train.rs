@@ -142,7 +142,7 @@ pub(super) fn train(
 fn stride(backbone: &Backbone, feature: Feature) -> anyhow::Result<usize> {
     backbone.stride(feature).context(
         "--feature dense: this dense head pools to a grid of its own, over which boxes cannot be \
-         placed; take stage3 or stage4",
+         placed; take a stage, such as stage4",
     )
 }
 

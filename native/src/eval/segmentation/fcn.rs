@@ -80,7 +80,9 @@ impl FineTuneSeg {
         settings: FcnSettings,
     ) -> anyhow::Result<Self> {
         if look.feature == Feature::Dense {
-            bail!("--feature dense: the head is no part of the backbone that --fine-tune trains");
+            bail!(
+                "--feature dense: the head is no part of the backbone that --fine-tune trains; take a stage, such as stage4"
+            );
         }
         if !settings.crop.is_multiple_of(32) || !(32..=4096).contains(&settings.crop) {
             bail!(
