@@ -18,6 +18,8 @@ use densecl_tests::{
 
 const BATCH: usize = 4;
 const SEED: u64 = 7;
+/// Steps that may overflow before the scale of the loss in f16 fits.
+const SKIPPED: usize = 6;
 
 fn tiny(precision: Precision) -> Tiny {
     let mut tiny = Tiny::default();
@@ -57,12 +59,16 @@ fn relative_distance(a: &[f32], b: &[f32]) -> f64 {
 fn gradients_and_loss(mut tiny: Tiny, device: &Device) -> (Vec<(String, Vec<f32>)>, f32) {
     tiny.optim.weight_decay = 0.0;
     let mut learner = tiny.learner(device);
-    let views = Views {
-        geometry: Some(overlapping()),
-        ..views("precision 0", BATCH, device)
+    let mut step = || {
+        let views = Views {
+            geometry: Some(overlapping()),
+            ..views("precision 0", BATCH, device)
+        };
+        learner.step(vec![views], &settings(0)).expect("a step")
     };
-    let output = learner.step(vec![views], &settings(0)).expect("a step");
-    assert!(!output.skipped);
+    // The first scale may be too large; a skipped step halves it and changes nothing else.
+    let taken = (0..=SKIPPED).map(|_| step()).find(|step| !step.skipped);
+    let output = taken.expect("a step whose gradient is finite");
     let loss = output.figures().expect("the device answers").loss;
     let velocity = learner.optimizer.state(&learner.query).into_iter();
     let gradients = velocity.map(|v| {
@@ -80,6 +86,14 @@ fn gradients_and_loss(mut tiny: Tiny, device: &Device) -> (Vec<(String, Vec<f32>
 const BOUNDS: [(Precision, [f64; 3]); 2] = [
     (Precision::F16, [5e-4, 1e-2, 0.4]),
     (Precision::Bf16, [3e-3, 3e-2, 0.7]),
+];
+
+/// The same with the in-view loss. The cells of one picture resemble each other, so its gradient is a small
+/// difference of large numbers, at half the temperature. Measured on the CPU: 4e-4, 1.9e-2 and 0.24 in f16;
+/// 1e-3, 3.5e-2 and 0.39 in bf16.
+const BOUNDS_IN_VIEW: [(Precision, [f64; 3]); 2] = [
+    (Precision::F16, [2e-3, 4e-2, 0.4]),
+    (Precision::Bf16, [4e-3, 7e-2, 0.7]),
 ];
 
 fn agrees_with_f32(
@@ -119,7 +133,7 @@ fn a_step_agrees_with_f32_up_to_rounding() {
 
 #[test]
 fn a_step_with_the_in_view_loss_agrees_with_f32_up_to_rounding() {
-    for (precision, bounds) in BOUNDS {
+    for (precision, bounds) in BOUNDS_IN_VIEW {
         agrees_with_f32(with_in_view, precision, bounds, &cpu());
     }
 }
@@ -129,13 +143,12 @@ fn a_step_with_the_in_view_loss_agrees_with_f32_up_to_rounding() {
 fn a_gpu_computes_in_half_or_says_in_what_it_does() {
     let gpu = pollster::block_on(select(DeviceChoice::Wgpu))
         .expect("a GPU, or Mesa's software adapter: apt-get install mesa-vulkan-drivers");
-    for (precision, bounds) in BOUNDS {
+    let plain = BOUNDS.map(|(precision, bounds)| (tiny as fn(_) -> _, precision, bounds));
+    let in_view =
+        BOUNDS_IN_VIEW.map(|(precision, bounds)| (with_in_view as fn(_) -> _, precision, bounds));
+    for (tiny, precision, bounds) in plain.into_iter().chain(in_view) {
         match gpu.ensure_computes_in(precision) {
-            Ok(()) => {
-                for tiny in [tiny, with_in_view] {
-                    agrees_with_f32(tiny, precision, bounds, &gpu.device);
-                }
-            }
+            Ok(()) => agrees_with_f32(tiny, precision, bounds, &gpu.device),
             Err(error) => {
                 let error = error.to_string();
                 assert!(
