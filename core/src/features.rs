@@ -192,7 +192,8 @@ impl Feature {
     pub fn ensure_in(self, encoder: &Encoder) -> Result<()> {
         if self == Self::Dense && encoder.dense_head.is_none() {
             return Err(Error::Mismatch(
-                "the weights have no dense head: use the features of a stage, such as stage4"
+                "the weights have no dense head: use the features of a stage, such as stage4 or \
+                 stage3+stage4"
                     .to_string(),
             ));
         }

@@ -243,11 +243,11 @@ test("a copied address shows the same thing", async (visit) => {
   const { site, page, demo: first } = await ready(visit);
   await first.choose("Another scene");
   await first.choose("8 px");
-  await first.choose("stage 3");
+  await first.choose("both");
   await first.timings.getByText(/784 × 784/).waitFor();
   await first.ready();
   await first.point([0.4, 0.55]);
-  await page.waitForFunction(() => /at=0\.[34]/.test(location.hash) && location.hash.includes("stage3"));
+  await page.waitForFunction(() => /at=0\.[34]/.test(location.hash) && location.hash.includes("feature=stage3+stage4&"));
   await first.reading.getByText(/cosine/).waitFor();
   // The writing of the address lags behind the pointer; it holds what is shown once both agree.
   const address = page.url();
@@ -261,7 +261,7 @@ test("a copied address shows the same thing", async (visit) => {
   await second.reading.getByText(/cosine/).waitFor();
   assert.equal(await second.figures.innerText(), figures);
   assert.equal(await second.reading.innerText(), reading);
-  assert.equal(await again.locator("input[name=feature][value=stage3]").isChecked(), true);
+  assert.equal(await again.locator("input[name=feature][value='stage3+stage4']").isChecked(), true);
   assert.equal(await again.locator("input[name=stride][value='8']").isChecked(), true);
 });
 
