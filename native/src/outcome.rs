@@ -225,11 +225,12 @@ impl RunResult {
         if self.correspondence_accuracy_after.is_some() {
             let _ = writeln!(
                 text,
-                "\nCells matched within one cell of the truth, {} held-out pairs ({} cells):\n\
+                "\nCells matched within one cell of the truth by {}, {} held-out pairs ({} cells):\n\
              \x20                      as it is   second picture mirrored\n\
              \x20 untrained network   {:6.1} %   {:6.1} %\n\
              \x20 after {:6} steps  {:6.1} %   {:6.1} %\n\
              \x20 (random matches {:.1} %, the same place in both pictures {:.1} %)\n",
+                self.correspondence_feature.map_or("", Feature::name),
                 self.pairs,
                 self.cells,
                 percent(self.correspondence_accuracy_before),
