@@ -352,7 +352,10 @@ mod tests {
             config.objective()
         };
         assert_eq!(said(&[]), "DenseCL");
-        assert_eq!(said(&["method.lambda=0", "method.in_view_weight=1"]), "MoCo v2");
+        assert_eq!(
+            said(&["method.lambda=0", "method.in_view_weight=1"]),
+            "MoCo v2"
+        );
         assert_eq!(
             said(&["method.matching=geometry", "method.in_view_weight=1"]),
             "DenseCL with true positives and in-view negatives"

@@ -75,7 +75,8 @@ fn matching(network: Network, device: &Device) -> Iteration {
 fn in_view_loss(network: Network, device: &Device) -> Iteration {
     let cells = network.cells() / network.batch;
     let shape = [network.batch, DIM, cells];
-    let (query, key) = (unit(shape, device), unit(shape, device));
+    let query = unit(shape, device).autodiff().require_grad();
+    let key = unit(shape, device);
     let numbers = Tensor::<1, Int>::arange(0..cells as i64, device);
     let positives = Positives::One {
         cells: numbers.unsqueeze::<2>().expand([network.batch, cells]),
@@ -83,14 +84,9 @@ fn in_view_loss(network: Network, device: &Device) -> Iteration {
     };
     let temperature = MethodConfig::default().in_view_temperature;
     clocked(device, move || {
-        let loss = in_view(
-            query.clone().autodiff(),
-            key.clone(),
-            &positives,
-            temperature,
-        )
-        .loss;
-        loss.backward();
+        let loss = in_view(query.clone(), key.clone(), &positives, temperature).loss;
+        let gradients = loss.backward();
+        query.grad(&gradients).expect("the query has a gradient");
     })
 }
 

@@ -14,6 +14,7 @@ pub const SIMILARITIES: usize = 1 << 24;
 
 /// Which key cells are the positives of each query cell, for B pictures of N query cells and M key cells.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "lives for one step")]
 pub enum Positives {
     /// One key cell each.
     One {
