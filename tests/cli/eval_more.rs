@@ -225,7 +225,7 @@ fn bad_data_and_settings_are_refused_in_a_line() {
         ("--lr 1e30 --steps 30 --size 96", &["not finite", "--lr"]),
         (
             "--feature dense --fine-tune",
-            &["--feature dense", "stage3"],
+            &["--feature dense", "stage4"],
         ),
         ("--stride 7", &["--stride 7", "8, 16 or 32"]),
     ] {
