@@ -26,10 +26,7 @@ pub(crate) fn curves(config: &RunConfig, rows: &[MetricRow], path: &Path) -> any
     curves_png(rows, &title, path)
 }
 
-/// Matches drawn, the most similar first: more hide one another.
-const SUREST: usize = 40;
-
-/// The surest of the cells of a held-out pair that choose each other, right ones and wrong ones.
+/// Cells of a held-out pair that choose each other, right ones and wrong ones.
 ///
 /// # Errors
 /// When the device fails.
@@ -39,8 +36,7 @@ pub(crate) fn matches(
     feature: Feature,
     device: &Device,
 ) -> anyhow::Result<RgbImage> {
-    let mut lines = probe::lines(encoder, pair, feature, device)?;
-    lines.truncate(SUREST);
+    let lines = probe::lines(encoder, pair, feature, device)?;
     let options = DrawOptions {
         scale: (WIDTH / pair.a.width()).max(1),
         ..DrawOptions::default()
