@@ -21,6 +21,7 @@ use super::{Evaluation, Look, Measured};
 use pictures::Features;
 use train::{Data, Trained, train};
 
+
 /// How a detector is made and trained.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Settings {
@@ -162,6 +163,7 @@ impl Evaluation for Detect {
             train,
             val,
             layout,
+            left_out,
         } = &self.objects;
         json!({
             "data": self.data,
@@ -169,6 +171,7 @@ impl Evaluation for Detect {
             "classes": classes.len(),
             "train_pictures": train.len(),
             "val_pictures": val.len(),
+            "objects_left_out": left_out,
             "settings": self.settings,
             "decode": self.decode,
         })
