@@ -55,6 +55,21 @@ pub(crate) struct Look {
     pub(crate) size: u32,
 }
 
+impl Look {
+    /// Where evaluations of cells look unless asked otherwise.
+    pub(crate) const AT_CELLS: Self = Self {
+        feature: Feature::Stage4,
+        stride: Some(16),
+        size: 320,
+    };
+    /// Where evaluations of whole pictures do.
+    pub(crate) const AT_PICTURES: Self = Self {
+        feature: Feature::Stage4,
+        stride: None,
+        size: 224,
+    };
+}
+
 /// One measurement of one backbone with one seed.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Measured {

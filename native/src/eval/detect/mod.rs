@@ -21,6 +21,7 @@ use super::{Evaluation, Look, Measured};
 use pictures::Features;
 use train::{Data, Trained, train};
 
+use crate::paths;
 
 /// How a detector is made and trained.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -166,7 +167,7 @@ impl Evaluation for Detect {
             left_out,
         } = &self.objects;
         json!({
-            "data": self.data,
+            "data": paths::text(&self.data),
             "layout": layout,
             "classes": classes.len(),
             "train_pictures": train.len(),
