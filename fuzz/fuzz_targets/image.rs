@@ -10,6 +10,9 @@ use libfuzzer_sys::fuzz_target;
 #[rustfmt::skip]
 #[path = "../../native/src/data/decode.rs"]
 mod decode;
+#[rustfmt::skip]
+#[path = "../../native/src/data/jpeg.rs"]
+mod jpeg;
 
 /// What the module asks of the program.
 mod panics {

@@ -2,14 +2,18 @@
 
 pub(crate) mod embed;
 pub(crate) mod eval;
+mod parse;
 
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use densecl::augment::ViewConfig;
 use densecl::features::Feature;
+use densecl::synthetic::SceneConfig;
 
 use crate::export::Format;
+pub(crate) use parse::parse;
 
 /// Learn dense correspondence from unlabelled images: DenseCL (Wang et al., CVPR 2021) in Rust.
 ///
@@ -252,10 +256,10 @@ pub(crate) struct Synth {
     #[arg(long)]
     pub(crate) count: usize,
     /// Pixels of a side
-    #[arg(long, default_value_t = 160)]
+    #[arg(long, default_value_t = SceneConfig::default().size)]
     pub(crate) size: u32,
     /// How far the second viewpoint is moved, 0 to 1
-    #[arg(long, default_value_t = 0.3)]
+    #[arg(long, default_value_t = SceneConfig::default().baseline)]
     pub(crate) baseline: f32,
     /// The seed
     #[arg(long, default_value_t = 0)]
@@ -296,7 +300,7 @@ pub(crate) struct LoaderSpeed {
     #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub(crate) data: PathBuf,
     /// Side of a view in pixels
-    #[arg(long, default_value_t = 224)]
+    #[arg(long, default_value_t = ViewConfig::default().size)]
     pub(crate) size: u32,
     /// Threads of the loader; 0 = as many as cores
     #[arg(long, default_value_t = 1)]

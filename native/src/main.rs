@@ -17,6 +17,7 @@ mod npy;
 mod observers;
 mod outcome;
 mod panics;
+mod paths;
 mod pictures;
 mod probe;
 mod report;
@@ -30,7 +31,7 @@ mod weights;
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
+use clap::CommandFactory;
 use densecl::device::{DeviceChoice, Selected, select};
 use densecl::synthetic::SceneConfig;
 
@@ -55,7 +56,7 @@ fn main() -> ExitCode {
         })
         .target(env_logger::Target::Pipe(Box::new(console::LogTarget)))
         .init();
-    match run(Cli::parse()) {
+    match run(cli::parse()) {
         Ok(true) => ExitCode::SUCCESS,
         // Interrupted: what a shell calls 128 + SIGINT.
         Ok(false) => ExitCode::from(130),

@@ -16,6 +16,7 @@ use crate::config::RunConfig;
 use crate::console;
 use crate::events::{Observer, TrainEvent};
 use crate::files::{write_atomically, write_png};
+use crate::paths;
 use crate::pictures;
 use crate::probe::{self, Measured, Pair};
 use crate::report::read_jsonl;
@@ -54,6 +55,7 @@ pub(crate) struct RunResult {
     images_per_second: f64,
     device: String,
     bad_files: usize,
+    #[serde(serialize_with = "paths::serialize")]
     weights: PathBuf,
 }
 

@@ -15,6 +15,7 @@ use crate::data::decode::{DecodeLimits, Decoder};
 use crate::data::{BadFile, Source};
 use crate::events::{Observer, TrainEvent};
 use crate::files::write_atomically;
+use crate::paths;
 use crate::probe::{self, Pair};
 use crate::run_dir::RunDir;
 
@@ -166,7 +167,7 @@ pub(crate) fn list_bad_files(run: &RunDir, files: &[BadFile]) -> anyhow::Result<
         Err(error) if error.kind() == ErrorKind::NotFound => BTreeSet::new(),
         Err(error) => return Err(error).with_context(|| format!("reading {}", path.display())),
     };
-    let describe = |bad: &BadFile| format!("{}: {}", bad.path.display(), bad.reason);
+    let describe = |bad: &BadFile| format!("{}: {}", paths::line(&bad.path), bad.reason);
     lines.extend(files.iter().map(describe));
     if !lines.is_empty() {
         let text: String = lines

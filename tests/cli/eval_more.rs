@@ -202,10 +202,13 @@ fn bad_data_and_settings_are_refused_in_a_line() {
     sandbox
         .run(&detect)
         .refused(&["p: the pictures for training have no object"]);
-    sandbox.write("p/labels/003.txt", "0 0.5 0.5 0.5 0.5\n0 0.5 0.5 1.9 0.5\n");
-    sandbox
-        .run(&detect)
-        .refused(&["labels/003.txt", "line 2", "outside its picture of 48 x 40"]);
+    let wrong = "0 0.5 0.5 1.9 0.5\n".repeat(4);
+    sandbox.write("p/labels/003.txt", format!("0 0.5 0.5 0.5 0.5\n{wrong}"));
+    sandbox.run(&detect).refused(&[
+        "4 of 5 objects are wrong",
+        "labels/003.txt: line 2",
+        "outside its picture of 48 x 40",
+    ]);
     sandbox
         .run("eval detect --weights random:resnet10 --data nowhere")
         .refused(&["nowhere", "folder"]);

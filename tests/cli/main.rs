@@ -10,6 +10,7 @@ mod eval_dense;
 mod eval_more;
 mod interop;
 mod memory;
+mod odd_names;
 mod pack;
 mod photos;
 mod quickstart;

@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum, ValueHint};
 use densecl::features::{Feature, Fit};
 
 use super::{Device, feature_value};
+use crate::config::DataConfig;
 use crate::embedding::{Kind, Pool};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -77,7 +78,7 @@ pub(crate) struct Embed {
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=4096))]
     pub(crate) batch_size: u16,
     /// Share of files, 0 to 1, that may turn out not to decode
-    #[arg(long, value_name = "SHARE", default_value_t = 0.1)]
+    #[arg(long, value_name = "SHARE", default_value_t = DataConfig::default().max_bad_share)]
     pub(crate) max_bad_share: f64,
     #[command(flatten)]
     pub(crate) device: Device,

@@ -4,8 +4,11 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueHint};
 use densecl::features::Feature;
+use densecl::transfer::linear::LinearConfig;
 
 use super::{Device, compared_features};
+use crate::eval::segmentation::{FcnSettings, KnnSettings, LinearSettings};
+use crate::eval::{classify, detect};
 
 /// Judge backbones: how good are they for dense prediction?
 #[derive(Debug, Args)]
@@ -148,13 +151,13 @@ pub(crate) struct LinearSeg {
     #[arg(long)]
     pub(crate) lr: Option<f64>,
     /// Weight decay
-    #[arg(long, default_value_t = 1e-4)]
+    #[arg(long, default_value_t = LinearSettings::default().weight_decay)]
     pub(crate) weight_decay: f64,
     /// Labelled pixels drawn in each picture
-    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..=65536), conflicts_with = "fine_tune")]
+    #[arg(long, default_value_t = LinearSettings::default().pixels as u64, value_parser = clap::value_parser!(u64).range(1..=65536), conflicts_with = "fine_tune")]
     pub(crate) pixels: u64,
     /// Side of a crop in pixels
-    #[arg(long, default_value_t = 160, requires = "fine_tune")]
+    #[arg(long, default_value_t = FcnSettings::default().crop, requires = "fine_tune")]
     pub(crate) crop: u32,
 }
 
@@ -172,13 +175,13 @@ pub(crate) struct KnnSeg {
     #[command(flatten)]
     pub(crate) data: Labelled,
     /// Neighbours that vote
-    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = KnnSettings::default().k as u64, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) k: u64,
     /// Temperature of the votes
-    #[arg(long, default_value_t = 0.05, allow_negative_numbers = true)]
+    #[arg(long, default_value_t = KnnSettings::default().temperature, allow_negative_numbers = true)]
     pub(crate) temperature: f32,
     /// Training cells kept, at most
-    #[arg(long, value_name = "CELLS", default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    #[arg(long, value_name = "CELLS", default_value_t = KnnSettings::default().bank as u64, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     pub(crate) bank: u64,
 }
 
@@ -205,13 +208,13 @@ pub(crate) struct Detect {
     #[arg(long)]
     pub(crate) fine_tune: bool,
     /// Training steps
-    #[arg(long, default_value_t = 500)]
+    #[arg(long, default_value_t = detect::Settings::default().steps)]
     pub(crate) steps: u64,
     /// Pictures per step
-    #[arg(long, default_value_t = 8)]
+    #[arg(long, default_value_t = detect::Settings::default().batch)]
     pub(crate) batch_size: usize,
     /// Learning rate
-    #[arg(long, default_value_t = 0.05, allow_negative_numbers = true)]
+    #[arg(long, default_value_t = detect::Settings::default().lr, allow_negative_numbers = true)]
     pub(crate) lr: f64,
     /// At most this many pictures for training and as many for validation, spread evenly
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -243,10 +246,10 @@ pub(crate) struct Knn {
     #[command(flatten)]
     pub(crate) classes: Classes,
     /// How many neighbours vote
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = classify::NEIGHBOURS)]
     pub(crate) k: usize,
     /// τ: a vote weighs exp(cosine similarity / τ)
-    #[arg(long, default_value_t = 0.07)]
+    #[arg(long, default_value_t = classify::TEMPERATURE)]
     pub(crate) temperature: f64,
 }
 
@@ -264,10 +267,10 @@ pub(crate) struct Linear {
     #[command(flatten)]
     pub(crate) classes: Classes,
     /// Passes over the pictures for training
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = LinearConfig::default().epochs)]
     pub(crate) epochs: u64,
     /// Learning rate
-    #[arg(long, default_value_t = 0.1, allow_negative_numbers = true)]
+    #[arg(long, default_value_t = LinearConfig::default().lr, allow_negative_numbers = true)]
     pub(crate) lr: f64,
 }
 

@@ -17,7 +17,8 @@ use crate::eval::detect::{self, Detect};
 use crate::eval::segmentation::{
     FcnSettings, FineTuneSeg, KnnSeg, KnnSettings, LinearSeg, LinearSettings, Splits,
 };
-use crate::eval::{Contest, Evaluation, TRANSFERRED};
+use crate::eval::{Contest, Evaluation, Look};
+use crate::paths;
 
 /// Runs the comparison asked for.
 ///
@@ -47,19 +48,16 @@ pub(super) fn run(args: &cli::Compare) -> anyhow::Result<()> {
 fn tasks(args: &cli::Compare) -> anyhow::Result<Vec<Task>> {
     let mut tasks: Vec<Task> = Vec::new();
     let limit = args.limit.map(|n| n as usize);
-    let look = |feature, stride, size| look(&args.look, feature, stride, size);
+    let look = |usual| look(&args.look, usual);
     let mut add = |data: &Path, evaluation: Box<dyn Evaluation>| {
-        let data = data
-            .file_name()
-            .unwrap_or(data.as_os_str())
-            .to_string_lossy();
+        let data = paths::line(data.file_name().unwrap_or(data.as_os_str()));
         tasks.push(Task {
             title: format!("{} {data}", evaluation.name()),
             evaluation,
         });
     };
     for data in &args.corr {
-        let evaluation = Correspondence::new(data, look(Feature::MATCHING, Some(16), 320)?, limit)?;
+        let evaluation = Correspondence::new(data, look(Look::FOR_MATCHES)?, limit)?;
         add(Path::new(data), Box::new(evaluation));
     }
     for data in &args.seg {
@@ -67,7 +65,7 @@ fn tasks(args: &cli::Compare) -> anyhow::Result<Vec<Task>> {
             limit,
             ..Splits::default()
         };
-        let look = look(TRANSFERRED, Some(16), 320)?;
+        let look = look(Look::AT_CELLS)?;
         let usual = LinearSettings::default();
         let linear = LinearSettings {
             steps: args.steps.unwrap_or(usual.steps),
@@ -92,7 +90,7 @@ fn tasks(args: &cli::Compare) -> anyhow::Result<Vec<Task>> {
             }
             let usual = detect::Settings::default();
             let settings = detect::Settings {
-                look: look(usual.look.feature, usual.look.stride, usual.look.size)?,
+                look: look(usual.look)?,
                 steps: args.steps.unwrap_or(usual.steps),
                 fine_tune,
                 ..usual
@@ -101,7 +99,7 @@ fn tasks(args: &cli::Compare) -> anyhow::Result<Vec<Task>> {
         }
     }
     for data in &args.classify {
-        let look = look(TRANSFERRED, None, 224)?;
+        let look = look(Look::AT_PICTURES)?;
         for method in [Method::knn(), Method::Linear(LinearConfig::default())] {
             add(data, Box::new(Classify::open(data, limit, look, method)?));
         }

@@ -25,13 +25,14 @@ use crate::data::{BadFile, BadFiles, Source};
 use crate::embedding::table::{Format, TableWriter};
 use crate::embedding::{Origin, Recipe};
 use crate::files::{sha256, write_json};
+use crate::paths;
 use crate::weights;
 
 /// `--json`.
 #[derive(Debug, Serialize)]
 struct Report {
     /// The files written.
-    files: Vec<PathBuf>,
+    files: Vec<String>,
     /// Pictures in them.
     rows: usize,
     features: Vec<Described>,
@@ -51,6 +52,7 @@ struct Described {
 
 #[derive(Debug, Serialize)]
 struct Skipped {
+    #[serde(serialize_with = "paths::serialize")]
     path: PathBuf,
     reason: String,
 }
@@ -95,10 +97,10 @@ pub(crate) fn run(args: &Embed, device: &Device, stop: &AtomicBool) -> anyhow::R
     let origin = Origin {
         format_version: FORMAT_VERSION,
         weights_sha256: network.sha256.clone(),
-        weights: args.weights.display().to_string(),
+        weights: paths::text(&args.weights),
         model: network.info.model.clone(),
         recipe,
-        images: root.absolute.display().to_string(),
+        images: paths::text(&root.absolute),
     };
     let mut job = Job {
         network: &network,
@@ -154,7 +156,7 @@ pub(crate) fn run(args: &Embed, device: &Device, stop: &AtomicBool) -> anyhow::R
     if let Some(json) = &args.json {
         let images_per_second = rows as f64 / seconds;
         let report = Report {
-            files,
+            files: files.iter().map(paths::text).collect(),
             rows,
             features,
             skipped,
@@ -274,7 +276,7 @@ impl Job<'_> {
                     self.bad_files.record(image, Vec::new())?;
                     let path = self.source.name(image);
                     let name = path.strip_prefix(self.root).unwrap_or(&path);
-                    names.push(name.to_string_lossy().into_owned());
+                    names.push(paths::text(name));
                     pictures.push(picture);
                 }
                 Err(reason) => self.bad_files.skip(vec![(image, reason)])?,

@@ -20,6 +20,7 @@ use crate::console;
 use crate::data::decode::{DecodeLimits, decode};
 use crate::eval::backbone::Weights;
 use crate::files::{ensure_png, write_json, write_png};
+use crate::paths;
 
 /// What to match and how.
 #[derive(Debug, Clone)]
@@ -46,7 +47,9 @@ pub(crate) struct Request {
 /// `--json`: positions in pixels of the pictures as they are on disk.
 #[derive(Debug, Serialize)]
 struct Report {
+    #[serde(serialize_with = "paths::serialize")]
     a: PathBuf,
+    #[serde(serialize_with = "paths::serialize")]
     b: PathBuf,
     weights: String,
     feature: Feature,

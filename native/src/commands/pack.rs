@@ -16,6 +16,7 @@ use crate::data::decode::{DecodeLimits, Decoder};
 use crate::data::pack::{EXTENSION, Pack, PackWriter};
 use crate::data::scan::Dataset;
 use crate::files::{ensure_json, folder_of, read_at_most, write_json};
+use crate::paths;
 
 /// Pixels to which `--max-side` may limit a side.
 const SIDES: std::ops::RangeInclusive<u32> = 32..=65_535;
@@ -86,7 +87,13 @@ pub(crate) fn run(request: &Request, stop: &AtomicBool) -> anyhow::Result<bool> 
             .collect();
         for (path, packed) in paths.iter().zip(packed) {
             let name = path.strip_prefix(root).unwrap_or(path);
-            let name = name.to_string_lossy().replace('\\', "/");
+            let name = paths::text(name);
+            // The same pack on every system; on Unix a backslash is part of a name.
+            let name = if cfg!(windows) {
+                name.replace('\\', "/")
+            } else {
+                name
+            };
             let packed = packed.unwrap_or_else(|reason| report.miss(path, &reason));
             report.pictures += 1;
             report.resized += usize::from(packed.resized);
@@ -186,9 +193,9 @@ impl Report {
     /// An unreadable file keeps its place, empty: training replaces it as it would replace the file,
     /// and every other picture stays where it was in every batch.
     fn miss(&mut self, path: &Path, reason: &str) -> Packed {
-        log::warn!("{}: {reason}; its place is left empty", path.display());
+        log::warn!("{}: {reason}; its place is left empty", paths::line(path));
         self.unreadable.push(Unreadable {
-            path: path.display().to_string(),
+            path: paths::text(path),
             reason: reason.to_string(),
         });
         Packed {

@@ -15,12 +15,13 @@ use crate::data::decode::{DecodeLimits, decode};
 use crate::embedding::index::{Hit, Index};
 use crate::embedding::{Kind, Pool, Recipe};
 use crate::files::{ensure_png, write_json, write_png};
+use crate::paths;
 
 /// `--json`.
 #[derive(Debug, Serialize)]
 struct Report<'a> {
-    query: &'a Path,
-    index: &'a Path,
+    query: String,
+    index: String,
     feature: Kind,
     /// Rows of the index.
     rows: usize,
@@ -32,6 +33,7 @@ struct Report<'a> {
 struct Found<'a> {
     /// As the index has it.
     name: &'a str,
+    #[serde(serialize_with = "paths::serialize")]
     path: PathBuf,
     /// Row of the index.
     row: usize,
@@ -90,12 +92,13 @@ pub(crate) fn run(args: &Search, device: &Device) -> anyhow::Result<()> {
     let computed = recipe.compute(&network.encoder, std::slice::from_ref(&query), device)?;
     let hits = index.nearest(kind, &computed[0].values, usize::from(args.k))?;
 
-    let root = args.images.as_deref().unwrap_or(Path::new(&origin.images));
+    let root = args.images.clone();
+    let root = root.unwrap_or_else(|| paths::path_of(&origin.images));
     let found: Vec<Found> = hits
         .iter()
         .map(|&Hit { row, score }| Found {
             name: &index.names[row],
-            path: root.join(&index.names[row]),
+            path: root.join(paths::path_of(&index.names[row])),
             row,
             score,
         })
@@ -108,13 +111,13 @@ pub(crate) fn run(args: &Search, device: &Device) -> anyhow::Result<()> {
     if args.json.as_deref() != Some(Path::new("-")) {
         let lines = found
             .iter()
-            .map(|found| format!("{:7.4}  {}\n", found.score, found.path.display()));
+            .map(|found| format!("{:7.4}  {}\n", found.score, paths::line(&found.path)));
         console::print(&lines.collect::<String>())?;
     }
     if let Some(json) = &args.json {
         let report = Report {
-            query: &args.query,
-            index: &args.index,
+            query: paths::text(&args.query),
+            index: paths::text(&args.index),
             feature: kind,
             rows: index.names.len(),
             found,
@@ -145,10 +148,11 @@ fn sheet(query: &RgbImage, found: &[Found], recipe: &Recipe) -> anyhow::Result<R
                 None
             }
         };
-        let name = Path::new(name).file_name().unwrap_or_default();
+        let name = paths::path_of(name);
+        let name = paths::line(name.file_name().unwrap_or_default());
         tiles.push(Tile {
             picture,
-            caption: format!("{score:.3}  {}", name.to_string_lossy()),
+            caption: format!("{score:.3}  {name}"),
         });
     }
     contact_sheet(&tiles)

@@ -9,6 +9,8 @@ use log::Level;
 use super::decode::DecodeError;
 use super::source::Source;
 
+use crate::paths;
+
 /// A share is only taken over at least this many files (or all, where there are fewer), so that two
 /// bad files among the first ten do not end a run over a million.
 const JUDGED_FROM: usize = 100;
@@ -33,14 +35,14 @@ pub(super) fn proof(max_share: f64, images: usize) -> usize {
         .min(images)
 }
 
-/// Counts good and bad files, each once.
+/// Counts good and bad files, each once: a file is bad from the first time that it does not decode.
 pub(crate) struct BadFiles {
     source: Arc<Source>,
     max_share: f64,
     /// The name under which the user can set `max_share`.
     setting: &'static str,
     level: Level,
-    /// For each image whether it has decoded, and how many have.
+    /// For each image whether it is a good one, and how many are: they have decoded whenever tried.
     decoded: Vec<bool>,
     good: usize,
     bad: BTreeMap<usize, DecodeError>,
@@ -77,7 +79,9 @@ impl BadFiles {
         image: usize,
         skipped: Vec<(usize, DecodeError)>,
     ) -> anyhow::Result<()> {
-        if !std::mem::replace(&mut self.decoded[image], true) {
+        // A disk may give a file once and not another time: then it is a bad one.
+        if !self.decoded[image] && !self.bad.contains_key(&image) {
+            self.decoded[image] = true;
             self.good += 1;
         }
         self.skip(skipped)
@@ -119,8 +123,11 @@ impl BadFiles {
         for (image, reason) in skipped {
             if !self.bad.contains_key(&image) {
                 let path = self.source.name(image);
-                log::log!(self.level, "skipped {}: {reason}", path.display());
+                log::log!(self.level, "skipped {}: {reason}", paths::line(&path));
                 self.bad.insert(image, reason);
+                if std::mem::take(&mut self.decoded[image]) {
+                    self.good -= 1;
+                }
             }
         }
     }
@@ -136,7 +143,7 @@ impl BadFiles {
         let mut examples: Vec<String> = files
             .iter()
             .take(NAMED)
-            .map(|file| format!("{}: {}", file.path.display(), file.reason))
+            .map(|file| format!("{}: {}", paths::line(&file.path), file.reason))
             .collect();
         if files.len() > NAMED {
             examples.push(format!("and {} more", files.len() - NAMED));
@@ -156,5 +163,46 @@ impl BadFiles {
             self.max_share,
             self.setting,
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use image::RgbImage;
+
+    use super::*;
+
+    #[test]
+    fn a_file_that_decodes_once_and_not_another_time_counts_once() {
+        let source = Arc::new(Source::Memory(vec![RgbImage::new(1, 1); 200]));
+        let mut files = BadFiles::new(source, 0.1, "max-bad-share", Level::Debug);
+        for image in 0..180 {
+            files.record(image, Vec::new()).expect("a good file");
+        }
+        // Eighteen of them go bad: a tenth of the 180 that were seen, and none more than a tenth.
+        for image in 0..18 {
+            files
+                .skip(vec![(image, DecodeError::Truncated)])
+                .expect("few enough");
+            files
+                .skip(vec![(image, DecodeError::Empty)])
+                .expect("the same file");
+        }
+        assert_eq!(
+            (files.good, files.bad.len(), files.judged()),
+            (162, 18, 180)
+        );
+        // Once bad, a file stays bad.
+        files.record(3, Vec::new()).expect("nothing new");
+        assert_eq!((files.good, files.bad.len()), (162, 18));
+        let error = files
+            .skip(vec![(18, DecodeError::Truncated)])
+            .expect_err("too many");
+        assert!(
+            error
+                .to_string()
+                .starts_with("19 of 180 files do not decode"),
+            "{error}"
+        );
     }
 }

@@ -6,6 +6,8 @@
 //! orientation is not applied, as in torchvision's `ImageFolder`: a view is cropped and flipped at
 //! random anyway. Of an animation the first frame is taken.
 //!
+//! JPEGs that the usual codec gets wrong are decoded by another ([`super::jpeg`]).
+//!
 //! What is in the file decides, not its extension. Limits are checked on the header, before memory
 //! for pixels is asked for.
 
@@ -20,6 +22,7 @@ use image::{
 };
 use image::{Pixel, RgbImage};
 
+use super::jpeg::{self, Markers, Route};
 use crate::panics;
 
 /// What a file may cost.
@@ -208,22 +211,31 @@ fn read(
 }
 
 /// The picture, in the memory of `pixels` where it is stored as RGB bytes, as nearly all are.
-fn decode_bytes(
+pub(super) fn decode_bytes(
     format: ImageFormat,
     bytes: &[u8],
     limits: &DecodeLimits,
     mut pixels: Vec<u8>,
 ) -> Result<RgbImage, DecodeError> {
     // The codecs of the lossy formats would invent what is missing instead of refusing.
+    let markers = (format == ImageFormat::Jpeg).then(|| Markers::read(bytes));
     let complete = match format {
-        ImageFormat::Jpeg => jpeg_is_complete(bytes),
         ImageFormat::WebP => webp_is_complete(bytes),
-        _ => true,
+        _ => markers.as_ref().is_none_or(|markers| markers.complete),
     };
     if !complete {
         return Err(DecodeError::Truncated);
     }
     let max_pixels = limits.max_pixels;
+    match markers.map_or(Route::Usual, |markers| markers.route()) {
+        Route::Usual => {}
+        Route::Second(colours) => return jpeg::decode(bytes, colours, max_pixels),
+        Route::Refused => {
+            let what =
+                "a JPEG with scans of one component and these sampling factors; store it anew";
+            return Err(DecodeError::Unsupported(what.into()));
+        }
+    }
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     let mut memory = image::Limits::no_limits();
     // 16-bit RGBA is the widest pixel; the rest is for headers, colour profiles and codec state.
@@ -263,30 +275,6 @@ fn decode_bytes(
     Ok(to_rgb(
         DynamicImage::from_decoder(decoder).map_err(explain)?,
     ))
-}
-
-/// Whether the end marker follows the picture. The walk over the segments is needed because a
-/// thumbnail among the metadata has an end marker of its own; within a scan FF D9 cannot occur.
-fn jpeg_is_complete(bytes: &[u8]) -> bool {
-    let mut at = 2; // After the start marker, which made it a JPEG.
-    loop {
-        // The next marker: FF, then neither 00 (an escaped FF), nor FF (padding), nor a restart.
-        let Some(found) = bytes.get(at..).and_then(|rest| {
-            rest.windows(2).position(|pair| {
-                pair[0] == 0xFF && !matches!(pair[1], 0x00 | 0xFF | 0x01 | 0xD0..=0xD7)
-            })
-        }) else {
-            return false;
-        };
-        at += found + 2;
-        if bytes[at - 1] == 0xD9 {
-            return true;
-        }
-        let Some(length) = bytes.get(at..at + 2) else {
-            return false;
-        };
-        at += usize::from(u16::from_be_bytes([length[0], length[1]]));
-    }
 }
 
 /// Whether the file is as long as its header says: "RIFF", then the length of what follows.

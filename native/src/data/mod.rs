@@ -8,6 +8,7 @@
 mod bad_files;
 pub(crate) mod decode;
 pub(crate) mod index_png;
+mod jpeg;
 pub(crate) mod loader;
 pub(crate) mod pack;
 mod permutation;

@@ -144,6 +144,18 @@ fn skip_or_fail(folder: &Path, error: walkdir::Error) -> anyhow::Result<()> {
     Err(unreadable(&path, &error))
 }
 
+/// A path in another encoding than UTF-8, as old disks have them; `None` where paths are no bytes.
+#[cfg(unix)]
+fn path_of_bytes(bytes: &[u8]) -> Option<PathBuf> {
+    use std::os::unix::ffi::OsStrExt;
+    Some(OsStr::from_bytes(bytes).into())
+}
+
+#[cfg(not(unix))]
+fn path_of_bytes(_: &[u8]) -> Option<PathBuf> {
+    None
+}
+
 fn read_list(file: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let shown = file.display();
     if is_image_name(file) {
@@ -159,19 +171,24 @@ fn read_list(file: &Path) -> anyhow::Result<Vec<PathBuf>> {
             MAX_LIST_BYTES >> 20
         );
     }
-    let text = String::from_utf8(bytes)
-        .ok()
-        .filter(|text| !text.contains('\0'))
-        .with_context(|| format!("{shown} is not a UTF-8 text file: {REMEDY}"))?;
+    let not_text = || format!("{shown} is not a text file: {REMEDY}");
+    if bytes.contains(&0) {
+        bail!(not_text());
+    }
     let folder = file.parent().unwrap_or(Path::new(""));
     // Editors on Windows begin UTF-8 files with a byte order mark.
-    let images: Vec<PathBuf> = text
-        .trim_start_matches('\u{feff}')
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty() && !line.starts_with('#'))
-        .map(|line| folder.join(line))
-        .collect();
+    let text = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&bytes);
+    let mut images = Vec::new();
+    for line in text.split(|&byte| byte == b'\n') {
+        let path = match std::str::from_utf8(line) {
+            Ok(line) => PathBuf::from(line.trim()),
+            Err(_) => path_of_bytes(line.trim_ascii()).with_context(not_text)?,
+        };
+        let name = path.as_os_str().as_encoded_bytes();
+        if !name.is_empty() && !name.starts_with(b"#") {
+            images.push(folder.join(path));
+        }
+    }
     if images.is_empty() {
         bail!(
             "{shown} lists no images: write a path per line, relative to the folder of this file \
@@ -255,6 +272,24 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
+    fn names_that_are_not_utf8_are_found_in_folders_and_lists() {
+        use std::os::unix::ffi::OsStrExt;
+        let names = [b"\xE8.jpg", b"\xE9.jpg"].map(|name| Path::new(OsStr::from_bytes(name)));
+        let root = tree(&[]);
+        for name in names {
+            std::fs::write(root.path().join(name), b"").expect("a file");
+        }
+        let list = root.path().join("list.txt");
+        std::fs::write(&list, b"# caf\xE9\n \xE9.jpg \r\n\xE8.jpg").expect("a file");
+        for source in [root.path(), &list] {
+            let found = Dataset::scan(source).expect("images");
+            let expected = names.map(|name| root.path().join(name));
+            assert_eq!(found.paths(), expected, "{}", source.display());
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
     fn links_are_followed_and_circles_are_not() {
         use std::os::unix::fs::symlink;
         let root = tree(&["real/a.jpg", "set/b.jpg"]);
@@ -308,10 +343,7 @@ mod tests {
 
         std::fs::write(path("tar.bin"), [0xff, 0xfe, 0]).expect("a file");
         let binary = message(&path("tar.bin"));
-        assert!(
-            binary.contains("tar.bin is not a UTF-8 text file"),
-            "{binary}"
-        );
+        assert!(binary.contains("tar.bin is not a text file"), "{binary}");
 
         for error in [missing, other, single, pack, nothing, binary] {
             assert!(!error.contains('\n'), "{error}");

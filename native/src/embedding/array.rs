@@ -3,13 +3,14 @@
 use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 
 use super::table::{Column, Table, little_endian};
 use crate::files::{AtomicFile, writing};
 use crate::npy;
+use crate::paths;
 
-/// `FILE.npy`, and `FILE.txt` with a name per line.
+/// `FILE.npy`, and `FILE.txt` with a name per line; one with a line break is in quotes, with escapes.
 pub(super) struct ArrayTable {
     array: BufWriter<AtomicFile>,
     names: BufWriter<AtomicFile>,
@@ -40,13 +41,8 @@ impl ArrayTable {
 
 impl Table for ArrayTable {
     fn row(&mut self, name: &str, features: &[&[f32]]) -> anyhow::Result<()> {
-        if name.contains(['\n', '\r']) {
-            bail!(
-                "the name {name:?} has a line break, which a list of names cannot hold: rename it"
-            );
-        }
         self.array.write_all(&little_endian(features[0]))?;
-        writeln!(self.names, "{name}")?;
+        writeln!(self.names, "{}", paths::in_line(name))?;
         self.rows += 1;
         Ok(())
     }

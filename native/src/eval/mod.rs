@@ -58,6 +58,26 @@ pub(crate) struct Look {
     pub(crate) size: u32,
 }
 
+impl Look {
+    /// Where evaluations of cells look unless asked otherwise.
+    pub(crate) const AT_CELLS: Self = Self {
+        feature: TRANSFERRED,
+        stride: Some(16),
+        size: 320,
+    };
+    /// Where the evaluation of correspondence does.
+    pub(crate) const FOR_MATCHES: Self = Self {
+        feature: Feature::MATCHING,
+        ..Self::AT_CELLS
+    };
+    /// Where evaluations of whole pictures do.
+    pub(crate) const AT_PICTURES: Self = Self {
+        feature: TRANSFERRED,
+        stride: None,
+        size: 224,
+    };
+}
+
 /// One measurement of one backbone with one seed.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Measured {

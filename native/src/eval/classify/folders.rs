@@ -8,6 +8,7 @@ use anyhow::{Context, bail};
 use crate::data::scan::Dataset;
 use crate::eval::split::{Part, split};
 use crate::eval::spread;
+use crate::paths;
 
 /// A picture and its class.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,10 +104,15 @@ fn folders_in(folder: &Path) -> anyhow::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(folder).with_context(context)? {
         let path = entry.with_context(context)?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if path.is_dir() && !name.starts_with('.') {
-            names.push(name.into_owned());
+        let name = path.file_name().unwrap_or_default();
+        if !path.is_dir() || name.as_encoded_bytes().starts_with(b".") {
+            continue;
         }
+        let name = name.to_str().with_context(|| {
+            let path = paths::line(&path);
+            format!("{path}: the name of a class has to be UTF-8: rename the folder")
+        })?;
+        names.push(name.to_string());
     }
     names.sort_unstable();
     Ok(names)

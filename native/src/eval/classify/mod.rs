@@ -18,12 +18,17 @@ use super::figures::{Figure, bootstrap};
 use super::stream::stream;
 use super::{Evaluation, Look, Measured};
 use crate::data::decode::{DecodeLimits, decode};
+use crate::paths;
 use folders::{Folders, Sample};
 
 /// Top-5 accuracy is given from this many classes on.
 const TOP_5_FROM: usize = 6;
 /// Pictures for validation compared at once with all for training.
 const ROWS: usize = 256;
+
+/// How many pictures vote, and τ of their votes, unless others are asked for.
+pub(crate) const NEIGHBOURS: usize = 20;
+pub(crate) const TEMPERATURE: f64 = 0.07;
 
 /// How pictures are classified.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,11 +45,11 @@ pub(crate) enum Method {
 }
 
 impl Method {
-    /// 20 neighbours, τ = 0.07.
+    /// By [`NEIGHBOURS`] with [`TEMPERATURE`].
     pub(crate) fn knn() -> Self {
         Self::Knn {
-            k: 20,
-            temperature: 0.07,
+            k: NEIGHBOURS,
+            temperature: TEMPERATURE,
         }
     }
 
@@ -272,7 +277,7 @@ impl Evaluation for Classify {
             }),
         };
         json!({
-            "data": self.data,
+            "data": paths::text(&self.data),
             "classes": classes.len(),
             "train_pictures": train.len(),
             "val_pictures": val.len(),

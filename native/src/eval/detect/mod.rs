@@ -21,6 +21,8 @@ use super::{Evaluation, Look, Measured, TRANSFERRED};
 use pictures::Features;
 use train::{Data, Trained, train};
 
+use crate::paths;
+
 /// How a detector is made and trained.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Settings {
@@ -164,13 +166,15 @@ impl Evaluation for Detect {
             train,
             val,
             layout,
+            left_out,
         } = &self.objects;
         json!({
-            "data": self.data,
+            "data": paths::text(&self.data),
             "layout": layout,
             "classes": classes.len(),
             "train_pictures": train.len(),
             "val_pictures": val.len(),
+            "objects_left_out": left_out,
             "settings": self.settings,
             "decode": self.decode,
         })

@@ -1,10 +1,12 @@
 //! Pictures with boxes, from the three layouts that people have: YOLO text, VOC XML, COCO JSON.
 //!
-//! Every box is checked against its picture, whose size is read from its header: what lies outside,
-//! has no area or is no number is an error that names the file, the object and what is wrong. One
-//! pixel beyond an edge is rounding and is cut off.
+//! Every box is checked against its picture, whose size is read from its header. An object whose box lies
+//! outside, has no area or is no number, or whose class is unknown, is left out and told; too many are an
+//! error ([`account`]). One pixel beyond an edge is rounding and is cut off.
 
+mod account;
 mod coco;
+mod json;
 #[cfg(test)]
 mod tests;
 mod voc;
@@ -21,6 +23,7 @@ use densecl::metrics::Truth;
 use super::split::split;
 use super::spread;
 use crate::files::read_text;
+use account::Account;
 
 /// How far beyond the edges of its picture a box may reach, in pixels.
 const ROUNDING: f64 = 1.0;
@@ -44,6 +47,8 @@ pub(crate) struct Objects {
     pub(crate) val: Vec<Picture>,
     /// Which layout it has, for the record.
     pub(crate) layout: &'static str,
+    /// Objects left out because they are wrong.
+    pub(crate) left_out: usize,
 }
 
 /// What a reader found.
@@ -59,17 +64,18 @@ impl Objects {
     /// Reads the data set in `folder`; its layout is recognised by what is there.
     ///
     /// # Errors
-    /// Naming the first file that is missing or wrong; also when there is nothing to train on or
-    /// nothing to find.
+    /// Naming the first file that is missing or wrong; also when more than a tenth of the objects are
+    /// wrong, and when there is nothing to train on or nothing to find.
     pub(crate) fn read(folder: &Path) -> anyhow::Result<Self> {
         let shown = folder.display();
         if !folder.is_dir() {
             bail!("{shown} is not a folder: give one with images and boxes");
         }
+        let mut account = Account::default();
         let (layout, found) = if let Some(annotations) = voc::recognise(folder) {
-            ("VOC XML", voc::read(folder, &annotations)?)
+            ("VOC XML", voc::read(folder, &annotations, &mut account)?)
         } else if folder.join("labels").is_dir() {
-            ("YOLO text", yolo::read(folder)?)
+            ("YOLO text", yolo::read(folder, &mut account)?)
         } else {
             let annotations = coco::recognise(folder)?;
             if annotations.is_empty() {
@@ -78,8 +84,9 @@ impl Objects {
                      (YOLO), JPEGImages/ beside Annotations/*.xml (VOC), or annotations/*.json (COCO)"
                 )
             }
-            ("COCO JSON", coco::read(folder, &annotations)?)
+            ("COCO JSON", coco::read(folder, &annotations, &mut account)?)
         };
+        let left_out = account.close(folder)?;
         let Found {
             classes,
             mut train,
@@ -97,11 +104,15 @@ impl Objects {
         }
         for (part, pictures) in [("training", &train), ("validation", &val)] {
             if pictures.is_empty() {
-                bail!("{shown}: no pictures for {part}");
+                bail!(
+                    "{shown}: no pictures for {part}: add some, or leave out the parts to have them split"
+                );
             }
             let counts = |t: &Truth| !t.crowd && !t.difficult;
             if !pictures.iter().any(|p| p.truths.iter().any(counts)) {
-                bail!("{shown}: the pictures for {part} have no object to find");
+                bail!(
+                    "{shown}: the pictures for {part} have no object to find: add boxes, or other pictures"
+                );
             }
         }
         Ok(Self {
@@ -109,6 +120,7 @@ impl Objects {
             train,
             val,
             layout,
+            left_out,
         })
     }
 
@@ -190,12 +202,15 @@ fn classes_file(folder: &Path) -> anyhow::Result<Option<(PathBuf, Vec<String>)>>
     let names = text.lines().map(str::trim).filter(|name| !name.is_empty());
     let names: Vec<String> = names.map(ToString::to_string).collect();
     if names.is_empty() {
-        bail!("{} names no class", path.display());
+        bail!("{} names no class: write a name per line", path.display());
     }
     let mut seen = HashMap::new();
     for (line, name) in names.iter().enumerate() {
         if seen.insert(name, line).is_some() {
-            bail!("{}: the class {name} is there twice", path.display());
+            bail!(
+                "{}: the class {name} is there twice: remove one line",
+                path.display()
+            );
         }
     }
     Ok(Some((path, names)))

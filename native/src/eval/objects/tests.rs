@@ -6,6 +6,8 @@ use tempfile::TempDir;
 
 use super::*;
 
+mod coco;
+
 /// A folder with these text files and pictures of 40 × 20 pixels.
 fn folder(files: &[(&str, &str)], pictures: &[&str]) -> TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -62,10 +64,11 @@ fn yolo_text_is_relative_to_the_picture() {
 }
 
 #[test]
-fn wrong_yolo_labels_are_refused_with_file_and_line() {
+fn wrong_yolo_lines_are_left_out_and_many_are_refused_with_file_and_line() {
     for (line, parts) in [
         ("2 0.5 0.5 0.5 0.5", &["class 2 is unknown", "0 to 1"][..]),
         ("-1 0.5 0.5 0.5 0.5", &["class -1 is unknown"]),
+        ("0.5 0.5 0.5 0.5 0.5", &["class 0.5 is unknown"]),
         ("0 0.5 0.5 0.5", &["class cx cy width height"]),
         ("0 0.5 0.5 0.5 x", &["class cx cy width height"]),
         ("0 nan 0.5 0.5 0.5", &["not a number"]),
@@ -74,14 +77,55 @@ fn wrong_yolo_labels_are_refused_with_file_and_line() {
         ("0 0.5 0.5 0 0.5", &["no area"]),
         ("0 0.5 0.5 0.5 -0.5", &["no area"]),
     ] {
-        let text = format!("0 0.5 0.5 0.5 0.5\n{line}\n");
-        let files = [YOLO[0], YOLO[1], ("labels/val/b.txt", text.as_str())];
-        refused(
-            &files,
-            &YOLO_PICTURES,
-            &[&["labels/val/b.txt", "line 2"], parts].concat(),
+        let text = |wrong: usize| {
+            let wrong = format!("{line}\n").repeat(wrong);
+            format!("0 0.5 0.5 0.5 0.5\n{wrong}1.0 0.5 0.5 0.5 0.5\n")
+        };
+        let few = text(3);
+        let files = [YOLO[0], YOLO[1], ("labels/val/b.txt", few.as_str())];
+        let folder = folder(&files, &YOLO_PICTURES);
+        let objects = Objects::read(folder.path()).expect(line);
+        assert_eq!(
+            (objects.left_out, objects.val[0].truths.len()),
+            (3, 2),
+            "{line}"
         );
+        assert_eq!(objects.val[0].truths[1].class, 1);
+
+        let many = text(5);
+        let files = [YOLO[0], YOLO[1], ("labels/val/b.txt", many.as_str())];
+        let counts = [
+            "5 of 9 objects are wrong",
+            "a tenth",
+            "and 2 more",
+            "labels/val/b.txt: line 2",
+        ];
+        refused(&files, &YOLO_PICTURES, &[&counts, parts].concat());
     }
+}
+
+#[test]
+fn a_tenth_of_the_objects_may_be_wrong() {
+    for (wrong, accepted) in [(0, true), (3, true), (4, true), (5, false)] {
+        let mut account = Account::default();
+        for i in 0..40 {
+            let object = if i < wrong {
+                Err(anyhow::anyhow!("line {i}"))
+            } else {
+                Ok(())
+            };
+            assert_eq!(
+                account.note(Path::new("a.txt"), object).is_some(),
+                i >= wrong
+            );
+        }
+        let left_out = account.close(Path::new("data")).ok();
+        assert_eq!(left_out, accepted.then_some(wrong), "{wrong}");
+    }
+}
+
+#[test]
+fn missing_yolo_files_are_refused_by_name() {
     refused(
         &YOLO[..2],
         &YOLO_PICTURES,
@@ -122,7 +166,7 @@ fn voc_counts_pixels_from_1_and_knows_difficult_objects() {
     let a = xml(&(object("dog", ["1", "1", "40", "20"], "")
         + &object("cat", ["11", "6", "20", "10"], "<difficult>1</difficult>")));
     let b = object("cat", ["2", "2", "3", "3"], "");
-    let b = xml(&b).replace("a.png", "elsewhere/b.png");
+    let b = xml(&b).replace("a.png", "C:\\data\\elsewhere\\b.png");
     let files = [
         ("Annotations/a.xml", a.as_str()),
         ("Annotations/b.xml", &b),
@@ -146,111 +190,75 @@ fn voc_counts_pixels_from_1_and_knows_difficult_objects() {
 }
 
 #[test]
-fn wrong_voc_files_are_refused_with_file_and_object() {
+fn wrong_voc_objects_are_left_out_and_many_are_refused_with_file_and_object() {
+    let good = ["1", "1", "9", "9"];
+    let bad = |bounds| object("cat", bounds, "");
+    for (wrong, parts) in [
+        ("<object/>".to_string(), &["object 2 has no <name>"][..]),
+        (
+            "<object><name>cat</name></object>".to_string(),
+            &["object 2 has no <bndbox>"],
+        ),
+        (
+            object("dog", good, ""),
+            &["class dog is unknown", "classes.txt"],
+        ),
+        (bad(["1", "1", "NaN", "9"]), &["object 2", "not a number"]),
+        (bad(["1", "1", "x", "9"]), &["object 2", "<xmax> is `x`"]),
+        (bad(["1", "1", "", "9"]), &["object 2", "has no <xmax>"]),
+        (bad(["1", "1", "44", "9"]), &["object 2", "outside"]),
+        (bad(["10", "1", "9", "9"]), &["object 2", "no area"]),
+    ] {
+        let text = |count: usize| xml(&(object("cat", good, "") + &wrong.repeat(count)));
+        let whole = text(0).replace("a.png", "b.png");
+        let files = |a: &str| {
+            let lists = [
+                ("ImageSets/Main/train.txt", "a"),
+                ("ImageSets/Main/val.txt", "b"),
+            ];
+            let files = [
+                ("Annotations/a.xml", a),
+                ("Annotations/b.xml", &whole),
+                ("classes.txt", "cat"),
+            ];
+            folder(
+                &[&files[..], &lists].concat(),
+                &["JPEGImages/a.png", "JPEGImages/b.png"],
+            )
+        };
+        let objects = Objects::read(files(&text(2)).path()).expect("read");
+        assert_eq!(
+            (objects.left_out, objects.train[0].truths.len()),
+            (2, 1),
+            "{wrong}"
+        );
+        let error = Objects::read(files(&text(4)).path()).expect_err("refused");
+        let message = format!("{error:#}");
+        for part in ["4 of 6 objects", "a.xml"].iter().chain(parts) {
+            assert!(message.contains(part), "`{part}` is not in: {message}");
+        }
+    }
+}
+
+#[test]
+fn voc_files_that_are_none_are_refused_by_name() {
     let one = |text: &str, parts: &[&str]| {
         let files = [("Annotations/a.xml", text), ("classes.txt", "cat")];
         refused(&files, &["JPEGImages/a.png"], &[&["a.xml"], parts].concat());
     };
-    one("<annotation><object>", &["not a whole XML file"]);
+    one(
+        "<annotation><object>",
+        &["not a whole XML file, at line 1", "repair"],
+    );
     one("<html/>", &["<html>", "<annotation>"]);
     let bomb = "<!DOCTYPE a [<!ENTITY b \"b\">]><annotation>&b;</annotation>";
-    one(bomb, &["DTD"]);
-    one(&xml("<object/>"), &["object 1 has no <name>"]);
-    let good = ["1", "1", "9", "9"];
-    one(
-        &xml(&object("dog", good, "")),
-        &["class dog is unknown", "classes.txt"],
-    );
-    let bad = |bounds| xml(&(object("cat", good, "") + &object("cat", bounds, "")));
-    one(&bad(["1", "1", "NaN", "9"]), &["object 2", "not a number"]);
-    one(&bad(["1", "1", "x", "9"]), &["object 2", "<xmax> is `x`"]);
-    one(&bad(["1", "1", "44", "9"]), &["object 2", "outside"]);
-    one(&bad(["10", "1", "9", "9"]), &["object 2", "no area"]);
+    one(bomb, &["DTD", "remove"]);
     let lost = xml("").replace("a.png", "lost.png");
     let files = [("Annotations/c.xml", lost.as_str())];
     refused(
         &files,
         &["JPEGImages/a.png"],
         &["c.xml", "picture is not in"],
-    );
-}
-
-const COCO: &str = r#"{"info": {}, "images": [{"id": 7, "file_name": "a.png", "width": 1}],
-    "categories": [{"id": 9, "name": "dog"}, {"id": 3, "name": "cat"}],
-    "annotations": [{"id": 1, "image_id": 7, "category_id": 9, "bbox": [10, 5, 20, 10], "area": 50,
-        "segmentation": [[1, 2, 3]]},
-        {"id": 2, "image_id": 7, "category_id": 3, "bbox": [0, 0, 40.4, 20], "iscrowd": 1}]}"#;
-
-#[test]
-fn coco_json_has_areas_and_crowds() {
-    let files = [
-        ("annotations/instances_train2017.json", COCO),
-        ("annotations/instances_val2017.json", COCO),
-        ("annotations/captions_val2017.json", "{}"),
-    ];
-    let folder = folder(&files, &["train2017/a.png", "val2017/a.png"]);
-    let objects = Objects::read(folder.path()).expect("read");
-    assert_eq!(objects.classes, ["cat", "dog"]);
-    assert!(objects.val[0].path.ends_with("val2017/a.png"));
-    let [dog, crowd] = &objects.train[0].truths[..] else {
-        panic!("two objects")
-    };
-    assert_eq!((dog.rect, dog.class), (Rect::new(10.0, 5.0, 30.0, 15.0), 1));
-    assert_eq!((dog.area, dog.crowd), (50.0, false));
-    assert_eq!((crowd.rect.x1, crowd.crowd), (40.0, true));
-}
-
-#[test]
-fn wrong_coco_files_are_refused_with_file_and_annotation() {
-    let one = |from: &str, to: &str, parts: &[&str]| {
-        assert!(COCO.contains(from), "{from}");
-        let text = COCO.replace(from, to);
-        let files = [("train.json", text.as_str())];
-        refused(
-            &files,
-            &["images/a.png"],
-            &[&["train.json"], parts].concat(),
-        );
-    };
-    one(
-        "[10, 5, 20, 10]",
-        "[10, 5, 0, 10]",
-        &["annotation 1", "no area"],
-    );
-    one(
-        "[10, 5, 20, 10]",
-        "[10, 5, 99, 10]",
-        &["annotation 1", "outside"],
-    );
-    one(
-        "[10, 5, 20, 10]",
-        "[10, 5, 1e999, 10]",
-        &["not COCO's JSON"],
-    );
-    one(
-        "[10, 5, 20, 10]",
-        "[10, 5, 20]",
-        &["not COCO's JSON", "line"],
-    );
-    one(
-        "\"category_id\": 9",
-        "\"category_id\": 4",
-        &["no category with the id 4"],
-    );
-    one(
-        "\"image_id\": 7, \"category_id\": 3",
-        "\"image_id\": 8, \"category_id\": 3",
-        &["annotation 2", "no image with the id 8"],
-    );
-    one("a.png", "../a.png", &["leads out"]);
-    one("a.png", "b.png", &["b.png is missing"]);
-    one("\"id\": 3", "\"id\": 9", &["same id"]);
-    let empty = r#"{"images": [], "categories": []}"#;
-    refused(&[("train.json", empty)], &[], &["no pictures for training"]);
-    refused(
-        &[("a_train.json", COCO), ("b_train.json", COCO)],
-        &[],
-        &["which of them"],
     );
 }
 
@@ -266,6 +274,7 @@ fn a_limit_takes_pictures_evenly() {
         train: (0..10).map(picture).collect(),
         val: (0..3).map(picture).collect(),
         layout: "",
+        left_out: 0,
     };
     let limited = objects.limited(Some(4));
     let names: Vec<_> = limited

@@ -4,13 +4,15 @@
 //! edge, x = 0. Without `classes.txt` the classes are the names that occur, sorted.
 
 use std::collections::{BTreeSet, HashMap};
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use densecl::boxes::Rect;
 use densecl::metrics::Truth;
 use roxmltree::{Document, Node, ParsingOptions};
 
+use super::account::Account;
 use super::{Found, Picture, checked, classes_file, files_in, picture_size};
 
 use crate::files::read_text;
@@ -20,10 +22,11 @@ const MAX_NODES: u32 = 1 << 20;
 
 /// A picture whose objects are still called by name.
 struct Named {
-    stem: String,
+    file: PathBuf,
+    stem: OsString,
     path: PathBuf,
     size: [u32; 2],
-    objects: Vec<(String, Truth)>,
+    objects: Vec<anyhow::Result<(String, Truth)>>,
 }
 
 /// The folder of annotations, if this is the layout.
@@ -33,7 +36,11 @@ pub(super) fn recognise(folder: &Path) -> Option<PathBuf> {
     places.into_iter().find(has_xml)
 }
 
-pub(super) fn read(folder: &Path, annotations: &Path) -> anyhow::Result<Found> {
+pub(super) fn read(
+    folder: &Path,
+    annotations: &Path,
+    account: &mut Account,
+) -> anyhow::Result<Found> {
     let images = ["JPEGImages", "images"].map(|name| folder.join(name));
     let images = images
         .iter()
@@ -48,7 +55,7 @@ pub(super) fn read(folder: &Path, annotations: &Path) -> anyhow::Result<Found> {
         None => {
             let names = named
                 .iter()
-                .flat_map(|p| p.objects.iter().map(|(name, _)| name));
+                .flat_map(|p| p.objects.iter().flatten().map(|(name, _)| name));
             let names: BTreeSet<&String> = names.collect();
             (None, names.into_iter().cloned().collect())
         }
@@ -57,15 +64,18 @@ pub(super) fn read(folder: &Path, annotations: &Path) -> anyhow::Result<Found> {
     let mut pictures = Vec::new();
     for picture in named {
         let mut truths = Vec::new();
-        for (name, truth) in picture.objects {
-            let Some(&class) = index.get(&name) else {
-                bail!(
-                    "{}.xml: class {name} is unknown, {} does not name it",
-                    annotations.join(&picture.stem).display(),
-                    source.unwrap_or_default().display()
-                )
-            };
-            truths.push(Truth { class, ..truth });
+        for object in picture.objects {
+            let object = object.and_then(|(name, truth)| {
+                let class = index.get(&name).copied().with_context(|| {
+                    let source = source.as_deref().unwrap_or(Path::new("classes.txt"));
+                    format!(
+                        "class {name} is unknown, {} does not name it",
+                        source.display()
+                    )
+                })?;
+                Ok(Truth { class, ..truth })
+            });
+            truths.extend(account.note(&picture.file, object));
         }
         pictures.push((
             picture.stem,
@@ -82,7 +92,7 @@ pub(super) fn read(folder: &Path, annotations: &Path) -> anyhow::Result<Found> {
 /// Puts the pictures into the parts that the lists in `ImageSets/Main` name.
 fn parts(
     folder: &Path,
-    pictures: Vec<(String, Picture)>,
+    pictures: Vec<(OsString, Picture)>,
     classes: Vec<String>,
 ) -> anyhow::Result<Found> {
     let lists = folder.join("ImageSets/Main");
@@ -112,11 +122,11 @@ fn parts(
         found.open = pictures.into_iter().map(|(_, picture)| picture).collect();
         return Ok(found);
     };
-    let mut by_stem: HashMap<String, Picture> = pictures.into_iter().collect();
+    let mut by_stem: HashMap<OsString, Picture> = pictures.into_iter().collect();
     for ((path, stems), part) in [(train, &mut found.train), (val, &mut found.val)] {
         for stem in stems {
             // Taken out: a picture for both training and validation would be missed here.
-            let picture = by_stem.remove(&stem).with_context(|| {
+            let picture = by_stem.remove(OsStr::new(&stem)).with_context(|| {
                 format!(
                     "{}: {stem} has no annotation, or is listed twice",
                     path.display()
@@ -134,7 +144,19 @@ fn annotation(path: &Path, images: &Path) -> anyhow::Result<Named> {
         nodes_limit: MAX_NODES,
         ..ParsingOptions::default()
     };
-    let document = Document::parse_with_options(&text, options).context("not a whole XML file")?;
+    let document = Document::parse_with_options(&text, options).map_err(|error| match error {
+        roxmltree::Error::DtdDetected => {
+            anyhow!("it has a DTD, which is not read: remove what begins with <!DOCTYPE")
+        }
+        roxmltree::Error::NodesLimitReached => {
+            anyhow!("it has more than {MAX_NODES} elements: divide it")
+        }
+        error => anyhow!(
+            "not a whole XML file, at line {}, column {}: repair it there, or remove it and its picture",
+            error.pos().row,
+            error.pos().col
+        ),
+    })?;
     let root = document.root_element();
     if !root.has_tag_name("annotation") {
         bail!(
@@ -142,28 +164,38 @@ fn annotation(path: &Path, images: &Path) -> anyhow::Result<Named> {
             root.tag_name().name()
         );
     }
-    let stem = path
-        .file_stem()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
+    let stem = path.file_stem().unwrap_or_default().to_os_string();
     let given = child(root, "filename").and_then(text_of);
-    // Its last part only: the file may not lead out of the folder of pictures.
-    let given = given.and_then(|name| Path::new(name).file_name().map(|name| images.join(name)));
+    // Its last part only: the file may not lead out of the folder of pictures. `..` is no file.
+    let given = given.map(|name| name.rsplit(['/', '\\']).next().unwrap_or_default());
+    let given = given
+        .filter(|name| !name.is_empty())
+        .map(|name| images.join(name));
     let usual = ["jpg", "jpeg", "png", "webp", "JPG", "JPEG", "PNG"];
-    let usual = usual.map(|extension| images.join(format!("{stem}.{extension}")));
+    let usual = usual.map(|extension| {
+        let mut name = stem.clone();
+        name.push(".");
+        name.push(extension);
+        images.join(name)
+    });
     let picture = given.into_iter().chain(usual).find(|path| path.is_file());
-    let picture = picture.with_context(|| format!("its picture is not in {}", images.display()))?;
+    let picture = picture.with_context(|| {
+        format!(
+            "its picture is not in {}: add it, or remove this file",
+            images.display()
+        )
+    })?;
     let size = picture_size(&picture)?;
     let objects = root.children().filter(|node| node.has_tag_name("object"));
     let objects = objects
         .enumerate()
         .map(|(number, node)| object(node, size, &format!("object {}", number + 1)));
     Ok(Named {
+        file: path.to_path_buf(),
         stem,
         path: picture,
         size,
-        objects: objects.collect::<anyhow::Result<_>>()?,
+        objects: objects.collect(),
     })
 }
 
@@ -183,7 +215,8 @@ fn object(node: Node, size: [u32; 2], what: &str) -> anyhow::Result<(String, Tru
         value("xmax")?,
         value("ymax")?,
     );
-    let difficult = child(node, "difficult").and_then(text_of) == Some("1");
+    let difficult = child(node, "difficult").and_then(text_of);
+    let difficult = difficult.is_some_and(|text| text == "1" || text.eq_ignore_ascii_case("true"));
     let truth = Truth {
         difficult,
         ..Truth::new(checked(rect, size, what)?, 0)

@@ -7,12 +7,13 @@ use anyhow::{Context, bail};
 use densecl::boxes::Rect;
 use densecl::metrics::Truth;
 
+use super::account::Account;
 use super::{Found, Picture, checked, classes_file, picture_size};
 use crate::data::scan::Dataset;
 use crate::eval::split::Part;
 use crate::files::read_text;
 
-pub(super) fn read(folder: &Path) -> anyhow::Result<Found> {
+pub(super) fn read(folder: &Path, account: &mut Account) -> anyhow::Result<Found> {
     let images = folder.join("images");
     let (_, classes) = classes_file(folder)?.with_context(|| {
         format!(
@@ -32,6 +33,7 @@ pub(super) fn read(folder: &Path) -> anyhow::Result<Found> {
             path,
             &folder.join("labels").join(below),
             found.classes.len(),
+            account,
         )?;
         let top = below
             .components()
@@ -48,7 +50,12 @@ pub(super) fn read(folder: &Path) -> anyhow::Result<Found> {
     Ok(found)
 }
 
-fn picture(path: &Path, label: &Path, classes: usize) -> anyhow::Result<Picture> {
+fn picture(
+    path: &Path,
+    label: &Path,
+    classes: usize,
+    account: &mut Account,
+) -> anyhow::Result<Picture> {
     let label: PathBuf = label.with_extension("txt");
     if !label.exists() {
         bail!(
@@ -63,14 +70,14 @@ fn picture(path: &Path, label: &Path, classes: usize) -> anyhow::Result<Picture>
         .lines()
         .enumerate()
         .filter(|(_, line)| !line.trim().is_empty());
-    let truths = lines.map(|(number, line)| {
-        object(line, size, classes, &format!("line {}", number + 1))
-            .with_context(|| label.display().to_string())
+    let truths = lines.filter_map(|(number, line)| {
+        let object = object(line, size, classes, &format!("line {}", number + 1));
+        account.note(&label, object)
     });
     Ok(Picture {
         path: path.to_path_buf(),
         size,
-        truths: truths.collect::<anyhow::Result<_>>()?,
+        truths: truths.collect(),
     })
 }
 
@@ -83,7 +90,12 @@ fn object(line: &str, size: [u32; 2], classes: usize, what: &str) -> anyhow::Res
     let Some([cx, cy, w, h]) = values.as_deref() else {
         bail!("{what}: `{line}` is not `class cx cy width height`")
     };
-    let Some(class) = class.parse::<usize>().ok().filter(|class| *class < classes) else {
+    // Some programs write `3.0`.
+    let number = class
+        .parse()
+        .ok()
+        .filter(|n: &f64| n.fract() == 0.0 && (0.0..classes as f64).contains(n));
+    let Some(class) = number.map(|n| n as usize) else {
         bail!(
             "{what}: class {class} is unknown, classes.txt names {classes} (0 to {})",
             classes - 1

@@ -311,9 +311,9 @@ fn all(layout: &Layout) -> anyhow::Result<Vec<Sample>> {
         if let (Some(stem), Some(extension)) = (path.file_stem(), extension)
             && EXTENSIONS.contains(&extension.to_ascii_lowercase().as_str())
         {
-            let label = layout
-                .labels
-                .join(format!("{}.png", stem.to_string_lossy()));
+            let mut label = stem.to_os_string();
+            label.push(".png");
+            let label = layout.labels.join(label);
             samples.insert(path.clone(), labelled(path, label)?);
         }
     }

@@ -21,6 +21,7 @@ use serde_json::json;
 
 use super::figures::{Figure, bootstrap};
 use super::{Measured, spread};
+use crate::paths;
 use crate::report::legend;
 
 pub(crate) use dataset::Splits;
@@ -48,7 +49,7 @@ impl Data {
         let set = Dataset::open(root, splits)?;
         let shown = spread((0..set.test.len()).collect(), Some(SHOWN));
         Ok(Self {
-            root: root.display().to_string(),
+            root: paths::text(root),
             set,
             shown,
         })

@@ -1,0 +1,51 @@
+//! From the arguments of the process to what they mean.
+
+use std::ffi::OsString;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
+
+use super::Cli;
+use crate::paths;
+
+/// What was typed; ends the program where it cannot be understood, or asks for help.
+pub(crate) fn parse() -> Cli {
+    parse_from(std::env::args_os().collect()).unwrap_or_else(|error| error.exit())
+}
+
+/// Arguments that end in settings and results as text have to be text; which one is not is said here,
+/// which clap does not say.
+fn parse_from(args: Vec<OsString>) -> Result<Cli, clap::Error> {
+    Cli::try_parse_from(&args).map_err(|error| {
+        let not_text = |arg: &&OsString| arg.to_str().is_none();
+        match args.iter().find(not_text) {
+            Some(arg) if error.kind() == ErrorKind::InvalidUtf8 => Cli::command().error(
+                ErrorKind::InvalidUtf8,
+                format!(
+                    "{} is not UTF-8, which this argument has to be: rename it, or make a link to it",
+                    paths::line(arg)
+                ),
+            ),
+            _ => error,
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn an_argument_that_is_not_utf8_is_named() {
+        use std::os::unix::ffi::OsStringExt;
+        let folder = OsString::from_vec(b"bilder/\xE9".to_vec());
+        let args = ["densecl", "pretrain", "--data"].map(OsString::from);
+        let error = parse_from([&args[..], &[folder]].concat()).expect_err("not text");
+        let message = error.to_string();
+        assert!(
+            message.contains(r#""bilder/\xE9" is not UTF-8"#),
+            "{message}"
+        );
+    }
+}
