@@ -1,5 +1,6 @@
 //! What a run is measured by, before and after training, and its result.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -16,7 +17,7 @@ use crate::events::{Observer, TrainEvent};
 use crate::files::{write_atomically, write_png};
 use crate::pictures;
 use crate::probe::{self, Measured, Pair};
-use crate::report::read_jsonl;
+use crate::report::{read_jsonl, resident_by_hour};
 use crate::run_data;
 use crate::run_dir::RunDir;
 use crate::settings;
@@ -48,6 +49,8 @@ pub(crate) struct RunResult {
     seed: u64,
     seconds: f64,
     images_per_second: f64,
+    /// Hour of training → the most memory of the process in it, in bytes.
+    resident_bytes_by_hour: BTreeMap<u64, u64>,
     device: String,
     bad_files: usize,
     weights: PathBuf,
@@ -182,6 +185,7 @@ pub(crate) fn conclude(
         seed: config.train.seed,
         seconds: ended.seconds,
         images_per_second: (ended.step * config.train.batch_size as u64) as f64 / ended.seconds,
+        resident_bytes_by_hour: resident_by_hour(&rows),
         device: device.to_string(),
         bad_files,
         weights: run.weights(),

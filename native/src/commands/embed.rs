@@ -188,11 +188,13 @@ impl Network {
         {
             bail!("--stride {stride}: must be 8, 16 or 32");
         }
-        let (encoder, info) = weights::open(path, stride, device)?;
+        // Read once: read again, it could be another file by now than the one in use.
+        let bytes = weights::bytes(path)?;
+        let (encoder, info) = weights::open_bytes(path, &bytes, stride, device)?;
         Ok(Self {
             encoder,
             info,
-            sha256: sha256(&weights::bytes(path)?),
+            sha256: sha256(&bytes),
         })
     }
 }

@@ -1,6 +1,6 @@
 //! `densecl eval TASK`: from what was typed to an evaluation and its contest.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::bail;
 use densecl::features::SIDES;
@@ -126,10 +126,7 @@ fn detect(args: &cli::Detect) -> anyhow::Result<Detect> {
 }
 
 fn judge(task: &dyn Evaluation, common: &cli::Common) -> anyhow::Result<()> {
-    let out = match &common.out {
-        Some(out) => out.clone(),
-        None => PathBuf::from(format!("{}.png", task.name())),
-    };
+    let out = cli::picture_of(task.name(), common.out.as_deref());
     ensure_png(&out)?;
     writable(&out)?;
     let selected = crate::open_device(&common.device)?;
