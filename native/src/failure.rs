@@ -39,7 +39,11 @@ pub(crate) fn of_device(plan: &Plan, run: &RunDir, noticed: &str) -> anyhow::Err
 }
 
 /// The error for data that is gone or too bad to go on with; `saved` is what became of a last checkpoint.
-pub(crate) fn of_data(why: &anyhow::Error, saved: anyhow::Result<()>, run: &RunDir) -> anyhow::Error {
+pub(crate) fn of_data(
+    why: &anyhow::Error,
+    saved: anyhow::Result<()>,
+    run: &RunDir,
+) -> anyhow::Error {
     let failed = match saved {
         Ok(()) => String::new(),
         Err(error) => format!("; what was learned since the last checkpoint is lost: {error:#}"),

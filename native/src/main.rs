@@ -97,7 +97,7 @@ fn run(cli: Cli) -> anyhow::Result<bool> {
                 max_lines: args.max_lines,
                 at: args.at,
             };
-            matching::run(&request, &selected.device).map(|()| true)
+            matching::run(&request, &selected).map(|()| true)
         }
         Some(Command::Plot(args)) => {
             // One pair of pictures: not worth waking a GPU.
@@ -128,7 +128,7 @@ fn run(cli: Cli) -> anyhow::Result<bool> {
         Some(Command::Embed(args)) => {
             let stop = stop_on_signal("stopping: nothing is written")?;
             let selected = open_device(&args.device)?;
-            embed::run(&args, &selected.device, &stop)
+            embed::run(&args, &selected, &stop)
         }
         Some(Command::Search(args)) => {
             let selected = open_device(&args.device)?;

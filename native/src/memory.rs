@@ -5,6 +5,7 @@
 //! checked beforehand; running out is an error of the step ([`advice`]).
 
 mod available;
+mod forward;
 mod resident;
 
 use anyhow::bail;
@@ -16,6 +17,7 @@ use indicatif::DecimalBytes;
 use crate::config::RunConfig;
 use crate::panics;
 use crate::trainer::Plan;
+pub(crate) use forward::ensure_fits;
 pub(crate) use resident::resident;
 
 /// By how much the estimate may be wrong, either way: `tests/cli/memory.rs` holds it to that.

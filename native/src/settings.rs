@@ -91,7 +91,12 @@ pub(crate) fn differences<T: Serialize>(is: &T, not: &T) -> anyhow::Result<Vec<S
     let context = "serialising the settings";
     let (is, not) = (serde_json::to_value(is), serde_json::to_value(not));
     let mut found = Vec::new();
-    compare("", &is.context(context)?, &not.context(context)?, &mut found);
+    compare(
+        "",
+        &is.context(context)?,
+        &not.context(context)?,
+        &mut found,
+    );
     Ok(found)
 }
 

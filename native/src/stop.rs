@@ -74,7 +74,9 @@ fn ignored_signals() -> u64 {
     let asked = std::process::Command::new("ps")
         .args(["-o", "sigignore=", "-p", &process])
         .output();
-    asked.map_or(0, |said| hexadecimal(&String::from_utf8_lossy(&said.stdout)))
+    asked.map_or(0, |said| {
+        hexadecimal(&String::from_utf8_lossy(&said.stdout))
+    })
 }
 
 #[cfg(unix)]

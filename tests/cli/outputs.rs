@@ -34,7 +34,11 @@ fn no_output_replaces_an_input() {
     let sandbox = sandbox();
     let w = ["w.safetensors"];
     let embed = "embed --images photos --weights w.safetensors";
-    for out in ["w.safetensors", "./w.safetensors", "photos/../w.safetensors"] {
+    for out in [
+        "w.safetensors",
+        "./w.safetensors",
+        "photos/../w.safetensors",
+    ] {
         let parts = ["--out", out, "--weights w.safetensors", "which is read"];
         refused(&sandbox, &format!("{embed} --out {out}"), &parts, &w);
     }
@@ -56,10 +60,20 @@ fn no_output_replaces_an_input() {
         &["w.safetensors"],
         &w,
     );
-    refused(&sandbox, "import w.safetensors --out w.safetensors", &["--out"], &w);
+    refused(
+        &sandbox,
+        "import w.safetensors --out w.safetensors",
+        &["--out"],
+        &w,
+    );
     let pair = "match photos/001.png photos/003.jpg --device cpu";
     for (output, file) in [("--out", "photos/001.png"), ("--json", "photos/003.jpg")] {
-        refused(&sandbox, &format!("{pair} {output} {file}"), &[output, file], &[file]);
+        refused(
+            &sandbox,
+            &format!("{pair} {output} {file}"),
+            &[output, file],
+            &[file],
+        );
     }
     refused(
         &sandbox,
@@ -92,8 +106,11 @@ fn no_output_replaces_an_input() {
 fn links_are_seen_through() {
     let sandbox = sandbox();
     std::os::unix::fs::symlink("w.safetensors", sandbox.path("link.safetensors")).expect("a link");
-    std::fs::hard_link(sandbox.path("w.safetensors"), sandbox.path("hard.safetensors"))
-        .expect("a link");
+    std::fs::hard_link(
+        sandbox.path("w.safetensors"),
+        sandbox.path("hard.safetensors"),
+    )
+    .expect("a link");
     for out in ["link.safetensors", "hard.safetensors"] {
         refused(
             &sandbox,
@@ -131,10 +148,25 @@ fn a_run_keeps_what_it_begins_with() {
 }
 
 #[test]
+fn what_would_take_tens_of_gigabytes_is_refused_beforehand() {
+    let sandbox = sandbox();
+    sandbox.pictures("many", 400);
+    let ran = sandbox.run(
+        "embed --images many --weights photos --size 4096 --stride 8 --batch-size 400 --device cpu --out o.npy",
+    );
+    ran.refused(&["400 pictures at once of 4096 x 4096", "--batch-size"]);
+    let ran =
+        sandbox.run("match photos/001.png photos/003.jpg --size 4096 --stride 8 --device cpu");
+    ran.refused(&["--size 4096", "too many to compare"]);
+}
+
+#[test]
 fn the_pictures_of_an_index_are_not_replaced() {
     let sandbox = sandbox();
     let embed = "embed --images photos --weights w.safetensors --device cpu --size 32";
-    sandbox.run(&format!("{embed} --out i.safetensors")).succeeded();
+    sandbox
+        .run(&format!("{embed} --out i.safetensors"))
+        .succeeded();
     let search = "search photos/001.png --index i.safetensors --weights w.safetensors --device cpu";
     let before = sandbox.read("photos/007.png");
     let ran = sandbox.run(&format!("{search} --out photos/007.png"));
@@ -142,6 +174,8 @@ fn the_pictures_of_an_index_are_not_replaced() {
     assert!(sandbox.read("photos/007.png") == before);
     // Twice into one folder: the second replaces the first, and no picture of the index.
     for _ in 0..2 {
-        sandbox.run(&format!("{search} --out photos/found.png")).succeeded();
+        sandbox
+            .run(&format!("{search} --out photos/found.png"))
+            .succeeded();
     }
 }

@@ -41,28 +41,41 @@ fn beside_a_run_that_goes_on_no_other_writes_to_its_folder() {
     // A lock ends with its process, however that ends.
     child.kill().expect("killed");
     child.wait().expect("ended");
-    let steps = sandbox.names("run/checkpoints").pop().expect("a checkpoint");
+    let steps = sandbox
+        .names("run/checkpoints")
+        .pop()
+        .expect("a checkpoint");
     let steps: u64 = steps[5..13].parse().expect("a step");
     let longer = format!("pretrain --resume run --steps {}", steps + 2);
     sandbox.run(&longer).succeeded();
     assert_eq!(sandbox.json("run/result.json")["steps"], steps + 2);
     sandbox.run("plot run").succeeded();
-    sandbox.pretrain("--steps 2 --out run --overwrite").succeeded();
+    sandbox
+        .pretrain("--steps 2 --out run --overwrite")
+        .succeeded();
 }
 
 #[cfg(unix)]
 #[test]
 fn of_runs_started_at_once_into_one_folder_one_goes_on() {
     let sandbox = Sandbox::new();
-    let started: Vec<Child> = (0..4).map(|_| sandbox.start("--steps 20 --out run")).collect();
-    let ended = started.into_iter().map(|child| child.wait_with_output().expect("ended"));
+    let started: Vec<Child> = (0..4)
+        .map(|_| sandbox.start("--steps 20 --out run"))
+        .collect();
+    let ended = started
+        .into_iter()
+        .map(|child| child.wait_with_output().expect("ended"));
     let ended: Vec<Ran> = ended.map(Ran::from).collect();
-    let (went_on, refused): (Vec<&Ran>, Vec<&Ran>) = ended.iter().partition(|ran| ran.code == Some(0));
+    let (went_on, refused): (Vec<&Ran>, Vec<&Ran>) =
+        ended.iter().partition(|ran| ran.code == Some(0));
     assert_eq!(went_on.len(), 1, "{ended:?}");
     for ran in refused {
         // Late ones find it finished.
         let parts = ["is in use by", "already holds a run", "is there already"];
-        assert!(parts.iter().any(|part| ran.stderr.contains(part)), "{ran:?}");
+        assert!(
+            parts.iter().any(|part| ran.stderr.contains(part)),
+            "{ran:?}"
+        );
     }
     assert_eq!(sandbox.metrics("run").len(), 20);
 }
@@ -101,7 +114,10 @@ fn a_signal_that_was_to_be_ignored_is() {
         for name in ignored.iter().chain(ignored) {
             signal(child.id(), name);
             sleep(Duration::from_millis(100));
-            assert!(child.try_wait().expect("asked").is_none(), "{before}: SIG{name} ended it");
+            assert!(
+                child.try_wait().expect("asked").is_none(),
+                "{before}: SIG{name} ended it"
+            );
         }
         let result = sandbox.path(&format!("{run}/result.json"));
         assert!(!result.exists(), "{before}: it is stopping");
@@ -122,6 +138,9 @@ fn every_signal_that_asks_to_stop_stops_with_a_checkpoint() {
         let mut child = under(&sandbox, default, name);
         signal(child.id(), name);
         assert_eq!(child.wait().expect("ended").code(), Some(130), "SIG{name}");
-        assert!(sandbox.path(&format!("{name}/result.json")).exists(), "SIG{name}");
+        assert!(
+            sandbox.path(&format!("{name}/result.json")).exists(),
+            "SIG{name}"
+        );
     }
 }

@@ -129,7 +129,10 @@ fn only_the_same_run_is_continued() {
         ("model.width=16", "model.width is 8 and not 16"),
         ("train.seed=3", "train.seed is 0 and not 3"),
         ("views.size=32", "views.size is 64 and not 32"),
-        ("data.source=elsewhere", "data.source is \"photos\" and not \"elsewhere\""),
+        (
+            "data.source=elsewhere",
+            "data.source is \"photos\" and not \"elsewhere\"",
+        ),
     ] {
         let ran = sandbox.run(&format!("pretrain --resume run --steps 3 --set {set}"));
         ran.refused(&["continues the same run", differs, "only train.steps"]);

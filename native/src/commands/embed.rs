@@ -9,6 +9,7 @@ use std::time::Instant;
 use anyhow::{Context, bail};
 use burn::tensor::Device;
 use crossbeam_channel::{Receiver, Sender};
+use densecl::device::Selected;
 use densecl::model::Encoder;
 use densecl::weights::{FORMAT_VERSION, WeightsInfo};
 use image::RgbImage;
@@ -25,6 +26,7 @@ use crate::data::{BadFile, BadFiles, Source};
 use crate::embedding::table::{Format, TableWriter};
 use crate::embedding::{Origin, Recipe};
 use crate::files::{sha256, write_json};
+use crate::memory::ensure_fits;
 use crate::weights;
 
 /// `--json`.
@@ -68,7 +70,8 @@ type Batch = Vec<(usize, Result<RgbImage, DecodeError>)>;
 ///
 /// # Errors
 /// One line for the user.
-pub(crate) fn run(args: &Embed, device: &Device, stop: &AtomicBool) -> anyhow::Result<bool> {
+pub(crate) fn run(args: &Embed, selected: &Selected, stop: &AtomicBool) -> anyhow::Result<bool> {
+    let device = &selected.device;
     let start = Instant::now();
     let mut recipe = Recipe {
         features: args.feature.clone(),
@@ -91,6 +94,15 @@ pub(crate) fn run(args: &Embed, device: &Device, stop: &AtomicBool) -> anyhow::R
     recipe.stride = network.info.model.output_stride;
 
     let source = Arc::new(Source::Files(Dataset::scan(&args.images)?));
+    let at_once = source.len().min(usize::from(args.batch_size));
+    let remedy = "choose a smaller --batch-size or --size, or a larger --stride";
+    ensure_fits(
+        selected,
+        &network.info.model,
+        at_once,
+        [args.size; 2],
+        remedy,
+    )?;
     let root = root(&args.images)?;
     let origin = Origin {
         format_version: FORMAT_VERSION,

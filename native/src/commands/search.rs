@@ -14,8 +14,8 @@ use crate::contact_sheet::{Tile, contact_sheet};
 use crate::data::decode::{DecodeLimits, decode};
 use crate::embedding::index::{Hit, Index};
 use crate::embedding::{Kind, Pool, Recipe};
-use crate::outputs::Files;
 use crate::files::{ensure_png, write_json, write_png};
+use crate::outputs::Files;
 
 /// `--json`.
 #[derive(Debug, Serialize)]

@@ -97,7 +97,9 @@ impl Format {
 /// The file that is written beside a table at `path`: the names of an array.
 pub(crate) fn side_file(path: &Path) -> Option<PathBuf> {
     let extension = path.extension().unwrap_or_default();
-    extension.eq_ignore_ascii_case("npy").then(|| names_path(path))
+    extension
+        .eq_ignore_ascii_case("npy")
+        .then(|| names_path(path))
 }
 
 /// A table that is begun with its first row, which tells the shapes.

@@ -193,7 +193,11 @@ fn split_name(text: &str) -> (Option<&str>, &str) {
 pub(crate) fn files_of(given: &[String], first: u64, seeds: u64) -> Vec<PathBuf> {
     let named = given.iter().map(|text| split_name(text).1);
     let files = named.filter(|what| *what != "random" && !what.starts_with("random:"));
-    let of_seeds = |path| (first..).take(seeds as usize).map(move |seed| of_seed(path, seed));
+    let of_seeds = |path| {
+        (first..)
+            .take(seeds as usize)
+            .map(move |seed| of_seed(path, seed))
+    };
     let mut files: Vec<PathBuf> = files
         .flat_map(|path| of_seeds(path).map(|path| PathBuf::from(&*path)))
         .collect();

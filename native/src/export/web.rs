@@ -78,10 +78,7 @@ pub(super) fn write(folder: &Path, weights: &Weights) -> anyhow::Result<usize> {
         shards,
     };
     let json = serde_json::to_string_pretty(&manifest).context("writing the manifest as JSON")?;
-    write_atomically(
-        &folder.join(MANIFEST),
-        format!("{json}\n").as_bytes(),
-    )?;
+    write_atomically(&folder.join(MANIFEST), format!("{json}\n").as_bytes())?;
     remove_others(folder, &manifest)?;
     Ok(bytes.len())
 }
@@ -94,7 +91,8 @@ pub(crate) fn outputs(folder: &Path) -> Vec<PathBuf> {
         .map(|entry| entry.path())
         .filter(|path| {
             let file = path.file_name().and_then(|file| file.to_str());
-            name.zip(file).is_some_and(|(name, file)| is_shard(name, file))
+            name.zip(file)
+                .is_some_and(|(name, file)| is_shard(name, file))
         })
         .collect();
     files.push(folder.join(MANIFEST));
@@ -105,7 +103,9 @@ const MANIFEST: &str = "manifest.json";
 
 /// Whether a file is called as the shards of the bundle `name` are.
 fn is_shard(name: &str, file: &str) -> bool {
-    let number = file.strip_prefix(name).and_then(|rest| rest.strip_prefix('-'));
+    let number = file
+        .strip_prefix(name)
+        .and_then(|rest| rest.strip_prefix('-'));
     let number = number.and_then(|rest| rest.strip_suffix(".bin"));
     number.is_some_and(|number| {
         number.len() == 3 && number.bytes().all(|digit| digit.is_ascii_digit())

@@ -138,7 +138,12 @@ impl Files {
     }
 
     /// Files that something else names, such as the pictures of an index.
-    pub(crate) fn reads_each(&mut self, named_by: &str, path: &Path, files: Vec<PathBuf>) -> &mut Self {
+    pub(crate) fn reads_each(
+        &mut self,
+        named_by: &str,
+        path: &Path,
+        files: Vec<PathBuf>,
+    ) -> &mut Self {
         self.input(named_by, path, Reach::Named(files))
     }
 
@@ -176,7 +181,12 @@ impl Files {
     }
 
     /// A folder into which these files are written.
-    pub(crate) fn writes_folder(&mut self, option: &str, folder: &Path, files: Vec<PathBuf>) -> &mut Self {
+    pub(crate) fn writes_folder(
+        &mut self,
+        option: &str,
+        folder: &Path,
+        files: Vec<PathBuf>,
+    ) -> &mut Self {
         self.output(option, folder, folder.to_path_buf(), Kind::Folder);
         for file in files {
             self.output(option, folder, file, Kind::InFolder);
@@ -231,9 +241,9 @@ impl Files {
                 if output.named.option == other.named.option {
                     continue;
                 }
-                // A file cannot be a folder for another.
+                // A file cannot be a folder for another. Of one that is a folder already the command says so.
                 let is_in = |output: &Output, place: &Place, above: &Place| {
-                    output.kind != Kind::Folder && above.is_above(place)
+                    output.kind != Kind::Folder && !output.file.is_dir() && above.is_above(place)
                 };
                 if is_in(other, place, its_place) || is_in(output, its_place, place) {
                     bail!(
@@ -259,7 +269,10 @@ impl Files {
     fn mentions(&self, given: &Path) -> bool {
         let mut named = self.inputs.iter().map(|(named, _)| named);
         named.any(|named| named.given == given)
-            || self.outputs.iter().any(|output| output.named.given == given)
+            || self
+                .outputs
+                .iter()
+                .any(|output| output.named.given == given)
     }
 }
 
@@ -304,5 +317,6 @@ fn replaced(
 
 /// Whether two names may be one file's: some file systems know no case.
 fn alike(a: &OsStr, b: &OsStr) -> bool {
-    a.eq_ignore_ascii_case(b) || a.to_string_lossy().to_lowercase() == b.to_string_lossy().to_lowercase()
+    a.eq_ignore_ascii_case(b)
+        || a.to_string_lossy().to_lowercase() == b.to_string_lossy().to_lowercase()
 }

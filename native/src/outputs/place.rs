@@ -127,7 +127,10 @@ mod tests {
         symlink(path("a/x"), path("link")).expect("a link");
         fs::hard_link(path("a/x"), path("hard")).expect("a link");
         for same in ["folder/x", "link", "hard"] {
-            assert!(Place::of(&path("a/x")).is(&Place::of(&path(same))), "{same}");
+            assert!(
+                Place::of(&path("a/x")).is(&Place::of(&path(same))),
+                "{same}"
+            );
         }
         assert!(Place::of(&path("a/new")).is(&Place::of(&path("folder/new"))));
         assert!(Place::of(&path("folder/new")).is_seen_below(&Place::of(&path("a"))));

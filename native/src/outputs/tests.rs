@@ -30,7 +30,9 @@ fn is_path(arg: &Arg) -> bool {
     );
     let called = arg.get_value_names().unwrap_or_default().iter();
     let called = called.map(|name| name.to_string()).collect::<String>();
-    hint || ["FILE", "DIR", "PATH", "RUN"].iter().any(|word| called.contains(word))
+    hint || ["FILE", "DIR", "PATH", "RUN"]
+        .iter()
+        .any(|word| called.contains(word))
 }
 
 fn is_output(arg: &Arg) -> bool {
@@ -128,12 +130,19 @@ fn every_path_of_every_command_is_declared() {
                     playground.usual(other)
                 }
             });
-            assert!(files.mentions(Path::new(&own)), "{words:?} {}: {files:?}", arg.get_id());
+            assert!(
+                files.mentions(Path::new(&own)),
+                "{words:?} {}: {files:?}",
+                arg.get_id()
+            );
             checked.unwrap_or_else(|error| panic!("{words:?} {}: {error}", arg.get_id()));
             seen += 1;
         }
     }
-    assert!(seen > 50, "{seen} paths: the walk through the command line finds too few");
+    assert!(
+        seen > 50,
+        "{seen} paths: the walk through the command line finds too few"
+    );
 }
 
 #[test]
@@ -144,9 +153,10 @@ fn no_output_of_any_command_may_be_another_path_of_it() {
         let paths: Vec<&Arg> = command.get_arguments().filter(|arg| is_path(arg)).collect();
         for output in paths.iter().filter(|arg| is_output(arg)) {
             for other in paths.iter().filter(|arg| arg.get_id() != output.get_id()) {
-                let conflict = command.get_arg_conflicts_with(output).iter().any(|arg| {
-                    arg.get_id() == other.get_id()
-                });
+                let conflict = command
+                    .get_arg_conflicts_with(output)
+                    .iter()
+                    .any(|arg| arg.get_id() == other.get_id());
                 if conflict {
                     continue;
                 }
@@ -213,11 +223,17 @@ fn a_file_in_a_folder_of_inputs_is_not_replaced_and_a_new_one_may_be_written_the
         assert!(error.contains("--images"), "{error}");
     }
     // No input: it is no picture, or there is nothing yet.
-    for out in ["photos/features.npy", "photos/new.jpg", "elsewhere/a.jpg", "a.jpg"] {
+    for out in [
+        "photos/features.npy",
+        "photos/new.jpg",
+        "elsewhere/a.jpg",
+        "a.jpg",
+    ] {
         pictures(out).check().expect(out);
     }
     let mut data = Files::default();
-    data.reads_data("--data", &at("data")).writes("--json", &at("data/labels.txt"));
+    data.reads_data("--data", &at("data"))
+        .writes("--json", &at("data/labels.txt"));
     message(&data);
 }
 
@@ -229,9 +245,11 @@ fn what_a_list_names_is_not_replaced() {
     fs::write(at("points.csv"), "b.jpg,photos/a.jpg,1,2\n").expect("written");
     let with = |out: &str| {
         let mut list = Files::default();
-        list.reads_pictures("--images", &at("list.txt")).writes("--out", &at(out));
+        list.reads_pictures("--images", &at("list.txt"))
+            .writes("--out", &at(out));
         let mut csv = Files::default();
-        csv.reads_data("--data", &at("points.csv")).writes("--out", &at(out));
+        csv.reads_data("--data", &at("points.csv"))
+            .writes("--out", &at(out));
         [list, csv]
     };
     for files in with("photos/a.jpg") {
@@ -253,7 +271,12 @@ fn links_do_not_hide_an_input() {
     symlink(at("real"), at("photos/linked")).expect("a link");
     symlink(at("w.safetensors"), at("link.safetensors")).expect("a link");
     fs::hard_link(at("w.safetensors"), at("hard.safetensors")).expect("a link");
-    for out in ["link.safetensors", "hard.safetensors", "real/a.jpg", "photos/linked/a.jpg"] {
+    for out in [
+        "link.safetensors",
+        "hard.safetensors",
+        "real/a.jpg",
+        "photos/linked/a.jpg",
+    ] {
         let mut files = Files::default();
         files
             .reads("--weights", &at("w.safetensors"))
@@ -295,7 +318,10 @@ fn a_run_does_not_put_its_pictures_among_those_it_trains_on() {
         files.check()
     };
     let error = run("photos/runs/x").expect_err("refused").to_string();
-    assert!(error.contains("--out") && error.contains("elsewhere"), "{error}");
+    assert!(
+        error.contains("--out") && error.contains("elsewhere"),
+        "{error}"
+    );
     run("photos").expect_err("refused");
     run("runs/x").expect("apart");
     run("photos/.runs/x").expect("a folder that no search looks into");

@@ -8,15 +8,15 @@ mod table;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use serde_json::Value;
 
 use super::backbone::Weights;
 use super::figures::Summary;
 use super::{Contest, Evaluation, Measured, measure, needed};
 use crate::console;
-use crate::folder_lock::FolderLock;
 use crate::files::{write_atomically, write_png};
+use crate::folder_lock::FolderLock;
 use cells::Cells;
 use table::{Comparison, Part};
 
@@ -33,7 +33,13 @@ pub(crate) fn outputs(folder: &Path) -> Vec<PathBuf> {
     if folder.join(CELLS).exists() {
         return Vec::new();
     }
-    let names = [CELLS, "compare.txt", "compare.md", "compare.json", "compare.png"];
+    let names = [
+        CELLS,
+        "compare.txt",
+        "compare.md",
+        "compare.json",
+        "compare.png",
+    ];
     names.map(|name| folder.join(name)).to_vec()
 }
 
@@ -106,6 +112,13 @@ fn column(
     ));
     if !missing.is_empty() {
         let run = measure(evaluation, weights, &missing, &contest.device)?;
+        // Read again to be measured, a file may have been another by then.
+        for (seed, kept) in missing.iter().zip(&new_keys) {
+            ensure!(
+                key(seed)?.1 == *kept,
+                "its file changed while it was measured: start again"
+            );
+        }
         let figures = run.measured.into_iter().map(|measured| measured.figures);
         cells.add(new_keys.into_iter().zip(figures))?;
     }
