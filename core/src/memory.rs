@@ -137,7 +137,7 @@ impl StepMemory {
 
 /// Bytes at the peak of a forward pass without a gradient, for so many pictures [width, height] at once: the network,
 /// the pictures, the maps of all stages, and the largest map as often as it is there for a moment. An estimate: 0.9 to
-/// 1.4 times what was measured on the CPU.
+/// 1.5 times what was measured on the CPU.
 pub fn forward(model: &ModelConfig, pictures: usize, [width, height]: [usize; 2]) -> u64 {
     // A square of as many pixels.
     let size = (width as f64 * height as f64).sqrt() as usize;
@@ -284,10 +284,10 @@ mod tests {
                 ..ModelConfig::default()
             };
             let estimate = forward(&model, 1, [2048, 2048]) as f64 / measured;
-            assert!((0.85..1.45).contains(&estimate), "{backbone:?}: {estimate}");
+            assert!((0.85..1.5).contains(&estimate), "{backbone:?}: {estimate}");
         }
         let model = ModelConfig::default();
-        let [one, eight] = [1, 8].map(|pictures| forward(&model, pictures, [256, 128]));
+        let [one, eight] = [1, 8].map(|pictures| forward(&model, pictures, [1024, 512]));
         assert!(eight > 3 * one && eight < 8 * one);
         assert_eq!(forward(&model, usize::MAX, [usize::MAX; 2]), u64::MAX);
     }

@@ -60,6 +60,10 @@ fn check(
             line.extend(written(arg, &value));
         }
     }
+    if words == ["pretrain"] {
+        // Without a setting it refuses to begin.
+        line.extend(["--steps", "1"].map(String::from));
+    }
     let cli = Cli::try_parse_from(&line).unwrap_or_else(|error| panic!("{line:?}: {error}"));
     let files = declared::of(cli.command.as_ref());
     let files = files.unwrap_or_else(|error| panic!("{line:?}: {error}"));
