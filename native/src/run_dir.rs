@@ -311,9 +311,13 @@ mod tests {
         fs::write(tensorboard.join("notes.txt"), "mine").expect("written");
         fs::write(dir.path().join("notes.txt"), "mine").expect("written");
         fs::write(dir.path().join("checkpoints/best.pt"), "mine").expect("written");
-        RunDir::create(dir.path(), true)
-            .and_then(|run| run.clear())
-            .expect("cleared");
+        // As a run leaves it that was killed while it wrote a checkpoint.
+        let half = dir.path().join("checkpoints/.densecl-x.partial");
+        fs::write(&half, "half").expect("written");
+        drop(run);
+        let run = RunDir::create(dir.path(), true).expect("free again");
+        run.clear().expect("cleared");
+        assert!(!half.exists());
         assert!(run.checkpoints().expect("listed").is_empty());
         assert!(!run.config().exists());
         assert!(!event.exists());
