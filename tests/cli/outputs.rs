@@ -152,7 +152,7 @@ fn what_would_take_tens_of_gigabytes_is_refused_beforehand() {
     let sandbox = sandbox();
     sandbox.pictures("many", 400);
     let ran = sandbox.run(
-        "embed --images many --weights photos --size 4096 --stride 8 --batch-size 400 --device cpu --out o.npy",
+        "embed --images many --weights w.safetensors --size 4096 --stride 8 --batch-size 400 --device cpu --out o.npy",
     );
     ran.refused(&["400 pictures at once of 4096 x 4096", "--batch-size"]);
     let ran =
