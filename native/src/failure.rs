@@ -38,6 +38,28 @@ pub(crate) fn of_device(plan: &Plan, run: &RunDir, noticed: &str) -> anyhow::Err
     anyhow::anyhow!("{why}{memory}; {kept}; {go_on}")
 }
 
+/// The error for data that is gone or too bad to go on with; `saved` is what became of a last checkpoint.
+pub(crate) fn of_data(
+    why: &anyhow::Error,
+    saved: anyhow::Result<()>,
+    run: &RunDir,
+) -> anyhow::Error {
+    let failed = match saved {
+        Ok(()) => String::new(),
+        Err(error) => format!("; what was learned since the last checkpoint is lost: {error:#}"),
+    };
+    let (kept, resumable) = kept(run);
+    let go_on = if resumable {
+        format!(
+            "; when the data is whole again, continue with: densecl pretrain --resume {}",
+            run.path().display()
+        )
+    } else {
+        String::new()
+    };
+    anyhow::anyhow!("{why:#}{failed}; {kept}{go_on}")
+}
+
 /// What stands of the run, in words; and whether it can be continued.
 fn kept(run: &RunDir) -> (String, bool) {
     match run.checkpoints().ok().and_then(|mut found| found.pop()) {

@@ -22,6 +22,23 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> anyhow::Result<()> 
     file.commit()
 }
 
+/// How the name of a file begins and ends that is not whole yet.
+const UNFINISHED: [&str; 2] = [".densecl-", ".partial"];
+
+/// Removes from `folder` what processes left that were killed while they wrote. Only for a folder in which no other
+/// process writes.
+pub(crate) fn remove_unfinished(folder: &Path) {
+    let [begin, end] = UNFINISHED;
+    // One that cannot be listed or removed costs room on the disk, nothing else.
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with(begin) && name.ends_with(end) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
 /// A file that has its name only once it is whole. Dropped before, it leaves nothing.
 pub(crate) struct AtomicFile {
     temporary: NamedTempFile,
@@ -35,7 +52,7 @@ impl AtomicFile {
     /// When the folder of `path` cannot be written to.
     pub(crate) fn create(path: &Path) -> anyhow::Result<Self> {
         let mut builder = tempfile::Builder::new();
-        builder.prefix(".densecl-").suffix(".partial");
+        builder.prefix(UNFINISHED[0]).suffix(UNFINISHED[1]);
         // Temporary files are private to the user; results are like any other file of theirs.
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));

@@ -12,10 +12,12 @@ mod events;
 mod export;
 mod failure;
 mod files;
+mod folder_lock;
 mod memory;
 mod npy;
 mod observers;
 mod outcome;
+mod outputs;
 mod panics;
 mod paths;
 mod pictures;
@@ -25,6 +27,7 @@ mod run_data;
 mod run_dir;
 mod settings;
 mod start;
+mod stop;
 mod trainer;
 mod weights;
 
@@ -38,6 +41,7 @@ use densecl::synthetic::SceneConfig;
 use cli::{Cli, Command};
 use commands::{embed, import, loader_speed, matching, pack, plot, pretrain, search, synth};
 use export::Format;
+use stop::stop_on_signal;
 
 fn main() -> ExitCode {
     densecl_kernels::allocator::keep_freed_memory();
@@ -69,26 +73,15 @@ fn main() -> ExitCode {
 
 /// `Ok(false)` when the user interrupted.
 fn run(cli: Cli) -> anyhow::Result<bool> {
+    outputs::declared::of(cli.command.as_ref())?.check()?;
     match cli.command {
         None => pretrain::pretrain(
-            &pretrain::Request {
-                config: Some("quickstart".to_string()),
-                // The first thing a newcomer does, twice perhaps: it may not fail the second time.
-                overwrite: true,
-                ..pretrain::Request::default()
-            },
-            &pretrain::stop_on_ctrl_c(pretrain::STOPPING)?,
+            &pretrain::Request::quick_start(),
+            &stop_on_signal(pretrain::STOPPING)?,
         ),
         Some(Command::Pretrain(args)) => pretrain::pretrain(
-            &pretrain::Request {
-                sets: args.assignments(),
-                config: args.config,
-                out: args.out,
-                resume: args.resume,
-                json: args.json,
-                overwrite: args.overwrite,
-            },
-            &pretrain::stop_on_ctrl_c(pretrain::STOPPING)?,
+            &pretrain::Request::of(&args),
+            &stop_on_signal(pretrain::STOPPING)?,
         ),
         Some(Command::Match(args)) => {
             let selected = open_device(&args.device)?;
@@ -105,7 +98,7 @@ fn run(cli: Cli) -> anyhow::Result<bool> {
                 max_lines: args.max_lines,
                 at: args.at,
             };
-            matching::run(&request, &selected.device).map(|()| true)
+            matching::run(&request, &selected).map(|()| true)
         }
         Some(Command::Plot(args)) => {
             // One pair of pictures: not worth waking a GPU.
@@ -124,7 +117,7 @@ fn run(cli: Cli) -> anyhow::Result<bool> {
             synth::synth(&args.out, args.count, args.seed, &scenes).map(|()| true)
         }
         Some(Command::Pack(args)) => {
-            let stop = pretrain::stop_on_ctrl_c("stopping: nothing is written")?;
+            let stop = stop_on_signal("stopping: nothing is written")?;
             let request = pack::Request {
                 data: args.data,
                 out: args.out,
@@ -134,9 +127,9 @@ fn run(cli: Cli) -> anyhow::Result<bool> {
             pack::run(&request, &stop)
         }
         Some(Command::Embed(args)) => {
-            let stop = pretrain::stop_on_ctrl_c("stopping: nothing is written")?;
+            let stop = stop_on_signal("stopping: nothing is written")?;
             let selected = open_device(&args.device)?;
-            embed::run(&args, &selected.device, &stop)
+            embed::run(&args, &selected, &stop)
         }
         Some(Command::Search(args)) => {
             let selected = open_device(&args.device)?;

@@ -5,6 +5,8 @@
 //! checked beforehand; running out is an error of the step ([`advice`]).
 
 mod available;
+mod forward;
+mod resident;
 
 use anyhow::bail;
 use burn::tensor::Device;
@@ -15,6 +17,8 @@ use indicatif::DecimalBytes;
 use crate::config::RunConfig;
 use crate::panics;
 use crate::trainer::Plan;
+pub(crate) use forward::ensure_fits;
+pub(crate) use resident::resident;
 
 /// By how much the estimate may be wrong, either way: `tests/cli/memory.rs` holds it to that.
 const ESTIMATE_ERROR: f64 = 1.25;

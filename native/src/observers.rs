@@ -44,6 +44,10 @@ impl Observer for TensorBoardWriter {
                     ("optim/skipped_steps", row.skipped_steps.map(|n| n as f64)),
                     ("speed/images_per_second", Some(row.images_per_second)),
                     ("speed/data_wait_share", Some(row.data_wait_share)),
+                    (
+                        "memory/resident_bytes",
+                        row.resident_bytes.map(|n| n as f64),
+                    ),
                 ];
                 for (tag, value) in scalars {
                     if let Some(value) = value {

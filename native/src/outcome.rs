@@ -1,5 +1,6 @@
 //! What a run is measured by, before and after training, and its result.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,7 +20,7 @@ use crate::files::{write_atomically, write_png};
 use crate::paths;
 use crate::pictures;
 use crate::probe::{self, Measured, Pair};
-use crate::report::read_jsonl;
+use crate::report::{read_jsonl, resident_by_hour};
 use crate::run_data;
 use crate::run_dir::RunDir;
 use crate::settings;
@@ -53,6 +54,8 @@ pub(crate) struct RunResult {
     seed: u64,
     seconds: f64,
     images_per_second: f64,
+    /// Hour of training → the most memory of the process in it, in bytes.
+    resident_bytes_by_hour: BTreeMap<u64, u64>,
     device: String,
     bad_files: usize,
     #[serde(serialize_with = "paths::serialize")]
@@ -202,6 +205,7 @@ pub(crate) fn conclude(
         seed: config.train.seed,
         seconds: ended.seconds,
         images_per_second: (ended.step * config.train.batch_size as u64) as f64 / ended.seconds,
+        resident_bytes_by_hour: resident_by_hour(&rows),
         device: device.to_string(),
         bad_files,
         weights: run.weights(),

@@ -26,6 +26,9 @@ pub(crate) struct Listing {
     files: usize,
     /// [`Source::fingerprint`].
     fingerprint: u32,
+    /// [`Source::contents`]; `None` also in runs that were begun before it was kept.
+    #[serde(default)]
+    contents: Option<u32>,
 }
 
 /// The images of a run.
@@ -34,6 +37,8 @@ pub(crate) struct Data {
     pub(crate) source: Source,
     /// What it was started on.
     pub(crate) listing: Listing,
+    /// Images of the data that are kept out of training.
+    pub(crate) held_out: usize,
     /// Kept out of training.
     pub(crate) pairs: Vec<Pair>,
     /// Files that were to be among them, but do not decode.
@@ -55,7 +60,9 @@ pub(crate) fn open(config: &RunConfig, observer: &mut dyn Observer) -> anyhow::R
             listing: Listing {
                 files: images.len(),
                 fingerprint: 0,
+                contents: None,
             },
+            held_out: 0,
             source: Source::Memory(images),
             pairs: Pair::scenes(&config.scenes, seed, wanted),
             bad_pairs: Vec::new(),
@@ -65,6 +72,7 @@ pub(crate) fn open(config: &RunConfig, observer: &mut dyn Observer) -> anyhow::R
     let listing = Listing {
         files: source.len(),
         fingerprint: source.fingerprint(),
+        contents: source.contents(),
     };
     let (source, held_out) = hold_out(source, wanted);
     let mut decoder = Decoder::new(DecodeLimits::default());
@@ -82,6 +90,7 @@ pub(crate) fn open(config: &RunConfig, observer: &mut dyn Observer) -> anyhow::R
         }
     }
     Ok(Data {
+        held_out: held_out.len(),
         pairs: Pair::views(&images, &config.views, seed),
         source,
         listing,
@@ -145,10 +154,16 @@ impl Listing {
                 self.files
             );
         }
-        if began != self {
+        if began.fingerprint != self.fingerprint {
             bail!(
                 "the data has changed: as many files as when the run began, but other names; to \
                  continue exactly they must be the same"
+            );
+        }
+        if began.contents.is_some() && began.contents != self.contents {
+            bail!(
+                "the data has changed: the file names are those of when the run began, but not what the \
+                 files hold; to continue exactly it must be the same"
             );
         }
         Ok(())

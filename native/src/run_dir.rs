@@ -6,20 +6,59 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
-use crate::files::write_atomically;
+use crate::files::{remove_unfinished, write_atomically};
+use crate::folder_lock::FolderLock;
 
 /// `RUN/`: `config.toml`, `data.json`, `metrics.jsonl`, `checkpoints/`, `tensorboard/`, `weights.safetensors`,
-/// `result.json`, `curves.png`, `matches.png`, `bad_files.txt`.
-#[derive(Debug, Clone)]
-pub(crate) struct RunDir(PathBuf);
+/// `result.json`, `curves.png`, `matches.png`, `bad_files.txt`; and the file of its lock.
+#[derive(Debug)]
+pub(crate) struct RunDir {
+    path: PathBuf,
+    /// Held by who writes to the folder. Readers need none: what is written is whole.
+    lock: Option<FolderLock>,
+}
 
 impl RunDir {
-    /// Makes the folder of a new run.
+    /// A folder as it may be, to read from or to ask for names.
+    pub(crate) fn at(path: &Path) -> Self {
+        Self {
+            path: path.to_path_buf(),
+            lock: None,
+        }
+    }
+
+    /// Every file that a run in `path` writes or removes, as far as their names are known.
+    pub(crate) fn outputs(path: &Path) -> Vec<PathBuf> {
+        let run = Self::at(path);
+        let checkpoints = run.checkpoints().unwrap_or_default();
+        let mut files = run.files().to_vec();
+        files.extend(checkpoints.into_iter().map(|(_, path)| path));
+        files.extend(event_files(&run.tensorboard()).unwrap_or_default());
+        files.push(FolderLock::file_in(path));
+        files
+    }
+
+    /// Takes the folder for this process alone, until the value is dropped.
     ///
     /// # Errors
-    /// When it cannot be written to, or already holds a run and is not to be overwritten.
+    /// When another process has it, with its host and number.
+    pub(crate) fn lock(&mut self, remedy: &str) -> anyhow::Result<()> {
+        let lock = FolderLock::take(&self.path, remedy)?;
+        if lock.is_held() {
+            // A run that was killed while it wrote a checkpoint left as much as a checkpoint takes.
+            remove_unfinished(&self.checkpoints_dir());
+        }
+        self.lock = Some(lock);
+        Ok(())
+    }
+
+    /// Makes the folder of a new run, and locks it.
+    ///
+    /// # Errors
+    /// When it cannot be written to, another process writes to it, or it already holds a run and is not to be
+    /// overwritten.
     pub(crate) fn create(path: &Path, overwrite: bool) -> anyhow::Result<Self> {
-        let run = Self(path.to_path_buf());
+        let mut run = Self::at(path);
         let shown = path.display();
         let refused = |error: std::io::Error| {
             anyhow::anyhow!(
@@ -29,6 +68,7 @@ impl RunDir {
         fs::create_dir_all(run.checkpoints_dir()).map_err(refused)?;
         // Found out now rather than at the first checkpoint, an hour into the run.
         tempfile::tempfile_in(path).map_err(refused)?;
+        run.lock("wait for it, stop it, or choose another folder with --out")?;
         if overwrite {
             return Ok(run);
         }
@@ -87,12 +127,12 @@ impl RunDir {
         Ok(())
     }
 
-    /// Opens the folder of an earlier run.
+    /// Opens the folder of an earlier run to read from it.
     ///
     /// # Errors
     /// When it is none.
     pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
-        let run = Self(path.to_path_buf());
+        let run = Self::at(path);
         if !run.config().is_file() {
             bail!(
                 "{} is not the folder of a run: it has no config.toml; give the folder that \
@@ -105,66 +145,66 @@ impl RunDir {
 
     /// The folder itself.
     pub(crate) fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 
     /// The resolved settings.
     pub(crate) fn config(&self) -> PathBuf {
-        self.0.join("config.toml")
+        self.path.join("config.toml")
     }
 
     /// Which files the run is on, so that it is not continued on others.
     pub(crate) fn data(&self) -> PathBuf {
-        self.0.join("data.json")
+        self.path.join("data.json")
     }
 
     /// One JSON object per logged step.
     pub(crate) fn metrics(&self) -> PathBuf {
-        self.0.join("metrics.jsonl")
+        self.path.join("metrics.jsonl")
     }
 
     /// TensorBoard's event files.
     pub(crate) fn tensorboard(&self) -> PathBuf {
-        self.0.join("tensorboard")
+        self.path.join("tensorboard")
     }
 
     /// The query encoder at the end.
     pub(crate) fn weights(&self) -> PathBuf {
-        self.0.join("weights.safetensors")
+        self.path.join("weights.safetensors")
     }
 
     /// The figures of the whole run.
     pub(crate) fn result(&self) -> PathBuf {
-        self.0.join("result.json")
+        self.path.join("result.json")
     }
 
     /// What the untrained network could do, for the comparison at the end.
     pub(crate) fn before(&self) -> PathBuf {
-        self.0.join("before.json")
+        self.path.join("before.json")
     }
 
     /// Curves over the run.
     pub(crate) fn curves(&self) -> PathBuf {
-        self.0.join("curves.png")
+        self.path.join("curves.png")
     }
 
     /// Matches before training.
     pub(crate) fn matches_before(&self) -> PathBuf {
-        self.0.join("matches_before.png")
+        self.path.join("matches_before.png")
     }
 
     /// Matches before and after training.
     pub(crate) fn matches(&self) -> PathBuf {
-        self.0.join("matches.png")
+        self.path.join("matches.png")
     }
 
     /// Files that did not decode, a line each.
     pub(crate) fn bad_files(&self) -> PathBuf {
-        self.0.join("bad_files.txt")
+        self.path.join("bad_files.txt")
     }
 
     fn checkpoints_dir(&self) -> PathBuf {
-        self.0.join("checkpoints")
+        self.path.join("checkpoints")
     }
 
     /// The checkpoints by step, oldest first.
@@ -247,7 +287,9 @@ mod tests {
             .map(|(step, _)| step)
             .collect();
         assert_eq!(steps, [100, 1000]);
-        let error = RunDir::create(run.path(), false)
+        let path = run.path().to_path_buf();
+        drop(run);
+        let error = RunDir::create(&path, false)
             .expect_err("a run is there")
             .to_string();
         assert!(
@@ -269,9 +311,13 @@ mod tests {
         fs::write(tensorboard.join("notes.txt"), "mine").expect("written");
         fs::write(dir.path().join("notes.txt"), "mine").expect("written");
         fs::write(dir.path().join("checkpoints/best.pt"), "mine").expect("written");
-        RunDir::create(dir.path(), true)
-            .and_then(|run| run.clear())
-            .expect("cleared");
+        // As a run leaves it that was killed while it wrote a checkpoint.
+        let half = dir.path().join("checkpoints/.densecl-x.partial");
+        fs::write(&half, "half").expect("written");
+        drop(run);
+        let run = RunDir::create(dir.path(), true).expect("free again");
+        run.clear().expect("cleared");
+        assert!(!half.exists());
         assert!(run.checkpoints().expect("listed").is_empty());
         assert!(!run.config().exists());
         assert!(!event.exists());

@@ -83,6 +83,39 @@ pub(crate) fn to_toml<T: Serialize>(settings: &T) -> anyhow::Result<String> {
     toml::to_string(settings).context(context)
 }
 
+/// Where two settings differ: `method.lambda is 0.5 and not 0.7` for each key, in their order.
+///
+/// # Errors
+/// When they cannot be serialised.
+pub(crate) fn differences<T: Serialize>(is: &T, not: &T) -> anyhow::Result<Vec<String>> {
+    let context = "serialising the settings";
+    let (is, not) = (serde_json::to_value(is), serde_json::to_value(not));
+    let mut found = Vec::new();
+    compare(
+        "",
+        &is.context(context)?,
+        &not.context(context)?,
+        &mut found,
+    );
+    Ok(found)
+}
+
+fn compare(key: &str, is: &Json, not: &Json, found: &mut Vec<String>) {
+    match (is, not) {
+        (Json::Object(sections), Json::Object(others)) => {
+            for (name, value) in sections {
+                let key = match key {
+                    "" => name.clone(),
+                    section => format!("{section}.{name}"),
+                };
+                compare(&key, value, &others[name], found);
+            }
+        }
+        _ if is == not => {}
+        _ => found.push(format!("{key} is {is} and not {not}")),
+    }
+}
+
 /// One key and its value.
 struct Assignment {
     key: Vec<String>,

@@ -20,6 +20,7 @@ use crate::data::loader::{Batch, Loader, LoaderConfig};
 use crate::data::{BadFile, Source};
 use crate::events::{Observer, TrainEvent};
 use crate::failure;
+use crate::memory;
 use crate::report::{MetricRow, read_jsonl};
 use crate::run_dir::RunDir;
 
@@ -175,6 +176,7 @@ fn steps(
     let mut loader = plan.loader(first_step, Level::Warn)?;
     let mut clock = Clock::start(seconds_before(run, first_step)?, first_step);
     let mut step = first_step;
+    let mut saved = first_step;
     let mut stopping = stop.load(Ordering::SeqCst);
 
     observer.event(&TrainEvent::Started {
@@ -183,7 +185,17 @@ fn steps(
         steps_per_epoch: plan.steps_per_epoch,
     })?;
     while step < plan.total_steps && !stopping {
-        let batch = loader.next()?;
+        let batch = match loader.next() {
+            Ok(batch) => batch,
+            Err(error) => {
+                let kept = if step > saved {
+                    save(plan, &learner, step, run, observer)
+                } else {
+                    Ok(())
+                };
+                return Err(failure::of_data(&error, kept, run));
+            }
+        };
         let settings = settings(plan, step);
         let output = learner.step(plan.micro_batches(&batch), &settings)?;
         if learner.loss_scale.is_some_and(|scale| scale.is_exhausted()) {
@@ -214,6 +226,7 @@ fn steps(
         let every = config.checkpoint.every_steps;
         if last || (every > 0 && step.is_multiple_of(every)) {
             save(plan, &learner, step, run, observer)?;
+            saved = step;
         }
     }
     Ok(Ended {
@@ -326,6 +339,7 @@ fn row(
         seconds: lap.total,
         loss_scale: None,
         skipped_steps: None,
+        resident_bytes: memory::resident(),
     })
 }
 

@@ -38,7 +38,15 @@ pub(crate) fn bytes(path: &Path) -> anyhow::Result<Cow<'static, [u8]>> {
 /// # Errors
 /// When the file cannot be read or used.
 pub(crate) fn read(path: &Path) -> anyhow::Result<Weights> {
-    let weights = read_quietly(path)?;
+    read_bytes(path, &bytes(path)?)
+}
+
+/// The same from the bytes of the file, for who wants to know which bytes they were.
+///
+/// # Errors
+/// When they cannot be used.
+pub(crate) fn read_bytes(path: &Path, bytes: &[u8]) -> anyhow::Result<Weights> {
+    let weights = parse(path, bytes)?;
     let account = &weights.account;
     if account.layout != Layout::Densecl || !account.dropped.is_empty() {
         console::note(format_args!("{}: {}", path.display(), in_a_line(account)));
@@ -51,7 +59,11 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<Weights> {
 /// # Errors
 /// When the file cannot be read or used.
 pub(crate) fn read_quietly(path: &Path) -> anyhow::Result<Weights> {
-    Weights::read(&bytes(path)?).with_context(|| format!("{} cannot be used", path.display()))
+    parse(path, &bytes(path)?)
+}
+
+fn parse(path: &Path, bytes: &[u8]) -> anyhow::Result<Weights> {
+    Weights::read(bytes).with_context(|| format!("{} cannot be used", path.display()))
 }
 
 /// The encoder in a file of weights, whoever wrote them, at the stride trained with or another.
@@ -63,7 +75,20 @@ pub(crate) fn open(
     stride: Option<usize>,
     device: &Device,
 ) -> anyhow::Result<(Encoder, WeightsInfo)> {
-    let encoder = read(path)?.encoder(stride, device);
+    open_bytes(path, &bytes(path)?, stride, device)
+}
+
+/// The same from the bytes of the file.
+///
+/// # Errors
+/// As [`open`].
+pub(crate) fn open_bytes(
+    path: &Path,
+    bytes: &[u8],
+    stride: Option<usize>,
+    device: &Device,
+) -> anyhow::Result<(Encoder, WeightsInfo)> {
+    let encoder = read_bytes(path, bytes)?.encoder(stride, device);
     encoder.with_context(|| format!("{} cannot be used", path.display()))
 }
 

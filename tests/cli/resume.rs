@@ -2,13 +2,13 @@
 
 use std::io::{BufRead, BufReader};
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 
 #[cfg(unix)]
 use crate::sandbox::interrupt;
-use crate::sandbox::{Ran, Sandbox, has_checkpoint};
+use crate::sandbox::{Ran, Sandbox, wait_for_checkpoint};
 
 /// Long enough to be interrupted on a fast machine.
 const LONG: &str = "--steps 60 --data photos --set checkpoint.every_steps=7";
@@ -17,14 +17,6 @@ fn photos() -> Sandbox {
     let sandbox = Sandbox::new();
     sandbox.pictures("photos", 30);
     sandbox
-}
-
-fn wait_for_checkpoint(sandbox: &Sandbox, run: &str) {
-    let started = Instant::now();
-    while !has_checkpoint(&sandbox.path(run)) {
-        assert!(started.elapsed() < Duration::from_secs(60), "no checkpoint");
-        sleep(Duration::from_millis(2));
-    }
 }
 
 fn assert_same(sandbox: &Sandbox, run: &str, reference: &str) {
@@ -52,7 +44,7 @@ fn killed_runs_end_as_those_that_were_not() {
 
     for (run, more) in [("killed_early", 0), ("killed_later", 40)] {
         let mut child = sandbox.start(&format!("{LONG} --out {run}"));
-        wait_for_checkpoint(&sandbox, run);
+        wait_for_checkpoint(&sandbox.path(run));
         sleep(Duration::from_millis(more));
         child.kill().expect("killed");
         assert_eq!(
@@ -68,7 +60,7 @@ fn killed_runs_end_as_those_that_were_not() {
     }
 
     let child = sandbox.start(&format!("{LONG} --out stopped"));
-    wait_for_checkpoint(&sandbox, "stopped");
+    wait_for_checkpoint(&sandbox.path("stopped"));
     interrupt(child.id());
     let ran = Ran::from(child.wait_with_output().expect("ended"));
     assert_eq!(ran.code, Some(130), "{}", ran.stderr);
@@ -131,15 +123,19 @@ fn only_the_same_run_is_continued() {
     sandbox
         .pretrain("--steps 2 --data photos --out run")
         .succeeded();
-    for set in [
-        "method.lambda=0.7",
-        "optim.lr=1",
-        "model.width=16",
-        "train.seed=3",
-        "views.size=32",
+    for (set, differs) in [
+        ("method.lambda=0.7", "method.lambda is 0.5 and not 0.7"),
+        ("optim.lr=1", "optim.lr is 0.03 and not 1.0"),
+        ("model.width=16", "model.width is 8 and not 16"),
+        ("train.seed=3", "train.seed is 0 and not 3"),
+        ("views.size=32", "views.size is 64 and not 32"),
+        (
+            "data.source=elsewhere",
+            "data.source is \"photos\" and not \"elsewhere\"",
+        ),
     ] {
         let ran = sandbox.run(&format!("pretrain --resume run --steps 3 --set {set}"));
-        ran.refused(&["continues the same run", "only train.steps"]);
+        ran.refused(&["continues the same run", differs, "only train.steps"]);
     }
     let both = sandbox.run("pretrain --resume run --config quickstart");
     assert_eq!(both.code, Some(2));
@@ -163,6 +159,18 @@ fn only_the_same_run_is_continued() {
         sandbox.path("photos/001.png"),
     )
     .expect("renamed");
+    // Other pictures under the same names, of the same length and of another.
+    let picture = sandbox.read("photos/001.png");
+    let mut other = picture.clone();
+    let middle = other.len() / 2;
+    other[middle] ^= 1;
+    for other in [other, [picture.clone(), vec![0]].concat()] {
+        sandbox.write("photos/001.png", other);
+        let ran = sandbox.run("pretrain --resume run --steps 3");
+        ran.refused(&["the data has changed", "not what the files hold"]);
+    }
+    sandbox.write("photos/001.png", picture);
+
     sandbox.pictures("photos/more", 1);
     let more = sandbox.run("pretrain --resume run --steps 3");
     more.refused(&[
@@ -176,4 +184,37 @@ fn only_the_same_run_is_continued() {
     std::fs::create_dir(sandbox.path("run/checkpoints")).expect("made");
     let without = sandbox.run("pretrain --resume run");
     without.refused(&["run holds no checkpoint yet", "--overwrite"]);
+}
+
+#[test]
+fn data_that_vanishes_costs_no_step() {
+    let sandbox = photos();
+    sandbox.pretrain(&format!("{LONG} --out whole")).succeeded();
+
+    // The first checkpoint is the one that is saved because the data is gone.
+    let more = "--steps 60 --data photos --set data.prefetch=1";
+    let child = sandbox.start(&format!("{more} --out run"));
+    let log = sandbox.path("run/metrics.jsonl");
+    let started = std::time::Instant::now();
+    while std::fs::read_to_string(&log).map_or(0, |text| text.lines().count()) < 5 {
+        assert!(started.elapsed() < Duration::from_secs(60), "no steps");
+        sleep(Duration::from_millis(1));
+    }
+    std::fs::rename(sandbox.path("photos"), sandbox.path("away")).expect("renamed");
+    let ran = Ran::from(child.wait_with_output().expect("ended"));
+    ran.refused(&[
+        "files do not decode",
+        "the checkpoint of step ",
+        "is kept",
+        "densecl pretrain --resume run",
+    ]);
+    // No step that was taken is lost.
+    let steps = sandbox.metrics("run").len();
+    assert!((5..60).contains(&steps), "{steps} steps");
+    let newest = sandbox.names("run/checkpoints").pop();
+    assert_eq!(newest, Some(format!("step_{steps:08}.safetensors")));
+
+    std::fs::rename(sandbox.path("away"), sandbox.path("photos")).expect("renamed");
+    sandbox.run("pretrain --resume run").succeeded();
+    assert_same(&sandbox, "run", "whole");
 }

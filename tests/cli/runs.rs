@@ -29,6 +29,10 @@ fn a_run_leaves_weights_figures_and_pictures() {
     assert_eq!(result["interrupted"], false);
     assert_eq!(result["bad_files"], 0);
     assert!(result["seconds"].as_f64().expect("a number") > 0.0);
+    // All of it in the first hour.
+    let resident = &result["resident_bytes_by_hour"];
+    let bytes = resident["0"].as_u64().expect("bytes");
+    assert!((10 << 20..16 << 30).contains(&bytes), "{resident}");
 
     assert_eq!(sandbox.metrics("runs/a").len(), 3);
     assert_eq!(
@@ -106,9 +110,11 @@ fn before_and_after_are_measured_by_one_feature() {
 fn folders_and_lists_of_every_format_are_trained_on() {
     let sandbox = Sandbox::new();
     sandbox.pictures("photos", 24);
-    sandbox
+    let ran = sandbox
         .pretrain("--epochs 1 --data photos --out a")
         .succeeded();
+    let said = "23 images from photos (1 more are held out for the measurement)";
+    assert!(ran.stderr.contains(said), "{}", ran.stderr);
     let result = sandbox.json("a/result.json");
     // One in 20 is kept out of training.
     assert_eq!(

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use image::{Rgb, RgbImage};
 use serde_json::Value;
@@ -111,14 +113,20 @@ impl Sandbox {
         names
     }
 
-    /// The rows of a run's log without what depends on the clock.
+    /// The rows of a run's log without what depends on the clock and the machine.
     pub(crate) fn metrics(&self, run: &str) -> Vec<Value> {
         let text = self.text(&format!("{run}/metrics.jsonl"));
         let rows = text.lines().map(|line| {
             let mut row: Value = serde_json::from_str(line).expect("a row");
             let fields = row.as_object_mut().expect("an object");
-            for timing in ["seconds", "images_per_second", "data_wait_share"] {
-                fields.remove(timing).expect(timing);
+            let of_the_machine = [
+                "seconds",
+                "images_per_second",
+                "data_wait_share",
+                "resident_bytes",
+            ];
+            for name in of_the_machine {
+                fields.remove(name).expect(name);
             }
             row
         });
@@ -229,11 +237,27 @@ pub(crate) fn has_checkpoint(path: &Path) -> bool {
     })
 }
 
-/// What Ctrl-C does.
+/// Waits until a run has written its first checkpoint.
+pub(crate) fn wait_for_checkpoint(run: &Path) {
+    let started = Instant::now();
+    while !has_checkpoint(run) {
+        assert!(started.elapsed() < Duration::from_secs(60), "no checkpoint");
+        sleep(Duration::from_millis(2));
+    }
+}
+
+/// Asks a process to stop as a service manager does. Not as Ctrl-C: where the tests themselves run in the background
+/// of a script, SIGINT is ignored, and rightly so.
 #[cfg(unix)]
 pub(crate) fn interrupt(process: u32) {
+    signal(process, "TERM");
+}
+
+/// Sends a signal by its name without `SIG`.
+#[cfg(unix)]
+pub(crate) fn signal(process: u32, name: &str) {
     let status = Command::new("kill")
-        .args(["-INT", &process.to_string()])
+        .args(["-s", name, &process.to_string()])
         .status();
     assert!(status.expect("kill runs").success());
 }

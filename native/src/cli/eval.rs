@@ -1,6 +1,6 @@
 //! `densecl eval TASK`: what may be written, and its help.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueHint};
 use densecl::features::Feature;
@@ -23,6 +23,11 @@ Protocols, figures and file layouts: docs/evaluation.md")]
 pub(crate) struct Eval {
     #[command(subcommand)]
     pub(crate) task: Task,
+}
+
+/// Where the picture of the evaluation with this name goes.
+pub(crate) fn picture_of(task: &str, out: Option<&Path>) -> PathBuf {
+    out.map_or_else(|| PathBuf::from(format!("{task}.png")), Path::to_path_buf)
 }
 
 #[derive(Debug, Subcommand)]

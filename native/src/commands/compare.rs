@@ -4,7 +4,6 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use densecl::features::Feature;
 use densecl::transfer::linear::LinearConfig;
 
 use super::eval::look;

@@ -9,6 +9,7 @@ use std::time::Instant;
 use anyhow::{Context, bail};
 use burn::tensor::Device;
 use crossbeam_channel::{Receiver, Sender};
+use densecl::device::Selected;
 use densecl::model::Encoder;
 use densecl::weights::{FORMAT_VERSION, WeightsInfo};
 use image::RgbImage;
@@ -25,6 +26,7 @@ use crate::data::{BadFile, BadFiles, Source};
 use crate::embedding::table::{Format, TableWriter};
 use crate::embedding::{Origin, Recipe};
 use crate::files::{sha256, write_json};
+use crate::memory::ensure_fits;
 use crate::paths;
 use crate::weights;
 
@@ -70,7 +72,8 @@ type Batch = Vec<(usize, Result<RgbImage, DecodeError>)>;
 ///
 /// # Errors
 /// One line for the user.
-pub(crate) fn run(args: &Embed, device: &Device, stop: &AtomicBool) -> anyhow::Result<bool> {
+pub(crate) fn run(args: &Embed, selected: &Selected, stop: &AtomicBool) -> anyhow::Result<bool> {
+    let device = &selected.device;
     let start = Instant::now();
     let mut recipe = Recipe {
         features: args.feature.clone(),
@@ -93,6 +96,15 @@ pub(crate) fn run(args: &Embed, device: &Device, stop: &AtomicBool) -> anyhow::R
     recipe.stride = network.info.model.output_stride;
 
     let source = Arc::new(Source::Files(Dataset::scan(&args.images)?));
+    let at_once = source.len().min(usize::from(args.batch_size));
+    let remedy = "choose a smaller --batch-size or --size, or a larger --stride";
+    ensure_fits(
+        selected,
+        &network.info.model,
+        at_once,
+        [args.size; 2],
+        remedy,
+    )?;
     let root = root(&args.images)?;
     let origin = Origin {
         format_version: FORMAT_VERSION,
@@ -190,11 +202,13 @@ impl Network {
         {
             bail!("--stride {stride}: must be 8, 16 or 32");
         }
-        let (encoder, info) = weights::open(path, stride, device)?;
+        // Read once: read again, it could be another file by now than the one in use.
+        let bytes = weights::bytes(path)?;
+        let (encoder, info) = weights::open_bytes(path, &bytes, stride, device)?;
         Ok(Self {
             encoder,
             info,
-            sha256: sha256(&weights::bytes(path)?),
+            sha256: sha256(&bytes),
         })
     }
 }

@@ -1,9 +1,9 @@
 //! `densecl eval TASK`: from what was typed to an evaluation and its contest.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::bail;
-use densecl::features::{Feature, SIDES};
+use densecl::features::SIDES;
 use densecl::transfer::linear::LinearConfig;
 
 use crate::cli::eval as cli;
@@ -146,10 +146,7 @@ fn detect_settings(args: &cli::Detect) -> anyhow::Result<detect::Settings> {
 }
 
 fn judge(task: &dyn Evaluation, common: &cli::Common) -> anyhow::Result<()> {
-    let out = match &common.out {
-        Some(out) => out.clone(),
-        None => PathBuf::from(format!("{}.png", task.name())),
-    };
+    let out = cli::picture_of(task.name(), common.out.as_deref());
     ensure_png(&out)?;
     writable(&out)?;
     let selected = crate::open_device(&common.device)?;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use burn::tensor::{Device, Tensor};
+use densecl::device::Selected;
 use densecl::features::{
     Feature, SIDES, dense_features, image_batch, map_similarity, network_picture,
 };
@@ -20,6 +21,7 @@ use crate::console;
 use crate::data::decode::{DecodeLimits, decode};
 use crate::eval::backbone::Weights;
 use crate::files::{ensure_png, write_json, write_png};
+use crate::memory::ensure_fits;
 use crate::paths;
 
 /// What to match and how.
@@ -74,7 +76,8 @@ struct Match {
 ///
 /// # Errors
 /// One line for the user.
-pub(crate) fn run(request: &Request, device: &Device) -> anyhow::Result<()> {
+pub(crate) fn run(request: &Request, selected: &Selected) -> anyhow::Result<()> {
+    let device = &selected.device;
     let threshold = request.threshold;
     if !(-1.0..=1.0).contains(&threshold) {
         bail!("--threshold {threshold}: a cosine similarity is between -1 and 1");
@@ -102,6 +105,11 @@ pub(crate) fn run(request: &Request, device: &Device) -> anyhow::Result<()> {
     }
     if let Some(stride) = network.stride(request.feature) {
         ensure_comparable([&a.resized, &b.resized], stride, request.size)?;
+    }
+    for picture in [&a, &b] {
+        let size = picture.resized.dimensions().into();
+        let remedy = "choose a smaller --size, or a larger --stride";
+        ensure_fits(selected, &network.model, 1, size, remedy)?;
     }
     let [map_a, map_b] = [&a, &b].map(|p| features(&network.encoder, p, request.feature, device));
     let [grid_a, grid_b] = [&map_a, &map_b].map(|map| {

@@ -17,7 +17,8 @@ use crate::settings;
 use crate::weights;
 
 /// Draws `RUN/curves.png`, or `out`; and `RUN/matches.png` where the run has weights already and
-/// keeps pairs out of training. Returns what was drawn.
+/// keeps pairs out of training. Of a run that is going on, only the curves can be drawn, and elsewhere. Returns what
+/// was drawn.
 ///
 /// # Errors
 /// When `run` is no run, or has not logged a step yet.
@@ -26,10 +27,18 @@ pub(crate) fn plot(
     out: Option<&Path>,
     device: &Device,
 ) -> anyhow::Result<Vec<PathBuf>> {
-    let run = RunDir::open(run)?;
-    if let Some(out) = out {
-        ensure_png(out)?;
-    }
+    let mut run = RunDir::open(run)?;
+    let locked = run.lock("wait for it, or draw the curves elsewhere with --out");
+    let may_write = match out {
+        Some(out) => {
+            ensure_png(out)?;
+            locked.is_ok()
+        }
+        None => {
+            locked?;
+            true
+        }
+    };
     let config: RunConfig = settings::resolve(Some(&run.config()), None, &[])?;
     let metrics = run.metrics();
     let rows = if metrics.exists() {
@@ -48,7 +57,9 @@ pub(crate) fn plot(
     let mut drawn = vec![curves];
 
     let path = run.weights();
-    if path.exists()
+    // While the run goes on, its pictures are its own to write.
+    if may_write
+        && path.exists()
         && let Some(pair) = run_data::example_pair(&config)?
     {
         let (encoder, _) = weights::open(&path, None, device)?;

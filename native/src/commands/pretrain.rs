@@ -3,13 +3,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, bail};
 use densecl::checkpoint;
 use densecl::config::Precision;
 use densecl::device::{DeviceChoice, Selected, select};
 
+use crate::cli;
 use crate::config::{PRESETS, RunConfig};
 use crate::console;
 use crate::events::{Observer, Observers, TrainEvent};
@@ -42,12 +43,43 @@ pub(crate) struct Request {
     pub(crate) overwrite: bool,
 }
 
+/// What a signal to stop means for a training run.
+pub(crate) const STOPPING: &str = "stopping after this step, with a checkpoint";
+
+impl Request {
+    /// What was typed.
+    pub(crate) fn of(args: &cli::Pretrain) -> Self {
+        Self {
+            sets: args.assignments(),
+            config: args.config.clone(),
+            out: args.out.clone(),
+            resume: args.resume.clone(),
+            json: args.json.clone(),
+            overwrite: args.overwrite,
+        }
+    }
+
+    /// What `densecl` does without a command.
+    pub(crate) fn quick_start() -> Self {
+        Self {
+            config: Some("quickstart".to_string()),
+            // The first thing a newcomer does, twice perhaps: it may not fail the second time.
+            overwrite: true,
+            ..Self::default()
+        }
+    }
+}
+
 /// Runs. `Ok(false)` when the run was interrupted.
 ///
 /// # Errors
 /// One line for the user.
 pub(crate) fn pretrain(request: &Request, stop: &Arc<AtomicBool>) -> anyhow::Result<bool> {
-    let (mut config, out, resumed) = prepare(request)?;
+    let Prepared {
+        mut config,
+        out,
+        resumed,
+    } = prepare(request)?;
     // What it says of its queue decides the run's, where that is left open.
     let state = match &resumed {
         Some(_) => None,
@@ -62,9 +94,9 @@ pub(crate) fn pretrain(request: &Request, stop: &Arc<AtomicBool>) -> anyhow::Res
     let choice: DeviceChoice = config.train.device.parse()?;
     let selected = pollster::block_on(select(choice))?;
     selected.ensure_computes_in(config.optim.precision)?;
-    let run = match &resumed {
-        Some(_) => RunDir::open(&out)?,
-        None => RunDir::create(&out, request.overwrite)?,
+    let (run, resumed) = match resumed {
+        Some(Resumed { run, step, path }) => (run, Some((step, path))),
+        None => (RunDir::create(&out, request.overwrite)?, None),
     };
 
     let mut terminal = Terminal::new();
@@ -78,7 +110,7 @@ pub(crate) fn pretrain(request: &Request, stop: &Arc<AtomicBool>) -> anyhow::Res
     let data = run_data::open(&config, &mut terminal)?;
     let (pairs, bad_pairs) = (data.pairs, data.bad_pairs);
     let plan = Plan::new(config, selected.device.clone(), data.source)?;
-    terminal.event(&TrainEvent::Note(describe(&plan)))?;
+    terminal.event(&TrainEvent::Note(describe(&plan, data.held_out)))?;
     terminal.event(&TrainEvent::Note(memory::check(&plan, &selected)?))?;
 
     let (learner, first_step) = match &resumed {
@@ -149,12 +181,42 @@ pub(crate) fn pretrain(request: &Request, stop: &Arc<AtomicBool>) -> anyhow::Res
     Ok(!result.interrupted)
 }
 
-/// The settings and the folder of the run, and the checkpoint to continue from.
-type Prepared = (RunConfig, PathBuf, Option<(u64, PathBuf)>);
+/// The settings and the folder of the run, and what to continue from.
+struct Prepared {
+    config: RunConfig,
+    out: PathBuf,
+    resumed: Option<Resumed>,
+}
+
+/// An earlier run, locked, and its newest checkpoint.
+struct Resumed {
+    run: RunDir,
+    step: u64,
+    path: PathBuf,
+}
 
 fn prepare(request: &Request) -> anyhow::Result<Prepared> {
     if let Some(path) = &request.resume {
         return prepare_resume(request, path);
+    }
+    let (config, out) = settings_and_folder(request)?;
+    config.validate()?;
+    Ok(Prepared {
+        config,
+        out,
+        resumed: None,
+    })
+}
+
+/// The settings, not yet validated, and the folder that a request asks for.
+///
+/// # Errors
+/// When the settings cannot be read, or nothing says what to train on.
+pub(crate) fn settings_and_folder(request: &Request) -> anyhow::Result<(RunConfig, PathBuf)> {
+    if let Some(path) = &request.resume {
+        let run = RunDir::open(path)?;
+        let config = settings::resolve(Some(&run.config()), None, &request.sets)?;
+        return Ok((config, path.clone()));
     }
     if request.config.is_none() && request.sets.is_empty() {
         bail!(
@@ -163,19 +225,20 @@ fn prepare(request: &Request) -> anyhow::Result<Prepared> {
         );
     }
     let (name, config) = resolve(request.config.as_deref(), &request.sets)?;
-    config.validate()?;
     let out = request
         .out
         .clone()
         .unwrap_or_else(|| Path::new("runs").join(name));
-    Ok((config, out, None))
+    Ok((config, out))
 }
 
 fn prepare_resume(request: &Request, path: &Path) -> anyhow::Result<Prepared> {
     if request.config.is_some() || request.out.is_some() {
         bail!("--resume continues a run with its own settings: leave out --config and --out");
     }
-    let run = RunDir::open(path)?;
+    let mut run = RunDir::open(path)?;
+    // Before anything is read that a run still going on may change.
+    run.lock("wait for it, or stop it; it can be continued then")?;
     let saved: RunConfig = settings::resolve(Some(&run.config()), None, &[])?;
     let config: RunConfig = settings::resolve(Some(&run.config()), None, &request.sets)?;
     config.validate()?;
@@ -190,19 +253,29 @@ fn prepare_resume(request: &Request, path: &Path) -> anyhow::Result<Prepared> {
         config.checkpoint = Default::default();
         config
     };
-    if comparable(&saved) != comparable(&config) {
+    let (saved, asked) = (comparable(&saved), comparable(&config));
+    if saved != asked {
         bail!(
-            "--resume continues the same run: only train.steps, train.epochs, train.device, \
-             train.exceeds_memory, data.threads, data.prefetch, log.* and checkpoint.* may be changed"
+            "--resume continues the same run, {}: only train.steps, train.epochs, train.device, \
+             train.exceeds_memory, data.threads, data.prefetch, log.* and checkpoint.* may be changed",
+            settings::differences(&saved, &asked)?.join(", ")
         );
     }
-    let newest = run.checkpoints()?.pop().with_context(|| {
+    let (step, newest) = run.checkpoints()?.pop().with_context(|| {
         format!(
             "{} holds no checkpoint yet: start it again with --overwrite",
             path.display()
         )
     })?;
-    Ok((config, path.to_path_buf(), Some(newest)))
+    Ok(Prepared {
+        config,
+        out: path.to_path_buf(),
+        resumed: Some(Resumed {
+            run,
+            step,
+            path: newest,
+        }),
+    })
 }
 
 /// A preset or a file, with overrides: the name for the run's folder and the settings.
@@ -233,15 +306,19 @@ pub(crate) fn resolve(
     ))
 }
 
-fn describe(plan: &Plan) -> String {
+fn describe(plan: &Plan, held_out: usize) -> String {
     let images = plan.source.len();
     let config = &plan.config;
     let grid = match config.model.num_grid {
         0 => config.views.size as usize / config.model.output_stride,
         grid => grid,
     };
+    let held_out = match held_out {
+        0 => String::new(),
+        held_out => format!(" ({held_out} more are held out for the measurement)"),
+    };
     format!(
-        "{}: {} images from {}, {} steps of {} images, {} with a {grid} x {grid} grid, queue {} \
+        "{}: {} images from {}{held_out}, {} steps of {} images, {} with a {grid} x {grid} grid, queue {} \
          (chance loss {:.2}; an early rise of the loss is normal)",
         config.objective(),
         images,
@@ -298,27 +375,4 @@ fn load_checkpoint(
         );
     }
     Ok(learner)
-}
-
-/// What [`stop_on_ctrl_c`] means for a training run.
-pub(crate) const STOPPING: &str = "stopping after this step, with a checkpoint";
-
-/// The flag that the first Ctrl-C sets, saying what happens then; the second one ends the program at
-/// once.
-///
-/// # Errors
-/// When the handler cannot be installed.
-pub(crate) fn stop_on_ctrl_c(stopping: &'static str) -> anyhow::Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&stop);
-    ctrlc::set_handler(move || {
-        if flag.swap(true, Ordering::SeqCst) {
-            std::process::exit(130);
-        }
-        console::note(format_args!(
-            "\n{stopping}; press Ctrl-C again to stop at once"
-        ));
-    })
-    .context("installing the Ctrl-C handler")?;
-    Ok(stop)
 }

@@ -15,6 +15,7 @@ use crate::data::decode::{DecodeLimits, decode};
 use crate::embedding::index::{Hit, Index};
 use crate::embedding::{Kind, Pool, Recipe};
 use crate::files::{ensure_png, write_json, write_png};
+use crate::outputs::Files;
 use crate::paths;
 
 /// `--json`.
@@ -51,6 +52,18 @@ pub(crate) fn run(args: &Search, device: &Device) -> anyhow::Result<()> {
     }
     let index = Index::open(&args.index)?;
     let shown = args.index.display();
+    let root = args.images.clone();
+    let root = root.unwrap_or_else(|| paths::path_of(&index.origin.images));
+    let pictures = index
+        .names
+        .iter()
+        .map(|name| root.join(paths::path_of(name)));
+    let pictures = pictures.collect();
+    Files::default()
+        .reads_each("--index", &args.index, pictures)
+        .may_write("--out", args.out.as_deref())
+        .may_write("--json", args.json.as_deref())
+        .check()?;
     let kinds = index.vectors();
     let kind = match args.feature {
         Some(kind) if kinds.contains(&kind) => kind,
@@ -92,8 +105,6 @@ pub(crate) fn run(args: &Search, device: &Device) -> anyhow::Result<()> {
     let computed = recipe.compute(&network.encoder, std::slice::from_ref(&query), device)?;
     let hits = index.nearest(kind, &computed[0].values, usize::from(args.k))?;
 
-    let root = args.images.clone();
-    let root = root.unwrap_or_else(|| paths::path_of(&origin.images));
     let found: Vec<Found> = hits
         .iter()
         .map(|&Hit { row, score }| Found {

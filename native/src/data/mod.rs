@@ -6,6 +6,7 @@
 //! lists a folder: a batch is a pure function of the files, the seed and the step.
 
 mod bad_files;
+mod contents;
 pub(crate) mod decode;
 pub(crate) mod index_png;
 mod jpeg;

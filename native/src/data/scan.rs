@@ -88,7 +88,8 @@ fn unreadable(path: &Path, error: &io::Error) -> anyhow::Error {
     )
 }
 
-fn is_image_name(path: &Path) -> bool {
+/// Whether a search through a folder takes this for an image.
+pub(crate) fn is_image_name(path: &Path) -> bool {
     path.extension()
         .and_then(OsStr::to_str)
         .is_some_and(|found| {

@@ -52,6 +52,15 @@ impl Source {
         }
     }
 
+    /// A checksum of what the images are, where it is not part of [`Self::fingerprint`] already: of a pack that has
+    /// those of its pictures.
+    pub(crate) fn contents(&self) -> Option<u32> {
+        match self {
+            Self::Files(dataset) => Some(super::contents::checksum(dataset.paths())),
+            Self::Pack(_) | Self::Memory(_) => None,
+        }
+    }
+
     /// Takes `count` images out, evenly spread over the order: the images without them, and they.
     pub(crate) fn hold_out(self, count: usize) -> (Self, Self) {
         match self {

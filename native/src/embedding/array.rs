@@ -62,6 +62,7 @@ impl Table for ArrayTable {
     }
 }
 
-fn names_path(path: &Path) -> PathBuf {
+/// Where the names go.
+pub(super) fn names_path(path: &Path) -> PathBuf {
     path.with_extension("txt")
 }

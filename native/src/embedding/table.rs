@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
-use super::array::ArrayTable;
+use super::array::{ArrayTable, names_path};
 use super::lines::LineTable;
 use super::parquet::ParquetTable;
 use super::tensors::TensorTable;
@@ -92,6 +92,14 @@ impl Format {
         }
         Ok(format)
     }
+}
+
+/// The file that is written beside a table at `path`: the names of an array.
+pub(crate) fn side_file(path: &Path) -> Option<PathBuf> {
+    let extension = path.extension().unwrap_or_default();
+    extension
+        .eq_ignore_ascii_case("npy")
+        .then(|| names_path(path))
 }
 
 /// A table that is begun with its first row, which tells the shapes.

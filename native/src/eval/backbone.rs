@@ -1,7 +1,7 @@
 //! Which weights to judge, and a frozen network made of them.
 
 use std::borrow::Cow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use burn::tensor::{Device, Tensor};
@@ -188,6 +188,22 @@ fn split_name(text: &str) -> (Option<&str>, &str) {
         }
         _ => (None, text),
     }
+}
+
+/// The files among what was given as `--weights`, for each of `seeds` seeds from `first` on.
+pub(crate) fn files_of(given: &[String], first: u64, seeds: u64) -> Vec<PathBuf> {
+    let named = given.iter().map(|text| split_name(text).1);
+    let files = named.filter(|what| *what != "random" && !what.starts_with("random:"));
+    let of_seeds = |path| {
+        (first..)
+            .take(seeds as usize)
+            .map(move |seed| of_seed(path, seed))
+    };
+    let mut files: Vec<PathBuf> = files
+        .flat_map(|path| of_seeds(path).map(|path| PathBuf::from(&*path)))
+        .collect();
+    files.dedup();
+    files
 }
 
 /// The path of this seed's file.

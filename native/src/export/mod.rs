@@ -95,6 +95,8 @@ impl Format {
     }
 }
 
+pub(crate) use web::outputs as bundle_files;
+
 /// What to export and how.
 #[derive(Debug, Clone)]
 pub(crate) struct Request {

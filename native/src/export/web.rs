@@ -2,7 +2,7 @@
 //! every static host takes, and a manifest with the hash of each.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use densecl::weights::{Precision, Weights};
@@ -78,26 +78,47 @@ pub(super) fn write(folder: &Path, weights: &Weights) -> anyhow::Result<usize> {
         shards,
     };
     let json = serde_json::to_string_pretty(&manifest).context("writing the manifest as JSON")?;
-    write_atomically(
-        &folder.join("manifest.json"),
-        format!("{json}\n").as_bytes(),
-    )?;
+    write_atomically(&folder.join(MANIFEST), format!("{json}\n").as_bytes())?;
     remove_others(folder, &manifest)?;
     Ok(bytes.len())
 }
 
+/// The files that a bundle in `folder` writes or removes, as far as they are there already or always come.
+pub(crate) fn outputs(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let name = folder.file_name().and_then(|name| name.to_str());
+    let mut files: Vec<PathBuf> = entries
+        .map(|entry| entry.path())
+        .filter(|path| {
+            let file = path.file_name().and_then(|file| file.to_str());
+            name.zip(file)
+                .is_some_and(|(name, file)| is_shard(name, file))
+        })
+        .collect();
+    files.push(folder.join(MANIFEST));
+    files
+}
+
+const MANIFEST: &str = "manifest.json";
+
+/// Whether a file is called as the shards of the bundle `name` are.
+fn is_shard(name: &str, file: &str) -> bool {
+    let number = file
+        .strip_prefix(name)
+        .and_then(|rest| rest.strip_prefix('-'));
+    let number = number.and_then(|rest| rest.strip_suffix(".bin"));
+    number.is_some_and(|number| {
+        number.len() == 3 && number.bytes().all(|digit| digit.is_ascii_digit())
+    })
+}
+
 /// Removes shards that the manifest does not name.
 fn remove_others(folder: &Path, manifest: &Manifest) -> anyhow::Result<()> {
-    let is_shard = |file: &str| {
-        let number = file.strip_prefix(manifest.name)?.strip_prefix('-')?;
-        let number = number.strip_suffix(".bin")?;
-        (number.len() == 3 && number.bytes().all(|digit| digit.is_ascii_digit())).then_some(())
-    };
     for entry in fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))? {
         let path = entry?.path();
         let file = path.file_name().and_then(|name| name.to_str());
         let stale = file.is_some_and(|file| {
-            is_shard(file).is_some() && manifest.shards.iter().all(|shard| shard.file != file)
+            is_shard(manifest.name, file) && manifest.shards.iter().all(|shard| shard.file != file)
         });
         if stale {
             fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;

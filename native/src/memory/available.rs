@@ -63,7 +63,7 @@ fn left_in_groups(root: &Path, groups: &str) -> Option<u64> {
 
 /// The number that follows `key` at the beginning of a line.
 #[cfg(target_os = "linux")]
-fn number_after(text: &str, key: &str) -> Option<u64> {
+pub(super) fn number_after(text: &str, key: &str) -> Option<u64> {
     let rest = text.lines().find_map(|line| line.strip_prefix(key))?;
     rest.split_whitespace().next()?.parse().ok()
 }

@@ -16,6 +16,8 @@ pub(crate) use jsonl::{JsonlWriter, read_jsonl};
 pub(crate) use tensorboard::TensorBoardWriter;
 pub(crate) use text::{caption, legend};
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Deserializer, Serialize};
 
 /// The measurements of one logged training step: one line of `metrics.jsonl`.
@@ -94,6 +96,21 @@ pub(crate) struct MetricRow {
     /// Steps not taken so far, because their gradient overflowed; only in f16.
     #[serde(default)]
     pub(crate) skipped_steps: Option<u64>,
+    /// Memory of the process, in bytes; where the system says.
+    #[serde(default)]
+    pub(crate) resident_bytes: Option<u64>,
+}
+
+/// The most memory in each hour of training, in bytes: what grows here is never given back.
+pub(crate) fn resident_by_hour(rows: &[MetricRow]) -> BTreeMap<u64, u64> {
+    let mut most = BTreeMap::new();
+    for row in rows {
+        if let Some(bytes) = row.resident_bytes {
+            let of_hour: &mut u64 = most.entry((row.seconds / 3600.0) as u64).or_default();
+            *of_hour = bytes.max(*of_hour);
+        }
+    }
+    most
 }
 
 /// Reads a number or `null`, which is how JSON writers put NaN and infinities.
@@ -132,6 +149,7 @@ pub(crate) mod test_rows {
             seconds: step as f64,
             loss_scale: None,
             skipped_steps: None,
+            resident_bytes: Some(300_000_000),
         }
     }
 }

@@ -6,9 +6,9 @@
 mod cells;
 mod table;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use serde_json::Value;
 
 use super::backbone::Weights;
@@ -16,6 +16,7 @@ use super::figures::Summary;
 use super::{Contest, Evaluation, Measured, measure, needed};
 use crate::console;
 use crate::files::{write_atomically, write_png};
+use crate::folder_lock::FolderLock;
 use cells::Cells;
 use table::{Comparison, Part};
 
@@ -26,13 +27,34 @@ pub(crate) struct Task {
     pub(crate) evaluation: Box<dyn Evaluation>,
 }
 
+/// The files that a comparison in `folder` writes; none where they are an earlier comparison's, which it goes on
+/// with.
+pub(crate) fn outputs(folder: &Path) -> Vec<PathBuf> {
+    if folder.join(CELLS).exists() {
+        return Vec::new();
+    }
+    let names = [
+        CELLS,
+        "compare.txt",
+        "compare.md",
+        "compare.json",
+        "compare.png",
+    ];
+    names.map(|name| folder.join(name)).to_vec()
+}
+
+/// Where measured cells are kept.
+const CELLS: &str = "cells.json";
+
 /// Measures what is not known yet, and writes `compare.txt`, `.md`, `.json` and `.png` into `out`.
 ///
 /// # Errors
 /// For weights or data that cannot be used, when the device fails, and when something cannot be
 /// written.
 pub(crate) fn compare(tasks: &[Task], contest: &Contest, out: &Path) -> anyhow::Result<()> {
-    let mut cells = Cells::open(&out.join("cells.json"))?;
+    // Two at once would each write the cells without those of the other.
+    let _lock = FolderLock::take(out, "wait for it, or choose another folder with --out")?;
+    let mut cells = Cells::open(&out.join(CELLS))?;
     let mut parts = Vec::new();
     for task in tasks {
         let columns = contest.weights.iter().map(|weights| {
@@ -90,6 +112,13 @@ fn column(
     ));
     if !missing.is_empty() {
         let run = measure(evaluation, weights, &missing, &contest.device)?;
+        // Read again to be measured, a file may have been another by then.
+        for (seed, kept) in missing.iter().zip(&new_keys) {
+            ensure!(
+                key(seed)?.1 == *kept,
+                "its file changed while it was measured: start again"
+            );
+        }
         let figures = run.measured.into_iter().map(|measured| measured.figures);
         cells.add(new_keys.into_iter().zip(figures))?;
     }

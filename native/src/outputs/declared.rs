@@ -1,0 +1,183 @@
+//! What each command reads and writes.
+
+use std::path::Path;
+
+use super::Files;
+use crate::cli::{self, Command, eval};
+use crate::commands::pretrain;
+use crate::config::{RunConfig, SCENES};
+use crate::embedding::table::side_file;
+use crate::eval::backbone::files_of;
+use crate::eval::compare;
+use crate::export::bundle_files;
+use crate::run_dir::RunDir;
+use crate::settings;
+
+/// The files of the command that was typed; without one it is the quick start.
+///
+/// # Errors
+/// When the settings of a run cannot be read: its data and weights stand there.
+pub(crate) fn of(command: Option<&Command>) -> anyhow::Result<Files> {
+    let mut files = Files::default();
+    match command {
+        None => run(&mut files, &pretrain::Request::quick_start())?,
+        Some(Command::Pretrain(args)) => run(&mut files, &pretrain::Request::of(args))?,
+        Some(Command::Match(args)) => {
+            files
+                .reads("", &args.a)
+                .reads("", &args.b)
+                .reads("--weights", Path::new(&args.weights))
+                .writes("--out", &args.out)
+                .may_write("--json", args.json.as_deref());
+        }
+        Some(Command::Plot(args)) => plot(&mut files, args),
+        Some(Command::Synth(args)) => {
+            files.writes("--out", &args.out);
+        }
+        Some(Command::Pack(args)) => {
+            files
+                .reads_pictures("", &args.data)
+                .writes("", &args.out)
+                .may_write("--json", args.json.as_deref());
+        }
+        Some(Command::Embed(args)) => {
+            files
+                .reads_pictures("--images", &args.images)
+                .reads("--weights", &args.weights)
+                .writes("--out", &args.out)
+                .may_write("--json", args.json.as_deref());
+            if let Some(side) = side_file(&args.out) {
+                files.writes_for("--out", &args.out, side);
+            }
+        }
+        Some(Command::Search(args)) => {
+            files
+                .reads("", &args.query)
+                .reads("--index", &args.index)
+                .reads("--weights", &args.weights)
+                .may_write("--out", args.out.as_deref())
+                .may_write("--json", args.json.as_deref());
+            // Which pictures are read there says the index: `search` compares them when it has opened it.
+            if let Some(images) = &args.images {
+                files.reads("--images", images);
+            }
+        }
+        Some(Command::Import(args)) => {
+            files
+                .reads("", &args.file)
+                .may_write("--out", args.out.as_deref())
+                .may_write("--json", args.json.as_deref());
+        }
+        Some(Command::Export(args)) => {
+            files.reads("", &args.weights);
+            if args.web || args.to == Some(cli::ExportFormat::Web) {
+                files.writes_folder("--out", &args.out, bundle_files(&args.out));
+            } else {
+                files.writes("--out", &args.out);
+            }
+        }
+        Some(Command::Eval(args)) => evaluation(&mut files, &args.task),
+        Some(Command::LoaderSpeed(args)) => {
+            files
+                .reads_pictures("--data", &args.data)
+                .may_write("--json", args.json.as_deref());
+        }
+        // They only print.
+        Some(Command::Config(_) | Command::Completions { .. }) => {}
+    }
+    Ok(files)
+}
+
+fn run(files: &mut Files, request: &pretrain::Request) -> anyhow::Result<()> {
+    let (config, folder) = pretrain::settings_and_folder(request)?;
+    if let Some(config) = &request.config {
+        files.reads("--config", Path::new(config));
+    }
+    let option = match &request.resume {
+        // It goes on in its own folder, with settings that say where it began.
+        Some(_) => "--resume",
+        None => {
+            for (option, path) in [
+                ("--init", &config.train.init),
+                ("--continue-from", &config.train.continue_from),
+            ] {
+                files.reads(option, Path::new(path));
+            }
+            files.keeps_pictures_apart("--out", &folder);
+            "--out"
+        }
+    };
+    data_of_run(files, &config);
+    files
+        .writes_folder(option, &folder, RunDir::outputs(&folder))
+        .may_write("--json", request.json.as_deref());
+    Ok(())
+}
+
+fn data_of_run(files: &mut Files, config: &RunConfig) {
+    let source = &config.data.source;
+    if source != SCENES {
+        files.reads_pictures("--data", Path::new(source));
+    }
+}
+
+fn plot(files: &mut Files, args: &cli::Plot) {
+    let run = RunDir::at(&args.run);
+    files.reads("", &args.run);
+    let drawn = [run.curves(), run.matches()];
+    for file in RunDir::outputs(&args.run) {
+        if !drawn.contains(&file) {
+            files.reads("", &file);
+        }
+    }
+    // Held-out pictures are read from it. `plot` says what is wrong with the settings.
+    if let Ok(config) = settings::resolve(Some(&run.config()), None, &[]) {
+        data_of_run(files, &config);
+    }
+    match &args.out {
+        Some(out) => files.writes("--out", out),
+        None => files.writes_for("", &args.run, run.curves()),
+    };
+    files.writes_for("", &args.run, run.matches());
+}
+
+fn evaluation(files: &mut Files, task: &eval::Task) {
+    use eval::Task;
+    let (name, data, common) = match task {
+        Task::Correspondence(args) => ("correspondence", Path::new(&args.data), &args.common),
+        Task::LinearSeg(args) => ("linear-seg", args.data.data.as_path(), &args.common),
+        Task::KnnSeg(args) => ("knn-seg", args.data.data.as_path(), &args.common),
+        Task::Detect(args) => ("detect", args.data.as_path(), &args.common),
+        Task::Knn(args) => ("knn", args.classes.data.as_path(), &args.common),
+        Task::Linear(args) => ("linear", args.classes.data.as_path(), &args.common),
+        Task::Compare(args) => return comparison(files, args),
+    };
+    for weights in files_of(&common.weights, common.seed, common.seeds) {
+        files.reads("--weights", &weights);
+    }
+    let out = eval::picture_of(name, common.out.as_deref());
+    files
+        .reads_data("--data", data)
+        .writes("--out", &out)
+        .may_write("--json", common.json.as_deref());
+}
+
+fn comparison(files: &mut Files, args: &eval::Compare) {
+    for weights in files_of(&args.weights, args.seed, args.seeds) {
+        files.reads("--weights", &weights);
+    }
+    let folders = [
+        ("--seg", &args.seg),
+        ("--det", &args.det),
+        ("--classify", &args.classify),
+    ];
+    for (option, paths) in folders {
+        for path in paths {
+            files.reads_data(option, path);
+        }
+    }
+    for path in &args.corr {
+        files.reads_data("--corr", Path::new(path));
+    }
+    files.writes_folder("--out", &args.out, compare::outputs(&args.out));
+}

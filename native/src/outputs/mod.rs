@@ -1,0 +1,322 @@
+//! Which files a command reads and which it writes, compared before it does anything.
+//!
+//! An output takes the place of what is at its path, so a path given twice by mistake would cost a file of the
+//! user's: weights, a picture, a list. [`declared::of`] says for every command what it reads and writes, side files
+//! included, and [`Files::check`] refuses an output that is an input, that would replace a file of a folder of
+//! inputs, or that is another output. Paths are compared by the file that they lead to, not by their spelling.
+
+pub(crate) mod declared;
+mod place;
+#[cfg(test)]
+mod tests;
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::bail;
+use walkdir::WalkDir;
+
+use crate::data::scan::{Dataset, is_image_name};
+use place::Place;
+
+/// A path as the user knows it.
+#[derive(Debug, Clone)]
+struct Named {
+    /// Such as `--weights`; empty for an argument without a name.
+    option: String,
+    given: PathBuf,
+}
+
+impl Named {
+    fn new(option: &str, given: &Path) -> Self {
+        Self {
+            option: option.to_string(),
+            given: given.to_path_buf(),
+        }
+    }
+
+    /// `--weights w.safetensors`.
+    fn shown(&self) -> String {
+        let path = self.given.display();
+        match self.option.as_str() {
+            "" => path.to_string(),
+            option => format!("{option} {path}"),
+        }
+    }
+}
+
+/// What of an input may not be replaced.
+#[derive(Debug, Clone)]
+enum Reach {
+    /// The file, or the folder itself.
+    Itself,
+    /// The pictures in a folder and below it.
+    PicturesBelow,
+    /// Every file in a folder and below it.
+    FilesBelow,
+    /// These files, which it names.
+    Named(Vec<PathBuf>),
+}
+
+/// An output: how the user named it, and the file that is written for that.
+#[derive(Debug, Clone)]
+struct Output {
+    named: Named,
+    file: PathBuf,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    File,
+    Folder,
+    /// A file whose name follows from the folder that was given.
+    InFolder,
+}
+
+impl Output {
+    /// `--out photos.npy`, or for a side file `photos.txt (of --out photos.npy)`.
+    fn shown(&self) -> String {
+        if self.file == self.named.given {
+            self.named.shown()
+        } else {
+            format!("{} (of {})", self.file.display(), self.named.shown())
+        }
+    }
+}
+
+/// The files of a command.
+#[derive(Debug, Default)]
+pub(crate) struct Files {
+    inputs: Vec<(Named, Reach)>,
+    outputs: Vec<Output>,
+    /// Folders that get pictures of their own, and so may not lie in a folder of pictures that is read again.
+    picture_folders: Vec<Named>,
+}
+
+/// Standard input or output.
+fn is_stream(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
+impl Files {
+    /// A file that is read, or a folder of which only the folder itself matters. What is not there, such as
+    /// the weights that come with the program, cannot be replaced and is left out.
+    pub(crate) fn reads(&mut self, option: &str, path: &Path) -> &mut Self {
+        self.input(option, path, Reach::Itself)
+    }
+
+    /// Pictures as `densecl pretrain --data` takes them: a folder, a list of paths, or one file.
+    pub(crate) fn reads_pictures(&mut self, option: &str, path: &Path) -> &mut Self {
+        let reach = if path.is_dir() {
+            Reach::PicturesBelow
+        } else {
+            // A pack and a list that cannot be read name no files; the command says what is wrong with it.
+            let listed = Dataset::scan(path).map(|data| data.paths().to_vec());
+            listed.map_or(Reach::Itself, Reach::Named)
+        };
+        self.input(option, path, reach)
+    }
+
+    /// A folder of which every file may be read, or a CSV that names files beside it.
+    pub(crate) fn reads_data(&mut self, option: &str, path: &Path) -> &mut Self {
+        let reach = if path.is_dir() {
+            Reach::FilesBelow
+        } else {
+            let text = crate::files::read_text(path).unwrap_or_default();
+            let folder = crate::files::folder_of(path);
+            let fields = text.lines().flat_map(|line| line.split(','));
+            let mut named: Vec<PathBuf> = fields
+                .map(|field| folder.join(field.trim().trim_matches('"')))
+                .filter(|file| file.is_file())
+                .collect();
+            named.dedup();
+            Reach::Named(named)
+        };
+        self.input(option, path, reach)
+    }
+
+    /// Files that something else names, such as the pictures of an index.
+    pub(crate) fn reads_each(
+        &mut self,
+        named_by: &str,
+        path: &Path,
+        files: Vec<PathBuf>,
+    ) -> &mut Self {
+        self.input(named_by, path, Reach::Named(files))
+    }
+
+    fn input(&mut self, option: &str, path: &Path, reach: Reach) -> &mut Self {
+        if path.exists() {
+            self.inputs.push((Named::new(option, path), reach));
+        }
+        self
+    }
+
+    /// A file that is written; `-` is none.
+    pub(crate) fn writes(&mut self, option: &str, path: &Path) -> &mut Self {
+        self.output(option, path, path.to_path_buf(), Kind::File)
+    }
+
+    /// The same for an option that need not be given.
+    pub(crate) fn may_write(&mut self, option: &str, path: Option<&Path>) -> &mut Self {
+        if let Some(path) = path {
+            self.writes(option, path);
+        }
+        self
+    }
+
+    /// A file that is written because of `given`, but has another name.
+    pub(crate) fn writes_for(&mut self, option: &str, given: &Path, file: PathBuf) -> &mut Self {
+        self.output(option, given, file, Kind::File)
+    }
+
+    fn output(&mut self, option: &str, given: &Path, file: PathBuf, kind: Kind) -> &mut Self {
+        if !is_stream(given) {
+            let named = Named::new(option, given);
+            self.outputs.push(Output { named, file, kind });
+        }
+        self
+    }
+
+    /// A folder into which these files are written.
+    pub(crate) fn writes_folder(
+        &mut self,
+        option: &str,
+        folder: &Path,
+        files: Vec<PathBuf>,
+    ) -> &mut Self {
+        self.output(option, folder, folder.to_path_buf(), Kind::Folder);
+        for file in files {
+            self.output(option, folder, file, Kind::InFolder);
+        }
+        self
+    }
+
+    /// Refuses that pictures of `folder` come to lie among those to train on.
+    pub(crate) fn keeps_pictures_apart(&mut self, option: &str, folder: &Path) -> &mut Self {
+        self.picture_folders.push(Named::new(option, folder));
+        self
+    }
+
+    /// # Errors
+    /// When a file that is read, or another output, would be replaced; one line for the user.
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
+        let places: Vec<Place> = self.outputs.iter().map(|o| Place::of(&o.file)).collect();
+        for (named, reach) in &self.inputs {
+            let input = Place::of(&named.given);
+            for (output, place) in self.outputs.iter().zip(&places) {
+                let shown = output.shown();
+                if place.is(&input) {
+                    bail!(
+                        "{shown} is the same as {}, which is read: give the output another name",
+                        named.shown()
+                    );
+                }
+                if let Some(file) = replaced(place, output, &input, named, reach) {
+                    bail!(
+                        "{shown} would replace {}, which {} holds: give the output another name",
+                        file.display(),
+                        named.shown()
+                    );
+                }
+            }
+            for folder in &self.picture_folders {
+                if matches!(reach, Reach::PicturesBelow)
+                    && Place::of(&folder.given).is_seen_below(&input)
+                {
+                    bail!(
+                        "{} lies in {}: the pictures that are written there would be taken for some to \
+                         train on; give a folder elsewhere with --out",
+                        folder.shown(),
+                        named.shown()
+                    );
+                }
+            }
+        }
+        for (i, (output, place)) in self.outputs.iter().zip(&places).enumerate() {
+            for (other, its_place) in self.outputs.iter().zip(&places).take(i) {
+                // A folder and the files that are written into it.
+                if output.named.option == other.named.option {
+                    continue;
+                }
+                // A file cannot be a folder for another. Of one that is a folder already the command says so.
+                let is_in = |output: &Output, place: &Place, above: &Place| {
+                    output.kind != Kind::Folder && !output.file.is_dir() && above.is_above(place)
+                };
+                if is_in(other, place, its_place) || is_in(output, its_place, place) {
+                    bail!(
+                        "one of {} and {} lies in the other, which is to be a file: give other names",
+                        other.shown(),
+                        output.shown()
+                    );
+                }
+                if place.is(its_place) {
+                    bail!(
+                        "{} and {} are the same file: give two names",
+                        other.shown(),
+                        output.shown()
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a path that was given is accounted for.
+    #[cfg(test)]
+    fn mentions(&self, given: &Path) -> bool {
+        let mut named = self.inputs.iter().map(|(named, _)| named);
+        named.any(|named| named.given == given)
+            || self
+                .outputs
+                .iter()
+                .any(|output| output.named.given == given)
+    }
+}
+
+/// The file of an input that an output at `place` would replace.
+///
+/// An output is renamed to its path, so what it replaces has its name, in a folder that may have been spelled
+/// otherwise; a link to the file elsewhere is not touched.
+fn replaced(
+    place: &Place,
+    output: &Output,
+    input: &Place,
+    named: &Named,
+    reach: &Reach,
+) -> Option<PathBuf> {
+    // Where there is nothing, nothing is replaced.
+    if !fs::symlink_metadata(&output.file).is_ok_and(|found| !found.is_dir()) {
+        return None;
+    }
+    let file_name = output.file.file_name()?;
+    let same_name = |path: &Path| path.file_name().is_some_and(|name| alike(name, file_name));
+    let same = |path: &PathBuf| same_name(path) && Place::of(path).is(place);
+    match reach {
+        Reach::Itself => None,
+        Reach::Named(files) => files.iter().find(|path| same(path)).cloned(),
+        Reach::PicturesBelow if !is_image_name(&output.file) => None,
+        Reach::PicturesBelow | Reach::FilesBelow => {
+            if place.is_seen_below(input) {
+                return Some(output.file.clone());
+            }
+            // A run's folder is there each time that it is resumed, and a walk through millions of files takes
+            // minutes on a network disk.
+            if output.kind == Kind::InFolder {
+                return None;
+            }
+            // A link in the folder may lead to where the output is.
+            let files = WalkDir::new(&named.given).follow_links(true).into_iter();
+            let mut files = files.flatten().filter(|entry| same_name(entry.path()));
+            files.find_map(|entry| Some(entry.into_path()).filter(same))
+        }
+    }
+}
+
+/// Whether two names may be one file's: some file systems know no case.
+fn alike(a: &OsStr, b: &OsStr) -> bool {
+    a.eq_ignore_ascii_case(b)
+        || a.to_string_lossy().to_lowercase() == b.to_string_lossy().to_lowercase()
+}
