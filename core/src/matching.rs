@@ -115,6 +115,21 @@ pub fn best_cell(row: &[f32]) -> Option<usize> {
         .map(|(cell, _)| cell)
 }
 
+/// How much more similar the best cell is than any cell that does not touch it: a small lead means that the picture
+/// shows the same thing in several places, such as a bare wall, and the match is a guess.
+///
+/// Lowe's test of 2004 (section 7.1), as a difference because cosines may be negative. `row` holds `height`·`width`
+/// similarities of one query cell. At least 0; infinite where every cell touches the best one.
+pub fn lead(row: &[f32], best: usize, [height, width]: [usize; 2]) -> f32 {
+    debug_assert_eq!(row.len(), height * width);
+    let [x, y] = [best % width, best / width];
+    let others = row.iter().enumerate().filter(|&(cell, _)| {
+        x.abs_diff(cell % width) > 1 || y.abs_diff(cell / width) > 1
+    });
+    let next = others.map(|(_, &score)| score).fold(f32::NEG_INFINITY, f32::max);
+    row[best] - next
+}
+
 /// The centre of a cell of a row-major grid, (x, y) in cells: its column and row, each + 0.5.
 pub fn cell_center(cell: usize, columns: usize) -> [f32; 2] {
     [(cell % columns) as f32 + 0.5, (cell / columns) as f32 + 0.5]
@@ -250,5 +265,18 @@ mod tests {
         assert!((x - 1.75).abs() < 1e-5 && (y - 1.5).abs() < 1e-5, "{x} {y}");
         assert_eq!(subcell_peak(&row, 0, [3, 3]), [0.5, 0.5]);
         assert_eq!(subcell_peak(&[1.0; 9], 4, [3, 3]), [1.5, 1.5]);
+    }
+
+    #[test]
+    fn a_lead_is_over_the_cells_that_do_not_touch_the_best() {
+        // The best of 3×4 cells is the first of the second row; 0.9 beside it is the same peak.
+        let row = [
+            0.1, 0.9, 0.6, 0.0, //
+            1.0, 0.8, 0.5, 0.7, //
+            0.2, 0.3, f32::NAN, 0.4,
+        ];
+        assert!((lead(&row, 4, [3, 4]) - 0.3).abs() < 1e-6);
+        assert_eq!(lead(&[0.5; 16], 0, [4, 4]), 0.0);
+        assert_eq!(lead(&[0.5, 0.1], 0, [1, 2]), f32::INFINITY);
     }
 }

@@ -4,7 +4,7 @@ use anyhow::Context;
 use burn::tensor::{Device, Tensor};
 use densecl::augment::{ViewConfig, ViewGeometry, two_views};
 use densecl::features::{Feature, dense_features, image_batch, map_similarity};
-use densecl::matching::{best_match, cell_center, mutual_matches};
+use densecl::matching::{MutualMatch, best_match, cell_center, lead, mutual_matches};
 use densecl::metrics::CorrespondenceAccuracy;
 use densecl::model::Encoder;
 use densecl::synthetic::{Correspondence, SceneConfig, ScenePair, scene_image, scene_pair};
@@ -19,6 +19,9 @@ const FIRST_HELD_OUT_SCENE: u64 = 1 << 32;
 
 /// The features that held-out pairs are measured and drawn by.
 pub(crate) const FEATURE: Feature = Feature::Stage3And4;
+
+/// Lines of a picture of matches: more cannot be followed by eye.
+const LINES: usize = 30;
 
 /// Pairs that go through the network at once.
 const BATCH: usize = 8;
@@ -192,7 +195,8 @@ fn best_cells(a: Tensor<4>, b: Tensor<4>) -> anyhow::Result<Vec<Vec<usize>>> {
         .collect())
 }
 
-/// Mutual nearest neighbours of one pair as lines to draw, each marked right or wrong.
+/// The [`LINES`] clearest matches of one pair as lines to draw, each marked right or wrong: of the cells that choose each
+/// other, those with the greatest lead over the second-best place.
 ///
 /// # Errors
 /// When the device fails.
@@ -212,7 +216,11 @@ pub(crate) fn lines(
         .try_into_vec_as()
         .context("reading similarities back from the device")?;
     let center = |cell: usize| cell_center(cell, columns).map(|cells| cells * stride);
-    let matches = mutual_matches(&values, grid[0] * columns, -1.0);
+    let cells = rows * columns;
+    let mut matches = mutual_matches(&values, cells, -1.0);
+    let lead_of = |found: &MutualMatch| lead(&values[found.a * cells..][..cells], found.b, grid);
+    matches.sort_by(|x, y| lead_of(y).total_cmp(&lead_of(x)));
+    matches.truncate(LINES);
     Ok(matches
         .into_iter()
         .map(|found| MatchLine {
