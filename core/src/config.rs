@@ -150,6 +150,8 @@ pub struct MethodConfig {
     pub temperature: f64,
     /// m of the momentum encoder, θk ← m·θk + (1−m)·θq.
     pub momentum: f64,
+    /// Whether m stays or rises to 1 over the run.
+    pub momentum_schedule: MomentumSchedule,
     /// Keys in each of the two queues. 0 = sized to the data: half the images, at most 65,536.
     pub queue: usize,
     /// A queue longer than the data set holds several keys of the same image as negatives, and the
@@ -180,6 +182,7 @@ impl Default for MethodConfig {
             lambda_warmup_steps: 0,
             temperature: 0.2,
             momentum: 0.999,
+            momentum_schedule: MomentumSchedule::Constant,
             queue: 0,
             queue_exceeds_data: false,
             matching: Matching::Backbone,
@@ -190,6 +193,17 @@ impl Default for MethodConfig {
             shuffle_keys: true,
         }
     }
+}
+
+/// How m of the momentum encoder changes over a run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MomentumSchedule {
+    /// Not at all: MoCo's and DenseCL's.
+    #[default]
+    Constant,
+    /// From its value to 1 by cosine: BYOL's.
+    Cosine,
 }
 
 /// The longest queue chosen by default: the authors'.

@@ -24,7 +24,7 @@
 //! ([`loss::in_view`]), `L = (1−λ)·L_q + λ·(L_r + w·L_v)`. Both are PixContrast's (Xie et al., CVPR 2021).
 //!
 //! All vectors have unit length; no gradient flows to keys or through the match. λ = 0 is MoCo v2.
-//! [`densecl::DenseCl::step`] is that page as code.
+//! [`method::DenseCl::step_in_order`] is that page as code.
 //!
 //! | module | what it knows |
 //! |---|---|
@@ -32,7 +32,7 @@
 //! | [`model`] | ResNets, heads, encoder, momentum encoder, split BN |
 //! | [`ops`] | the operations that cost time, by device |
 //! | [`queue`], [`matching`], [`loss`], [`schedule`], [`metrics`] | tensors and numbers, no model |
-//! | [`densecl`], [`optim`], [`loss_scale`] | one training step |
+//! | [`method`], [`optim`], [`loss_scale`] | what a method is; one training step |
 //! | [`memory`] | what a training step holds, from the settings alone |
 //! | [`checkpoint`], [`weights`] | state and networks as bytes |
 //! | [`torch`] | checkpoints of PyTorch programs, read without executing anything |
@@ -55,8 +55,6 @@ pub mod boxes;
 #[cfg(feature = "train")]
 pub mod checkpoint;
 pub mod config;
-#[cfg(feature = "train")]
-pub mod densecl;
 pub mod device;
 pub mod error;
 pub mod features;
@@ -67,6 +65,8 @@ pub mod loss_scale;
 pub mod matching;
 #[cfg(feature = "train")]
 pub mod memory;
+#[cfg(feature = "train")]
+pub mod method;
 pub mod metrics;
 pub mod model;
 pub mod ops;

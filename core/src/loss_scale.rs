@@ -5,7 +5,10 @@
 //! makes an infinity: then the step is not taken and the factor is halved. The numbers are those of
 //! PyTorch's `GradScaler`.
 
+use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
+
+use crate::optim::ParameterGradients;
 
 /// The factor at the start.
 const FIRST: f64 = 65_536.0;
@@ -36,6 +39,17 @@ impl Default for LossScale {
 }
 
 impl LossScale {
+    /// Divides gradients by the factor and adapts it to whether they are finite; false = the step is not to be
+    /// taken. Waits for the device.
+    ///
+    /// A device that does not answer counts as finite: its failure is reported when the figures are read.
+    pub fn unscale(&mut self, gradients: &mut ParameterGradients) -> bool {
+        gradients.multiply(1.0 / self.factor);
+        let finite = gradients.norm().is_none_or(|norm| is_finite(&norm));
+        self.update(finite);
+        finite
+    }
+
     /// After a step whose gradient was finite, or was not.
     pub fn update(&mut self, finite: bool) {
         if !finite {
@@ -55,6 +69,12 @@ impl LossScale {
     pub fn is_exhausted(&self) -> bool {
         self.factor < SMALLEST
     }
+}
+
+/// Whether one element is neither NaN nor infinite.
+fn is_finite(value: &Tensor<1>) -> bool {
+    let read = value.try_to_vec_as::<f32>();
+    read.map_or(true, |values| values.iter().all(|value| value.is_finite()))
 }
 
 #[cfg(test)]

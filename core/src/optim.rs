@@ -4,7 +4,7 @@ use burn::tensor::{Gradients, Tensor};
 
 use crate::{
     config::OptimConfig,
-    model::{Kind, NamedTensor, TensorVisitor, Tensors, visit::take},
+    model::{AnyNetwork, Kind, NamedTensor, TensorVisitor, Tensors, visit::take},
     ops::{self, SgdSettings},
 };
 
@@ -117,9 +117,9 @@ impl Sgd {
     }
 
     /// The velocity of each parameter, by the parameter's name; empty before the first step.
-    pub fn state<M: Tensors>(&self, network: &M) -> Vec<NamedTensor> {
+    pub fn state(&self, network: &dyn AnyNetwork) -> Vec<NamedTensor> {
         let parameters = network
-            .named()
+            .list()
             .into_iter()
             .filter(|t| t.kind == Kind::Parameter);
         parameters

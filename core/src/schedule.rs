@@ -1,6 +1,6 @@
 //! Learning rate and λ as pure functions of the step.
 
-use crate::config::SchedulePer;
+use crate::config::{MomentumSchedule, SchedulePer};
 
 /// Where a run stands in its schedule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +39,18 @@ pub fn lambda(value: f64, warmup_steps: u64, step: u64) -> f64 {
     if step < warmup_steps { 0.0 } else { value }
 }
 
+/// m of the momentum encoder at `step` of `total_steps`: its value throughout, or from it to 1 by cosine,
+/// m(t) = 1 − (1 − m₀)·(cos(π·t/T) + 1)/2 (BYOL, Grill et al. 2020, section 3.2).
+pub fn momentum(value: f64, schedule: MomentumSchedule, step: u64, total_steps: u64) -> f64 {
+    match schedule {
+        MomentumSchedule::Constant => value,
+        MomentumSchedule::Cosine => {
+            let share = (step as f64 / total_steps.max(1) as f64).min(1.0);
+            1.0 - (1.0 - value) * 0.5 * (1.0 + (std::f64::consts::PI * share).cos())
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -63,6 +75,15 @@ mod tests {
         assert!(at(SchedulePer::Epoch, 10) < 0.3);
         assert_eq!(at(SchedulePer::Epoch, 10), at(SchedulePer::Epoch, 19));
         assert!(at(SchedulePer::Epoch, 100).abs() < 1e-12);
+    }
+
+    #[test]
+    fn momentum_stays_or_rises_to_one() {
+        let at = |schedule, step| momentum(0.9, schedule, step, 100);
+        assert_eq!(at(MomentumSchedule::Constant, 70), 0.9);
+        assert!((at(MomentumSchedule::Cosine, 0) - 0.9).abs() < 1e-12);
+        assert!((at(MomentumSchedule::Cosine, 50) - 0.95).abs() < 1e-12);
+        assert!((at(MomentumSchedule::Cosine, 100) - 1.0).abs() < 1e-12);
     }
 
     #[test]

@@ -2,8 +2,9 @@
 
 use burn::tensor::{Device, Tensor};
 use densecl::{
+    augment::ViewGeometry,
     config::{Backbone, MethodConfig, ModelConfig, OptimConfig},
-    densecl::{DenseCl, StepSettings, Views},
+    method::{DenseCl, Figures, MicroBatch, StepOutput, StepSettings, ViewBatch},
     model::Tensors,
 };
 
@@ -68,12 +69,59 @@ impl Tiny {
     }
 }
 
-/// Step `step` at [`LEARNING_RATE`] and λ = 0.5.
+/// The query and the key view of the same images, and the order in which the keys are encoded.
+#[derive(Debug, Clone)]
+pub struct Views {
+    /// [B, 3, S, S].
+    pub query: Tensor<4>,
+    /// [B, 3, S, S].
+    pub key: Tensor<4>,
+    /// A permutation of 0..B.
+    pub key_order: Vec<usize>,
+    /// Where both lie in their image, B pairs.
+    pub geometry: Option<Vec<[ViewGeometry; 2]>>,
+}
+
+impl Views {
+    fn micro_batch(self) -> MicroBatch {
+        let geometry = |view: usize| {
+            let pairs = self.geometry.as_ref()?.iter();
+            Some(pairs.map(|pair| pair[view]).collect())
+        };
+        let geometry = [geometry(0), geometry(1)];
+        let views = [self.query, self.key].into_iter().zip(geometry);
+        let views = views.map(|(pixels, geometry)| ViewBatch { pixels, geometry });
+        MicroBatch {
+            views: views.collect(),
+        }
+    }
+}
+
+/// A step with the keys of each micro-batch in its own order.
+///
+/// # Errors
+/// Those of the step.
+pub fn step(
+    learner: &mut DenseCl,
+    views: Vec<Views>,
+    settings: &StepSettings,
+) -> densecl::Result<StepOutput> {
+    let orders: Vec<Vec<usize>> = views.iter().map(|views| views.key_order.clone()).collect();
+    let batches = views.into_iter().map(Views::micro_batch).collect();
+    learner.step_in_order(batches, &orders, settings)
+}
+
+/// Figures of a step by name, in f32 as the device has them.
+pub fn figures<const N: usize>(of: &Figures, names: [&str; N]) -> [f32; N] {
+    names.map(|name| of[name] as f32)
+}
+
+/// Step `step` of 100 at [`LEARNING_RATE`].
 pub fn settings(step: u64) -> StepSettings {
     StepSettings {
         step,
+        total_steps: 100,
         learning_rate: LEARNING_RATE,
-        lambda: 0.5,
     }
 }
 
@@ -131,7 +179,7 @@ pub fn state(learner: &DenseCl) -> Vec<(String, Vec<f32>)> {
 ///
 /// # Panics
 /// When the device does not answer.
-pub fn matches(output: &densecl::densecl::StepOutput) -> Vec<Vec<i64>> {
+pub fn matches(output: &StepOutput) -> Vec<Vec<i64>> {
     let flat = output.matches.iter().map(|m| m.clone().try_into_vec_as());
     flat.map(|m| m.expect("the device answers")).collect()
 }

@@ -3,16 +3,16 @@
 
 use burn::tensor::{DType, Device};
 use densecl::{
-    checkpoint,
+    checkpoint::{self, Checkpoint},
     config::{Matching, Precision},
-    densecl::{DenseCl, Views},
     device::{DeviceChoice, select},
     loss_scale::LossScale,
+    method::DenseCl,
     model::Tensors,
 };
 use densecl_tests::{
     in_view::overlapping,
-    learner::{Tiny, settings, state, views},
+    learner::{self, Tiny, Views, settings, state, views},
     network::cpu,
 };
 
@@ -64,12 +64,12 @@ fn gradients_and_loss(mut tiny: Tiny, device: &Device) -> (Vec<(String, Vec<f32>
             geometry: Some(overlapping()),
             ..views("precision 0", BATCH, device)
         };
-        learner.step(vec![views], &settings(0)).expect("a step")
+        learner::step(&mut learner, vec![views], &settings(0)).expect("a step")
     };
     // The first scale may be too large; a skipped step halves it and changes nothing else.
     let taken = (0..=SKIPPED).map(|_| step()).find(|step| !step.skipped);
     let output = taken.expect("a step whose gradient is finite");
-    let loss = output.figures().expect("the device answers").loss;
+    let loss = output.figures().expect("the device answers")["loss"] as f32;
     let velocity = learner.optimizer.state(&learner.query).into_iter();
     let gradients = velocity.map(|v| {
         let values = v.values.try_to_vec_as().expect("the device answers");
@@ -165,7 +165,7 @@ fn a_gpu_computes_in_half_or_says_in_what_it_does() {
 fn whatever_is_kept_from_step_to_step_is_f32() {
     for precision in Precision::ALL {
         let mut learner = tiny(precision).learner(&cpu());
-        learner.step(batch(0), &settings(0)).expect("a step");
+        learner::step(&mut learner, batch(0), &settings(0)).expect("a step");
         let kept = [&learner.query, &learner.key]
             .into_iter()
             .flat_map(Tensors::named);
@@ -181,7 +181,7 @@ fn whatever_is_kept_from_step_to_step_is_f32() {
 #[test]
 fn a_gradient_that_overflows_changes_nothing_but_the_scale() {
     let mut learner = tiny(Precision::F16).learner(&cpu());
-    learner.step(batch(0), &settings(0)).expect("a step");
+    learner::step(&mut learner, batch(0), &settings(0)).expect("a step");
     let before = state(&learner);
     // Beyond the range of f16 whatever the gradient.
     let huge = LossScale {
@@ -190,7 +190,7 @@ fn a_gradient_that_overflows_changes_nothing_but_the_scale() {
         skipped: 1,
     };
     learner.loss_scale = Some(huge);
-    let output = learner.step(batch(1), &settings(1)).expect("a step");
+    let output = learner::step(&mut learner, batch(1), &settings(1)).expect("a step");
     assert!(output.skipped);
     assert!(state(&learner) == before, "a skipped step left a trace");
     let halved = LossScale {
@@ -202,8 +202,7 @@ fn a_gradient_that_overflows_changes_nothing_but_the_scale() {
 
     learner.loss_scale = Some(LossScale::default());
     assert!(
-        !learner
-            .step(batch(1), &settings(1))
+        !learner::step(&mut learner, batch(1), &settings(1))
             .expect("a step")
             .skipped
     );
@@ -218,29 +217,23 @@ fn a_run_in_f16_is_continued_exactly_its_scale_included() {
         factor: 2f64.powi(60),
         ..LossScale::default()
     });
-    whole.step(batch(0), &settings(0)).expect("a step");
+    learner::step(&mut whole, batch(0), &settings(0)).expect("a step");
     whole.loss_scale = whole.loss_scale.map(|scale| LossScale {
         factor: 1024.0,
         ..scale
     });
-    whole.step(batch(1), &settings(1)).expect("a step");
-    let bytes = checkpoint::save(&whole, &tiny.model, SEED, 8, 2).expect("saved");
-    let (mut continued, _): (DenseCl, _) = checkpoint::load(
-        &bytes,
-        &tiny.model,
-        &tiny.method,
-        &tiny.optim,
-        tiny.queue,
-        &cpu(),
-    )
-    .expect("loaded");
+    learner::step(&mut whole, batch(1), &settings(1)).expect("a step");
+    let bytes = checkpoint::save(&mut whole, &tiny.model, SEED, 8, 2).expect("saved");
+    let mut continued: DenseCl = tiny.learner(&cpu());
+    let saved = Checkpoint::read(&bytes, &tiny.model).expect("whole");
+    saved.restore(&mut continued).expect("loaded");
     let scale = continued.loss_scale.expect("f16 has one");
     assert_eq!(
         (scale.factor, scale.good_steps, scale.skipped),
         (1024.0, 1, 1)
     );
     for learner in [&mut whole, &mut continued] {
-        learner.step(batch(2), &settings(2)).expect("a step");
+        learner::step(learner, batch(2), &settings(2)).expect("a step");
     }
     assert!(state(&whole) == state(&continued));
     assert_eq!(whole.loss_scale, continued.loss_scale);

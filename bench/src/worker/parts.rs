@@ -4,6 +4,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use densecl::config::{MethodConfig, OptimConfig};
 use densecl::loss::{Positives, in_view};
 use densecl::matching::{best_match, gather_cells, similarity};
+use densecl::method::{MicroBatch, key_order};
 use densecl::model::{Phase, follow};
 use densecl::optim::{ParameterGradients, Sgd};
 
@@ -12,6 +13,13 @@ use super::{Iteration, clock, clocked, loss, random, unit};
 use crate::work::{DIM, Network, Part};
 
 const PHASE: Phase = Phase::Train { groups: 1 };
+/// Places of the views in a batch.
+const QUERY: usize = 0;
+const KEY: usize = 1;
+
+fn pixels(batch: &MicroBatch, view: usize) -> Tensor<4> {
+    batch.views[view].pixels.clone()
+}
 
 /// One part, with inputs as the step would give it.
 ///
@@ -42,17 +50,19 @@ pub(super) fn iteration(
 }
 
 fn forward_key(network: Network, device: &Device) -> Iteration {
-    let (mut learner, views) = learner(network, device);
+    let (mut learner, batch) = learner(network, device);
+    let key = pixels(&batch, KEY);
     let indices = |order: Vec<usize>| {
         let order: Vec<i32> = order.into_iter().map(|i| i as i32).collect();
         let count = order.len();
         Tensor::<1, Int>::from_data(TensorData::new(order, [count]), device)
     };
     let mut back: Vec<usize> = (0..network.batch).collect();
-    back.sort_by_key(|&i| views.key_order[i]);
-    let (order, back) = (indices(views.key_order), indices(back));
+    let order = key_order(network.batch, 0, 0);
+    back.sort_by_key(|&i| order[i]);
+    let (order, back) = (indices(order), indices(back));
     clocked(device, move || {
-        let images = views.key.clone().select(0, order.clone());
+        let images = key.clone().select(0, order.clone());
         let k = learner.key.forward(images, PHASE);
         k.global.select(0, back.clone());
         k.dense.select(0, back.clone());
@@ -62,8 +72,8 @@ fn forward_key(network: Network, device: &Device) -> Iteration {
 }
 
 fn matching(network: Network, device: &Device) -> Iteration {
-    let (mut learner, views) = learner(network, device);
-    let k = learner.key.forward(views.key, PHASE);
+    let (mut learner, batch) = learner(network, device);
+    let k = learner.key.forward(pixels(&batch, KEY), PHASE);
     let query = unit(k.backbone.dims(), device);
     clocked(device, move || {
         let chosen = best_match(similarity(query.clone(), k.backbone.clone()));
@@ -100,7 +110,8 @@ enum Counted {
 /// Forward, and backward from random slopes at both heads' outputs. Both are done whichever counts: a graph
 /// that nobody walks back keeps its memory, which no training step does.
 fn network_pass(network: Network, device: &Device, counted: Counted) -> Iteration {
-    let (mut learner, views) = learner(network, device);
+    let (mut learner, batch) = learner(network, device);
+    let query = pixels(&batch, QUERY);
     let sides = network.size.div_ceil(32);
     let at_global = random([network.batch, DIM], device).autodiff();
     let at_dense = random([network.batch, DIM, sides * sides], device).autodiff();
@@ -108,7 +119,7 @@ fn network_pass(network: Network, device: &Device, counted: Counted) -> Iteratio
     Box::new(move || {
         let mut q = None;
         let forward = clock(&device, || {
-            q = Some(learner.query.forward(views.query.clone().autodiff(), PHASE));
+            q = Some(learner.query.forward(query.clone().autodiff(), PHASE));
         })?;
         let q = q.expect("the forward pass was made");
         let slopes = (q.global * at_global.clone()).sum() + (q.dense * at_dense.clone()).sum();
@@ -125,8 +136,10 @@ fn network_pass(network: Network, device: &Device, counted: Counted) -> Iteratio
 
 /// Collecting the gradients, and SGD.
 fn optimizer(network: Network, device: &Device) -> anyhow::Result<Iteration> {
-    let (mut learner, views) = learner(network, device);
-    let q = learner.query.forward(views.query.autodiff(), PHASE);
+    let (mut learner, batch) = learner(network, device);
+    let q = learner
+        .query
+        .forward(pixels(&batch, QUERY).autodiff(), PHASE);
     let gradients = (q.global.sum() + q.dense.sum()).backward();
     // SGD leaves new parameters behind; the gradients are those of the old ones.
     let differentiated = learner.query.clone();

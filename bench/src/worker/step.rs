@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use burn::tensor::Device;
 use densecl::config::{MethodConfig, OptimConfig};
-use densecl::densecl::{DenseCl, StepSettings, Views, key_order};
+use densecl::method::{DenseCl, Method, MicroBatch, StepSettings, ViewBatch};
 
 use super::{Iteration, model, random};
 use crate::work::Network;
@@ -18,7 +18,7 @@ fn method() -> MethodConfig {
 }
 
 /// A learner at step 0, and views for it.
-pub(super) fn learner(network: Network, device: &Device) -> (DenseCl, Views) {
+pub(super) fn learner(network: Network, device: &Device) -> (DenseCl, MicroBatch) {
     let Network {
         backbone,
         size,
@@ -27,13 +27,12 @@ pub(super) fn learner(network: Network, device: &Device) -> (DenseCl, Views) {
     } = network;
     let optim = OptimConfig::default();
     let learner = DenseCl::new(&model(backbone), &method(), &optim, queue, 0, device);
-    let views = Views {
-        query: random([batch, 3, size, size], device),
-        key: random([batch, 3, size, size], device),
-        key_order: key_order(batch, 0, 0),
+    let view = || ViewBatch {
+        pixels: random([batch, 3, size, size], device),
         geometry: None,
     };
-    (learner, views)
+    let views = vec![view(), view()];
+    (learner, MicroBatch { views })
 }
 
 /// Steps on the same views; the figures are read after each.
@@ -43,8 +42,8 @@ pub(super) fn iteration(network: Network, device: &Device) -> Iteration {
     Box::new(move || {
         let settings = StepSettings {
             step,
+            total_steps: u64::MAX,
             learning_rate: OptimConfig::default().lr,
-            lambda: method().lambda,
         };
         step += 1;
         let start = Instant::now();

@@ -2,8 +2,8 @@
 
 use crate::{
     config::ModelConfig,
-    densecl::DenseCl,
     error::{Error, Result},
+    method::DenseCl,
     model::{Heads, Tensors},
     weights::Weights,
 };

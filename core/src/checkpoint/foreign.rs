@@ -6,12 +6,12 @@ use std::collections::BTreeMap;
 use burn::tensor::Device;
 use serde::Deserialize;
 
-use super::{KEY, QUERY, VELOCITY, describe, take_queue, take_velocity};
+use super::{KEY, QUERY, VELOCITY, describe, positions_by_name, restore::restore};
 use crate::{
     config::{MethodConfig, ModelConfig, OptimConfig},
-    densecl::DenseCl,
     error::{Error, Result},
-    model::{Encoder, Kind, Tensors as _},
+    method::DenseCl,
+    model::{Kind, Tensors as _},
     torch::{
         Momentum, TorchFile,
         keys::{Imported, Mapping, Reason, recognise},
@@ -50,6 +50,17 @@ pub struct TrainingState {
 struct Written {
     step: Option<u64>,
     queue_positions: Option<[usize; 2]>,
+    positions: Option<BTreeMap<String, usize>>,
+}
+
+impl Written {
+    /// Where the global and the dense queue write next.
+    fn positions(&self) -> Option<[usize; 2]> {
+        let positions = self.positions.as_ref();
+        let named =
+            positions.map(|all| super::QUEUES.map(|name| all.get(name).copied().unwrap_or(0)));
+        named.or(self.queue_positions)
+    }
 }
 
 impl TrainingState {
@@ -64,12 +75,12 @@ impl TrainingState {
             let written: Option<Written> = metadata(bytes)?;
             let file = Tensors::safetensors(bytes)?;
             let (mapping, mut imported) = gather(&file)?;
-            let Written {
-                step,
-                queue_positions,
-            } = written.unwrap_or_default();
-            imported.queue_positions = queue_positions.unwrap_or(imported.queue_positions);
-            let progress = Progress { step, epoch: None };
+            let written = written.unwrap_or_default();
+            imported.queue_positions = written.positions().unwrap_or(imported.queue_positions);
+            let progress = Progress {
+                step: written.step,
+                epoch: None,
+            };
             let account = Account::new(container, &file, &mapping);
             return Self::new(account, mapping, imported, progress);
         }
@@ -185,20 +196,24 @@ impl TrainingState {
                 self.queue_len
             )));
         }
-        let has = |part: &str| !self.account.absent.contains(&part);
-        let (dense_head, dense_queue) = (has("dense head"), has("dense queue"));
         let mut learner = DenseCl::new(model, method, optim, queue_len, seed, device);
         let mut archive = self.tensors;
-        restore(&mut archive, QUERY, &mut learner.query, dense_head)?;
-        restore(&mut archive, KEY, &mut learner.key, dense_head)?;
-        let positions = self.queue_positions;
-        learner.global_queue =
-            take_queue(&mut archive, 0, positions, queue_len, model.dim, device)?;
-        if dense_queue {
-            learner.dense_queue =
-                take_queue(&mut archive, 1, positions, queue_len, model.dim, device)?;
+        let has = |part: &str| !self.account.absent.contains(&part);
+        let velocities = self.velocities > 0;
+        if !has("dense head") {
+            for (prefix, encoder) in [(QUERY, &learner.query), (KEY, &learner.key)] {
+                let all = encoder.named().into_iter();
+                for tensor in all.filter(|tensor| tensor.name.starts_with("dense_head.")) {
+                    let name = format!("{prefix}{}", tensor.name);
+                    archive.insert(name, tensor.shape, &tensor.values)?;
+                }
+            }
         }
-        if self.velocities > 0 {
+        if !has("dense queue") {
+            let keys = learner.dense_queue.keys();
+            archive.insert(super::QUEUES[1].to_string(), keys.dims().to_vec(), &keys)?;
+        }
+        if velocities {
             let parameters = learner.query.named().into_iter();
             for tensor in parameters.filter(|tensor| tensor.kind == Kind::Parameter) {
                 let name = format!("{VELOCITY}{}", tensor.name);
@@ -207,21 +222,14 @@ impl TrainingState {
                     archive.insert(name, tensor.shape, &tensor.values.zeros_like())?;
                 }
             }
-            take_velocity(&mut archive, &mut learner, device)?;
         }
+        let mut positions = positions_by_name(self.queue_positions);
+        if !has("dense queue") {
+            positions.insert(super::QUEUES[1].to_string(), 0);
+        }
+        restore(&mut archive, &positions, velocities, None, &mut learner)?;
         Ok(learner)
     }
-}
-
-/// Takes an encoder out of the archive; a dense head that is not in it stays as it is.
-fn restore(archive: &mut Archive, prefix: &str, encoder: &mut Encoder, dense: bool) -> Result<()> {
-    if dense {
-        return archive.restore(prefix, encoder);
-    }
-    let head = encoder.dense_head.take();
-    let result = archive.restore(prefix, encoder);
-    encoder.dense_head = head;
-    result
 }
 
 fn gather(file: &Tensors) -> Result<(Mapping, Imported)> {

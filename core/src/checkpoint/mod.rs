@@ -1,22 +1,25 @@
 //! The whole state of a run as bytes: what `--resume` needs to continue exactly.
 //!
-//! Weights, momentum weights, both encoders' BN statistics, SGD's velocity and both queues. Data
-//! order and random streams need no state: they are functions of the seed and the step.
+//! Networks, queues and the optimizer's velocity, as the method names them. Data order and random streams need no state:
+//! they are functions of the seed and the step.
 
 mod begin;
 mod foreign;
+mod restore;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    config::{MethodConfig, ModelConfig, OptimConfig},
-    densecl::DenseCl,
+    config::ModelConfig,
     error::{Error, Result},
     loss_scale::LossScale,
-    model::{Kind, Tensors},
+    method::{Method, StateVisitor},
+    model::AnyNetwork,
+    optim::Sgd,
     queue::Queue,
-    weights::{Archive, FORMAT_VERSION, Stored},
+    weights::{Archive, FORMAT_VERSION},
 };
 
 pub use self::foreign::{Progress, TrainingState};
@@ -26,6 +29,9 @@ pub use self::foreign::{Progress, TrainingState};
 pub struct CheckpointInfo {
     /// [`FORMAT_VERSION`] of the writer.
     pub format_version: u32,
+    /// [`Method::name`].
+    #[serde(default = "first_method")]
+    pub method: String,
     /// Steps taken.
     pub step: u64,
     /// Seed of the run.
@@ -34,8 +40,12 @@ pub struct CheckpointInfo {
     pub images: usize,
     /// The network.
     pub model: ModelConfig,
-    /// Where the global and the dense queue write next.
-    pub queue_positions: [usize; 2],
+    /// Where each queue writes next, by its name.
+    #[serde(default)]
+    pub positions: BTreeMap<String, usize>,
+    /// The same in files from before methods had names: of the global and the dense queue.
+    #[serde(default, skip_serializing)]
+    queue_positions: Option<[usize; 2]>,
     /// [`Archive::checksum`] of the tensors: any numbers are valid weights, so nothing else would show
     /// a bit that has changed on the disk. `None` in files from before there was one.
     #[serde(default)]
@@ -45,157 +55,153 @@ pub struct CheckpointInfo {
     pub loss_scale: Option<LossScale>,
 }
 
+/// The only method that there was before the name was written.
+fn first_method() -> String {
+    "densecl".to_string()
+}
+
 const QUERY: &str = "query.";
 const KEY: &str = "key.";
 const VELOCITY: &str = "velocity.";
 const QUEUES: [&str; 2] = ["queue.global", "queue.dense"];
 
-/// The state of `learner` after `step` steps of the run with `seed` over `images` images.
+/// The state of `learner` after `step` steps of the run with `seed` over `images` images. The learner is only read.
 ///
 /// # Errors
 /// [`Error::Device`] when a tensor cannot be read back; [`Error::NotFinite`] when one has a NaN or an
 /// infinity in it: what would be saved is nothing to continue from.
 pub fn save(
-    learner: &DenseCl,
+    learner: &mut dyn Method,
     model: &ModelConfig,
     seed: u64,
     images: usize,
     step: u64,
 ) -> Result<Vec<u8>> {
-    let mut archive = Archive::default();
-    archive.insert_all(QUERY, &learner.query)?;
-    archive.insert_all(KEY, &learner.key)?;
-    for velocity in learner.optimizer.state(&learner.query) {
-        archive.insert(
-            format!("{VELOCITY}{}", velocity.name),
-            velocity.shape,
-            &velocity.values,
-        )?;
-    }
-    let queues = [&learner.global_queue, &learner.dense_queue];
-    for (name, queue) in QUEUES.iter().zip(queues) {
-        let keys = queue.keys();
-        archive.insert(name.to_string(), keys.dims().to_vec(), &keys)?;
-    }
-    if let Some(name) = archive.not_finite() {
+    let mut saved = Save::default();
+    learner.visit_state(&mut saved)?;
+    if let Some(name) = saved.archive.not_finite() {
         return Err(Error::NotFinite(name.to_string()));
     }
-    let crc32 = Some(archive.checksum());
-    archive.to_bytes(&CheckpointInfo {
+    let crc32 = Some(saved.archive.checksum());
+    saved.archive.to_bytes(&CheckpointInfo {
         format_version: FORMAT_VERSION,
+        method: learner.name().to_string(),
         step,
         seed,
         images,
         model: model.clone(),
-        queue_positions: queues.map(Queue::position),
+        positions: saved.positions,
+        queue_positions: None,
         crc32,
-        loss_scale: learner.loss_scale,
+        loss_scale: saved.loss_scale,
     })
 }
 
-/// The learner in a checkpoint, to continue with these settings.
-///
-/// # Errors
-/// [`Error::Format`] for a damaged file, [`Error::Mismatch`] for one of another network or queue
-/// length; never a partial load.
-pub fn load(
-    bytes: &[u8],
-    model: &ModelConfig,
-    method: &MethodConfig,
-    optim: &OptimConfig,
-    queue_len: usize,
-    device: &Device,
-) -> Result<(DenseCl, CheckpointInfo)> {
-    let (mut archive, info): (_, CheckpointInfo) = Archive::from_bytes(bytes)?;
-    if info.model != *model {
-        return Err(Error::Mismatch(format!(
-            "the checkpoint holds {}, the run asks for {}",
-            describe(&info.model),
-            describe(model)
-        )));
-    }
-    if info
-        .crc32
-        .is_some_and(|written| written != archive.checksum())
-    {
-        return Err(Error::Format(
-            "its checksum is wrong: the file has changed since it was written, as by a failing disk or \
-             a bad copy; continue from another checkpoint"
-                .to_string(),
-        ));
-    }
-    let mut learner = DenseCl::new(model, method, optim, queue_len, info.seed, device);
-    if learner.loss_scale.is_some() && info.loss_scale.is_some() {
-        learner.loss_scale = info.loss_scale;
-    }
-    archive.restore(QUERY, &mut learner.query)?;
-    archive.restore(KEY, &mut learner.key)?;
+/// The parts of a state on their way to bytes.
+#[derive(Default)]
+struct Save {
+    archive: Archive,
+    positions: BTreeMap<String, usize>,
+    loss_scale: Option<LossScale>,
+}
 
-    let positions = info.queue_positions;
-    learner.global_queue = take_queue(&mut archive, 0, positions, queue_len, model.dim, device)?;
-    learner.dense_queue = take_queue(&mut archive, 1, positions, queue_len, model.dim, device)?;
-    if info.step > 0 {
-        take_velocity(&mut archive, &mut learner, device)?;
+impl StateVisitor for Save {
+    fn network(&mut self, name: &str, network: &mut dyn AnyNetwork) -> Result<()> {
+        self.archive.insert_all(&format!("{name}."), network)
     }
-    match archive.names().next() {
-        None => Ok((learner, info)),
-        Some(extra) => Err(Error::Mismatch(format!(
-            "{extra} is not part of the run's state"
-        ))),
+
+    fn velocity(
+        &mut self,
+        name: &str,
+        optimizer: &mut Sgd,
+        network: &dyn AnyNetwork,
+    ) -> Result<()> {
+        for velocity in optimizer.state(network) {
+            let name = format!("{name}.{}", velocity.name);
+            self.archive
+                .insert(name, velocity.shape, &velocity.values)?;
+        }
+        Ok(())
+    }
+
+    fn queue(&mut self, name: &str, queue: &mut Queue) -> Result<()> {
+        let keys = queue.keys();
+        self.positions.insert(name.to_string(), queue.position());
+        self.archive
+            .insert(name.to_string(), keys.dims().to_vec(), &keys)
+    }
+
+    fn loss_scale(&mut self, scale: &mut LossScale) -> Result<()> {
+        self.loss_scale = Some(*scale);
+        Ok(())
     }
 }
 
-/// The queue `which`, of `len` keys.
-fn take_queue(
-    archive: &mut Archive,
-    which: usize,
-    positions: [usize; 2],
-    len: usize,
-    dim: usize,
-    device: &Device,
-) -> Result<Queue> {
-    let (name, position) = (QUEUES[which], positions[which]);
-    let stored = take(archive, name, &[len, dim])?;
-    if position >= len {
-        return Err(Error::Format(format!(
-            "{name} writes at {position}, past its end"
-        )));
-    }
-    let keys = TensorData::new(stored.values, [len, dim]);
-    Ok(Queue::from_parts(Tensor::from_data(keys, device), position))
+/// A checkpoint that has been read and found whole.
+#[derive(Debug)]
+pub struct Checkpoint {
+    /// What it says about itself.
+    pub info: CheckpointInfo,
+    archive: Archive,
 }
 
-/// SGD's velocity of every parameter.
-fn take_velocity(archive: &mut Archive, learner: &mut DenseCl, device: &Device) -> Result<()> {
-    let parameters = learner.query.named().into_iter();
-    let parameters = parameters.filter(|tensor| tensor.kind == Kind::Parameter);
-    let velocity = parameters.map(|tensor| {
-        let stored = take(
-            archive,
-            &format!("{VELOCITY}{}", tensor.name),
-            &tensor.shape,
+impl Checkpoint {
+    /// Reads a checkpoint of a run with this network.
+    ///
+    /// # Errors
+    /// [`Error::Format`] for a damaged file, [`Error::Mismatch`] for one of another network.
+    pub fn read(bytes: &[u8], model: &ModelConfig) -> Result<Self> {
+        let (archive, mut info): (Archive, CheckpointInfo) = Archive::from_bytes(bytes)?;
+        if info.model != *model {
+            return Err(Error::Mismatch(format!(
+                "the checkpoint holds {}, the run asks for {}",
+                describe(&info.model),
+                describe(model)
+            )));
+        }
+        if info
+            .crc32
+            .is_some_and(|written| written != archive.checksum())
+        {
+            return Err(Error::Format(
+                "its checksum is wrong: the file has changed since it was written, as by a failing disk or \
+                 a bad copy; continue from another checkpoint"
+                    .to_string(),
+            ));
+        }
+        if let Some(positions) = info.queue_positions.take() {
+            info.positions = positions_by_name(positions);
+        }
+        Ok(Self { info, archive })
+    }
+
+    /// Puts the state into `learner`, which is of the same settings and seed and has taken no step.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] for a state of another method or queue length. Then part of `learner` may have changed: it is
+    /// of no use.
+    pub fn restore(mut self, learner: &mut dyn Method) -> Result<CheckpointInfo> {
+        if self.info.method != learner.name() {
+            return Err(Error::Mismatch(format!(
+                "the checkpoint is one of {}, the run trains {}",
+                self.info.method,
+                learner.name()
+            )));
+        }
+        restore::restore(
+            &mut self.archive,
+            &self.info.positions,
+            self.info.step > 0,
+            self.info.loss_scale,
+            learner,
         )?;
-        let count = stored.values.len();
-        let data = TensorData::new(stored.values, [count]);
-        Ok(Tensor::from_data(data, device))
-    });
-    let velocity: Vec<_> = velocity.collect::<Result<_>>()?;
-    learner.optimizer.restore(velocity);
-    Ok(())
+        Ok(self.info)
+    }
 }
 
-fn take(archive: &mut Archive, name: &str, shape: &[usize]) -> Result<Stored> {
-    let stored = archive
-        .take(name)
-        .ok_or_else(|| Error::Mismatch(format!("the checkpoint lacks {name}")))?;
-    if stored.shape == shape {
-        Ok(stored)
-    } else {
-        Err(Error::Mismatch(format!(
-            "{name} has shape {:?}, expected {shape:?}",
-            stored.shape
-        )))
-    }
+fn positions_by_name(positions: [usize; 2]) -> BTreeMap<String, usize> {
+    let names = QUEUES.iter().map(|name| name.to_string());
+    names.zip(positions).collect()
 }
 
 fn describe(model: &ModelConfig) -> String {

@@ -16,4 +16,4 @@ pub use layers::{Conv2d, Init, Linear};
 pub use momentum::follow;
 pub use norm::{BatchNorm, EPSILON, GroupNorm, Phase};
 pub use resnet::{ResNet, Stages};
-pub use visit::{Kind, NamedTensor, TensorVisitor, Tensors};
+pub use visit::{AnyNetwork, Kind, NamedTensor, TensorVisitor, Tensors};

@@ -3,7 +3,7 @@
 //! The momentum encoder, the optimizer, checkpoints and imports all walk the same list, so a tensor
 //! has one name and one place.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, TensorData};
 
 /// Whether a tensor is learned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +43,45 @@ pub trait Tensors: Clone {
     fn inference(mut self) -> Self {
         self.visit("", &mut Track(false));
         self
+    }
+}
+
+/// A network of whatever type: [`Tensors`] where the type is not known.
+pub trait AnyNetwork {
+    /// As [`Tensors::named`].
+    fn list(&self) -> Vec<NamedTensor>;
+
+    /// Replaces the values of every tensor by those that `values` has for its name, in the order of the list; what is
+    /// learned by gradient stays so.
+    ///
+    /// # Panics
+    /// When there are more or fewer values than the tensor has.
+    fn refill(&mut self, values: &mut dyn FnMut(&str) -> Vec<f32>);
+}
+
+impl<N: Tensors> AnyNetwork for N {
+    fn list(&self) -> Vec<NamedTensor> {
+        self.named()
+    }
+
+    fn refill(&mut self, values: &mut dyn FnMut(&str) -> Vec<f32>) {
+        self.visit("", &mut Refill(values));
+    }
+}
+
+struct Refill<'a>(&'a mut dyn FnMut(&str) -> Vec<f32>);
+
+impl TensorVisitor for Refill<'_> {
+    fn tensor<const D: usize>(&mut self, name: &str, _: Kind, tensor: &mut Tensor<D>) {
+        let tracked = tensor.is_require_grad();
+        let device = tensor.device().inner();
+        let values = TensorData::new((self.0)(name), tensor.shape());
+        let filled = Tensor::from_data(values, &device);
+        *tensor = if tracked {
+            filled.autodiff().require_grad()
+        } else {
+            filled
+        };
     }
 }
 

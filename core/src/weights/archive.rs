@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, HashMap},
 };
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::Tensor;
 use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors, View, tensor::TensorView};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -14,7 +14,7 @@ use super::FORMAT_VERSION;
 use crate::{
     device::failure,
     error::{Error, Result},
-    model::{Kind, TensorVisitor, Tensors},
+    model::AnyNetwork,
 };
 
 /// The header key under which our metadata stands, as JSON.
@@ -114,8 +114,8 @@ impl Archive {
     ///
     /// # Errors
     /// [`Error::Device`] when one cannot be read back.
-    pub fn insert_all<M: Tensors>(&mut self, prefix: &str, network: &M) -> Result<()> {
-        for tensor in network.named() {
+    pub fn insert_all(&mut self, prefix: &str, network: &dyn AnyNetwork) -> Result<()> {
+        for tensor in network.list() {
             self.insert(
                 format!("{prefix}{}", tensor.name),
                 tensor.shape,
@@ -170,9 +170,9 @@ impl Archive {
     /// # Errors
     /// [`Error::Mismatch`] naming the tensors that are missing or have another shape; `network` is
     /// then unchanged.
-    pub fn restore<M: Tensors>(&mut self, prefix: &str, network: &mut M) -> Result<()> {
+    pub fn restore(&mut self, prefix: &str, network: &mut dyn AnyNetwork) -> Result<()> {
         let mut problems = Vec::new();
-        for tensor in network.named() {
+        for tensor in network.list() {
             let name = format!("{prefix}{}", tensor.name);
             match self.tensors.get(&name) {
                 None => problems.push(format!("{name} is missing")),
@@ -189,13 +189,10 @@ impl Archive {
                 &problems,
             )));
         }
-        network.visit(
-            "",
-            &mut Load {
-                archive: self,
-                prefix,
-            },
-        );
+        network.refill(&mut |name| {
+            let stored = self.take(&format!("{prefix}{name}"));
+            stored.expect("its presence was checked before").values
+        });
         Ok(())
     }
 
@@ -311,25 +308,5 @@ pub(super) fn listed(what: &str, problems: &[String]) -> String {
     match problems.len().saturating_sub(SHOWN) {
         0 => format!("{what}: {shown}"),
         more => format!("{what}: {shown} and {more} more"),
-    }
-}
-
-struct Load<'a> {
-    archive: &'a mut Archive,
-    prefix: &'a str,
-}
-
-impl TensorVisitor for Load<'_> {
-    fn tensor<const D: usize>(&mut self, name: &str, _: Kind, tensor: &mut Tensor<D>) {
-        let stored = self.archive.take(&format!("{}{name}", self.prefix));
-        let stored = stored.expect("presence was checked before");
-        let tracked = tensor.is_require_grad();
-        let device = tensor.device().inner();
-        let loaded = Tensor::from_data(TensorData::new(stored.values, tensor.shape()), &device);
-        *tensor = if tracked {
-            loaded.autodiff().require_grad()
-        } else {
-            loaded
-        };
     }
 }

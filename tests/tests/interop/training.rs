@@ -3,12 +3,13 @@
 use burn::tensor::Device;
 use densecl::{
     Error,
-    checkpoint::TrainingState,
+    checkpoint::{self, TrainingState},
     config::{Backbone, MethodConfig, ModelConfig, OptimConfig},
-    densecl::{DenseCl, StepSettings, Views},
+    method::{DenseCl, StepSettings},
 };
 use densecl_tests::{
     golden::{Golden, TOLERANCE, permutation},
+    learner::{self, Views, figures},
     network::{cpu, input, named_values},
 };
 
@@ -72,17 +73,14 @@ fn the_next_steps_have_pytorchs_losses() {
         };
         let settings = StepSettings {
             step,
+            total_steps: 6,
             learning_rate: 0.05,
-            lambda: 0.5,
         };
-        let output = learner.step(vec![views], &settings).expect("a step");
-        let figures = output.figures().expect("the CPU answers");
-        for (key, got) in [
-            ("loss", figures.loss),
-            ("loss_global", figures.loss_global),
-            ("loss_dense", figures.loss_dense),
-        ] {
-            golden.assert_close(&format!("step{step}/{key}"), &[1], &[got], TOLERANCE);
+        let output = learner::step(&mut learner, vec![views], &settings).expect("a step");
+        let measured = output.figures().expect("the CPU answers");
+        for key in ["loss", "loss_global", "loss_dense"] {
+            let got = figures(&measured, [key]);
+            golden.assert_close(&format!("step{step}/{key}"), &[1], &got, TOLERANCE);
         }
     }
     golden.assert_all_read();
@@ -117,15 +115,15 @@ fn moco_goes_on_as_densecl() {
 #[test]
 fn our_checkpoints_go_on() {
     let (model, method, optim) = settings();
-    let learner = go_on(read(), &cpu()).expect("the same network");
-    let bytes = densecl::checkpoint::save(&learner, &model, 0, 100, 3).expect("saved");
+    let mut learner = go_on(read(), &cpu()).expect("the same network");
+    let bytes = checkpoint::save(&mut learner, &model, 0, 100, 3).expect("saved");
     let state = TrainingState::read(&bytes).expect("ours");
     assert_eq!(state.progress.step, Some(3));
-    let again = state
+    let mut again = state
         .learner(&model, &method, &optim, QUEUE, 0, &cpu())
         .expect("the same network");
-    let same = |a: &DenseCl| densecl::checkpoint::save(a, &model, 0, 100, 3).expect("saved");
-    assert_eq!(same(&again), bytes);
+    let saved = checkpoint::save(&mut again, &model, 0, 100, 3);
+    assert_eq!(saved.expect("saved"), bytes);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use densecl::{
 use densecl_tests::{
     cases,
     golden::{assert_close, formula},
-    learner::{Tiny, settings, views, with_other_image},
+    learner::{Tiny, settings, step, views, with_other_image},
     network::{Gradient, cpu, fill, named_values, tensor, values},
 };
 use proptest::prelude::*;
@@ -24,7 +24,7 @@ fn a_key_depends_on_the_other_images_of_its_batch() {
         if other {
             views.key = with_other_image(views.key, 3);
         }
-        learner.step(vec![views], &settings(0)).expect("a step");
+        step(&mut learner, vec![views], &settings(0)).expect("a step");
         [&learner.global_queue, &learner.dense_queue]
             .map(|queue| values(&queue.keys().slice([0..1, 0..16])))
     };
@@ -43,9 +43,12 @@ fn a_key_depends_on_the_other_images_of_its_batch() {
 fn a_step_moves_the_key_encoders_own_statistics() {
     let mut learner = Tiny::default().learner(&cpu());
     let before = named_values(&learner.key);
-    learner
-        .step(vec![views("encoders", 4, &cpu())], &settings(0))
-        .expect("a step");
+    step(
+        &mut learner,
+        vec![views("encoders", 4, &cpu())],
+        &settings(0),
+    )
+    .expect("a step");
     let after = named_values(&learner.key);
     let query = named_values(&learner.query);
     for (name, values) in after.iter().filter(|(name, _)| name.contains("running_")) {
@@ -70,9 +73,12 @@ fn key_parameters_follow_the_query_and_get_no_gradient() {
     let mut learner = tiny.learner(&cpu());
     for step in 0..2 {
         let (key, query) = (named_values(&learner.key), named_values(&learner.query));
-        learner
-            .step(vec![views("encoders", 4, &cpu())], &settings(step))
-            .expect("a step");
+        step(
+            &mut learner,
+            vec![views("encoders", 4, &cpu())],
+            &settings(step),
+        )
+        .expect("a step");
         learner.key.visit("", &mut Untracked);
         let m = tiny.method.momentum as f32;
         for tensor in learner.key.named() {

@@ -4,16 +4,16 @@ use burn::tensor::Tensor;
 use densecl::{
     augment::{CropBox, ViewGeometry},
     config::{InViewPositives, Matching, MethodConfig},
-    densecl::{DenseCl, StepFigures, StepSettings, Views},
     error::Error,
     loss::{InfoNce, Positives, in_view},
     matching::l2_normalize,
+    method::{DenseCl, Figures},
 };
 use densecl_tests::{
     cases,
     golden::assert_close,
     in_view::{apart, one, overlapping, positives, true_cells},
-    learner::{LEARNING_RATE, Tiny, settings, state, views},
+    learner::{Tiny, Views, figures, settings, state, step, views},
     network::{cpu, input, tensor, values},
 };
 use proptest::prelude::*;
@@ -47,16 +47,20 @@ fn batch(name: &str, geometry: Vec<[ViewGeometry; 2]>) -> Views {
     }
 }
 
-fn step_at(tiny: &Tiny, lambda: f64, batch: Views) -> (StepFigures, DenseCl) {
-    let mut learner = tiny.learner(&cpu());
-    let settings = StepSettings {
-        step: 0,
-        learning_rate: LEARNING_RATE,
-        lambda,
-    };
-    let output = learner.step(vec![batch], &settings).expect("a step");
-    (output.figures().expect("the CPU answers"), learner)
+fn step_at(tiny: &Tiny, lambda: f64, batch: Views) -> (Figures, DenseCl) {
+    let mut tiny = tiny.clone();
+    tiny.method.lambda = lambda;
+    let (figures, _, learner) = one_step(&tiny, vec![batch]);
+    (figures, learner)
 }
+
+/// The figures of both terms of cells.
+const OF_CELLS: [&str; 4] = [
+    "loss_dense",
+    "accuracy_dense",
+    "loss_in_view",
+    "accuracy_in_view",
+];
 
 proptest! {
     #![proptest_config(cases(64))]
@@ -136,17 +140,10 @@ fn crops_without_overlap_add_nothing() {
     for in_view_positives in BOTH {
         for lambda in [0.0, 0.5, 1.0] {
             let tiny = tiny(in_view_positives);
-            let (figures, learner) = step_at(&tiny, lambda, batch("steps", apart(BATCH)));
-            let in_view = figures.in_view.expect("it has a weight");
-            let zeros = [
-                figures.loss_dense,
-                figures.accuracy_dense,
-                in_view.loss,
-                in_view.accuracy,
-            ];
-            assert_eq!(zeros, [0.0; 4], "λ = {lambda}");
-            let want = (1.0 - lambda as f32) * figures.loss_global;
-            assert_close("loss", &[figures.loss], &[want], 1e-6);
+            let (measured, learner) = step_at(&tiny, lambda, batch("steps", apart(BATCH)));
+            assert_eq!(figures(&measured, OF_CELLS), [0.0; 4], "λ = {lambda}");
+            let want = (1.0 - lambda) * measured["loss_global"];
+            assert_close("loss", &figures(&measured, ["loss"]), &[want as f32], 1e-6);
 
             let (_, of_moco) = step_at(&tiny, 0.0, batch("steps", apart(BATCH)));
             let of_moco = velocity(&of_moco);
@@ -166,10 +163,8 @@ fn crops_without_overlap_add_nothing() {
 /// The mean over micro-batches counts one without any overlap as 0, whichever of the two it is.
 #[test]
 fn a_micro_batch_without_overlap_counts_as_0_in_the_mean() {
-    let local = |figures: &StepFigures| {
-        let in_view = figures.in_view.expect("it has a weight");
-        [figures.loss_dense, in_view.loss, in_view.accuracy]
-    };
+    let local =
+        |measured: &Figures| figures(measured, ["loss_dense", "loss_in_view", "accuracy_in_view"]);
     for in_view_positives in BOTH {
         let tiny = tiny(in_view_positives);
         let some = batch("a", overlapping());
@@ -181,17 +176,17 @@ fn a_micro_batch_without_overlap_counts_as_0_in_the_mean() {
         let half = local(&alone).map(|figure| figure / 2.0);
 
         for both in [[some.clone(), none.clone()], [none.clone(), some]] {
-            let (figures, _, learner) = one_step(&tiny, both.to_vec());
-            assert_close("local figures", &local(&figures), &half, 1e-6);
+            let (measured, _, learner) = one_step(&tiny, both.to_vec());
+            assert_close("local figures", &local(&measured), &half, 1e-6);
             for (name, got) in velocity(&learner) {
                 let pairs = with_some[&name].iter().zip(&with_none[&name]);
                 let want: Vec<f32> = pairs.map(|(a, b)| (a + b) / 2.0).collect();
                 assert_close(&name, &got, &want, 1e-5);
             }
         }
-        let (figures, _, _) = one_step(&tiny, vec![none.clone(), none]);
-        assert_eq!(local(&figures), [0.0; 3]);
-        assert!(figures.loss.is_finite() && figures.grad_norm.is_finite());
+        let (measured, _, _) = one_step(&tiny, vec![none.clone(), none]);
+        assert_eq!(local(&measured), [0.0; 3]);
+        assert!(measured["loss"].is_finite() && measured["grad_norm"].is_finite());
     }
 }
 
@@ -200,12 +195,11 @@ fn the_in_view_loss_joins_the_dense_one_with_its_weight() {
     for in_view_positives in BOTH {
         let tiny = tiny(in_view_positives);
         for lambda in [0.0, 0.3, 1.0] {
-            let (figures, learner) = step_at(&tiny, lambda, batch("steps", overlapping()));
-            let in_view = figures.in_view.expect("it has a weight");
-            assert!(in_view.loss > 0.0, "shown whatever λ is");
-            let local = figures.loss_dense + 2.5 * in_view.loss;
-            let want = (1.0 - lambda as f32) * figures.loss_global + lambda as f32 * local;
-            assert_close("loss", &[figures.loss], &[want], 1e-6);
+            let (measured, learner) = step_at(&tiny, lambda, batch("steps", overlapping()));
+            assert!(measured["loss_in_view"] > 0.0, "shown whatever λ is");
+            let local = measured["loss_dense"] + 2.5 * measured["loss_in_view"];
+            let want = (1.0 - lambda) * measured["loss_global"] + lambda * local;
+            assert_close("loss", &figures(&measured, ["loss"]), &[want as f32], 1e-6);
             for (name, velocity) in velocity(&learner) {
                 let rests = lambda == 0.0 && name.starts_with("dense_head.");
                 let rests = rests || lambda == 1.0 && name.starts_with("global_head.");
@@ -220,7 +214,7 @@ fn the_in_view_loss_joins_the_dense_one_with_its_weight() {
 fn without_a_weight_there_is_no_in_view_loss() {
     let plain = Tiny::default();
     let (figures, _, want) = one_step(&plain, vec![views("steps", BATCH, &cpu())]);
-    assert!(figures.in_view.is_none());
+    assert_eq!(figures.get("loss_in_view"), None);
     for in_view_positives in BOTH {
         let mut off = plain.clone();
         off.method.in_view_temperature = 0.05;
@@ -244,9 +238,9 @@ fn views_without_their_geometry_are_refused_before_anything_changes() {
         let mut learner = tiny.learner(&cpu());
         let before = state(&learner);
         let with = batch("a", overlapping());
-        let error = learner
-            .step(vec![with, views("b", BATCH, &cpu())], &settings(0))
-            .expect_err("the second micro-batch has none");
+        let batches = vec![with, views("b", BATCH, &cpu())];
+        let error = step(&mut learner, batches, &settings(0));
+        let error = error.expect_err("the second micro-batch has none");
         assert!(matches!(error, Error::NoGeometry), "{error}");
         assert!(!error.to_string().contains('\n'));
         assert!(state(&learner) == before);

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use burn::tensor::Tensor;
 use densecl::{
     config::Matching,
-    densecl::{DenseCl, StepFigures, StepSettings, Views, key_order},
     loss::in_view,
     matching::{best_match, centred, similarity},
+    method::{DenseCl, Figures, key_order},
     model::{Phase, Tensors},
     rng::{Purpose, stream},
 };
@@ -15,7 +15,7 @@ use densecl_tests::{
     cases,
     golden::{assert_close, relative_error},
     in_view::{dense_loss, one, overlapping, true_cells},
-    learner::{LEARNING_RATE, Tiny, matches, settings, state, views},
+    learner::{self, Tiny, Views, matches, settings, state, views},
     network::{cpu, named_values, values},
 };
 use proptest::prelude::*;
@@ -33,9 +33,18 @@ fn tiny(groups: usize) -> Tiny {
 pub(super) fn one_step(
     tiny: &Tiny,
     micro_batches: Vec<Views>,
-) -> (StepFigures, Vec<Vec<i64>>, DenseCl) {
+) -> (Figures, Vec<Vec<i64>>, DenseCl) {
+    step_number(0, tiny, micro_batches)
+}
+
+/// Step `number`, from the start.
+fn step_number(
+    number: u64,
+    tiny: &Tiny,
+    micro_batches: Vec<Views>,
+) -> (Figures, Vec<Vec<i64>>, DenseCl) {
     let mut learner = tiny.learner(&cpu());
-    let output = learner.step(micro_batches, &settings(0)).expect("a step");
+    let output = learner::step(&mut learner, micro_batches, &settings(number)).expect("a step");
     let figures = output.figures().expect("the CPU answers");
     (figures, matches(&output), learner)
 }
@@ -56,7 +65,8 @@ fn the_shuffle_of_the_keys_is_undone() {
     for order in [[1, 2, 3, 0], [2, 0, 3, 1]] {
         let (shuffled, shuffled_cells, other) = one_step(&tiny(1), vec![with_order(&order)]);
         assert_eq!(cells, shuffled_cells, "matches with {order:?}");
-        let losses = |f: &StepFigures| [f.loss, f.loss_global, f.loss_dense, f.grad_norm];
+        let losses =
+            |of: &Figures| learner::figures(of, ["loss", "loss_global", "loss_dense", "grad_norm"]);
         assert_close("figures", &losses(&shuffled), &losses(&figures), 1e-4);
         for ((name, got), (_, want)) in state(&other).iter().zip(&state(&learner)) {
             assert_close(name, got, want, 1e-4);
@@ -123,16 +133,15 @@ fn accumulation_averages_the_gradients_of_its_micro_batches() {
 
     assert_eq!(cells, [cells_a, cells_b].concat());
     let mean = |x: f32, y: f32| (x + y) / 2.0;
-    let losses = |f: &StepFigures| {
-        [
-            f.loss,
-            f.loss_global,
-            f.loss_dense,
-            f.accuracy_global,
-            f.accuracy_dense,
-            f.feature_std,
-        ]
-    };
+    let averaged = [
+        "loss",
+        "loss_global",
+        "loss_dense",
+        "accuracy_global",
+        "accuracy_dense",
+        "feature_std",
+    ];
+    let losses = |of: &Figures| learner::figures(of, averaged);
     let pairs = losses(&figures_a).into_iter().zip(losses(&figures_b));
     let want: Vec<f32> = pairs.map(|(x, y)| mean(x, y)).collect();
     assert_close("figures", &losses(&figures), &want, 1e-6);
@@ -163,21 +172,17 @@ fn accumulation_averages_the_gradients_of_its_micro_batches() {
 fn the_dense_head_learns_only_after_the_warm_up() {
     let mut tiny = tiny(1);
     tiny.optim.weight_decay = 0.0;
+    tiny.method.lambda_warmup_steps = 1;
     let mut learner = tiny.learner(&cpu());
     for (step, lambda) in [(0, 0.0), (1, 0.5)] {
         let before = named_values(&learner.query);
-        let settings = StepSettings {
-            step,
-            learning_rate: LEARNING_RATE,
-            lambda,
-        };
-        let output = learner
-            .step(vec![views("steps", BATCH, &cpu())], &settings)
-            .expect("a step");
+        let batch = vec![views("steps", BATCH, &cpu())];
+        let output = learner::step(&mut learner, batch, &settings(step)).expect("a step");
         let figures = output.figures().expect("the CPU answers");
-        assert!(figures.loss_dense > 0.0, "shown whatever λ is");
-        let want = (1.0 - lambda as f32) * figures.loss_global + lambda as f32 * figures.loss_dense;
-        assert_close("loss", &[figures.loss], &[want], 1e-6);
+        assert_eq!(figures["lambda"], lambda);
+        assert!(figures["loss_dense"] > 0.0, "shown whatever λ is");
+        let want = (1.0 - lambda) * figures["loss_global"] + lambda * figures["loss_dense"];
+        assert_close("loss", &[figures["loss"] as f32], &[want as f32], 1e-6);
         for (name, after) in named_values(&learner.query) {
             let rests = lambda == 0.0 && name.starts_with("dense_head.");
             assert_eq!(after == before[&name], rests, "{name} at λ = {lambda}");
@@ -194,12 +199,10 @@ fn clipping_scales_the_whole_gradient() {
     let batch = || vec![views("steps", BATCH, &cpu())];
     let (figures, _, whole) = one_step(&free, batch());
     let (reported, _, part) = one_step(&clipped, batch());
-    assert_eq!(
-        figures.grad_norm, reported.grad_norm,
-        "the norm before clipping"
-    );
-    assert!(figures.grad_norm > 0.1, "nothing to clip");
-    let scale = 0.1 / figures.grad_norm;
+    let norm = figures["grad_norm"];
+    assert_eq!(norm, reported["grad_norm"], "the norm before clipping");
+    assert!(norm > 0.1, "nothing to clip");
+    let scale = (0.1 / norm) as f32;
     let whole = velocity(&whole);
     for (name, got) in velocity(&part) {
         let want: Vec<f32> = whole[&name].iter().map(|g| g * scale).collect();
@@ -208,7 +211,7 @@ fn clipping_scales_the_whole_gradient() {
 }
 
 /// A step on overlapping views, with the in-view loss; and what it says.
-fn step_by(matching: Matching, step: u64) -> (StepFigures, Vec<usize>) {
+fn step_by(matching: Matching, step: u64) -> (Figures, Vec<usize>) {
     let mut tiny = tiny(1);
     tiny.method.matching = matching;
     tiny.method.in_view_weight = 1.0;
@@ -216,14 +219,9 @@ fn step_by(matching: Matching, step: u64) -> (StepFigures, Vec<usize>) {
         geometry: Some(overlapping()),
         ..views("steps", BATCH, &cpu())
     };
-    let mut learner = tiny.learner(&cpu());
-    let output = learner.step(vec![batch], &settings(step)).expect("a step");
-    let figures = output.figures().expect("the CPU answers");
-    let cells = matches(&output).remove(0);
-    (
-        figures,
-        cells.into_iter().map(|cell| cell as usize).collect(),
-    )
+    let (figures, mut cells, _) = step_number(step, &tiny, vec![batch]);
+    let cells = cells.remove(0).into_iter();
+    (figures, cells.map(|cell| cell as usize).collect())
 }
 
 /// Each way of matching chooses the cells it is named after and learns from those: a step that took another
@@ -281,13 +279,13 @@ fn each_matching_takes_its_own_positives() {
         let positives = one(positives, BATCH);
         let in_view = in_view(query, key, &positives, method.in_view_temperature);
         let want = [dense.loss, dense.accuracy, in_view.loss, in_view.accuracy];
-        let got = figures.in_view.expect("it has a weight");
-        let got = [
-            figures.loss_dense,
-            figures.accuracy_dense,
-            got.loss,
-            got.accuracy,
+        let of_cells = [
+            "loss_dense",
+            "accuracy_dense",
+            "loss_in_view",
+            "accuracy_in_view",
         ];
+        let got = learner::figures(&figures, of_cells);
         let want = want.map(|figure| values(&figure)[0]);
         assert_close(&format!("figures of {matching:?}"), &got, &want, 1e-4);
     }

@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use densecl::{
     config::{Backbone, InViewPositives, Matching, MethodConfig, ModelConfig, OptimConfig},
-    densecl::{DenseCl, StepSettings, Views},
+    method::{DenseCl, StepSettings},
     model::{Embeddings, Phase},
     queue::Queue,
 };
 use densecl_tests::{
     golden::{Golden, TOLERANCE, assert_close},
     in_view::geometry,
-    learner::matches,
+    learner::{Views, figures, matches, step},
     network::{Gradient, cpu, fill, input, named_values, tensor, values},
 };
 
@@ -42,6 +42,7 @@ impl Case {
             num_grid: self.num_grid,
         };
         let method = MethodConfig {
+            lambda: self.lambda,
             momentum: 0.99,
             bn_groups: GROUPS,
             ..self.method.clone()
@@ -82,41 +83,40 @@ impl Case {
         self.embeddings_agree(&golden, &learner);
         let before = named_values(&learner.query);
 
-        for step in 0..self.steps {
+        for number in 0..self.steps {
             let settings = StepSettings {
-                step: step as u64,
+                step: number as u64,
+                total_steps: self.steps as u64,
                 learning_rate: 0.05,
-                lambda: self.lambda,
             };
-            let output = learner
-                .step(vec![self.views(&golden, step)], &settings)
-                .expect("a step");
-            let figures = output.figures().expect("the CPU answers");
-            for (key, got) in [
-                ("loss", figures.loss),
-                ("loss_global", figures.loss_global),
-                ("loss_dense", figures.loss_dense),
-                ("accuracy_global", figures.accuracy_global),
-                ("accuracy_dense", figures.accuracy_dense),
-                ("grad_norm", figures.grad_norm),
-            ] {
-                golden.assert_close(&format!("step{step}/{key}"), &[1], &[got], TOLERANCE);
+            let views = vec![self.views(&golden, number)];
+            let output = step(&mut learner, views, &settings).expect("a step");
+            let measured = output.figures().expect("the CPU answers");
+            let in_view = ["loss_in_view", "accuracy_in_view"];
+            let has_in_view = self.method.in_view_weight > 0.0;
+            assert_eq!(measured.get(in_view[0]).is_some(), has_in_view);
+            for key in [
+                "loss",
+                "loss_global",
+                "loss_dense",
+                "accuracy_global",
+                "accuracy_dense",
+                "grad_norm",
+            ]
+            .into_iter()
+            .chain(in_view.into_iter().filter(|_| has_in_view))
+            {
+                let got = figures(&measured, [key]);
+                golden.assert_close(&format!("step{number}/{key}"), &[1], &got, TOLERANCE);
             }
-            assert_eq!(figures.in_view.is_some(), self.method.in_view_weight > 0.0);
-            if let Some(in_view) = figures.in_view {
-                for (key, got) in [("loss", in_view.loss), ("accuracy", in_view.accuracy)] {
-                    let key = format!("step{step}/{key}_in_view");
-                    golden.assert_close(&key, &[1], &[got], TOLERANCE);
-                }
-            }
-            let key = format!("step{step}/match");
+            let key = format!("step{number}/match");
             assert_eq!(
                 matches(&output),
                 [golden.i64(&key).1],
                 "{}: {key}",
                 self.file
             );
-            if step == 0 {
+            if number == 0 {
                 self.gradients_agree(&golden, &learner, &before);
             }
         }

@@ -3,18 +3,22 @@
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use rand::{RngExt, seq::SliceRandom};
 
+use super::{
+    Figure, Method, MicroBatch, Panel, StateVisitor, StepOutput, StepSettings, ViewSpec,
+    figures::{FigureSums, feature_std},
+};
 use crate::{
     augment::ViewGeometry,
     config::{InViewPositives, Matching, MethodConfig, ModelConfig, OptimConfig, Precision},
-    device::failure,
     error::{Error, Result},
-    loss::{InfoNce, Positives, in_view, info_nce, weighted},
+    loss::{self, InfoNce, Positives, in_view, info_nce, weighted},
     loss_scale::LossScale,
     matching::{best_match, centred, gather_cells, similarity},
     model::{Embeddings, Encoder, Phase, Tensors, follow},
     optim::{ParameterGradients, Sgd},
     queue::Queue,
     rng::{Purpose, stream},
+    schedule,
 };
 
 /// The whole learner: two encoders, two queues, one optimizer.
@@ -37,73 +41,8 @@ pub struct DenseCl {
     seed: u64,
 }
 
-/// Two augmented views of the same images, normalised: [B, 3, S, S] each, without a gradient graph.
-#[derive(Debug, Clone)]
-pub struct Views {
-    /// For the query encoder.
-    pub query: Tensor<4>,
-    /// For the key encoder.
-    pub key: Tensor<4>,
-    /// The order in which the key encoder sees the images, a permutation of 0..B: with split BN its
-    /// groups then hold other images than the query's. See [`key_order`].
-    pub key_order: Vec<usize>,
-    /// Where each image's query and key view lie in it, B pairs; only what knows true positives asks
-    /// ([`MethodConfig::needs_geometry`]).
-    pub geometry: Option<Vec<[ViewGeometry; 2]>>,
-}
-
-/// What changes from step to step.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct StepSettings {
-    /// Number of the step; decides random matches, nothing else.
-    pub step: u64,
-    /// Learning rate now.
-    pub learning_rate: f64,
-    /// λ now.
-    pub lambda: f64,
-}
-
-/// What a step leaves behind, still on the device: nothing is read back inside a step.
-#[derive(Debug, Clone)]
-pub struct StepOutput {
-    scalars: Tensor<1>,
-    /// Whether the gradient overflowed and the learner is as it was, but for its loss scale.
-    pub skipped: bool,
-    /// For each micro-batch, the key cell that the features choose for each query cell [B, N]: by
-    /// [`Matching`], and by the backbone's where the positives are the true ones.
-    pub matches: Vec<Tensor<2, Int>>,
-}
-
-/// The figures of one step.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct StepFigures {
-    /// (1−λ)·global + λ·(dense + w·in-view).
-    pub loss: f32,
-    /// Global InfoNCE.
-    pub loss_global: f32,
-    /// Dense InfoNCE.
-    pub loss_dense: f32,
-    /// Share of images whose positive is nearer than every key of the global queue.
-    pub accuracy_global: f32,
-    /// Share of cells whose positive is nearer than every key of the dense queue.
-    pub accuracy_dense: f32,
-    /// Standard deviation of the global query's channels over the batch, times √dim: about 1 when
-    /// queries spread over the sphere, 0 when they have collapsed to a point.
-    pub feature_std: f32,
-    /// The in-view loss, if it has a weight.
-    pub in_view: Option<InViewFigures>,
-    /// L2 norm of the gradient before clipping.
-    pub grad_norm: f32,
-}
-
-/// The figures of the in-view loss.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct InViewFigures {
-    /// The loss, without its weight.
-    pub loss: f32,
-    /// Share of cells whose most similar cell of the key view is a positive.
-    pub accuracy: f32,
-}
+const QUERY: usize = 0;
+const KEY: usize = 1;
 
 impl DenseCl {
     /// A learner at step 0. Both encoders begin with the same weights.
@@ -129,24 +68,28 @@ impl DenseCl {
         }
     }
 
-    /// One step on a batch, given as one or more micro-batches whose gradients are averaged.
+    /// [`Method::step`] with the keys of each micro-batch encoded in the given order, a permutation of 0..B: with
+    /// split batch normalisation a group of keys then holds other images than the group of queries (He et al. 2020,
+    /// section 3.3).
     ///
     /// With a loss scale it waits for the device, to see whether the gradient is finite; a step whose
     /// gradient is not leaves everything as it was, but for the scale.
     ///
     /// # Errors
-    /// [`Error::NoGeometry`] when the settings need the views' geometry and it is not there; nothing has
-    /// changed then.
-    pub fn step(
+    /// As [`Method::step`].
+    pub fn step_in_order(
         &mut self,
-        micro_batches: Vec<Views>,
+        micro_batches: Vec<MicroBatch>,
+        key_orders: &[Vec<usize>],
         settings: &StepSettings,
     ) -> Result<StepOutput> {
         let count = micro_batches.len();
         assert!(count > 0, "a step needs a batch");
-        if self.method.needs_geometry() && micro_batches.iter().any(|b| b.geometry.is_none()) {
+        assert_eq!(key_orders.len(), count, "an order for each micro-batch");
+        if self.method.needs_geometry() && !micro_batches.iter().all(has_geometry) {
             return Err(Error::NoGeometry);
         }
+        let lambda = self.lambda(settings.step);
         let in_view_weight = self.method.in_view_weight;
         let tau = self.method.temperature;
         let phase = Phase::Train {
@@ -155,25 +98,32 @@ impl DenseCl {
         let mut gradients = ParameterGradients::default();
         let mut keys = Vec::with_capacity(count);
         let mut matches = Vec::with_capacity(count);
-        let mut scalars: Option<Tensor<1>> = None;
+        let mut sums = FigureSums::default();
         let dtype = self.precision.dtype();
-        let before = self.loss_scale.is_some().then(|| self.clone());
+        // What an overflow has to undo. A tensor is a handle: only what changes is held twice.
+        let before = (self.loss_scale).map(|_| (self.query.clone(), self.key.clone()));
         let factor = self.loss_scale.map_or(1.0, |scale| scale.factor);
 
         // θk ← m·θk + (1−m)·θq
-        follow(&mut self.key, &self.query, self.method.momentum);
+        let momentum = schedule::momentum(
+            self.method.momentum,
+            self.method.momentum_schedule,
+            settings.step,
+            settings.total_steps,
+        );
+        follow(&mut self.key, &self.query, momentum);
 
-        for (index, views) in micro_batches.into_iter().enumerate() {
+        for (index, batch) in micro_batches.into_iter().enumerate() {
             let draw = settings.step * count as u64 + index as u64;
-            let q = self
-                .query
-                .forward(views.query.cast(dtype).autodiff(), phase);
-            let k = self.encode_keys(views.key.cast(dtype), &views.key_order, phase);
+            let [query, key] =
+                [QUERY, KEY].map(|view| batch.views[view].pixels.clone().cast(dtype));
+            let q = self.query.forward(query.autodiff(), phase);
+            let k = self.encode_keys(key, &key_orders[index], phase);
 
             // c_i = argmax_j sim(f_i, f'_j), without a gradient; or the true cell, where there is one
-            let geometry = views.geometry.as_deref().unwrap_or_default();
+            let geometry = pairs(&batch);
             let chosen = self.match_cells(&q, &k, draw);
-            let matched = self.positives(chosen.clone(), geometry);
+            let matched = self.positives(chosen.clone(), &geometry);
             let positives = gather_cells(k.dense.clone(), matched.cells.clone());
 
             let global = info_nce(
@@ -183,7 +133,7 @@ impl DenseCl {
                 tau,
             );
             // MoCo v2 is λ = 0: the dense loss is then shown, but not part of the gradient.
-            let dense_query = if settings.lambda > 0.0 {
+            let dense_query = if lambda > 0.0 {
                 q.dense
             } else {
                 q.dense.inner()
@@ -196,7 +146,7 @@ impl DenseCl {
             );
             // Each cell against all key cells of its own picture: PixContrast's term, not in the paper.
             let in_view = (in_view_weight > 0.0).then(|| {
-                let positives = self.in_view_positives(&matched, geometry);
+                let positives = self.in_view_positives(&matched, &geometry);
                 let tau = self.method.in_view_temperature;
                 in_view(dense_query, k.dense, &positives, tau)
             });
@@ -206,8 +156,8 @@ impl DenseCl {
                 Some(in_view) => dense.loss.clone() + in_view.loss.clone() * in_view_weight,
                 None => dense.loss.clone(),
             };
-            let loss = if settings.lambda > 0.0 {
-                weighted(global.loss.clone(), local, settings.lambda)
+            let loss = if lambda > 0.0 {
+                weighted(global.loss.clone(), local, lambda)
             } else {
                 global.loss.clone()
             };
@@ -215,39 +165,31 @@ impl DenseCl {
             gradients.accumulate(&self.query, &backward);
 
             let mut figures = vec![
-                loss.inner(),
-                global.loss.inner(),
-                dense.loss.inner(),
-                global.accuracy,
-                dense.accuracy,
-                spread(q.global.inner()),
+                ("loss", loss.inner()),
+                ("loss_global", global.loss.inner()),
+                ("loss_dense", dense.loss.inner()),
+                ("accuracy_global", global.accuracy),
+                ("accuracy_dense", dense.accuracy),
+                ("feature_std", feature_std(q.global.inner())),
             ];
             if let Some(in_view) = in_view {
-                figures.extend([in_view.loss.inner(), in_view.accuracy]);
+                figures.push(("loss_in_view", in_view.loss.inner()));
+                figures.push(("accuracy_in_view", in_view.accuracy));
             }
-            let figures = Tensor::cat(figures, 0) / count as f64;
-            scalars = Some(match scalars {
-                Some(sum) => sum + figures,
-                None => figures,
-            });
+            sums.add(figures);
             keys.push((k.global, k.dense_pooled));
             matches.push(chosen);
         }
 
-        if let (Some(scale), Some(before)) = (&mut self.loss_scale, before) {
-            gradients.multiply(1.0 / scale.factor);
-            let norm = gradients.norm();
-            // A read that fails is told by that of the figures.
-            let finite = norm.clone().is_none_or(|norm| is_finite(&norm));
-            scale.update(finite);
-            if !finite {
-                let loss_scale = self.loss_scale;
-                *self = Self {
-                    loss_scale,
-                    ..before
-                };
-                return Ok(StepOutput::new(scalars, norm, matches, true));
-            }
+        let known = vec![
+            ("lambda", lambda),
+            ("chance_loss", loss::chance(self.global_queue.len())),
+        ];
+        if let Some(scale) = &mut self.loss_scale
+            && !scale.unscale(&mut gradients)
+        {
+            (self.query, self.key) = before.expect("kept where there is a scale");
+            return Ok(sums.output(gradients.norm(), known, matches, true));
         }
         let norm = self
             .optimizer
@@ -258,7 +200,12 @@ impl DenseCl {
             self.dense_queue.enqueue(dense_pooled);
         }
 
-        Ok(StepOutput::new(scalars, norm, matches, false))
+        Ok(sums.output(norm, known, matches, false))
+    }
+
+    /// λ at a step.
+    fn lambda(&self, step: u64) -> f64 {
+        schedule::lambda(self.method.lambda, self.method.lambda_warmup_steps, step)
     }
 
     /// The key encoder on images in the given order, its output put back in the batch's order.
@@ -340,6 +287,94 @@ impl DenseCl {
     }
 }
 
+impl Method for DenseCl {
+    fn name(&self) -> &'static str {
+        "densecl"
+    }
+
+    fn views(&self) -> Vec<ViewSpec> {
+        ["query", "key"].map(ViewSpec::usual).to_vec()
+    }
+
+    fn figures(&self) -> Vec<Figure> {
+        let figure = |name, tag, panel, label| Figure {
+            name,
+            tag,
+            panel,
+            label,
+        };
+        let mut figures = vec![
+            figure("loss", "loss/total", Panel::Loss, "total"),
+            figure("loss_global", "loss/global", Panel::Loss, "global"),
+            figure("loss_dense", "loss/dense", Panel::Loss, "dense"),
+            figure(
+                "accuracy_global",
+                "accuracy/global",
+                Panel::Accuracy,
+                "global",
+            ),
+            figure("accuracy_dense", "accuracy/dense", Panel::Accuracy, "dense"),
+            figure("feature_std", "features/std", Panel::Spread, "embeddings"),
+        ];
+        if self.method.in_view_weight > 0.0 {
+            figures.push(figure(
+                "loss_in_view",
+                "loss/in_view",
+                Panel::Loss,
+                "in view",
+            ));
+            figures.push(figure(
+                "accuracy_in_view",
+                "accuracy/in_view",
+                Panel::Accuracy,
+                "in view",
+            ));
+        }
+        figures.push(figure("grad_norm", "optim/grad_norm", Panel::Hidden, ""));
+        figures.push(figure("lambda", "", Panel::Hidden, ""));
+        figures.push(figure("chance_loss", "", Panel::LossReference, "chance"));
+        figures
+    }
+
+    fn visit_state(&mut self, visitor: &mut dyn StateVisitor) -> Result<()> {
+        visitor.network("query", &mut self.query)?;
+        visitor.network("key", &mut self.key)?;
+        visitor.velocity("velocity", &mut self.optimizer, &self.query)?;
+        visitor.queue("queue.global", &mut self.global_queue)?;
+        visitor.queue("queue.dense", &mut self.dense_queue)?;
+        match &mut self.loss_scale {
+            Some(scale) => visitor.loss_scale(scale),
+            None => Ok(()),
+        }
+    }
+
+    fn encoder(&self) -> &Encoder {
+        &self.query
+    }
+
+    fn loss_scale(&self) -> Option<LossScale> {
+        self.loss_scale
+    }
+
+    fn step(
+        &mut self,
+        micro_batches: Vec<MicroBatch>,
+        settings: &StepSettings,
+    ) -> Result<StepOutput> {
+        let count = micro_batches.len() as u64;
+        let orders = micro_batches.iter().zip(0..).map(|(batch, index)| {
+            let [images, ..] = batch.views[KEY].pixels.dims();
+            if self.method.shuffle_keys {
+                key_order(images, self.seed, settings.step * count + index)
+            } else {
+                (0..images).collect()
+            }
+        });
+        let orders: Vec<Vec<usize>> = orders.collect();
+        self.step_in_order(micro_batches, &orders, settings)
+    }
+}
+
 /// The positive of each query cell of a micro-batch.
 struct Matched {
     /// Its key cell [B, N].
@@ -390,13 +425,17 @@ fn per_cell(dense: Tensor<3>) -> Tensor<2> {
     dense.swap_dims(1, 2).reshape([b * n, d])
 }
 
-/// How far unit vectors [B, D] spread: 0 for a single point, about 1 over the whole sphere.
-fn spread(vectors: Tensor<2>) -> Tensor<1> {
-    let [b, d] = vectors.dims();
-    if b < 2 {
-        return Tensor::zeros([1], &vectors.device());
-    }
-    vectors.var(0).sqrt().mean() * (d as f64).sqrt()
+fn has_geometry(batch: &MicroBatch) -> bool {
+    [QUERY, KEY]
+        .iter()
+        .all(|&view| batch.views[view].geometry.is_some())
+}
+
+/// Where each image's query and key view lie in it; empty where the views do not say.
+fn pairs(batch: &MicroBatch) -> Vec<[ViewGeometry; 2]> {
+    let of = |view: usize| batch.views[view].geometry.as_deref().unwrap_or_default();
+    let pairs = of(QUERY).iter().zip(of(KEY));
+    pairs.map(|(&query, &key)| [query, key]).collect()
 }
 
 /// The shuffle of a batch of `n` keys: a permutation that depends on `(seed, draw)` alone.
@@ -404,64 +443,4 @@ pub fn key_order(n: usize, seed: u64, draw: u64) -> Vec<usize> {
     let mut order: Vec<usize> = (0..n).collect();
     order.shuffle(&mut stream(seed, Purpose::Shuffle, draw));
     order
-}
-
-/// Whether one element is neither NaN nor infinite; a device that does not answer does not say.
-fn is_finite(value: &Tensor<1>) -> bool {
-    let read = value.try_to_vec_as::<f32>();
-    read.map_or(true, |values| values.iter().all(|value| value.is_finite()))
-}
-
-impl StepOutput {
-    fn new(
-        scalars: Option<Tensor<1>>,
-        norm: Option<Tensor<1>>,
-        matches: Vec<Tensor<2, Int>>,
-        skipped: bool,
-    ) -> Self {
-        let scalars = scalars.expect("at least one micro-batch");
-        let norm = norm.unwrap_or_else(|| Tensor::zeros([1], &scalars.device()));
-        Self {
-            scalars: Tensor::cat(vec![scalars, norm], 0),
-            skipped,
-            matches,
-        }
-    }
-
-    /// Reads the figures back; waits for the device.
-    ///
-    /// # Errors
-    /// When the device failed (lost, out of memory).
-    pub fn figures(&self) -> crate::Result<StepFigures> {
-        let values: Vec<f32> = self
-            .scalars
-            .try_to_vec_as()
-            .map_err(|e| failure("during a step", e))?;
-        let [
-            loss,
-            loss_global,
-            loss_dense,
-            accuracy_global,
-            accuracy_dense,
-            feature_std,
-            ref in_view @ ..,
-            grad_norm,
-        ] = values[..]
-        else {
-            unreachable!("a step puts its figures in this order")
-        };
-        Ok(StepFigures {
-            loss,
-            loss_global,
-            loss_dense,
-            accuracy_global,
-            accuracy_dense,
-            feature_std,
-            in_view: match *in_view {
-                [loss, accuracy] => Some(InViewFigures { loss, accuracy }),
-                _ => None,
-            },
-            grad_norm,
-        })
-    }
 }
