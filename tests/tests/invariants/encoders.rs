@@ -71,12 +71,12 @@ impl TensorVisitor for Untracked {
 fn key_parameters_follow_the_query_and_get_no_gradient() {
     let tiny = Tiny::default();
     let mut learner = tiny.learner(&cpu());
-    for step in 0..2 {
+    for number in 0..2 {
         let (key, query) = (named_values(&learner.key), named_values(&learner.query));
         step(
             &mut learner,
             vec![views("encoders", 4, &cpu())],
-            &settings(step),
+            &settings(number),
         )
         .expect("a step");
         learner.key.visit("", &mut Untracked);
