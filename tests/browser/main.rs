@@ -3,13 +3,13 @@
 //! The tests themselves are JavaScript (`suite/`), because they drive a browser; this program gives
 //! them what only Rust has, the native numbers ([`reference`]), and decides whether they can run.
 //! They need Node, the npm packages beside this file, a Chromium, and the built page. Where one of
-//! these is missing they are skipped, loudly, and the rest of `cargo test` goes on;
-//! `DENSECL_REQUIRE_BROWSER=1` makes that a failure. CI sets it.
+//! these is missing they are not run, and the rest of `cargo test` goes on; `densecl_tests::needs` says how to
+//! make that a failure, as CI does.
 //!
 //! Takes the arguments of a Rust test program that make sense here: filters, `--exact`, `--skip`,
 //! `--list`.
 
-mod needs;
+mod machine;
 mod reference;
 
 use std::{
@@ -18,16 +18,19 @@ use std::{
     process::{Command, ExitCode},
 };
 
-use needs::Missing;
+use densecl_tests::needs::{self, Need};
+use machine::Missing;
+
+/// What stands for all of these tests in a list.
+const SUITE: &str = "browser (all of tests/browser)";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("browser");
-    let required = env::var_os("DENSECL_REQUIRE_BROWSER").is_some_and(|value| value == "1");
 
-    let node = match needs::node() {
+    let node = match machine::node() {
         Ok(node) => node,
-        Err(missing) => return without_browser(&[missing], required, &arguments),
+        Err(missing) => return without_browser(&[missing], &arguments),
     };
     let runner = |extra: &[&str]| {
         let mut command = Command::new(&node);
@@ -42,11 +45,12 @@ fn main() -> ExitCode {
     if !selects_any(runner(&["--list"])) {
         return exit(runner(&["--none"]));
     }
-    let found = match needs::browser_and_page(&here) {
+    let found = match machine::browser_and_page(&here) {
         Ok(found) => found,
-        Err(missing) => return without_browser(&missing, required, &arguments),
+        Err(missing) => return without_browser(&missing, &arguments),
     };
     let fixtures = Path::new(env!("CARGO_TARGET_TMPDIR")).join("browser");
+    needs::forget(SUITE);
     reference::write(&fixtures, &found.root);
     let mut command = runner(&[]);
     command
@@ -73,24 +77,24 @@ fn selects_any(mut list: Command) -> bool {
         .is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains(": test"))
 }
 
-/// Says what is not tested and how to have it tested.
-fn without_browser(missing: &[Missing], required: bool, arguments: &[String]) -> ExitCode {
+/// Notes what is not tested and how to have it tested.
+fn without_browser(missing: &[Missing], arguments: &[String]) -> ExitCode {
     if arguments.iter().any(|argument| argument == "--list") {
         println!("0 tests, 0 benchmarks");
         return ExitCode::SUCCESS;
     }
-    let verdict = if required { "FAILED" } else { "SKIPPED" };
-    let line = "!".repeat(90);
-    println!("\n{line}\nBROWSER TESTS {verdict}: the demo page and <dense-match> are NOT tested.");
-    for Missing { what, remedy } in missing {
-        println!("  missing: {what}\n      get it: {remedy}");
-    }
-    println!("DENSECL_REQUIRE_BROWSER=1 makes this a failure; tests/browser/README.md says more.");
-    println!("{line}\n");
-    if required {
-        println!("test result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out");
-        return ExitCode::FAILURE;
-    }
+    let join = |part: fn(&Missing) -> &String| {
+        let parts: Vec<&str> = missing
+            .iter()
+            .map(|missing| part(missing).as_str())
+            .collect();
+        parts.join("; ")
+    };
+    let what = join(|missing| &missing.what);
+    let remedy = join(|missing| &missing.remedy);
+    // Ends the program with an error where a browser is required.
+    needs::not_run(Need::Browser, SUITE, &what, &remedy);
+    println!("the demo page and <dense-match> are not tested: {what}");
     println!("test result: ok. 0 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out");
     ExitCode::SUCCESS
 }

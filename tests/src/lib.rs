@@ -3,6 +3,7 @@
 pub mod golden;
 pub mod in_view;
 pub mod learner;
+pub mod needs;
 pub mod network;
 
 /// How property tests run here: few cases, and no files with past failures in the source tree.

@@ -1,7 +1,7 @@
 //! The GPU path against the CPU: one whole tiny step on each, and the choice of the device.
 //!
-//! wgpu is what the project is for, so nothing here is skipped: a machine without a GPU runs it on
-//! Mesa's software Vulkan.
+//! wgpu is what the project is for: a machine without a GPU runs this on Mesa's software Vulkan, and CI insists on it
+//! ([`densecl_tests::needs`]).
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -17,6 +17,7 @@ use densecl_tests::{
     golden::assert_close,
     in_view::overlapping,
     learner::{self, Tiny, Views, matches, settings, state, views},
+    needs,
     network::cpu,
 };
 
@@ -30,15 +31,6 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 fn alone() -> MutexGuard<'static, ()> {
     ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn vulkan() -> Selected {
-    pollster::block_on(select(DeviceChoice::Vulkan)).unwrap_or_else(|error| {
-        panic!(
-            "{error}\nThis test needs a Vulkan adapter and is never skipped. Without a GPU, install \
-             the software one: apt-get install mesa-vulkan-drivers (Debian, Ubuntu)"
-        )
-    })
 }
 
 /// What a step from the formula's weights says, matches and leaves behind.
@@ -72,7 +64,7 @@ fn step(tiny: &Tiny, device: &Device) -> Step {
 #[test]
 fn a_whole_step_agrees_with_the_cpu() {
     let _alone = alone();
-    let selected = vulkan();
+    let Some(selected) = needs::gpu() else { return };
     let mut tiny = Tiny::default();
     tiny.method.bn_groups = 2;
     tiny.method.matching = Matching::Backbone;
@@ -120,7 +112,8 @@ fn views_on_the_gpu_are_those_on_the_cpu() {
         assert_eq!(views.dims(), [2, 3, side, side]);
         views.to_data().try_to_vec::<f32>().expect("floats")
     };
-    let (want, got) = (values(&cpu()), values(&vulkan().device));
+    let Some(vulkan) = needs::gpu() else { return };
+    let (want, got) = (values(&cpu()), values(&vulkan.device));
     let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
     assert!(bits(&got) == bits(&want));
     let byte = views[5 * side * side + 77];
@@ -131,7 +124,8 @@ fn views_on_the_gpu_are_those_on_the_cpu() {
 #[test]
 fn an_adapter_asked_for_twice_is_the_same_device() {
     let _alone = alone();
-    let (first, second) = (vulkan(), vulkan());
+    let Some(first) = needs::gpu() else { return };
+    let second = needs::gpu().expect("it was there");
     assert_eq!(first.device, second.device);
     assert_eq!(first.name, second.name);
 }
@@ -139,7 +133,7 @@ fn an_adapter_asked_for_twice_is_the_same_device() {
 #[test]
 fn auto_takes_hardware_or_the_cpu_and_says_why() {
     let _alone = alone();
-    let vulkan = vulkan();
+    let Some(vulkan) = needs::gpu() else { return };
     let auto = pollster::block_on(select(DeviceChoice::Auto)).expect("the CPU is always there");
     assert!(!auto.name.contains("software"), "{}", auto.name);
     assert!(!auto.reason.contains('\n'), "{}", auto.reason);
@@ -166,7 +160,7 @@ fn the_cpu_is_there_when_asked_for() {
 #[test]
 fn a_device_that_does_not_exist_lists_those_that_do() {
     let _alone = alone();
-    let vulkan = vulkan();
+    let Some(vulkan) = needs::gpu() else { return };
     let refused = |choice| {
         let error = pollster::block_on(select(choice)).expect_err("no such device");
         let message = error.to_string();
@@ -186,6 +180,7 @@ fn a_device_that_does_not_exist_lists_those_that_do() {
 #[test]
 fn the_gpu_passes_the_self_test_of_the_browser() {
     let _alone = alone();
-    let found = pollster::block_on(self_test::deviation(&vulkan().device)).expect("it answers");
+    let Some(vulkan) = needs::gpu() else { return };
+    let found = pollster::block_on(self_test::deviation(&vulkan.device)).expect("it answers");
     assert!(found <= self_test::TOLERANCE, "{found}");
 }

@@ -5,7 +5,6 @@ use burn::tensor::{DType, Device};
 use densecl::{
     checkpoint::{self, Checkpoint},
     config::{Matching, Precision},
-    device::{DeviceChoice, select},
     loss_scale::LossScale,
     method::DenseCl,
     model::Tensors,
@@ -13,6 +12,7 @@ use densecl::{
 use densecl_tests::{
     in_view::overlapping,
     learner::{self, Tiny, Views, settings, state, views},
+    needs,
     network::cpu,
 };
 
@@ -141,8 +141,7 @@ fn a_step_with_the_in_view_loss_agrees_with_f32_up_to_rounding() {
 /// A GPU may lack f16, and WGSL has no bf16.
 #[test]
 fn a_gpu_computes_in_half_or_says_in_what_it_does() {
-    let gpu = pollster::block_on(select(DeviceChoice::Wgpu))
-        .expect("a GPU, or Mesa's software adapter: apt-get install mesa-vulkan-drivers");
+    let Some(gpu) = needs::gpu() else { return };
     let plain = BOUNDS.map(|(precision, bounds)| (tiny as fn(_) -> _, precision, bounds));
     let in_view =
         BOUNDS_IN_VIEW.map(|(precision, bounds)| (with_in_view as fn(_) -> _, precision, bounds));
