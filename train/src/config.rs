@@ -339,7 +339,7 @@ mod tests {
     fn every_preset_resolves_and_is_valid() {
         for (name, text) in PRESETS {
             let config: RunConfig =
-                settings::resolve(None, Some((name, text)), &[]).expect("a preset that resolves");
+                settings::resolve(&[(name, text)], &[]).expect("a preset that resolves");
             config.validate().expect("a valid preset");
         }
     }
@@ -348,7 +348,7 @@ mod tests {
     fn the_objective_is_said_in_words() {
         let said = |sets: &[&str]| {
             let sets: Vec<String> = sets.iter().map(|set| set.to_string()).collect();
-            let config: RunConfig = settings::resolve(None, None, &sets).expect("known keys");
+            let config: RunConfig = settings::resolve(&[], &sets).expect("known keys");
             config.objective()
         };
         assert_eq!(said(&[]), "DenseCL");
@@ -390,7 +390,7 @@ mod tests {
         ];
         for (sets, expected) in cases {
             let sets: Vec<String> = sets.split(' ').map(str::to_string).collect();
-            let config: RunConfig = settings::resolve(None, None, &sets).expect("known keys");
+            let config: RunConfig = settings::resolve(&[], &sets).expect("known keys");
             let error = config.validate().expect_err("out of range").to_string();
             assert!(error.contains(expected) && !error.contains('\n'), "{error}");
         }

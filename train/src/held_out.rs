@@ -7,11 +7,10 @@ use densecl::features::{Feature, dense_features, image_batch, map_similarity};
 use densecl::matching::{MutualMatch, best_match, cell_center, lead, mutual_matches};
 use densecl::metrics::CorrespondenceAccuracy;
 use densecl::model::Encoder;
-use densecl::synthetic::{Correspondence, SceneConfig, ScenePair, scene_image, scene_pair};
+use densecl::synthetic::{Correspondence, SceneConfig, ScenePair, scene_pair};
 use densecl::visualize::MatchLine;
 use image::RgbImage;
 use image::imageops::flip_horizontal;
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 /// Scenes from this number on are never trained on.
@@ -28,7 +27,9 @@ const BATCH: usize = 8;
 
 /// Two pictures and where the points of the first lie in the second.
 pub struct Pair {
+    /// The first picture.
     pub a: RgbImage,
+    /// The second.
     pub b: RgbImage,
     truth: Truth,
 }
@@ -65,36 +66,26 @@ fn unrecorded() -> Feature {
 }
 
 impl Pair {
-    /// Rendered scenes seen from two viewpoints; the first `count` that are kept out of training.
-    pub fn scenes(config: &SceneConfig, seed: u64, count: usize) -> Vec<Self> {
-        (0..count)
-            .into_par_iter()
-            .map(|number| {
-                let pair = held_out_scene(seed, number, config);
-                Self {
-                    a: pair.a.image,
-                    b: pair.b.image,
-                    truth: Truth::Scene(pair.a_to_b),
-                }
-            })
-            .collect()
+    /// A rendered scene seen from two viewpoints; the `number`-th that is kept out of training.
+    pub fn of_scene(config: &SceneConfig, seed: u64, number: usize) -> Self {
+        let pair = held_out_scene(seed, number, config);
+        Self {
+            a: pair.a.image,
+            b: pair.b.image,
+            truth: Truth::Scene(pair.a_to_b),
+        }
     }
 
-    /// Two augmented views of each image.
-    pub fn views(images: &[RgbImage], config: &ViewConfig, seed: u64) -> Vec<Self> {
-        let numbered = images.par_iter().enumerate();
-        numbered
-            .map(|(i, image)| {
-                // Indices far from those of training, so that no view is one that was trained on.
-                let [a, b] = two_views(image, config, seed, u64::MAX - i as u64);
-                let truth = Truth::Views(Box::new([a.geometry, b.geometry]));
-                Self {
-                    a: a.image,
-                    b: b.image,
-                    truth,
-                }
-            })
-            .collect()
+    /// Two augmented views of the `number`-th image that is kept out of training.
+    pub fn of_views(image: &RgbImage, config: &ViewConfig, seed: u64, number: usize) -> Self {
+        // Indices far from those of training, so that no view is one that was trained on.
+        let [a, b] = two_views(image, config, seed, u64::MAX - number as u64);
+        let truth = Truth::Views(Box::new([a.geometry, b.geometry]));
+        Self {
+            a: a.image,
+            b: b.image,
+            truth,
+        }
     }
 
     /// Pixels per cell of a grid of so many columns over either picture.
@@ -122,14 +113,6 @@ impl Pair {
 /// The `number`-th scene that is kept out of training.
 pub fn held_out_scene(seed: u64, number: usize, config: &SceneConfig) -> ScenePair {
     scene_pair(seed, FIRST_HELD_OUT_SCENE + number as u64, config)
-}
-
-/// Pictures of the embedded generator for training.
-pub(crate) fn training_scenes(config: &SceneConfig, seed: u64, count: usize) -> Vec<RgbImage> {
-    (0..count)
-        .into_par_iter()
-        .map(|i| scene_image(seed, i as u64, config))
-        .collect()
 }
 
 /// Correspondence accuracy of a `feature` of `encoder` on `pairs`.

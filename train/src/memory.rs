@@ -16,7 +16,7 @@ use densecl::memory::{StepMemory, StepShape};
 
 use crate::config::RunConfig;
 use crate::panics;
-use crate::trainer::Plan;
+use crate::plan::Plan;
 use bytes::Bytes;
 pub use forward::ensure_fits;
 pub(crate) use resident::resident;
@@ -114,7 +114,7 @@ pub fn check(plan: &Plan, selected: &Selected) -> anyhow::Result<String> {
             largest_tensor: selected.memory.largest_tensor,
         },
     };
-    verdict(&plan.config, plan.source.len(), &place)
+    verdict(&plan.config, plan.images, &place)
 }
 
 fn verdict(config: &RunConfig, images: usize, place: &Place) -> anyhow::Result<String> {
@@ -183,7 +183,7 @@ pub(crate) fn advice(plan: &Plan) -> String {
     format!(
         "a step needs about {}{gave}{}",
         Bytes(needed),
-        that_would_fit(&plan.config, plan.source.len(), &place)
+        that_would_fit(&plan.config, plan.images, &place)
     )
 }
 
@@ -253,7 +253,7 @@ mod tests {
         ];
         all.extend(sets);
         let sets: Vec<String> = all.into_iter().map(String::from).collect();
-        let config: RunConfig = settings::resolve(None, None, &sets).expect("settings");
+        let config: RunConfig = settings::resolve(&[], &sets).expect("settings");
         config.validate().expect("valid settings");
         let place = Place {
             device: &Device::flex(),

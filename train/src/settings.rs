@@ -6,36 +6,34 @@
 //! not given still appears (as null; TOML would leave it out). So a struct must not use serde's
 //! `skip_serializing_if`.
 
-use std::fs::File;
-use std::io::Read;
-use std::path::Path;
+#[cfg(feature = "files")]
+mod file;
+#[cfg(all(test, feature = "files"))]
+mod tests;
 
 use anyhow::{Context, anyhow, bail};
+#[cfg(feature = "files")]
+pub use file::resolve_file;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 use toml::de::{DeTable, DeValue};
 use toml::{Table, Value};
 
-/// A file of settings has a few kilobytes; anything much longer was given by mistake.
-const MAX_FILE_BYTES: u64 = 1 << 20;
-
 /// How alike a known key must be to be suggested: Jaro-Winkler similarity, 1 = equal.
 const ALIKE: f64 = 0.7;
 
-/// Resolves settings: `T::default()`, overruled by `text` (the name and the TOML of a preset), then
-/// by `file`, then by each of `sets` in turn.
+/// Resolves settings: `T::default()`, overruled by each of `texts` (a name for messages, and TOML), then by each of
+/// `sets` in turn.
 ///
 /// A `--set` value is TOML; where it is not, or the default is a string, it is taken as written, so
 /// that `--set model.backbone=resnet18` needs no quotes.
 ///
 /// # Errors
 /// One line that names the key, where it was set and the remedy, for a key that does not exist, a
-/// value of the wrong type, TOML that is not valid, and a file that cannot be read. Ranges are for
-/// the settings' own validation to check.
+/// value of the wrong type, and TOML that is not valid. Ranges are for the settings' own validation to check.
 pub fn resolve<T: Default + Serialize + DeserializeOwned>(
-    file: Option<&Path>,
-    text: Option<(&str, &str)>,
+    texts: &[(&str, &str)],
     sets: &[String],
 ) -> anyhow::Result<T> {
     let default = T::default();
@@ -43,12 +41,8 @@ pub fn resolve<T: Default + Serialize + DeserializeOwned>(
     let base = Table::try_from(&default).context("serialising the default settings")?;
 
     let mut assignments = Vec::new();
-    if let Some((name, text)) = text {
+    for (name, text) in texts {
         assignments.extend(read_toml(name, text, &known)?);
-    }
-    if let Some(path) = file {
-        let text = read_file(path)?;
-        assignments.extend(read_toml(&path.display().to_string(), &text, &known)?);
     }
     for set in sets {
         assignments.extend(read_set(set, &known)?);
@@ -221,21 +215,6 @@ fn all_keys(known: &Json, prefix: &str) -> Vec<String> {
     keys.iter().flat_map(below).collect()
 }
 
-fn read_file(path: &Path) -> anyhow::Result<String> {
-    let shown = path.display();
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
-        .map_err(|error| anyhow!("cannot read the settings in {shown}: {error}"))?;
-    if bytes.len() as u64 > MAX_FILE_BYTES {
-        bail!(
-            "{shown} is longer than {} MiB: it is not a file of settings",
-            MAX_FILE_BYTES >> 20
-        );
-    }
-    String::from_utf8(bytes).map_err(|_| anyhow!("{shown} is not UTF-8 text, as TOML must be"))
-}
-
 /// The assignments of a TOML text, with the line of each.
 fn read_toml(name: &str, text: &str, known: &Json) -> anyhow::Result<Vec<Assignment>> {
     let syntax = |error: toml::de::Error| {
@@ -360,6 +339,3 @@ fn line_of(text: &str, at: usize) -> usize {
 fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
-
-#[cfg(test)]
-mod tests;

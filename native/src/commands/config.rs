@@ -1,7 +1,7 @@
 //! `densecl config`: the presets, or what one resolves to.
 
 use densecl_train::config::{PRESETS, title};
-use densecl_train::run::resolve;
+use densecl_train::run::preset_or_file;
 use densecl_train::settings;
 
 use crate::cli;
@@ -16,7 +16,7 @@ pub(crate) fn run(args: &cli::Config) -> anyhow::Result<()> {
         let lines = PRESETS.map(|(name, text)| format!("{name:27} {}\n", title(text)));
         return console::print(&lines.concat());
     };
-    let (_, config) = resolve(Some(name), &args.sets)?;
+    let (_, config) = preset_or_file(Some(name), &args.sets)?;
     config.validate()?;
     console::print(&settings::to_toml(&config)?)
 }

@@ -133,7 +133,7 @@ fn plot(files: &mut Files, args: &cli::Plot) {
         }
     }
     // Held-out pictures are read from it. `plot` says what is wrong with the settings.
-    if let Ok(config) = settings::resolve(Some(&run.config()), None, &[]) {
+    if let Ok(config) = settings::resolve_file(&run.config(), &[]) {
         data_of_run(files, &config);
     }
     match &args.out {

@@ -11,7 +11,7 @@ use std::io::Cursor;
 use image::RgbImage;
 use jpeg_decoder::{ColorTransform, Decoder, Error, PixelFormat};
 
-use super::decode::DecodeError;
+use super::decode_error::DecodeError;
 
 /// What the markers say, up to the end of the picture.
 #[derive(Debug, Default)]

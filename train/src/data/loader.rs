@@ -5,7 +5,7 @@
 //! uninterrupted one would have seen, and the number of threads changes nothing, bit for bit.
 //!
 //! The unit of work is one sample. Workers take samples in the order in which batches need them and
-//! hand them back in whatever order they finish; [`Loader::next`] puts them in place. Work is only
+//! hand them back in whatever order they finish; [`Batches::next`] puts them in place. Work is only
 //! given out for the `prefetch` batches that follow the one last returned, which bounds the memory:
 //! no more than `prefetch` batches are under way or waiting, and one is being assembled.
 
@@ -14,19 +14,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use densecl::augment::{ViewConfig, ViewGeometry};
+use densecl::augment::ViewConfig;
 use log::Level;
 
-use super::bad_files::{BadFile, BadFiles};
+use super::bad_files::{BadFile, BadFiles, proof};
 use super::permutation::epoch_order;
 use super::source::Source;
 use super::worker::{Job, Sample, SampleError, WorkerPool};
+use crate::batch::{Batch, Batches};
+use crate::config::RunConfig;
 
 const STOPPED: &str = "the data loader has stopped after an earlier error";
 
 /// How images become batches. Only `batch_size`, `seed` and `views` change what is in them.
 #[derive(Debug, Clone)]
-pub struct LoaderConfig {
+pub(crate) struct LoaderConfig {
     /// B: images per batch.
     pub batch_size: usize,
     /// The seed of the run.
@@ -43,29 +45,29 @@ pub struct LoaderConfig {
     pub bad_file_level: Level,
 }
 
-/// The input of one training step. Sample b of the batch is image `images[b]`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Batch {
-    /// Which step of the run this is, from 0.
-    pub step: u64,
-    /// Which pass over the data the step belongs to, from 0.
-    pub epoch: u64,
-    /// The query views, [B, 3, S, S]. Bytes, which are a quarter of what the network sees: they wait,
-    /// and travel to the device, as such.
-    pub query: Vec<u8>,
-    /// The key views, [B, 3, S, S].
-    pub key: Vec<u8>,
-    /// Where the query and the key view of each sample lie in its image.
-    pub geometry: Vec<[ViewGeometry; 2]>,
-    /// Each sample's index in the data set.
-    pub images: Vec<usize>,
+impl LoaderConfig {
+    /// The loader of a run; files that do not decode are named at this log level.
+    pub(crate) fn of(config: &RunConfig, bad_file_level: Level) -> Self {
+        let RunConfig {
+            data, train, views, ..
+        } = config;
+        Self {
+            batch_size: train.batch_size,
+            seed: train.seed,
+            threads: data.threads,
+            prefetch: data.prefetch,
+            views: views.clone(),
+            max_bad_share: data.max_bad_share,
+            bad_file_level,
+        }
+    }
 }
 
 /// Makes batches ahead of time; dropping it stops its threads.
-pub struct Loader {
+pub(crate) struct Loader {
     config: LoaderConfig,
     images: usize,
-    /// The step that [`Loader::next`] returns next, and the first whose samples are not given out.
+    /// The step that [`Batches::next`] returns next, and the first whose samples are not given out.
     next_step: u64,
     next_queued: u64,
     /// The epoch of the last samples given out, and its order.
@@ -83,7 +85,7 @@ impl Loader {
     ///
     /// # Errors
     /// When there are fewer images than a batch holds, or a setting is out of range.
-    pub fn start(
+    pub(crate) fn start(
         source: Arc<Source>,
         config: LoaderConfig,
         first_step: u64,
@@ -120,7 +122,14 @@ impl Loader {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             threads => threads,
         };
-        let workers = WorkerPool::start(threads.min(most_useful), &source, &config)?;
+        let longest_search = proof(config.max_bad_share, images);
+        let workers = WorkerPool::start(
+            threads.min(most_useful),
+            &source,
+            &config.views,
+            config.seed,
+            longest_search,
+        )?;
 
         let first_epoch = first_step / (images / batch_size) as u64;
         let mut loader = Self {
@@ -143,34 +152,12 @@ impl Loader {
 
     /// Batches in one pass over the data; the images that would not fill another one are left out
     /// of the pass, others each time.
-    pub fn steps_per_epoch(&self) -> u64 {
+    pub(crate) fn steps_per_epoch(&self) -> u64 {
         (self.images / self.config.batch_size) as u64
     }
 
-    /// The next batch, waiting for it if need be.
-    ///
-    /// A file that does not decode is replaced by the one after it in the order of the epoch (the
-    /// first after the last), and reported once in the log.
-    ///
-    /// # Errors
-    /// When too large a share of the files does not decode, or a worker thread panicked. The loader
-    /// is then at its end: every later call fails too.
-    pub fn next(&mut self) -> anyhow::Result<Batch> {
-        let batch = self.assemble();
-        if batch.is_err() {
-            self.workers = None;
-            self.early.clear();
-        }
-        batch
-    }
-
-    /// Time that [`Loader::next`] has spent waiting for samples so far.
-    pub(crate) fn waited(&self) -> Duration {
-        self.waited
-    }
-
     /// The files met so far that do not decode, sorted by path.
-    pub fn bad_files(&self) -> Vec<BadFile> {
+    pub(crate) fn bad_files(&self) -> Vec<BadFile> {
         self.bad_files.list()
     }
 
@@ -249,6 +236,29 @@ impl Loader {
             self.next_queued += 1;
         }
         Ok(())
+    }
+}
+
+impl Batches for Loader {
+    /// The next batch, waiting for it if need be.
+    ///
+    /// A file that does not decode is replaced by the one after it in the order of the epoch (the
+    /// first after the last), and reported once in the log.
+    ///
+    /// # Errors
+    /// When too large a share of the files does not decode, or a worker thread panicked. The loader
+    /// is then at its end: every later call fails too.
+    fn next(&mut self) -> anyhow::Result<Batch> {
+        let batch = self.assemble();
+        if batch.is_err() {
+            self.workers = None;
+            self.early.clear();
+        }
+        batch
+    }
+
+    fn seconds_waited(&self) -> f64 {
+        self.waited.as_secs_f64()
     }
 }
 

@@ -8,6 +8,7 @@
 mod bad_files;
 mod contents;
 pub mod decode;
+mod decode_error;
 pub mod index_png;
 mod jpeg;
 pub(crate) mod loader;
@@ -18,6 +19,7 @@ pub mod scan;
 mod scenes;
 mod source;
 mod speed;
+mod spread;
 mod worker;
 
 pub use bad_files::{BadFile, BadFiles};
@@ -25,3 +27,4 @@ pub use packing::{Packed, pack_pictures};
 pub use scenes::write_scenes;
 pub use source::Source;
 pub use speed::{LoaderSpeed, Stages, loader_speed};
+pub use spread::spread;

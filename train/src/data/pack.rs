@@ -19,7 +19,7 @@ use anyhow::{Context, bail, ensure};
 use image::RgbImage;
 
 use super::decode::{DecodeError, Decoder};
-use super::source::spread;
+use super::spread::spread;
 use crate::files::{AtomicFile, writing};
 
 /// The ending of a pack's name.

@@ -13,7 +13,7 @@ use anyhow::{Context, bail};
 use walkdir::WalkDir;
 
 use super::pack::Pack;
-use super::source::spread;
+use super::spread::spread;
 
 /// Extensions looked for in a folder, in any case.
 pub const EXTENSIONS: [&str; 4] = ["jpg", "jpeg", "png", "webp"];

@@ -8,6 +8,7 @@ use image::RgbImage;
 use super::decode::{DecodeError, Decoder};
 use super::pack::Pack;
 use super::scan::Dataset;
+use super::spread::spread;
 
 /// The images of a run.
 #[derive(Debug)]
@@ -103,21 +104,4 @@ impl Source {
             Self::Memory(_) => PathBuf::from(format!("image {image}")),
         }
     }
-}
-
-/// Takes `count` items out, evenly spread over the order: the others, and they.
-pub(super) fn spread<T>(items: Vec<T>, count: usize) -> (Vec<T>, Vec<T>) {
-    let total = items.len();
-    let count = count.min(total);
-    let mut rest = Vec::with_capacity(total - count);
-    let mut taken = Vec::with_capacity(count);
-    for (i, item) in items.into_iter().enumerate() {
-        // True for exactly `count` values of i in 0..total.
-        if (i + 1) * count / total > i * count / total {
-            taken.push(item);
-        } else {
-            rest.push(item);
-        }
-    }
-    (rest, taken)
 }

@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::decode::{DecodeLimits, Decoder};
 use super::loader::{Loader, LoaderConfig};
 use super::source::Source;
+use crate::batch::Batches;
 
 /// Images per batch: few, so that the first batch comes soon.
 const BATCH_SIZE: usize = 16;

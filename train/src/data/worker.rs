@@ -11,9 +11,7 @@ use crossbeam_channel::{Receiver, Sender};
 use densecl::augment::{self, ViewConfig, ViewGeometry, ViewMaker};
 use image::RgbImage;
 
-use super::bad_files::proof;
 use super::decode::{DecodeError, DecodeLimits, Decoder};
-use super::loader::LoaderConfig;
 use super::source::Source;
 use crate::panics;
 
@@ -66,11 +64,14 @@ pub(super) struct WorkerPool {
 }
 
 impl WorkerPool {
-    /// Starts `count` threads that turn jobs into samples.
+    /// Starts `count` threads that turn jobs into samples. A thread gives up after `longest_search` files in a row that
+    /// do not decode.
     pub(super) fn start(
         count: usize,
         source: &Arc<Source>,
-        config: &LoaderConfig,
+        views: &ViewConfig,
+        seed: u64,
+        longest_search: usize,
     ) -> anyhow::Result<Self> {
         // Unbounded, because who submits bounds the jobs under way.
         let (jobs, queue) = crossbeam_channel::unbounded();
@@ -87,12 +88,12 @@ impl WorkerPool {
         for number in 1..=count {
             let mut worker = Worker {
                 source: Arc::clone(source),
-                views: config.views.clone(),
+                views: views.clone(),
                 decoder: Decoder::new(DecodeLimits::default()),
                 maker: ViewMaker::default(),
                 spare: spare.clone(),
-                seed: config.seed,
-                longest_search: proof(config.max_bad_share, source.len()),
+                seed,
+                longest_search,
                 stop: Arc::clone(&pool.stop),
             };
             let (queue, results) = (queue.clone(), results.clone());

@@ -8,6 +8,9 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use anyhow::{Context, bail};
+use densecl::synthetic::{SceneConfig, scene_image};
+use image::RgbImage;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{RunConfig, SCENES};
@@ -15,7 +18,7 @@ use crate::data::decode::{DecodeLimits, Decoder};
 use crate::data::{BadFile, Source};
 use crate::events::{Observer, TrainEvent};
 use crate::files::write_atomically;
-use crate::held_out::{self, Pair};
+use crate::held_out::Pair;
 use crate::paths;
 use crate::run::folder::RunDir;
 
@@ -50,12 +53,11 @@ pub(crate) struct Data {
 /// # Errors
 /// When there are none.
 pub(crate) fn open(config: &RunConfig, observer: &mut dyn Observer) -> anyhow::Result<Data> {
-    let seed = config.train.seed;
     let wanted = config.eval.pairs;
     if config.data.source == SCENES {
         let count = config.data.scene_count;
         observer.event(&TrainEvent::Note(format!("rendering {count} scenes")))?;
-        let images = held_out::training_scenes(&config.scenes, seed, count);
+        let images = training_scenes(&config.scenes, config.train.seed, count);
         return Ok(Data {
             listing: Listing {
                 files: images.len(),
@@ -64,7 +66,7 @@ pub(crate) fn open(config: &RunConfig, observer: &mut dyn Observer) -> anyhow::R
             },
             held_out: 0,
             source: Source::Memory(images),
-            pairs: Pair::scenes(&config.scenes, seed, wanted),
+            pairs: scenes(config, wanted),
             bad_pairs: Vec::new(),
         });
     }
@@ -91,11 +93,32 @@ pub(crate) fn open(config: &RunConfig, observer: &mut dyn Observer) -> anyhow::R
     }
     Ok(Data {
         held_out: held_out.len(),
-        pairs: Pair::views(&images, &config.views, seed),
+        pairs: views(config, &images),
         source,
         listing,
         bad_pairs,
     })
+}
+
+/// Pictures of the embedded generator for training.
+pub(super) fn training_scenes(config: &SceneConfig, seed: u64, count: usize) -> Vec<RgbImage> {
+    (0..count)
+        .into_par_iter()
+        .map(|i| scene_image(seed, i as u64, config))
+        .collect()
+}
+
+/// The first `count` scenes that are kept out of training, each from two viewpoints.
+fn scenes(config: &RunConfig, count: usize) -> Vec<Pair> {
+    let pair = |number| Pair::of_scene(&config.scenes, config.train.seed, number);
+    (0..count).into_par_iter().map(pair).collect()
+}
+
+/// Two views of each image.
+fn views(config: &RunConfig, images: &[RgbImage]) -> Vec<Pair> {
+    let numbered = images.par_iter().enumerate();
+    let pair = |(number, image)| Pair::of_views(image, &config.views, config.train.seed, number);
+    numbered.map(pair).collect()
 }
 
 /// Takes as many as wanted out of the data, but no more than a twentieth of it.
@@ -110,10 +133,8 @@ fn hold_out(source: Source, wanted: usize) -> (Source, Source) {
 /// # Errors
 /// When the data is not there any more.
 pub(crate) fn example_pair(config: &RunConfig) -> anyhow::Result<Option<Pair>> {
-    let seed = config.train.seed;
     if config.data.source == SCENES {
-        let count = config.eval.pairs.min(1);
-        return Ok(Pair::scenes(&config.scenes, seed, count).pop());
+        return Ok(scenes(config, config.eval.pairs.min(1)).pop());
     }
     let (_, held_out) = hold_out(
         Source::open(Path::new(&config.data.source))?,
@@ -123,7 +144,7 @@ pub(crate) fn example_pair(config: &RunConfig) -> anyhow::Result<Option<Pair>> {
     let first = (0..held_out.len())
         .find_map(|image| held_out.picture(image, &mut decoder).ok())
         .map(Cow::into_owned);
-    Ok(first.and_then(|image| Pair::views(&[image], &config.views, seed).pop()))
+    Ok(first.and_then(|image| views(config, &[image]).pop()))
 }
 
 impl Listing {

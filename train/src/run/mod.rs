@@ -1,6 +1,6 @@
 //! One run: where it begins, the folder that it lives in, and what it leaves behind.
 
-pub(crate) mod failure;
+mod failure;
 pub mod folder;
 mod images;
 mod pictures;
@@ -8,6 +8,7 @@ mod plot;
 mod pretrain;
 pub mod result;
 mod start;
+mod training;
 
 pub use plot::plot;
-pub use pretrain::{PreparedRun, RunRequest, resolve, settings_and_folder};
+pub use pretrain::{PreparedRun, RunRequest, preset_or_file, settings_and_folder};

@@ -31,7 +31,7 @@ pub fn plot(run: &Path, out: Option<&Path>, device: &Device) -> anyhow::Result<V
             true
         }
     };
-    let config: RunConfig = settings::resolve(Some(&run.config()), None, &[])?;
+    let config: RunConfig = settings::resolve_file(&run.config(), &[])?;
     let metrics = run.metrics();
     let rows = if metrics.exists() {
         read_jsonl(&metrics)?

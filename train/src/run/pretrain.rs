@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, bail};
@@ -14,14 +15,15 @@ use super::folder::RunDir;
 use super::images;
 use super::result::{self, RunResult};
 use super::start;
+use super::training::train;
 use crate::config::{PRESETS, RunConfig};
 use crate::events::{Observer, Observers, TrainEvent};
 use crate::files::write_atomically;
 use crate::held_out;
 use crate::memory;
+use crate::plan::Plan;
 use crate::report::{JsonlWriter, TensorBoardWriter};
 use crate::settings;
-use crate::trainer::{self, Plan};
 
 /// Which run is asked for.
 #[derive(Debug, Clone, Default)]
@@ -118,7 +120,8 @@ impl PreparedRun {
         }
         let data = images::open(&config, &mut *watching)?;
         let (pairs, bad_pairs) = (data.pairs, data.bad_pairs);
-        let plan = Plan::new(config, selected.device.clone(), data.source)?;
+        let plan = Plan::new(config, selected.device.clone(), data.source.len())?;
+        let source = Arc::new(data.source);
         let mut note = |text: String| watching.event(&TrainEvent::Note(text));
         note(describe(&plan, data.held_out))?;
         note(memory::check(&plan, selected)?)?;
@@ -159,25 +162,35 @@ impl PreparedRun {
             let known = result::untrained(&run)?;
             match known.filter(|before| before.feature == held_out::FEATURE) {
                 Some(before) => Some(before),
-                None => result::measure_untrained(&plan, &pairs, &run, &mut observers, stop)?,
+                None => {
+                    result::measure_untrained(&plan, &source, &pairs, &run, &mut observers, stop)?
+                }
             }
         };
 
-        let mut ended = trainer::train(&plan, learner, first_step, &run, &mut observers, stop)?;
+        let (ended, mut bad_files) = train(
+            &plan,
+            &source,
+            learner,
+            first_step,
+            &run,
+            &mut observers,
+            stop,
+        )?;
         if ended.interrupted && ended.step == 0 {
             run.clear()?;
             let text = "stopped before the first step: there is nothing to continue";
             observers.event(&TrainEvent::Note(text.to_string()))?;
             return Ok(None);
         }
-        ended.bad_files.extend(bad_pairs);
+        bad_files.extend(bad_pairs);
         let result = result::conclude(
             &plan,
             &run,
             &selected.name,
             &pairs,
             before,
-            &ended,
+            (&ended, &bad_files),
             &mut observers,
         )?;
         Ok(Some((run, result)))
@@ -213,7 +226,7 @@ fn prepare(request: &RunRequest) -> anyhow::Result<PreparedRun> {
 pub fn settings_and_folder(request: &RunRequest) -> anyhow::Result<(RunConfig, PathBuf)> {
     if let Some(path) = &request.resume {
         let run = RunDir::open(path)?;
-        let config = settings::resolve(Some(&run.config()), None, &request.sets)?;
+        let config = settings::resolve_file(&run.config(), &request.sets)?;
         return Ok((config, path.clone()));
     }
     if request.config.is_none() && request.sets.is_empty() {
@@ -222,7 +235,7 @@ pub fn settings_and_folder(request: &RunRequest) -> anyhow::Result<(RunConfig, P
              (`densecl config` lists the presets)"
         );
     }
-    let (name, config) = resolve(request.config.as_deref(), &request.sets)?;
+    let (name, config) = preset_or_file(request.config.as_deref(), &request.sets)?;
     let out = request
         .out
         .clone()
@@ -237,8 +250,8 @@ fn prepare_resume(request: &RunRequest, path: &Path) -> anyhow::Result<PreparedR
     let mut run = RunDir::open(path)?;
     // Before anything is read that a run still going on may change.
     run.lock("wait for it, or stop it; it can be continued then")?;
-    let saved: RunConfig = settings::resolve(Some(&run.config()), None, &[])?;
-    let config: RunConfig = settings::resolve(Some(&run.config()), None, &request.sets)?;
+    let saved: RunConfig = settings::resolve_file(&run.config(), &[])?;
+    let config: RunConfig = settings::resolve_file(&run.config(), &request.sets)?;
     config.validate()?;
     // What may change without changing what the remaining steps compute, and the length of the run.
     let comparable = |config: &RunConfig| {
@@ -279,15 +292,15 @@ fn prepare_resume(request: &RunRequest, path: &Path) -> anyhow::Result<PreparedR
 }
 
 /// A preset or a file, with overrides: the name for the run's folder and the settings.
-pub fn resolve(config: Option<&str>, sets: &[String]) -> anyhow::Result<(String, RunConfig)> {
+pub fn preset_or_file(
+    config: Option<&str>,
+    sets: &[String],
+) -> anyhow::Result<(String, RunConfig)> {
     let Some(wanted) = config else {
-        return Ok(("pretrain".to_string(), settings::resolve(None, None, sets)?));
+        return Ok(("pretrain".to_string(), settings::resolve(&[], sets)?));
     };
     if let Some(preset) = PRESETS.iter().find(|(name, _)| *name == wanted) {
-        return Ok((
-            wanted.to_string(),
-            settings::resolve(None, Some(*preset), sets)?,
-        ));
+        return Ok((wanted.to_string(), settings::resolve(&[*preset], sets)?));
     }
     let path = Path::new(wanted);
     if !path.exists() {
@@ -297,14 +310,11 @@ pub fn resolve(config: Option<&str>, sets: &[String]) -> anyhow::Result<(String,
     let name = path
         .file_stem()
         .map_or("pretrain".into(), |stem| stem.to_string_lossy());
-    Ok((
-        name.into_owned(),
-        settings::resolve(Some(path), None, sets)?,
-    ))
+    Ok((name.into_owned(), settings::resolve_file(path, sets)?))
 }
 
 fn describe(plan: &Plan, held_out: usize) -> String {
-    let images = plan.source.len();
+    let images = plan.images;
     let config = &plan.config;
     let grid = match config.model.num_grid {
         0 => config.views.size as usize / config.model.output_stride,
@@ -352,7 +362,7 @@ fn load_checkpoint(plan: &Plan, step: u64, path: &Path) -> anyhow::Result<DenseC
                 )
             },
         )?;
-    let images = plan.source.len();
+    let images = plan.images;
     if info.images != images {
         bail!(
             "the run was on {} images, {} holds {images} now: to continue exactly the data must be the \

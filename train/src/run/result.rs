@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
@@ -13,17 +14,21 @@ use image::RgbImage;
 use log::Level;
 use serde::Serialize;
 
+use crate::batch::Batches;
 use crate::config::RunConfig;
+use crate::data::loader::{Loader, LoaderConfig};
+use crate::data::{BadFile, Source};
 use crate::events::{Observer, TrainEvent};
 use crate::files::{write_atomically, write_png};
 use crate::held_out::{self, Measured, Pair};
 use crate::paths;
+use crate::plan::Plan;
 use crate::report::{read_jsonl, resident_by_hour};
 use crate::run::folder::RunDir;
 use crate::run::images;
 use crate::run::pictures;
 use crate::settings;
-use crate::trainer::{Ended, Plan};
+use crate::trainer::Ended;
 
 /// Batches by whose statistics the untrained network's batch normalisation is calibrated. The
 /// statistics of a fresh network are mean 0 and variance 1, which would make it look worse than it
@@ -88,6 +93,7 @@ pub struct RunResult {
 /// When the device or the disk fails, or too many files are bad.
 pub fn measure_untrained(
     plan: &Plan,
+    source: &Arc<Source>,
     pairs: &[Pair],
     run: &RunDir,
     observer: &mut dyn Observer,
@@ -107,7 +113,8 @@ pub fn measure_untrained(
         "measuring the untrained network".to_string(),
     ))?;
     // The training loop meets the same files and names the bad ones.
-    let mut loader = plan.loader(0, Level::Debug)?;
+    let config = LoaderConfig::of(&plan.config, Level::Debug);
+    let mut loader = Loader::start(Arc::clone(source), config, 0)?;
     let mut calibrated = 0;
     while calibrated < CALIBRATION_BATCHES {
         for views in plan.micro_batches(&loader.next()?) {
@@ -171,7 +178,7 @@ pub fn conclude(
     device: &str,
     pairs: &[Pair],
     before: Option<Measured>,
-    ended: &Ended,
+    (ended, bad_files): (&Ended, &[BadFile]),
     observer: &mut dyn Observer,
 ) -> anyhow::Result<RunResult> {
     let config = &plan.config;
@@ -196,7 +203,7 @@ pub fn conclude(
 
     let rows = read_jsonl(&run.metrics())?;
     pictures::curves(config, &rows, &run.curves())?;
-    let bad_files = images::list_bad_files(run, &ended.bad_files)?;
+    let bad_files = images::list_bad_files(run, bad_files)?;
     if bad_files > 0 {
         let list = run.bad_files();
         observer.event(&TrainEvent::Note(format!(
@@ -217,7 +224,7 @@ pub fn conclude(
         pairs: pairs.len(),
         cells: after.as_ref().map_or(0, |m| m.cells),
         data: config.data.source.clone(),
-        images: plan.source.len(),
+        images: plan.images,
         steps: ended.step,
         total_steps: plan.total_steps,
         interrupted: ended.interrupted,

@@ -4,11 +4,11 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use densecl::checkpoint::{Progress, TrainingState};
+use densecl::checkpoint::{Progress as Taken, TrainingState};
 use densecl::densecl::DenseCl;
 
 use crate::config::RunConfig;
-use crate::trainer::Plan;
+use crate::plan::Plan;
 use crate::weights;
 
 /// The training state that the settings name, if any.
@@ -70,13 +70,13 @@ fn go_on(plan: &Plan, state: TrainingState) -> anyhow::Result<(DenseCl, u64, Vec
     } = &plan.config;
     let shown = &train.continue_from;
     let step = match state.progress {
-        Progress {
+        Taken {
             step: Some(step), ..
         } => step,
-        Progress {
+        Taken {
             epoch: Some(epoch), ..
         } => epoch.saturating_mul(plan.steps_per_epoch),
-        Progress { .. } => 0,
+        Taken { .. } => 0,
     };
     if step >= plan.total_steps {
         bail!(

@@ -55,7 +55,7 @@ struct Probe {
 
 fn with(text: &str, sets: &[&str]) -> anyhow::Result<Settings> {
     let sets: Vec<String> = sets.iter().map(ToString::to_string).collect();
-    resolve(None, Some(("preset", text)), &sets)
+    resolve(&[("preset", text)], &sets)
 }
 
 fn from_text(text: &str) -> Settings {
@@ -94,7 +94,9 @@ fn a_file_overrules_the_preset_and_sets_overrule_both() {
     std::fs::write(&path, "seed = 2\n[optim]\nlr = 0.2\nsteps = 20\n").expect("a file");
     let preset = ("preset", "seed = 1\noptim.momentum = 0.5\noptim.lr = 0.1\n");
     let sets = ["optim.lr=9".to_owned(), "optim.lr=0.4".to_owned()];
-    let found: Settings = resolve(Some(&path), Some(preset), &sets).expect("settings");
+    let text = file::read_file(&path).expect("a small file");
+    let texts = [preset, ("run.toml", text.as_str())];
+    let found: Settings = resolve(&texts, &sets).expect("settings");
     let optim = Optim {
         lr: 0.4,
         momentum: 0.5,
@@ -245,7 +247,7 @@ fn files_that_cannot_be_read_are_named() {
         if let Some(content) = content {
             std::fs::write(&path, content).expect("a file");
         }
-        resolve::<Settings>(Some(&path), None, &[])
+        resolve_file::<Settings>(&path, &[])
             .expect_err(name)
             .to_string()
     };
