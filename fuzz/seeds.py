@@ -8,7 +8,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 TORCH = HERE.parent / "tests/golden/torch"
-PICTURES = HERE.parent / "native/tests_data"
+PICTURES = HERE.parent / "train/tests_data"
 # Longer ones make every execution slow, and hold nothing that the short ones do not.
 LONGEST = 90_000
 

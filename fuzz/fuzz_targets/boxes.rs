@@ -1,48 +1,13 @@
 //! Boxes of objects: VOC XML, YOLO text and COCO JSON, each in a data set whose other files are whole. The
 //! first byte chooses the layout.
 #![no_main]
-#![allow(dead_code)]
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
+use densecl_eval::objects::Objects;
 use libfuzzer_sys::fuzz_target;
-
-// rustfmt would look for the modules' tests beside them.
-#[rustfmt::skip]
-#[path = "../../native/src/eval/objects/mod.rs"]
-mod objects;
-#[rustfmt::skip]
-#[path = "../../native/src/data/scan.rs"]
-mod scan;
-#[rustfmt::skip]
-#[path = "../../native/src/eval/split.rs"]
-mod split;
-
-/// What the modules ask of the program, under the names that they know.
-mod data {
-    pub(crate) use crate::scan;
-}
-mod eval {
-    pub(crate) use crate::split;
-}
-mod files {
-    use std::path::Path;
-
-    pub(crate) fn read_at_most(path: &Path, limit: u64) -> anyhow::Result<Vec<u8>> {
-        let bytes = std::fs::read(path)?;
-        anyhow::ensure!(bytes.len() as u64 <= limit, "too long");
-        Ok(bytes)
-    }
-
-    pub(crate) fn read_text(path: &Path) -> anyhow::Result<String> {
-        Ok(String::from_utf8(read_at_most(path, 64 << 20)?)?)
-    }
-}
-fn spread<T>(items: Vec<T>, _: Option<usize>) -> Vec<T> {
-    items
-}
 
 /// A data set per layout, and the file of it that is fuzzed.
 static SETS: LazyLock<[(PathBuf, &str); 3]> = LazyLock::new(|| {
@@ -90,7 +55,7 @@ fuzz_target!(|bytes: &[u8]| {
     };
     let (folder, file) = &SETS[usize::from(layout % 3)];
     fs::write(folder.join(file), bytes).expect("a temporary file");
-    if let Ok(found) = objects::Objects::read(folder) {
+    if let Ok(found) = Objects::read(folder) {
         for picture in found.train.iter().chain(&found.val) {
             let [width, height] = picture.size.map(f64::from);
             for truth in &picture.truths {

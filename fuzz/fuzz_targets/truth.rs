@@ -1,40 +1,12 @@
 //! Files that say where every pixel's point is: `.flo`, NPY, and the index PNGs of disparities and labels.
 //! The first byte chooses the reader.
 #![no_main]
-#![allow(dead_code)]
 
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
+use densecl_eval::correspondence::fields;
 use libfuzzer_sys::fuzz_target;
-
-// rustfmt would look for the modules' tests beside them.
-#[rustfmt::skip]
-#[path = "../../native/src/data/decode.rs"]
-mod decode;
-#[rustfmt::skip]
-#[path = "../../native/src/eval/correspondence/fields.rs"]
-mod fields;
-#[rustfmt::skip]
-#[path = "../../native/src/data/index_png.rs"]
-mod index_png;
-
-/// What the modules ask of the program, under the names that they know.
-mod data {
-    pub(crate) use crate::index_png;
-}
-mod files {
-    pub(crate) fn read_at_most(path: &std::path::Path, limit: u64) -> anyhow::Result<Vec<u8>> {
-        let bytes = std::fs::read(path)?;
-        anyhow::ensure!(bytes.len() as u64 <= limit, "too long");
-        Ok(bytes)
-    }
-}
-mod panics {
-    pub(crate) fn catch<T>(work: impl FnOnce() -> T) -> Result<T, String> {
-        Ok(work())
-    }
-}
 
 static FILE: LazyLock<PathBuf> =
     LazyLock::new(|| std::env::temp_dir().join(format!("densecl-truth-{}", std::process::id())));

@@ -198,7 +198,7 @@ pub(crate) struct Match {
     pub(crate) b: PathBuf,
     /// Weights, densecl's own or another program's (see `densecl import`); `photos` are those that
     /// come with the program, `random:resnet18` is an untrained network
-    #[arg(long, value_name = "FILE", default_value = crate::weights::PHOTOS, value_hint = ValueHint::FilePath)]
+    #[arg(long, value_name = "FILE", default_value = densecl_train::weights::PHOTOS, value_hint = ValueHint::FilePath)]
     pub(crate) weights: String,
     /// The picture to write, a PNG
     #[arg(long, value_name = "FILE", default_value = "matches.png")]

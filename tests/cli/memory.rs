@@ -2,7 +2,7 @@
 
 use crate::sandbox::Sandbox;
 
-/// By how much the estimate may be wrong, either way: `ESTIMATE_ERROR` of native/src/memory.rs.
+/// By how much the estimate may be wrong, either way: `ESTIMATE_ERROR` of train/src/memory.rs.
 #[cfg(target_os = "linux")]
 const ESTIMATE_ERROR: f64 = 1.25;
 

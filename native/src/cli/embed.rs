@@ -7,8 +7,8 @@ use clap::{Args, ValueEnum, ValueHint};
 use densecl::features::{Feature, Fit};
 
 use super::{Device, feature_value};
-use crate::config::DataConfig;
-use crate::embedding::{Kind, Pool};
+use densecl_eval::embedding::{Kind, Pool};
+use densecl_train::config::DataConfig;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum FitName {
@@ -23,6 +23,23 @@ impl From<FitName> for Fit {
         match name {
             FitName::Crop => Self::Crop,
             FitName::Stretch => Self::Stretch,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PoolName {
+    /// Their mean: one vector per picture
+    Mean,
+    /// They stay: a vector per cell
+    None,
+}
+
+impl From<PoolName> for Pool {
+    fn from(name: PoolName) -> Self {
+        match name {
+            PoolName::Mean => Self::Mean,
+            PoolName::None => Self::None,
         }
     }
 }
@@ -61,7 +78,7 @@ pub(crate) struct Embed {
     pub(crate) feature: Vec<Kind>,
     /// What becomes of the cells of a map
     #[arg(long, value_enum, default_value = "mean")]
-    pub(crate) pool: Pool,
+    pub(crate) pool: PoolName,
     /// Divide every vector by its length
     #[arg(long)]
     pub(crate) unit_length: bool,

@@ -7,8 +7,8 @@ use densecl::features::Feature;
 use densecl::transfer::linear::LinearConfig;
 
 use super::{Device, compared_features};
-use crate::eval::segmentation::{FcnSettings, KnnSettings, LinearSettings};
-use crate::eval::{classify, detect};
+use densecl_eval::segmentation::{FcnSettings, KnnSettings, LinearSettings};
+use densecl_eval::{classify, detect};
 
 /// Judge backbones: how good are they for dense prediction?
 #[derive(Debug, Args)]

@@ -6,7 +6,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 
 use super::Cli;
-use crate::paths;
+use densecl_train::paths;
 
 /// What was typed; ends the program where it cannot be understood, or asks for help.
 pub(crate) fn parse() -> Cli {

@@ -2,22 +2,25 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use densecl::transfer::linear::LinearConfig;
 
-use super::eval::look;
+use super::look::look;
 use crate::cli::eval as cli;
-use crate::eval::backbone::Weights;
-use crate::eval::classify::{Classify, Method};
-use crate::eval::compare::{Task, compare};
-use crate::eval::correspondence::Correspondence;
-use crate::eval::detect::{self, Detect};
-use crate::eval::segmentation::{
+use crate::console::{self, Bars};
+use crate::device;
+use densecl_eval::backbone::Weights;
+use densecl_eval::classify::{Classify, Method};
+use densecl_eval::compare::{Task, compare};
+use densecl_eval::correspondence::Correspondence;
+use densecl_eval::detect::{self, Detect};
+use densecl_eval::segmentation::{
     FcnSettings, FineTuneSeg, KnnSeg, KnnSettings, LinearSeg, LinearSettings, Splits,
 };
-use crate::eval::{Contest, Evaluation, Look};
-use crate::paths;
+use densecl_eval::{Contest, Evaluation, Look};
+use densecl_train::paths;
 
 /// Runs the comparison asked for.
 ///
@@ -34,13 +37,19 @@ pub(super) fn run(args: &cli::Compare) -> anyhow::Result<()> {
             args.out.display()
         )
     })?;
-    let selected = crate::open_device(&args.device)?;
+    let selected = device::open(&args.device)?;
     let contest = Contest {
         weights: Weights::parse(&args.weights, &selected.device)?,
         seeds: (args.seed..).take(args.seeds as usize).collect(),
         device: selected.device,
+        watch: Arc::new(Bars::Evaluation),
     };
-    compare(&tasks, &contest, &args.out)
+    console::print(&compare(&tasks, &contest, &args.out)?)?;
+    console::note(format_args!(
+        "{}: compare.txt, compare.md, compare.json, compare.png",
+        args.out.display()
+    ));
+    Ok(())
 }
 
 /// All data is opened before anything is measured: what is wrong with it is known at once.

@@ -1,21 +1,26 @@
 //! `densecl eval TASK`: from what was typed to an evaluation and its contest.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::bail;
-use densecl::features::SIDES;
 use densecl::transfer::linear::LinearConfig;
 
+use super::look::look;
 use crate::cli::eval as cli;
-use crate::eval::backbone::Weights;
-use crate::eval::classify::{Classify, Method};
-use crate::eval::correspondence::Correspondence;
-use crate::eval::detect::{self, Detect};
-use crate::eval::segmentation::{
+use crate::console::{self, Bars};
+use crate::device;
+use crate::results::ensure_png;
+use densecl_eval::backbone::Weights;
+use densecl_eval::classify::{Classify, Method};
+use densecl_eval::correspondence::Correspondence;
+use densecl_eval::detect::{self, Detect};
+use densecl_eval::report::Report;
+use densecl_eval::segmentation::{
     FcnSettings, FineTuneSeg, KnnSeg, KnnSettings, LinearSeg, LinearSettings, Splits,
 };
-use crate::eval::{Contest, Evaluation, Look, evaluate};
-use crate::files::ensure_png;
+use densecl_eval::{Contest, Evaluation, Look, evaluate};
+use densecl_train::files::{write_atomically, write_png};
 
 /// Runs the evaluation asked for and delivers its report.
 ///
@@ -149,36 +154,31 @@ fn judge(task: &dyn Evaluation, common: &cli::Common) -> anyhow::Result<()> {
     let out = cli::picture_of(task.name(), common.out.as_deref());
     ensure_png(&out)?;
     writable(&out)?;
-    let selected = crate::open_device(&common.device)?;
+    let selected = device::open(&common.device)?;
     let contest = Contest {
         weights: Weights::parse(&common.weights, &selected.device)?,
         seeds: (common.seed..).take(common.seeds as usize).collect(),
         device: selected.device,
+        watch: Arc::new(Bars::Evaluation),
     };
-    evaluate(task, &contest)?.deliver(&out, common.json.as_deref())
+    deliver(&evaluate(task, &contest)?, &out, common.json.as_deref())
 }
 
-/// Where to look, with the evaluation's usual stride and size unless others were asked for.
-pub(super) fn look(args: &cli::Look, usual: Look) -> anyhow::Result<Look> {
-    let stride = args.stride.or(usual.stride);
-    if let Some(stride) = stride
-        && !matches!(stride, 8 | 16 | 32)
-    {
-        bail!("--stride {stride}: must be 8, 16 or 32");
+/// Prints the table, and writes the picture to `out` and the JSON to `json`; `-` for standard
+/// output, where the table then is left out.
+fn deliver(report: &Report, out: &Path, json: Option<&Path>) -> anyhow::Result<()> {
+    if let Some(picture) = report.picture()? {
+        write_png(out, &picture)?;
+        console::note(format_args!("picture: {}", out.display()));
     }
-    let size = args.size.unwrap_or(usual.size);
-    if !SIDES.contains(&size) {
-        bail!(
-            "--size {size}: must be between {} and {} pixels",
-            SIDES.start(),
-            SIDES.end()
-        );
+    if let Some(path) = json.filter(|path| *path != Path::new("-")) {
+        write_atomically(path, report.json()?.as_bytes())?;
     }
-    Ok(Look {
-        feature: args.feature.unwrap_or(usual.feature),
-        stride,
-        size,
-    })
+    if json == Some(Path::new("-")) {
+        console::print(&format!("{}\n", report.json()?))
+    } else {
+        console::print(&report.table())
+    }
 }
 
 /// An evaluation takes minutes: a result that cannot be written is found out before.
@@ -205,8 +205,8 @@ mod tests {
 
     use super::*;
     use crate::cli::{Cli, Command};
-    use crate::config::DataConfig;
-    use crate::eval::classify::{NEIGHBOURS, TEMPERATURE};
+    use densecl_eval::classify::{NEIGHBOURS, TEMPERATURE};
+    use densecl_train::config::DataConfig;
 
     fn task(line: &str) -> cli::Task {
         let line = format!("densecl eval {line} --weights w --data d");

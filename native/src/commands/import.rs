@@ -1,37 +1,27 @@
 //! `densecl import FILE`: weights of another program, and what became of each tensor.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::bail;
 use densecl::weights::{Account, Precision, Weights};
 use serde_json::{Value, json};
 
+use crate::cli;
 use crate::console;
-use crate::files::write_atomically;
-use crate::weights::{by_reason, read_quietly};
-
-/// What to import and where to.
-#[derive(Debug, Clone)]
-pub(crate) struct Request {
-    pub(crate) file: PathBuf,
-    /// None: only say what is in it.
-    pub(crate) out: Option<PathBuf>,
-    pub(crate) json: Option<PathBuf>,
-    /// Half precision in `out`.
-    pub(crate) half: bool,
-}
+use densecl_train::files::write_atomically;
+use densecl_train::weights::{by_reason, read_quietly};
 
 /// Imports, and prints the account.
 ///
 /// # Errors
 /// One line for the user.
-pub(crate) fn run(request: &Request) -> anyhow::Result<()> {
-    let Request {
+pub(crate) fn run(args: &cli::Import) -> anyhow::Result<()> {
+    let cli::Import {
         file,
         out,
         json,
         half,
-    } = request;
+    } = args;
     if let Some(out) = out {
         let extension = out.extension().unwrap_or_default();
         if !extension.eq_ignore_ascii_case("safetensors") {
@@ -52,7 +42,7 @@ pub(crate) fn run(request: &Request) -> anyhow::Result<()> {
     }
     let to_stdout = json.as_deref() == Some(Path::new("-"));
     if let Some(json) = json {
-        let text = serde_json::to_string_pretty(&report(request, &weights))? + "\n";
+        let text = serde_json::to_string_pretty(&report(args, &weights))? + "\n";
         if to_stdout {
             console::print(&text)?;
         } else {
@@ -130,7 +120,7 @@ fn some(names: &[&str]) -> String {
     }
 }
 
-fn report(request: &Request, weights: &Weights) -> Value {
+fn report(args: &cli::Import, weights: &Weights) -> Value {
     let Weights { info, account, .. } = weights;
     let used = account
         .used
@@ -139,8 +129,8 @@ fn report(request: &Request, weights: &Weights) -> Value {
     let dropped = account.dropped.iter();
     let dropped = dropped.map(|(key, why)| json!({"key": key, "reason": why.to_string()}));
     json!({
-        "file": request.file,
-        "out": request.out,
+        "file": args.file,
+        "out": args.out,
         "packed_by": account.container.to_string(),
         "layout": account.layout.to_string(),
         "model": info.model,

@@ -1,209 +1,32 @@
 //! `densecl loader-speed`: how fast views are made of files, and what the time goes into. Hidden from
 //! the help: it measures this program, not anybody's data (docs/performance.md).
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use densecl_train::data::{Stages, loader_speed};
 
-use anyhow::bail;
-use densecl::augment::{self, ViewConfig, ViewMaker};
-use log::Level;
-use serde::Serialize;
-
+use crate::cli;
 use crate::console;
-use crate::data::Source;
-use crate::data::decode::{DecodeLimits, Decoder};
-use crate::data::loader::{Loader, LoaderConfig};
-use crate::files::write_json;
-
-/// Images per batch: few, so that the first batch comes soon.
-const BATCH_SIZE: usize = 16;
-/// Images of which the stages are timed one by one.
-const MOST_IMAGES: usize = 1000;
-
-/// What the command line asked for.
-#[derive(Debug)]
-pub(crate) struct Request {
-    /// A folder, a list or a pack.
-    pub(crate) data: PathBuf,
-    /// Side of a view in pixels.
-    pub(crate) size: u32,
-    /// Threads of the loader.
-    pub(crate) threads: usize,
-    /// How long the loader runs; the stages are timed for half as long.
-    pub(crate) seconds: f64,
-    /// Write the figures here instead of a line to read; `-` = standard output.
-    pub(crate) json: Option<PathBuf>,
-}
-
-/// What was measured.
-#[derive(Debug, Serialize)]
-struct Report {
-    images_per_second: f64,
-    threads: usize,
-    size: u32,
-    images: u64,
-    seconds: f64,
-    /// Milliseconds per image (two views) of one thread, stage by stage.
-    stages_ms: Stages,
-    /// The same as shares of their sum.
-    shares: Stages,
-}
-
-/// A figure per stage of one sample.
-#[derive(Debug, Default, Clone, Copy, Serialize)]
-struct Stages {
-    decode: f64,
-    crop_resize: f64,
-    colour: f64,
-    blur: f64,
-    rest: f64,
-}
+use crate::results::write_json;
 
 /// Measures and tells.
 ///
 /// # Errors
 /// One line for the user.
-pub(crate) fn run(request: &Request) -> anyhow::Result<()> {
-    if !(request.seconds > 0.0 && request.seconds <= 3600.0) {
-        bail!(
-            "--seconds {}: must be above 0 and at most 3600",
-            request.seconds
-        );
+pub(crate) fn run(args: &cli::LoaderSpeed) -> anyhow::Result<()> {
+    let speed = loader_speed(&args.data, args.size, args.threads, args.seconds)?;
+    if let Some(path) = &args.json {
+        return write_json(path, &speed);
     }
-    let views = ViewConfig {
-        size: request.size,
-        ..ViewConfig::default()
-    };
-    views.validate().map_err(|e| anyhow::anyhow!("--{e}"))?;
-    let stages = stages(&request.data, &views, request.seconds / 2.0)?;
-    let (images, seconds, threads) = throughput(request, &views)?;
-    let sum = stages.decode + stages.crop_resize + stages.colour + stages.blur + stages.rest;
-    let report = Report {
-        images_per_second: images as f64 / seconds,
-        threads,
-        size: request.size,
-        images,
-        seconds,
-        stages_ms: stages,
-        shares: stages.map(|ms| ms / sum),
-    };
-    match &request.json {
-        Some(path) => write_json(path, &report),
-        None => console::print(&report.line()),
-    }
-}
-
-/// Images, seconds and threads of the loader as a run uses it, from the first batch on.
-fn throughput(request: &Request, views: &ViewConfig) -> anyhow::Result<(u64, f64, usize)> {
-    let source = Arc::new(Source::open(&request.data)?);
-    let threads = match request.threads {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
-        threads => threads,
-    };
-    let config = LoaderConfig {
-        batch_size: BATCH_SIZE.min(source.len()),
-        seed: 0,
-        threads,
-        prefetch: 4,
-        views: views.clone(),
-        max_bad_share: 0.5,
-        bad_file_level: Level::Debug,
-    };
-    let mut loader = Loader::start(source, config, 0)?;
-    let first = loader.next()?;
-    let start = Instant::now();
-    let limit = Duration::from_secs_f64(request.seconds);
-    let mut images = 0;
-    while start.elapsed() < limit {
-        images += loader.next()?.images.len() as u64;
-    }
-    drop(first);
-    Ok((images, start.elapsed().as_secs_f64(), threads))
-}
-
-/// Milliseconds per image of each stage, on this thread, by the functions that the loader calls.
-fn stages(data: &Path, views: &ViewConfig, seconds: f64) -> anyhow::Result<Stages> {
-    let source = Source::open(data)?;
-    let mut decoder = Decoder::new(DecodeLimits::default());
-    let mut maker = ViewMaker::default();
-    let mut out = Vec::new();
-    let mut spent = Stages::default();
-    let mut made = 0u32;
-    let limit = Duration::from_secs_f64(seconds);
-    let start = Instant::now();
-    for index in 0..MOST_IMAGES {
-        if start.elapsed() > limit {
-            break;
-        }
-        let mut clock = Lap::start();
-        let Ok(pixels) = source.picture(index % source.len(), &mut decoder) else {
-            continue;
-        };
-        clock.add(&mut spent.decode);
-        let (width, height) = pixels.dimensions();
-        out.clear();
-        for params in augment::draw_two(width, height, views, 0, index as u64) {
-            clock.add(&mut spent.rest);
-            maker.crop_resize(&pixels, params.crop, views.size);
-            clock.add(&mut spent.crop_resize);
-            maker.recolor(&params.color, params.grayscale);
-            clock.add(&mut spent.colour);
-            maker.blur(params.blur_sigma);
-            clock.add(&mut spent.blur);
-            out.extend_from_slice(maker.flip(params.flip).as_bytes());
-        }
-        decoder.reuse(pixels.into_owned());
-        clock.add(&mut spent.rest);
-        made += 1;
-    }
-    if made == 0 {
-        bail!("{}: no picture decodes", data.display());
-    }
-    Ok(spent.map(|seconds| seconds * 1e3 / f64::from(made)))
-}
-
-/// The time since it was last asked.
-struct Lap(Instant);
-
-impl Lap {
-    fn start() -> Self {
-        Self(Instant::now())
-    }
-
-    fn add(&mut self, seconds: &mut f64) {
-        let now = Instant::now();
-        *seconds += (now - self.0).as_secs_f64();
-        self.0 = now;
-    }
-}
-
-impl Stages {
-    fn map(self, f: impl Fn(f64) -> f64) -> Self {
-        Self {
-            decode: f(self.decode),
-            crop_resize: f(self.crop_resize),
-            colour: f(self.colour),
-            blur: f(self.blur),
-            rest: f(self.rest),
-        }
-    }
-}
-
-impl Report {
-    fn line(&self) -> String {
-        let Stages {
-            decode,
-            crop_resize,
-            colour,
-            blur,
-            rest,
-        } = self.stages_ms;
-        format!(
-            "{:.0} images/s on {} threads, two views of {} px each; per image on one thread: decode \
-             {decode:.3} ms, crop and resize {crop_resize:.3}, colour {colour:.3}, blur {blur:.3}, rest \
-             {rest:.3}\n",
-            self.images_per_second, self.threads, self.size
-        )
-    }
+    let Stages {
+        decode,
+        crop_resize,
+        colour,
+        blur,
+        rest,
+    } = speed.stages_ms;
+    console::print(&format!(
+        "{:.0} images/s on {} threads, two views of {} px each; per image on one thread: decode \
+         {decode:.3} ms, crop and resize {crop_resize:.3}, colour {colour:.3}, blur {blur:.3}, rest \
+         {rest:.3}\n",
+        speed.images_per_second, speed.threads, speed.size
+    ))
 }

@@ -1,13 +1,44 @@
-//! What the program can do, a file per command.
+//! What the program can do, a file per command: from what was typed to a call of the libraries, and what is said of its
+//! result.
 
 mod compare;
-pub(crate) mod embed;
-pub(crate) mod eval;
-pub(crate) mod import;
-pub(crate) mod loader_speed;
-pub(crate) mod matching;
-pub(crate) mod pack;
-pub(crate) mod plot;
+mod completions;
+mod config;
+mod embed;
+mod eval;
+mod export;
+mod import;
+mod loader_speed;
+mod look;
+mod matching;
+mod pack;
+mod plot;
 pub(crate) mod pretrain;
-pub(crate) mod search;
-pub(crate) mod synth;
+mod search;
+mod synth;
+
+use crate::cli::Command;
+
+/// Does what was typed; without a command it is the quick start. `Ok(false)` when the user interrupted.
+///
+/// # Errors
+/// One line for the user.
+pub(crate) fn run(command: Option<Command>) -> anyhow::Result<bool> {
+    let done = match command {
+        None => return pretrain::run(None),
+        Some(Command::Pretrain(args)) => return pretrain::run(Some(&args)),
+        Some(Command::Pack(args)) => return pack::run(&args),
+        Some(Command::Embed(args)) => return embed::run(&args),
+        Some(Command::Match(args)) => matching::run(&args),
+        Some(Command::Plot(args)) => plot::run(&args),
+        Some(Command::Synth(args)) => synth::run(&args),
+        Some(Command::Search(args)) => search::run(&args),
+        Some(Command::Import(args)) => import::run(&args),
+        Some(Command::Export(args)) => export::run(args),
+        Some(Command::Eval(args)) => eval::run(args),
+        Some(Command::LoaderSpeed(args)) => loader_speed::run(&args),
+        Some(Command::Config(args)) => config::run(&args),
+        Some(Command::Completions { shell }) => completions::run(shell),
+    };
+    done.map(|()| true)
+}

@@ -1,73 +1,24 @@
 //! `densecl plot RUN`: the pictures of a run, drawn again from what it left.
 
-use std::path::{Path, PathBuf};
+use densecl::device::{DeviceChoice, select};
+use densecl_train::run::plot;
 
-use anyhow::bail;
-use burn::tensor::Device;
+use crate::cli;
+use crate::console;
+use crate::results::ensure_png;
 
-use crate::config::RunConfig;
-use crate::files::ensure_png;
-use crate::outcome;
-use crate::pictures;
-use crate::probe;
-use crate::report::read_jsonl;
-use crate::run_data;
-use crate::run_dir::RunDir;
-use crate::settings;
-use crate::weights;
-
-/// Draws `RUN/curves.png`, or `out`; and `RUN/matches.png` where the run has weights already and
-/// keeps pairs out of training. Of a run that is going on, only the curves can be drawn, and elsewhere. Returns what
-/// was drawn.
+/// Draws, and prints what was drawn.
 ///
 /// # Errors
-/// When `run` is no run, or has not logged a step yet.
-pub(crate) fn plot(
-    run: &Path,
-    out: Option<&Path>,
-    device: &Device,
-) -> anyhow::Result<Vec<PathBuf>> {
-    let mut run = RunDir::open(run)?;
-    let locked = run.lock("wait for it, or draw the curves elsewhere with --out");
-    let may_write = match out {
-        Some(out) => {
-            ensure_png(out)?;
-            locked.is_ok()
-        }
-        None => {
-            locked?;
-            true
-        }
-    };
-    let config: RunConfig = settings::resolve(Some(&run.config()), None, &[])?;
-    let metrics = run.metrics();
-    let rows = if metrics.exists() {
-        read_jsonl(&metrics)?
-    } else {
-        Vec::new()
-    };
-    if rows.is_empty() {
-        bail!(
-            "{} has no logged step yet: nothing to draw",
-            run.path().display()
-        );
+/// When it is no run, or has not logged a step yet.
+pub(crate) fn run(args: &cli::Plot) -> anyhow::Result<()> {
+    if let Some(out) = &args.out {
+        ensure_png(out)?;
     }
-    let curves = out.map_or_else(|| run.curves(), Path::to_path_buf);
-    pictures::curves(&config, &rows, &curves)?;
-    let mut drawn = vec![curves];
-
-    let path = run.weights();
-    // While the run goes on, its pictures are its own to write.
-    if may_write
-        && path.exists()
-        && let Some(pair) = run_data::example_pair(&config)?
-    {
-        let (encoder, _) = weights::open(&path, None, device)?;
-        // By what the picture above it was drawn, which an older program may have left.
-        let feature = outcome::untrained(&run)?.map_or(probe::FEATURE, |before| before.feature);
-        let after = pictures::matches(&encoder, &pair, feature, device)?;
-        pictures::save_before_and_after(&run, after)?;
-        drawn.push(run.matches());
+    // One pair of pictures: not worth waking a GPU.
+    let selected = pollster::block_on(select(DeviceChoice::Cpu))?;
+    for path in plot(&args.run, args.out.as_deref(), &selected.device)? {
+        console::print(&format!("{}\n", path.display()))?;
     }
-    Ok(drawn)
+    Ok(())
 }

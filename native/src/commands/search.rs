@@ -3,20 +3,20 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use burn::tensor::Device;
 use image::RgbImage;
 use serde::Serialize;
 
-use super::embed::Network;
 use crate::cli::embed::Search;
 use crate::console;
-use crate::contact_sheet::{Tile, contact_sheet};
-use crate::data::decode::{DecodeLimits, decode};
-use crate::embedding::index::{Hit, Index};
-use crate::embedding::{Kind, Pool, Recipe};
-use crate::files::{ensure_png, write_json, write_png};
+use crate::device;
 use crate::outputs::Files;
-use crate::paths;
+use crate::results::{ensure_png, write_json};
+use densecl_eval::contact_sheet::{Tile, contact_sheet};
+use densecl_eval::embedding::index::{Hit, Index};
+use densecl_eval::embedding::{Kind, Network, Pool, Recipe};
+use densecl_train::data::decode::{DecodeLimits, decode};
+use densecl_train::files::write_png;
+use densecl_train::paths;
 
 /// `--json`.
 #[derive(Debug, Serialize)]
@@ -46,7 +46,8 @@ struct Found<'a> {
 ///
 /// # Errors
 /// One line for the user.
-pub(crate) fn run(args: &Search, device: &Device) -> anyhow::Result<()> {
+pub(crate) fn run(args: &Search) -> anyhow::Result<()> {
+    let device = &device::open(&args.device)?.device;
     if let Some(out) = &args.out {
         ensure_png(out)?;
     }

@@ -9,7 +9,7 @@ use densecl::weights::{Stored, Weights};
 
 use super::pickle::Pickle;
 use super::state_dict::{Value, entries};
-use crate::files::write_atomically;
+use densecl_train::files::write_atomically;
 
 /// The place in the memo of the type of all arrays.
 const DTYPE: u8 = 0;

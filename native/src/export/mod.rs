@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 
-use crate::weights;
+use densecl_train::weights;
 
 /// A format to export to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

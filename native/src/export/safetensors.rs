@@ -9,7 +9,7 @@ use densecl::weights::Weights;
 use safetensors::{Dtype, View, serialize};
 
 use super::state_dict::{Value, entries};
-use crate::files::write_atomically;
+use densecl_train::files::write_atomically;
 
 /// Writes the file; returns its bytes.
 ///

@@ -11,7 +11,7 @@ use rawzip::extra_fields::ExtraFieldId;
 
 use super::pickle::Pickle;
 use super::state_dict::{Value, entries};
-use crate::files::write_atomically;
+use densecl_train::files::write_atomically;
 
 /// torch's folder for a file without a name.
 const FOLDER: &str = "archive";

@@ -9,7 +9,7 @@ use densecl::weights::{Precision, Weights};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::files::{sha256, write_atomically};
+use densecl_train::files::{sha256, write_atomically};
 
 /// Bytes of a shard. Static hosts refuse files of 25 MiB and more; a download that broke off goes on at
 /// the shard where it broke, so smaller is kinder. `web/build.sh` cuts the same.

@@ -5,13 +5,14 @@ use std::path::Path;
 use super::Files;
 use crate::cli::{self, Command, eval};
 use crate::commands::pretrain;
-use crate::config::{RunConfig, SCENES};
-use crate::embedding::table::side_file;
-use crate::eval::backbone::files_of;
-use crate::eval::compare;
 use crate::export::bundle_files;
-use crate::run_dir::RunDir;
-use crate::settings;
+use densecl_eval::backbone::files_of;
+use densecl_eval::compare;
+use densecl_eval::embedding::side_file;
+use densecl_train::config::{RunConfig, SCENES};
+use densecl_train::run::folder::RunDir;
+use densecl_train::run::settings_and_folder;
+use densecl_train::settings;
 
 /// The files of the command that was typed; without one it is the quick start.
 ///
@@ -20,8 +21,8 @@ use crate::settings;
 pub(crate) fn of(command: Option<&Command>) -> anyhow::Result<Files> {
     let mut files = Files::default();
     match command {
-        None => run(&mut files, &pretrain::Request::quick_start())?,
-        Some(Command::Pretrain(args)) => run(&mut files, &pretrain::Request::of(args))?,
+        None => run(&mut files, None)?,
+        Some(Command::Pretrain(args)) => run(&mut files, Some(args))?,
         Some(Command::Match(args)) => {
             files
                 .reads("", &args.a)
@@ -88,8 +89,9 @@ pub(crate) fn of(command: Option<&Command>) -> anyhow::Result<Files> {
     Ok(files)
 }
 
-fn run(files: &mut Files, request: &pretrain::Request) -> anyhow::Result<()> {
-    let (config, folder) = pretrain::settings_and_folder(request)?;
+fn run(files: &mut Files, args: Option<&cli::Pretrain>) -> anyhow::Result<()> {
+    let request = pretrain::request(args);
+    let (config, folder) = settings_and_folder(&request)?;
     if let Some(config) = &request.config {
         files.reads("--config", Path::new(config));
     }
@@ -110,7 +112,7 @@ fn run(files: &mut Files, request: &pretrain::Request) -> anyhow::Result<()> {
     data_of_run(files, &config);
     files
         .writes_folder(option, &folder, RunDir::outputs(&folder))
-        .may_write("--json", request.json.as_deref());
+        .may_write("--json", args.and_then(|args| args.json.as_deref()));
     Ok(())
 }
 
@@ -131,7 +133,7 @@ fn plot(files: &mut Files, args: &cli::Plot) {
         }
     }
     // Held-out pictures are read from it. `plot` says what is wrong with the settings.
-    if let Ok(config) = settings::resolve(Some(&run.config()), None, &[]) {
+    if let Ok(config) = settings::resolve_file(&run.config(), &[]) {
         data_of_run(files, &config);
     }
     match &args.out {

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use anyhow::bail;
 use walkdir::WalkDir;
 
-use crate::data::scan::{Dataset, is_image_name};
+use densecl_train::data::scan::{Dataset, is_image_name};
 use place::Place;
 
 /// A path as the user knows it.
@@ -124,8 +124,8 @@ impl Files {
         let reach = if path.is_dir() {
             Reach::FilesBelow
         } else {
-            let text = crate::files::read_text(path).unwrap_or_default();
-            let folder = crate::files::folder_of(path);
+            let text = densecl_train::files::read_text(path).unwrap_or_default();
+            let folder = densecl_train::files::folder_of(path);
             let fields = text.lines().flat_map(|line| line.split(','));
             let mut named: Vec<PathBuf> = fields
                 .map(|field| folder.join(field.trim().trim_matches('"')))

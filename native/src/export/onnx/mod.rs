@@ -20,7 +20,7 @@ use self::proto::{
     Attribute, Dimension, Graph, Initializer, Model, Node, OperatorSet, Property, Shape, Side,
     TensorType, Type, ValueInfo,
 };
-use crate::files::write_atomically;
+use densecl_train::files::write_atomically;
 
 /// Version of the operators. Those used are in every runtime of the last years.
 pub(super) const OPSET: i64 = 13;

@@ -1,0 +1,299 @@
+//! Which weights to judge, and a frozen network made of them.
+
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use burn::tensor::{Device, Tensor};
+use densecl::config::{Backbone as Architecture, ModelConfig};
+use densecl::features::{Feature, feature_map, image_batch};
+use densecl::model::Encoder;
+use image::RgbImage;
+use serde::{Deserialize, Serialize, de::IntoDeserializer, de::value::Error as Unknown};
+
+use densecl_train::watch::{Unwatched, Watch};
+use densecl_train::weights;
+
+/// What stands in a file's name for the seed: `runs/dense_{seed}/weights.safetensors` are as many runs.
+const SEED: &str = "{seed}";
+
+/// Weights as named on the command line: `[NAME=]FILE`, `random` or `random:ARCHITECTURE`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Weights {
+    /// How they are called in tables.
+    pub name: String,
+    from: From,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum From {
+    /// A path, in which [`SEED`] may stand.
+    File(String),
+    /// An untrained network.
+    Random(ModelConfig),
+}
+
+/// What the weights' file says about their training.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Training {
+    /// `densecl`, `mocov2`, …
+    pub method: String,
+    /// Training steps taken.
+    pub steps: u64,
+    /// What they were trained on.
+    pub data: String,
+}
+
+/// A network to judge, outside any gradient graph.
+#[derive(Debug, Clone)]
+pub struct Backbone {
+    /// The network and its heads.
+    pub encoder: Encoder,
+    /// What it is, at the stride asked for.
+    pub model: ModelConfig,
+    /// Where it comes from; `None` for an untrained one.
+    pub training: Option<Training>,
+    /// Where it lives.
+    pub device: Device,
+    /// Who is shown how far the work with it is.
+    pub watch: Arc<dyn Watch>,
+}
+
+impl Weights {
+    /// Reads what was given as `--weights`, in its order. A bare `random` has the architecture of the
+    /// first file beside it.
+    ///
+    /// # Errors
+    /// For an unknown architecture, a name given twice, and a `random` of which nobody can say what
+    /// it is.
+    pub fn parse(given: &[String], device: &Device) -> anyhow::Result<Vec<Self>> {
+        let named: Vec<(Option<&str>, &str)> = given.iter().map(|text| split_name(text)).collect();
+        let mut all: Vec<Self> = Vec::new();
+        for (name, what) in &named {
+            let from = match what.split_once(':') {
+                Some(("random", architecture)) => From::Random(random(architecture)?),
+                None if *what == "random" => From::Random(like_first_file(&named, device)?),
+                _ => From::File((*what).to_string()),
+            };
+            let name = match (name, &from) {
+                (Some(name), _) => (*name).to_string(),
+                (None, From::File(path)) => short_name(Path::new(path)),
+                (None, From::Random(_)) => (*what).to_string(),
+            };
+            if all.iter().any(|other| other.name == name) {
+                bail!("two of --weights are called {name}: give names, --weights NAME={what}");
+            }
+            all.push(Self { name, from });
+        }
+        Ok(all)
+    }
+
+    /// Whether each seed is another network: another untrained one, or another run's.
+    pub(crate) fn differs_by_seed(&self) -> bool {
+        match &self.from {
+            From::Random(_) => true,
+            From::File(path) => path.contains(SEED),
+        }
+    }
+
+    /// The file, or `random`, for records.
+    pub fn source(&self) -> String {
+        match &self.from {
+            From::File(path) => path.clone(),
+            From::Random(_) => "random".to_string(),
+        }
+    }
+
+    /// What tells these weights from all others: the architecture of untrained ones, the checksum
+    /// (CRC-32C) and length of a file, where there is one for each seed that of `seed`.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn identity(&self, seed: u64) -> anyhow::Result<serde_json::Value> {
+        Ok(match &self.from {
+            From::Random(model) => serde_json::json!({ "random": model }),
+            From::File(path) => {
+                let bytes = weights::bytes(Path::new(&*of_seed(path, seed)))?;
+                let sum = crc32c::crc32c(&bytes);
+                serde_json::json!({ "crc32c": format!("{sum:08x}"), "bytes": bytes.len() })
+            }
+        })
+    }
+
+    /// The network; `seed` decides the weights of an untrained one, and which of several runs' to take.
+    ///
+    /// # Errors
+    /// When the file cannot be used, or the stride is none.
+    pub fn load(
+        &self,
+        stride: Option<usize>,
+        seed: u64,
+        device: &Device,
+    ) -> anyhow::Result<Backbone> {
+        let (encoder, model, training) = match &self.from {
+            From::File(path) => {
+                let path = of_seed(path, seed);
+                let (encoder, info) = weights::open(Path::new(&*path), stride, device)?;
+                let training = Training {
+                    method: info.method,
+                    steps: info.steps,
+                    data: info.data,
+                };
+                (encoder, info.model, Some(training))
+            }
+            From::Random(model) => {
+                let mut model = model.clone();
+                model.output_stride = stride.unwrap_or(model.output_stride);
+                model.validate()?;
+                (Encoder::new(&model, seed, device), model, None)
+            }
+        };
+        Ok(Backbone {
+            encoder,
+            model,
+            training,
+            device: device.clone(),
+            watch: Arc::new(Unwatched),
+        })
+    }
+}
+
+impl Backbone {
+    /// Feature maps [B, C, h, w] of pictures of one size, as the network gives them: not of unit
+    /// length.
+    pub fn features(&self, images: &[RgbImage], feature: Feature) -> Tensor<4> {
+        feature_map(&self.encoder, image_batch(images, &self.device), feature)
+    }
+
+    /// Pixels per cell of a feature map; `None` where the dense head pools to a grid of its own.
+    pub fn stride(&self, feature: Feature) -> Option<usize> {
+        feature.stride(&self.model)
+    }
+
+    /// Channels of a feature map.
+    pub fn channels(&self, feature: Feature) -> usize {
+        let last = self.encoder.backbone.channels();
+        match feature {
+            Feature::Stage1 => last / 8,
+            Feature::Stage2 => last / 4,
+            Feature::Stage3 => last / 2,
+            Feature::Stage4 => last,
+            Feature::Stage3And4 => last / 2 + last,
+            Feature::Dense => self.model.dim,
+        }
+    }
+}
+
+/// `name=what`, unless all of it is a file.
+fn split_name(text: &str) -> (Option<&str>, &str) {
+    match text.split_once('=') {
+        Some((name, what)) if !name.contains(['/', '\\']) && !Path::new(text).exists() => {
+            (Some(name), what)
+        }
+        _ => (None, text),
+    }
+}
+
+/// The files among what was given as `--weights`, for each of `seeds` seeds from `first` on.
+pub fn files_of(given: &[String], first: u64, seeds: u64) -> Vec<PathBuf> {
+    let named = given.iter().map(|text| split_name(text).1);
+    let files = named.filter(|what| *what != "random" && !what.starts_with("random:"));
+    let of_seeds = |path| {
+        (first..)
+            .take(seeds as usize)
+            .map(move |seed| of_seed(path, seed))
+    };
+    let mut files: Vec<PathBuf> = files
+        .flat_map(|path| of_seeds(path).map(|path| PathBuf::from(&*path)))
+        .collect();
+    files.dedup();
+    files
+}
+
+/// The path of this seed's file.
+fn of_seed(path: &str, seed: u64) -> Cow<'_, str> {
+    if path.contains(SEED) {
+        Cow::Owned(path.replace(SEED, &seed.to_string()))
+    } else {
+        Cow::Borrowed(path)
+    }
+}
+
+/// `runs/mine/weights.safetensors` is called `mine`, other files by their stem.
+fn short_name(path: &Path) -> String {
+    let stem = path.file_stem().unwrap_or(path.as_os_str());
+    let folder = path.parent().and_then(Path::file_name);
+    match folder {
+        Some(folder) if stem == "weights" => folder.to_string_lossy().into_owned(),
+        _ => stem.to_string_lossy().into_owned(),
+    }
+}
+
+/// An architecture at its usual width.
+fn random(architecture: &str) -> anyhow::Result<ModelConfig> {
+    let backbone = Architecture::deserialize(architecture.into_deserializer())
+        .map_err(|error: Unknown| anyhow::anyhow!("--weights random:{architecture}: {error}"))?;
+    Ok(ModelConfig {
+        backbone,
+        ..ModelConfig::default()
+    })
+}
+
+fn like_first_file(named: &[(Option<&str>, &str)], device: &Device) -> anyhow::Result<ModelConfig> {
+    let is_file =
+        |what: &&str| *what != "random" && !what.starts_with("random:") && !what.contains(SEED);
+    let file = named.iter().map(|(_, what)| *what).find(is_file);
+    let file = file.context(
+        "--weights random: of which architecture? Write random:resnet18, or give a file beside it",
+    )?;
+    let (_, info) = weights::open(Path::new(file), None, device)?;
+    Ok(info.model)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(given: &[&str]) -> anyhow::Result<Vec<Weights>> {
+        let given: Vec<String> = given.iter().map(ToString::to_string).collect();
+        Weights::parse(&given, &Device::flex())
+    }
+
+    #[test]
+    fn weights_are_called_by_name_run_or_file() {
+        let names: Vec<String> = parse(&["a/b.pth", "runs/mine/weights.safetensors", "x=c.pth"])
+            .expect("three files")
+            .into_iter()
+            .map(|weights| weights.name)
+            .collect();
+        assert_eq!(names, ["b", "mine", "x"]);
+    }
+
+    #[test]
+    fn untrained_networks_differ_by_seed_and_have_the_stride_asked_for() {
+        let given = parse(&["random:resnet10"]).expect("an architecture");
+        let load = |seed| {
+            let backbone = given[0].load(Some(8), seed, &Device::flex()).expect("made");
+            assert_eq!(backbone.model.output_stride, 8);
+            let picture = RgbImage::from_fn(32, 32, |x, y| image::Rgb([x as u8, y as u8, 0]));
+            let map = backbone.features(&[picture], Feature::Stage4);
+            assert_eq!(map.dims(), [1, 512, 4, 4]);
+            map.try_into_vec_as::<f32>().expect("values")
+        };
+        assert_eq!(load(1), load(1));
+        assert_ne!(load(1), load(2));
+    }
+
+    #[test]
+    fn what_is_no_architecture_or_a_name_twice_is_refused_in_a_line() {
+        let message = |given: &[&str]| parse(given).expect_err("refused").to_string();
+        let unknown = message(&["random:vit"]);
+        assert!(
+            unknown.contains("vit") && unknown.contains("resnet50"),
+            "{unknown}"
+        );
+        assert!(message(&["random"]).contains("random:resnet18"));
+        assert!(message(&["a/w.pth", "b/w.pth"]).contains("called w"));
+    }
+}

@@ -1,0 +1,194 @@
+//! Image classification folders: a class per folder, as ImageNet has them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+
+use crate::split::{Part, split};
+use crate::spread;
+use densecl_train::data::scan::Dataset;
+use densecl_train::paths;
+
+/// A picture and its class.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Sample {
+    pub(crate) path: PathBuf,
+    /// An index into [`Folders::classes`].
+    pub(crate) class: usize,
+}
+
+/// A data set for classification.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Folders {
+    /// Names of the classes, sorted.
+    pub classes: Vec<String>,
+    pub train: Vec<Sample>,
+    pub val: Vec<Sample>,
+}
+
+impl Folders {
+    /// Reads `folder`: `train/CLASS/**.jpg` and `val/CLASS/**.jpg` (or `test`), or `CLASS/**.jpg`, of
+    /// which then a quarter of each class is for validation, always the same. At most `limit` pictures
+    /// of each part, spread evenly over the classes.
+    ///
+    /// # Errors
+    /// When there are fewer than two classes, a class has no picture, or a picture for validation a
+    /// class that none for training has.
+    pub(crate) fn read(folder: &Path, limit: Option<usize>) -> anyhow::Result<Self> {
+        let shown = folder.display();
+        let below = folders_in(folder)?;
+        let part = |wanted: Part| below.iter().find(|name| Part::of(name) == Some(wanted));
+        let (classes, train, val) = match (part(Part::Train), part(Part::Val)) {
+            (Some(train), Some(val)) => {
+                let classes = folders_in(&folder.join(train))?;
+                let of_val = folders_in(&folder.join(val))?;
+                if let Some(unknown) = of_val.iter().find(|name| !classes.contains(name)) {
+                    bail!(
+                        "{}: no such class in {}",
+                        folder.join(val).join(unknown).display(),
+                        folder.join(train).display()
+                    );
+                }
+                let samples = |part: &String, names: &[String]| -> anyhow::Result<Vec<Sample>> {
+                    let of = |name: &String| {
+                        let class = classes.iter().position(|c| c == name);
+                        pictures(&folder.join(part).join(name), class.unwrap_or_default())
+                    };
+                    let all: Vec<Vec<Sample>> = names.iter().map(of).collect::<Result<_, _>>()?;
+                    Ok(all.concat())
+                };
+                let (train, val) = (samples(train, &classes)?, samples(val, &of_val)?);
+                (classes, train, val)
+            }
+            (None, None) => {
+                let (mut train, mut val) = (Vec::new(), Vec::new());
+                for (class, name) in below.iter().enumerate() {
+                    let all = pictures(&folder.join(name), class)?;
+                    if all.len() < 2 {
+                        bail!(
+                            "{}: a single picture, which cannot be both for training and for \
+                             validation",
+                            all[0].path.display()
+                        );
+                    }
+                    let (for_train, for_val) = split(all, class as u64);
+                    train.extend(for_train);
+                    val.extend(for_val);
+                }
+                (below, train, val)
+            }
+            _ => bail!("{shown}: train and val (or test) belong together, one is missing"),
+        };
+        if classes.len() < 2 {
+            bail!(
+                "{shown}: found {} classes, at least 2 are needed; expected a folder per class, or \
+                 train/ and val/ with a folder per class each",
+                classes.len()
+            );
+        }
+        if val.is_empty() {
+            bail!("{shown}: no pictures for validation");
+        }
+        Ok(Self {
+            classes,
+            train: spread(train, limit),
+            val: spread(val, limit),
+        })
+    }
+}
+
+/// Names of the folders in `folder`, sorted; hidden ones left out.
+fn folders_in(folder: &Path) -> anyhow::Result<Vec<String>> {
+    let context = || format!("{} cannot be read", folder.display());
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).with_context(context)? {
+        let path = entry.with_context(context)?.path();
+        let name = path.file_name().unwrap_or_default();
+        if !path.is_dir() || name.as_encoded_bytes().starts_with(b".") {
+            continue;
+        }
+        let name = name.to_str().with_context(|| {
+            let path = paths::line(&path);
+            format!("{path}: the name of a class has to be UTF-8: rename the folder")
+        })?;
+        names.push(name.to_string());
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+fn pictures(folder: &Path, class: usize) -> anyhow::Result<Vec<Sample>> {
+    let found = Dataset::scan(folder)?;
+    let samples = found.paths().iter().map(|path| Sample {
+        path: path.clone(),
+        class,
+    });
+    Ok(samples.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(files: &[&str]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        for file in files {
+            let path = folder.path().join(file);
+            fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+            fs::write(path, b"never decoded here").expect("written");
+        }
+        folder
+    }
+
+    #[test]
+    fn parts_are_read_or_made_and_every_class_is_in_both() {
+        let given = folder(&["train/a/1.jpg", "train/b/x/2.jpg", "val/b/3.png", ".git/x"]);
+        let found = Folders::read(given.path(), None).expect("read");
+        assert_eq!(found.classes, ["a", "b"]);
+        let classes = |samples: &[Sample]| samples.iter().map(|s| s.class).collect::<Vec<_>>();
+        assert_eq!(
+            (classes(&found.train), classes(&found.val)),
+            (vec![0, 1], vec![1])
+        );
+
+        let given = folder(&[
+            "a/1.jpg", "a/2.jpg", "a/3.jpg", "a/4.jpg", "b/1.jpg", "b/2.jpg",
+        ]);
+        let found = Folders::read(given.path(), None).expect("read");
+        assert_eq!(classes(&found.train), [0, 0, 0, 1]);
+        assert_eq!(classes(&found.val), [0, 1]);
+        let limited = Folders::read(given.path(), Some(2)).expect("read");
+        assert_eq!(classes(&limited.train), [0, 1]);
+    }
+
+    #[test]
+    fn what_cannot_be_judged_is_refused_with_its_name() {
+        for (files, parts) in [
+            (
+                &["a/1.jpg", "a/2.jpg"][..],
+                &["1 classes", "at least 2"][..],
+            ),
+            (
+                &["a/1.jpg", "a/2.jpg", "b/1.jpg"],
+                &["b/1.jpg", "single picture"],
+            ),
+            (&["a/1.jpg", "a/2.jpg", "b/x.txt"], &["/b"]),
+            (&["train/a/1.jpg", "train/b/1.jpg"], &["one is missing"]),
+            (
+                &["train/a/1.jpg", "train/b/1.jpg", "val/c/1.jpg"],
+                &["val/c", "no such class"],
+            ),
+            (
+                &["train/a/1.jpg", "train/b/1.jpg", "val/x.jpg"],
+                &["no pictures for validation"],
+            ),
+        ] {
+            let error = Folders::read(folder(files).path(), None).expect_err("refused");
+            let message = format!("{error:#}");
+            for part in parts {
+                assert!(message.contains(part), "`{part}` is not in: {message}");
+            }
+        }
+    }
+}

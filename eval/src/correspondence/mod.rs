@@ -1,0 +1,257 @@
+//! `eval correspondence`: how near features find the points of one picture in another.
+//!
+//! No training and no randomness: every cell of A whose centre is seen in B (or every key point) takes
+//! the most similar cell of B, refined between cells by a parabola. Distances to the truth are in pixels
+//! of the pictures as they are on disk. Beside it stand what chance and the same place would reach: a
+//! network can know *where* a cell is without knowing *what* is there (see `probe`).
+
+pub mod fields;
+mod matches;
+mod pairs;
+
+use anyhow::bail;
+use densecl::features::network_picture;
+use densecl::matching::l2_normalize;
+use densecl::metrics::{PCK_BOUNDS, PairScore, PointErrors};
+use densecl::visualize::{DrawOptions, MatchLine, draw_matches, stack_vertical};
+use image::{Rgb, RgbImage, imageops};
+use rayon::prelude::*;
+use serde_json::json;
+
+use super::backbone::Backbone;
+use super::figures::{Figure, bootstrap};
+use super::{Evaluation, Look, Measured, spread};
+use crate::matching;
+use densecl_train::report::caption;
+use matches::match_pair;
+use pairs::{Opened, Pair, Truth};
+
+/// Pairs decoded at once.
+const CHUNK: usize = 8;
+/// Lines drawn of a pair.
+const LINES: usize = 80;
+
+/// Pairs with truth, and where to look.
+#[derive(Debug, Clone)]
+pub struct Correspondence {
+    data: String,
+    look: Look,
+    pairs: Vec<Pair>,
+}
+
+impl Correspondence {
+    /// Finds the pairs of `data`, at most `limit` of them.
+    ///
+    /// # Errors
+    /// When there are none; one line for the user.
+    pub fn new(data: &str, look: Look, limit: Option<usize>) -> anyhow::Result<Self> {
+        Ok(Self {
+            data: data.to_string(),
+            look,
+            pairs: spread(pairs::find(data)?, limit),
+        })
+    }
+
+    /// A picture with the matches of a pair, under its name and score.
+    fn draw(&self, title: &str, pair: &Pair, found: &Found) -> anyhow::Result<RgbImage> {
+        let Opened { a, b, .. } = pair.open()?;
+        let [a, b] = [a, b].map(|picture| network_picture(&picture, self.look.size));
+        let options = DrawOptions {
+            scale: (320 / a.width().max(a.height())).max(1),
+            ..DrawOptions::default()
+        };
+        let lines = spread(found.lines.clone(), Some(LINES));
+        let lines: Vec<MatchLine> = lines
+            .into_iter()
+            .map(|line| MatchLine {
+                a: [0, 1].map(|i| line.a[i] * [a.width(), a.height()][i] as f32),
+                b: [0, 1].map(|i| line.b[i] * [b.width(), b.height()][i] as f32),
+                ..line
+            })
+            .collect();
+        let drawn = draw_matches(&a, &b, &lines, &options);
+        let text = format!(
+            "{title}: {} · {:.0} % within {} of the larger side",
+            pair.name,
+            100.0 * found.score.found.pck[1],
+            PCK_BOUNDS[1]
+        );
+        let head = caption(&text, drawn.width())?;
+        Ok(stack_vertical(&[&head, &drawn], 0, Rgb([255; 3])))
+    }
+}
+
+/// What was found in a pair.
+struct Found {
+    score: PairScore,
+    /// The same with B mirrored, where knowing where in a picture things are misleads.
+    mirrored: PointErrors,
+    lines: Vec<MatchLine>,
+}
+
+impl Evaluation for Correspondence {
+    fn name(&self) -> &'static str {
+        "correspondence"
+    }
+
+    fn protocol(&self) -> serde_json::Value {
+        json!({ "data": self.data, "pairs": self.pairs.len(), "look": self.look })
+    }
+
+    fn look(&self) -> Look {
+        self.look
+    }
+
+    fn is_random(&self) -> bool {
+        false
+    }
+
+    fn measure(&self, backbone: &Backbone, seeds: &[u64]) -> anyhow::Result<Vec<Measured>> {
+        let found = self.matches(backbone)?;
+        let judged: Vec<usize> = (0..found.len()).filter(|&i| found[i].is_some()).collect();
+        if judged.is_empty() {
+            bail!(
+                "{}: no pair has a point that is seen in both pictures",
+                self.data
+            );
+        }
+        let scores: Vec<(PairScore, PointErrors)> = found
+            .iter()
+            .flatten()
+            .map(|one| (one.score, one.mirrored))
+            .collect();
+        let by_score = |&i: &usize| found[i].as_ref().map_or(0.0, |one| one.score.found.pck[1]);
+        let order = |a: &&usize, b: &&usize| by_score(a).total_cmp(&by_score(b));
+        let mut drawn = Vec::new();
+        for (title, pair) in [
+            ("best", judged.iter().max_by(order)),
+            ("worst", judged.iter().min_by(order)),
+        ] {
+            if let Some(&i) = pair
+                && let Some(found) = &found[i]
+            {
+                drawn.push(self.draw(title, &self.pairs[i], found)?);
+            }
+        }
+        let picture = stack_vertical(&drawn.iter().collect::<Vec<_>>(), 8, Rgb([255; 3]));
+        let details: Vec<_> = judged
+            .iter()
+            .zip(&scores)
+            .map(|(&i, (score, mirrored))| {
+                json!({
+                    "pair": self.pairs[i].name,
+                    "points": score.points,
+                    "pck": score.found.pck,
+                    "pck_mirrored": mirrored.pck,
+                    "end_point_error": score.found.end_point,
+                    "mutual_precision": score.mutual_precision,
+                })
+            })
+            .collect();
+        let one = Measured {
+            figures: figures(&scores),
+            picture: Some(picture),
+            details: json!({ "pairs": details }),
+        };
+        Ok(vec![one; seeds.len()])
+    }
+}
+
+/// Means over pairs, so that each counts the same whatever its size.
+fn figures(scores: &[(PairScore, PointErrors)]) -> Vec<Figure> {
+    type Value<'a> = &'a (dyn Fn(&PairScore, &PointErrors) -> Option<f64> + Sync);
+    let mean = |value: Value, drawn: &[usize]| {
+        let values = drawn.iter().map(|&i| value(&scores[i].0, &scores[i].1));
+        let values: Vec<f64> = values.flatten().collect();
+        (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+    };
+    let all: Vec<usize> = (0..scores.len()).collect();
+    let figure = |make: fn(&str, f64) -> Figure, name: String, value: Value| {
+        make(&name, mean(value, &all).unwrap_or(0.0))
+            .with_interval(bootstrap(scores.len(), |drawn| mean(value, drawn)))
+    };
+    type Of = for<'a> fn(&'a PairScore, &'a PointErrors) -> &'a PointErrors;
+    let whose: [(&str, Of, bool); 4] = [
+        ("", |score, _| &score.found, true),
+        (" with B mirrored", |_, mirrored| mirrored, true),
+        (" by chance", |score, _| &score.chance, false),
+        (" at the same place", |score, _| &score.same_place, false),
+    ];
+    let mut figures = Vec::new();
+    for (suffix, of, of_backbone) in whose {
+        let mut add = |figure: Figure| {
+            figures.push(if of_backbone {
+                figure
+            } else {
+                figure.baseline()
+            });
+        };
+        for (index, bound) in PCK_BOUNDS.iter().enumerate().rev() {
+            let name = format!("PCK@{bound}{suffix}");
+            add(figure(Figure::share, name, &move |score, mirrored| {
+                Some(of(score, mirrored).pck[index])
+            }));
+        }
+        let name = format!("end-point error{suffix}");
+        add(figure(
+            Figure::error_pixels,
+            name,
+            &move |score, mirrored| Some(of(score, mirrored).end_point),
+        ));
+    }
+    for (index, bound) in PCK_BOUNDS.iter().enumerate() {
+        let name = format!("mutual precision@{bound}");
+        figures.push(figure(Figure::share, name, &move |score, _| {
+            score.mutual_precision.map(|precision| precision[index])
+        }));
+    }
+    let mutual = figure(Figure::share, "mutual matches".to_string(), &|score, _| {
+        Some(score.mutual)
+    });
+    figures.push(mutual.baseline());
+    let points = scores.iter().map(|(score, _)| score.points).sum();
+    figures.push(Figure::count("points", points));
+    figures.push(Figure::count("pairs", scores.len()));
+    figures
+}
+
+impl Correspondence {
+    /// What the backbone finds in each pair; `None` where no point is seen in both pictures.
+    fn matches(&self, backbone: &Backbone) -> anyhow::Result<Vec<Option<Found>>> {
+        let gauge = backbone.watch.begin("pairs", self.pairs.len() as u64);
+        let mut found = Vec::with_capacity(self.pairs.len());
+        for chunk in self.pairs.chunks(CHUNK) {
+            let opened = chunk.par_iter().map(|pair| {
+                let Opened { a, b, truth } = pair.open()?;
+                let sizes = [&a, &b].map(|picture| picture.dimensions().into());
+                let [a, b] = [a, b].map(|picture| network_picture(&picture, self.look.size));
+                Ok((a, b, sizes, truth))
+            });
+            for one in opened.collect::<anyhow::Result<Vec<_>>>()? {
+                found.push(self.match_one(backbone, one)?);
+                gauge.advance(1);
+            }
+        }
+        Ok(found)
+    }
+
+    fn match_one(
+        &self,
+        backbone: &Backbone,
+        (a, b, sizes, truth): (RgbImage, RgbImage, [[u32; 2]; 2], Truth),
+    ) -> anyhow::Result<Option<Found>> {
+        if let Some(stride) = backbone.stride(self.look.feature) {
+            matching::ensure_comparable([&a, &b], stride, self.look.size)?;
+        }
+        let features = |picture| l2_normalize(backbone.features(&[picture], self.look.feature), 1);
+        let mirror = features(imageops::flip_horizontal(&b));
+        let (a, b) = (features(a), features(b));
+        let plain = match_pair(a.clone(), b, sizes, &truth, false)?;
+        let mirrored = match_pair(a, mirror, sizes, &truth, true)?;
+        Ok(plain.zip(mirrored).map(|(plain, mirrored)| Found {
+            score: plain.score,
+            mirrored: mirrored.score.found,
+            lines: plain.lines,
+        }))
+    }
+}

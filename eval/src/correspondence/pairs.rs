@@ -1,0 +1,395 @@
+//! Pairs of pictures with known truth: which there are, in which of the layouts, and how to open one.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use densecl::synthetic::{Correspondence, SceneConfig};
+use image::RgbImage;
+
+use super::fields::{read_disparity, read_flo, read_npy};
+use densecl_train::data::decode::{DecodeLimits, decode};
+use densecl_train::data::scan::EXTENSIONS;
+use densecl_train::files::read_text;
+use densecl_train::held_out::held_out_scene;
+
+/// Generated pairs where no number was given.
+const SCENES: usize = 64;
+
+/// Where a pair and its truth come from; nothing but small tables is read yet.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Pair {
+    /// How it is called in reports.
+    pub(super) name: String,
+    source: Source,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Source {
+    /// A generated pair, by its number.
+    Scene(usize),
+    Files {
+        a: PathBuf,
+        b: PathBuf,
+        truth: TruthFile,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum TruthFile {
+    Homography([f64; 9]),
+    Points(Vec<KeyPoint>),
+    Flow(PathBuf),
+    Npy(PathBuf),
+    Disparity([PathBuf; 2]),
+}
+
+/// The same point in both pictures, (x, y) in pixels, pixel centres at +0.5.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct KeyPoint {
+    pub(super) a: [f32; 2],
+    pub(super) b: [f32; 2],
+}
+
+/// Both pictures as on disk, and the truth.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) a: RgbImage,
+    pub(super) b: RgbImage,
+    pub(super) truth: Truth,
+}
+
+/// Where points of A are in B.
+#[derive(Debug)]
+pub(super) enum Truth {
+    /// Known per pixel.
+    Field(Correspondence),
+    /// A plane's: pixel centres at whole numbers, as in the files.
+    Homography([f64; 9]),
+    /// Known for some points only.
+    Points(Vec<KeyPoint>),
+}
+
+impl Truth {
+    /// Where the point (`x`, `y`) of A is in B, both in continuous pixels; `None` where that is unknown,
+    /// hidden or outside of B. Key points are asked for otherwise.
+    pub(super) fn at(&self, [x, y]: [f32; 2], size_b: [u32; 2]) -> Option<[f32; 2]> {
+        match self {
+            Self::Field(field) => field.at(x, y),
+            Self::Homography(h) => {
+                let (x, y) = (f64::from(x) - 0.5, f64::from(y) - 0.5);
+                let row = |i: usize| h[3 * i] * x + h[3 * i + 1] * y + h[3 * i + 2];
+                let w = row(2);
+                let point = [row(0) / w + 0.5, row(1) / w + 0.5];
+                let inside = |axis: usize| (0.0..f64::from(size_b[axis])).contains(&point[axis]);
+                (w > 0.0 && inside(0) && inside(1)).then(|| point.map(|v| v as f32))
+            }
+            Self::Points(_) => None,
+        }
+    }
+}
+
+/// The pairs of `data`: `scenes` or `scenes:N`, a CSV file, or a folder in one of the layouts of
+/// docs/evaluation.md; or a folder of such folders.
+///
+/// # Errors
+/// When there are none, or a file of truth cannot be used; one line that names it.
+pub(super) fn find(data: &str) -> anyhow::Result<Vec<Pair>> {
+    if let Some(rest) = data.strip_prefix("scenes")
+        && !Path::new(data).exists()
+    {
+        let count = match rest.strip_prefix(':') {
+            Some(count) => count.parse().ok().filter(|&count| count > 0),
+            None => rest.is_empty().then_some(SCENES),
+        };
+        let count: usize = count.with_context(|| {
+            format!("--data {data}: write scenes, or scenes:100 for 100 of them")
+        })?;
+        let scene = |number| Pair {
+            name: format!("scene {number}"),
+            source: Source::Scene(number),
+        };
+        return Ok((0..count).map(scene).collect());
+    }
+    let path = Path::new(data);
+    if path.is_file() {
+        return key_points(path);
+    }
+    let mut pairs = in_folder(path)?;
+    if pairs.is_empty() {
+        for folder in entries(path)?.into_iter().filter(|entry| entry.is_dir()) {
+            pairs.extend(in_folder(&folder)?);
+        }
+    }
+    if pairs.is_empty() {
+        bail!(
+            "{data} holds no pairs with truth: expected 1.jpg … with H_1_2.txt …, im2.png with \
+             disp2.png, images/ with flow/ or correspondence/, or a CSV of key points"
+        );
+    }
+    Ok(pairs)
+}
+
+impl Pair {
+    /// Decodes the pictures and reads the truth.
+    ///
+    /// # Errors
+    /// When one cannot be used or does not fit the other; one line that names it.
+    pub(super) fn open(&self) -> anyhow::Result<Opened> {
+        let (a, b, truth) = match &self.source {
+            Source::Scene(number) => {
+                let pair = held_out_scene(0, *number, &SceneConfig::default());
+                return Ok(Opened {
+                    a: pair.a.image,
+                    b: pair.b.image,
+                    truth: Truth::Field(pair.a_to_b),
+                });
+            }
+            Source::Files { a, b, truth } => (a, b, truth),
+        };
+        let open = |path: &Path| {
+            decode(path, &DecodeLimits::default())
+                .map_err(|reason| anyhow::anyhow!("{}: {reason}", path.display()))
+        };
+        let (picture_a, picture_b) = (open(a)?, open(b)?);
+        let size_b = picture_b.dimensions().into();
+        let (truth, file) = match truth {
+            TruthFile::Homography(h) => (Truth::Homography(*h), None),
+            TruthFile::Points(points) => (Truth::Points(points.clone()), None),
+            TruthFile::Flow(path) => (Truth::Field(read_flo(path, size_b)?), Some(path)),
+            TruthFile::Npy(path) => (Truth::Field(read_npy(path, size_b)?), Some(path)),
+            TruthFile::Disparity([left, right]) => {
+                (Truth::Field(read_disparity(left, right)?), Some(left))
+            }
+        };
+        if let (Truth::Field(field), Some(file)) = (&truth, file)
+            && (field.width, field.height) != picture_a.dimensions()
+        {
+            bail!(
+                "{} is for {} x {} pixels, but {} has {} x {}",
+                file.display(),
+                field.width,
+                field.height,
+                a.display(),
+                picture_a.width(),
+                picture_a.height()
+            );
+        }
+        Ok(Opened {
+            a: picture_a,
+            b: picture_b,
+            truth,
+        })
+    }
+}
+
+/// What a folder holds, sorted.
+fn entries(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let unreadable = || format!("{} cannot be listed as a folder of pairs", folder.display());
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(folder).with_context(unreadable)? {
+        paths.push(entry.with_context(unreadable)?.path());
+    }
+    paths.sort_unstable();
+    Ok(paths)
+}
+
+fn in_folder(folder: &Path) -> anyhow::Result<Vec<Pair>> {
+    let files = entries(folder)?;
+    let pair = |name: String, a: PathBuf, b: PathBuf, truth: TruthFile| Pair {
+        name: format!("{} {name}", title(folder)),
+        source: Source::Files { a, b, truth },
+    };
+    let mut pairs = Vec::new();
+    for file in &files {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        let number = name
+            .strip_prefix("H_1_")
+            .map(|rest| rest.strip_suffix(".txt").unwrap_or(rest));
+        if let Some(number) = number {
+            let (a, b) = (picture(folder, "1", file)?, picture(folder, number, file)?);
+            let h = TruthFile::Homography(homography(file)?);
+            pairs.push(pair(format!("1-{number}"), a, b, h));
+        }
+    }
+    let there = |name: &str| Some(folder.join(name)).filter(|path| path.is_file());
+    if let Some(left) = there("disp2.png") {
+        let (a, b) = (
+            picture(folder, "im2", &left)?,
+            picture(folder, "im6", &left)?,
+        );
+        let truth = TruthFile::Disparity([left, folder.join("disp6.png")]);
+        pairs.push(pair("2-6".to_string(), a, b, truth));
+    }
+    if let Some(flow) = there("flow10.flo") {
+        let (a, b) = (
+            picture(folder, "frame10", &flow)?,
+            picture(folder, "frame11", &flow)?,
+        );
+        pairs.push(pair("10-11".to_string(), a, b, TruthFile::Flow(flow)));
+    }
+    let images = folder.join("images");
+    for (below, ending) in [("flow", ".flo"), ("correspondence", "_ab.npy")] {
+        let below = folder.join(below);
+        if !below.is_dir() || !images.is_dir() {
+            continue;
+        }
+        for file in entries(&below)? {
+            let name = file.file_name().unwrap_or_default().to_string_lossy();
+            let Some(name) = name.strip_suffix(ending).map(str::to_string) else {
+                continue;
+            };
+            let a = picture(&images, &format!("{name}_a"), &file)?;
+            let b = picture(&images, &format!("{name}_b"), &file)?;
+            let truth = match ending {
+                ".flo" => TruthFile::Flow(file),
+                _ => TruthFile::Npy(file),
+            };
+            pairs.push(pair(name, a, b, truth));
+        }
+    }
+    Ok(pairs)
+}
+
+fn title(folder: &Path) -> String {
+    let name = folder.file_name().unwrap_or(folder.as_os_str());
+    name.to_string_lossy().into_owned()
+}
+
+/// The picture `stem` with any of the known extensions; `needed_by` is the file that speaks of it.
+fn picture(folder: &Path, stem: &str, needed_by: &Path) -> anyhow::Result<PathBuf> {
+    let candidates = EXTENSIONS.map(|extension| folder.join(format!("{stem}.{extension}")));
+    let found = candidates.into_iter().find(|path| path.is_file());
+    found.with_context(|| {
+        format!(
+            "{} speaks of a picture that is not there: {} with .jpg, .png or .webp",
+            needed_by.display(),
+            folder.join(stem).display()
+        )
+    })
+}
+
+fn homography(path: &Path) -> anyhow::Result<[f64; 9]> {
+    let text = read_text(path)?;
+    let numbers: Option<Vec<f64>> = text
+        .split_whitespace()
+        .map(|word| word.parse().ok().filter(|v: &f64| v.is_finite()))
+        .collect();
+    let numbers: Option<[f64; 9]> = numbers.and_then(|numbers| numbers.try_into().ok());
+    numbers.with_context(|| format!("{}: expected 3 x 3 numbers", path.display()))
+}
+
+/// The columns of a CSV of key points.
+const COLUMNS: &str = "image_a,image_b,xa,ya,xb,yb";
+
+/// A row per point; paths are relative to the file. Rows of the same two pictures are one pair.
+fn key_points(file: &Path) -> anyhow::Result<Vec<Pair>> {
+    let shown = file.display();
+    let text = read_text(file)?;
+    let mut lines = text
+        .lines()
+        .enumerate()
+        .map(|(i, line)| (i + 1, line.trim()));
+    let header = lines.next().map(|(_, line)| line.replace(' ', ""));
+    if header.as_deref() != Some(COLUMNS) {
+        bail!("{shown}: expected a CSV whose first line is {COLUMNS}");
+    }
+    let mut pairs: BTreeMap<[String; 2], Vec<KeyPoint>> = BTreeMap::new();
+    for (number, line) in lines.filter(|(_, line)| !line.is_empty()) {
+        let cells: Vec<&str> = line.split(',').map(str::trim).collect();
+        let coordinate = |cell: &str| cell.parse().ok().filter(|v: &f32| v.is_finite());
+        let point = match *cells {
+            [_, _, xa, ya, xb, yb] => [xa, ya, xb, yb]
+                .into_iter()
+                .map(coordinate)
+                .collect::<Option<Vec<f32>>>(),
+            _ => None,
+        };
+        let Some(&[xa, ya, xb, yb]) = point.as_deref() else {
+            bail!("{shown}, line {number}: expected {COLUMNS}, found \"{line}\"");
+        };
+        let key = [cells[0].to_string(), cells[1].to_string()];
+        pairs.entry(key).or_default().push(KeyPoint {
+            a: [xa, ya],
+            b: [xb, yb],
+        });
+    }
+    if pairs.is_empty() {
+        bail!("{shown} holds no key points below its first line");
+    }
+    let folder = file.parent().unwrap_or(Path::new(""));
+    Ok(pairs
+        .into_iter()
+        .map(|([a, b], points)| Pair {
+            name: format!("{a} {b}"),
+            source: Source::Files {
+                a: folder.join(a),
+                b: folder.join(b),
+                truth: TruthFile::Points(points),
+            },
+        })
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn homographies_map_pixel_centres_at_whole_numbers() {
+        // Twice as large, then 3 to the right.
+        let truth = Truth::Homography([2.0, 0.0, 3.0, 0.0, 2.0, 0.0, 0.0, 0.0, 1.0]);
+        assert_eq!(truth.at([1.5, 2.5], [100, 100]), Some([5.5, 4.5]));
+        assert_eq!(truth.at([1.5, 2.5], [5, 100]), None);
+        // A point behind the camera.
+        let truth = Truth::Homography([1.0, 0.0, 0.0, 0.0, 1.0, 0.0, -1.0, 0.0, 1.0]);
+        assert_eq!(truth.at([9.5, 0.5], [100, 100]), None);
+    }
+
+    #[test]
+    fn layouts_are_recognised_and_a_missing_picture_is_named() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let write = |name: &str, text: &str| {
+            let path = dir.path().join(name);
+            fs::create_dir_all(path.parent().expect("a folder")).expect("folders");
+            fs::write(path, text).expect("written");
+        };
+        let find = |below: &str| find(&dir.path().join(below).to_string_lossy());
+        let message = |below: &str| format!("{:#}", find(below).expect_err("refused"));
+
+        write("h/boat/1.jpg", "");
+        write("h/boat/2.png", "");
+        write("h/boat/H_1_2.txt", "1 0 0\n0 1 0\n0 0 1\n");
+        let pairs = find("h").expect("a folder of folders");
+        assert_eq!(pairs.len(), 1);
+        assert_eq!(pairs[0].name, "boat 1-2");
+        assert_eq!(find("h/boat").expect("a folder"), pairs);
+        write("h/boat/H_1_3.txt", "1 0 0 0 1 0 0 0 1");
+        assert!(message("h").contains("H_1_3.txt speaks of a picture that is not there"));
+        write("h/boat/H_1_3.txt", "1 0 0");
+        write("h/boat/3.jpg", "");
+        assert!(message("h").contains("H_1_3.txt: expected 3 x 3 numbers"));
+
+        write("s/images/7_a.png", "");
+        write("s/images/7_b.png", "");
+        write("s/correspondence/7_ab.npy", "");
+        write("s/correspondence/7_ba.npy", "");
+        assert_eq!(find("s").expect("scenes").len(), 1);
+
+        write(
+            "k.csv",
+            "image_a, image_b, xa, ya, xb, yb\na.png,b.png,1,2,3,4\na.png,b.png,5,6,7,8.5\n",
+        );
+        let pairs = find("k.csv").expect("key points");
+        assert_eq!(pairs.len(), 1);
+        write("k.csv", &format!("{COLUMNS}\na.png,b.png,1,2,3,x\n"));
+        assert!(message("k.csv").contains("line 2"));
+        write("k.csv", "a,b\n");
+        assert!(message("k.csv").contains(COLUMNS));
+
+        write("empty/readme", "");
+        assert!(message("empty").contains("no pairs with truth"));
+        assert!(message("nowhere").contains("nowhere cannot be listed"));
+    }
+}

@@ -1,0 +1,208 @@
+//! `eval detect`: boxes found by a small FCOS on a frozen or fine-tuned backbone, judged by COCO's
+//! average precision.
+
+mod picture;
+mod pictures;
+mod train;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::bail;
+use densecl::features::Feature;
+use densecl::metrics::{Judged, Scene, average_precision};
+use densecl::transfer::detection::DecodeConfig;
+use serde::Serialize;
+use serde_json::json;
+
+use super::backbone::Backbone;
+use super::figures::{Figure, bootstrap};
+use super::objects::Objects;
+use super::{Evaluation, Look, Measured, TRANSFERRED};
+use pictures::Features;
+use train::{Data, Trained, train};
+
+use densecl_train::paths;
+
+/// How a detector is made and trained.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Settings {
+    /// Where the network looks.
+    pub look: Look,
+    /// Train the backbone too.
+    pub fine_tune: bool,
+    /// Training steps.
+    pub steps: u64,
+    /// Pictures per step.
+    pub batch: usize,
+    /// Base learning rate, rising over the first steps, then cosine to 0.
+    pub lr: f64,
+    /// Channels of the head, a multiple of 32.
+    pub hidden: usize,
+    /// Convolutions in either tower of the head.
+    pub convs: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            look: Look {
+                feature: TRANSFERRED,
+                stride: Some(16),
+                size: 256,
+            },
+            fine_tune: false,
+            steps: 500,
+            batch: 8,
+            lr: 0.05,
+            hidden: 128,
+            convs: 2,
+        }
+    }
+}
+
+impl Settings {
+    /// # Errors
+    /// Naming the first option that is out of range.
+    pub fn validate(&self) -> anyhow::Result<()> {
+        if self.fine_tune && self.look.feature == Feature::Dense {
+            bail!(
+                "--feature dense: the dense head is not fine-tuned; take a stage, such as stage4"
+            );
+        }
+        let size = self.look.size;
+        if !size.is_multiple_of(32) {
+            bail!("--size {size}: must be a multiple of 32, so that cells fill the picture");
+        }
+        if !(1..=1_000_000).contains(&self.steps) {
+            bail!("--steps {}: must be between 1 and 1,000,000", self.steps);
+        }
+        if !(1..=1024).contains(&self.batch) {
+            bail!("--batch-size {}: must be between 1 and 1024", self.batch);
+        }
+        if !(self.lr > 0.0 && self.lr.is_finite()) {
+            bail!("--lr {}: must be above 0", self.lr);
+        }
+        Ok(())
+    }
+}
+
+/// The evaluation.
+pub struct Detect {
+    data: PathBuf,
+    objects: Objects,
+    settings: Settings,
+    decode: DecodeConfig,
+}
+
+impl Detect {
+    /// Reads the data set in `data`; of each part at most `limit` pictures.
+    ///
+    /// # Errors
+    /// For settings out of range, and for data that cannot be used.
+    pub fn open(data: &Path, limit: Option<usize>, settings: Settings) -> anyhow::Result<Self> {
+        settings.validate()?;
+        Ok(Self {
+            data: data.to_path_buf(),
+            objects: Objects::read(data)?.limited(limit),
+            settings,
+            decode: DecodeConfig::default(),
+        })
+    }
+
+    fn measured(&self, backbone: &Backbone, seed: u64, one: Trained) -> anyhow::Result<Measured> {
+        let classes = self.objects.classes.len();
+        let Trained { detections, losses } = one;
+        let scenes: Vec<Scene> = self
+            .objects
+            .val
+            .iter()
+            .zip(detections)
+            .map(|(picture, found)| Scene {
+                truths: picture.truths.clone(),
+                found,
+            })
+            .collect();
+        let all = average_precision(&scenes, classes);
+        let judged = Judged::new(&scenes, classes);
+        let figure = |name: &str, value: Option<f64>, index: usize| {
+            let interval = bootstrap(scenes.len(), |drawn| judged.precision(drawn)[index]);
+            Figure::share(name, value.unwrap_or(0.0)).with_interval(interval)
+        };
+        let per_class: Vec<_> = self.objects.classes.iter().zip(&all.per_class).collect();
+        Ok(Measured {
+            figures: vec![
+                figure("AP", all.ap, 0),
+                figure("AP50", all.ap50, 1),
+                figure("AP75", all.ap75, 2),
+            ],
+            picture: Some(picture::picture(&self.objects, &scenes)?),
+            details: json!({
+                "seed": seed,
+                "stride": backbone.model.output_stride,
+                "average_precision": all,
+                "per_class": per_class,
+                "loss": losses,
+            }),
+        })
+    }
+}
+
+impl Evaluation for Detect {
+    fn name(&self) -> &'static str {
+        if self.settings.fine_tune {
+            "fine-tune-detect"
+        } else {
+            "detect"
+        }
+    }
+
+    fn protocol(&self) -> serde_json::Value {
+        let Objects {
+            classes,
+            train,
+            val,
+            layout,
+            left_out,
+        } = &self.objects;
+        json!({
+            "data": paths::text(&self.data),
+            "layout": layout,
+            "classes": classes.len(),
+            "train_pictures": train.len(),
+            "val_pictures": val.len(),
+            "objects_left_out": left_out,
+            "settings": self.settings,
+            "decode": self.decode,
+        })
+    }
+
+    fn look(&self) -> Look {
+        self.settings.look
+    }
+
+    fn is_random(&self) -> bool {
+        true
+    }
+
+    fn measure(&self, backbone: &Backbone, seeds: &[u64]) -> anyhow::Result<Vec<Measured>> {
+        let Self {
+            objects, settings, ..
+        } = self;
+        let keep = |pictures, mirrored| -> anyhow::Result<Option<Features>> {
+            if settings.fine_tune {
+                return Ok(None);
+            }
+            Features::keep(backbone, pictures, settings, mirrored)
+        };
+        let data = Data {
+            objects,
+            train: keep(&objects.train, true)?,
+            val: keep(&objects.val, false)?,
+        };
+        let one = |&seed| {
+            let trained = train(backbone, &data, settings, &self.decode, seed)?;
+            self.measured(backbone, seed, trained)
+        };
+        seeds.iter().map(one).collect()
+    }
+}

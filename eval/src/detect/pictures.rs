@@ -1,0 +1,177 @@
+//! Pictures as the detector sees them: on squares of one size, so that any go into a batch; and their
+//! features, computed once where the backbone is frozen.
+
+use burn::tensor::Tensor;
+use densecl::boxes::{Detection, Rect};
+use image::{RgbImage, imageops};
+
+use super::Settings;
+use crate::PADDING;
+use crate::backbone::Backbone;
+use crate::objects::Picture;
+use crate::stream::stream;
+use densecl_train::data::decode::{DecodeLimits, decode};
+
+/// Features kept in memory at most; beyond, they are computed again whenever they are needed.
+const CACHE_BYTES: usize = 2 << 30;
+
+/// Where a picture lies on its square.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Placement {
+    /// Width and height of the picture on the square; it is at the upper left.
+    pub(super) content: [f64; 2],
+    /// Pixels on the square per pixel on disk, along x and y.
+    scale: [f64; 2],
+    /// Left and right are exchanged.
+    mirrored: bool,
+}
+
+impl Placement {
+    /// The objects that a detector learns from, on the square: all but crowds.
+    pub(super) fn objects(&self, picture: &Picture) -> Vec<(Rect, usize)> {
+        let single = picture.truths.iter().filter(|truth| !truth.crowd);
+        let placed = single.map(|truth| {
+            let rect = truth.rect.scaled(self.scale[0], self.scale[1]);
+            let mirrored = rect.mirrored(self.content[0]);
+            (if self.mirrored { mirrored } else { rect }, truth.class)
+        });
+        placed.collect()
+    }
+
+    /// A detection on the square of a picture that is not mirrored, in pixels on disk.
+    pub(super) fn on_disk(&self, found: Detection) -> Detection {
+        let rect = found.rect.scaled(1.0 / self.scale[0], 1.0 / self.scale[1]);
+        Detection { rect, ..found }
+    }
+}
+
+/// Decodes a picture and puts it on a square of `size` pixels, which its longer side fills.
+///
+/// # Errors
+/// When it cannot be decoded.
+pub(super) fn open(
+    picture: &Picture,
+    size: u32,
+    mirrored: bool,
+) -> anyhow::Result<(RgbImage, Placement)> {
+    let mut image = decode(&picture.path, &DecodeLimits::default())
+        .map_err(|reason| anyhow::anyhow!("{}: {reason}", picture.path.display()))?;
+    if mirrored {
+        imageops::flip_horizontal_in_place(&mut image);
+    }
+    let (width, height) = image.dimensions();
+    let factor = f64::from(size) / f64::from(width.max(height));
+    let fit = |side: u32| ((f64::from(side) * factor).round() as u32).clamp(1, size);
+    let (w, h) = (fit(width), fit(height));
+    let resized = imageops::resize(&image, w, h, imageops::FilterType::Triangle);
+    let mut square = RgbImage::from_pixel(size, size, PADDING);
+    imageops::replace(&mut square, &resized, 0, 0);
+    let placement = Placement {
+        content: [f64::from(w), f64::from(h)],
+        scale: [
+            f64::from(w) / f64::from(width),
+            f64::from(h) / f64::from(height),
+        ],
+        mirrored,
+    };
+    Ok((square, placement))
+}
+
+/// Frozen features of pictures [1, C, h, w], each with its placement.
+pub(super) struct Features {
+    kept: Vec<(Tensor<4>, Placement)>,
+    /// 2 when each picture is followed by its mirror image, else 1.
+    each: usize,
+}
+
+impl Features {
+    /// Computes and keeps them, if all fit into memory.
+    ///
+    /// # Errors
+    /// When a picture cannot be decoded.
+    pub(super) fn keep(
+        backbone: &Backbone,
+        pictures: &[Picture],
+        settings: &Settings,
+        with_mirrored: bool,
+    ) -> anyhow::Result<Option<Self>> {
+        let look = settings.look;
+        let each = if with_mirrored { 2 } else { 1 };
+        let one = backbone.features(&[RgbImage::new(look.size, look.size)], look.feature);
+        let bytes = one.shape().num_elements() * size_of::<f32>() * each * pictures.len();
+        if bytes > CACHE_BYTES {
+            return Ok(None);
+        }
+        let mut kept = Vec::with_capacity(each * pictures.len());
+        stream(
+            backbone,
+            look.feature,
+            each * pictures.len(),
+            "features",
+            |i| open(&pictures[i / each], look.size, i % each == 1),
+            |_, placement, map| {
+                kept.push((map, placement));
+                Ok(())
+            },
+        )?;
+        Ok(Some(Self { kept, each }))
+    }
+
+    /// Those of one picture.
+    pub(super) fn of(&self, picture: usize, mirrored: bool) -> &(Tensor<4>, Placement) {
+        &self.kept[picture * self.each + usize::from(mirrored)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use densecl::metrics::Truth;
+    use image::Rgb;
+
+    use super::*;
+
+    #[test]
+    fn boxes_follow_their_picture_to_the_square_and_back() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("a.png");
+        // White but for a black box.
+        let inside = |x: u32, y: u32| (10..30).contains(&x) && (20..40).contains(&y);
+        let picture =
+            RgbImage::from_fn(100, 50, |x, y| Rgb([if inside(x, y) { 0 } else { 255 }; 3]));
+        picture.save(&path).expect("written");
+        let rect = Rect::new(10.0, 20.0, 30.0, 40.0);
+        let picture = Picture {
+            path,
+            size: [100, 50],
+            truths: vec![Truth::new(rect, 3)],
+        };
+        for mirrored in [false, true] {
+            let (square, placement) = open(&picture, 64, mirrored).expect("decoded");
+            assert_eq!(square.dimensions(), (64, 64));
+            assert_eq!(placement.content, [64.0, 32.0]);
+            assert_eq!(square.get_pixel(5, 60), &PADDING);
+            let [(placed, class)] = placement.objects(&picture)[..] else {
+                panic!("one object")
+            };
+            assert_eq!(class, 3);
+            let [x, y] = placed.center();
+            assert_eq!(
+                square.get_pixel(x as u32, y as u32),
+                &Rgb([0; 3]),
+                "{placed:?}"
+            );
+            assert_eq!(
+                square.get_pixel(placed.x1 as u32 + 2, y as u32),
+                &Rgb([255; 3])
+            );
+            let found = Detection {
+                rect: placed,
+                class,
+                score: 1.0,
+            };
+            if !mirrored {
+                assert!(placement.on_disk(found).rect.iou(&rect) > 1.0 - 1e-9);
+            }
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! A figure, its seeds, and how far it may be trusted.
+
+use serde::{Deserialize, Serialize};
+
+use super::Measured;
+
+/// In what a figure is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Unit {
+    /// A share in [0, 1]; tables show it in percent.
+    Share,
+    /// Pixels of the pictures as they are on disk.
+    Pixels,
+    /// A number of things.
+    Count,
+}
+
+impl Unit {
+    /// As tables show it: shares in percent.
+    pub(crate) fn show(self, value: f64) -> String {
+        match self {
+            Self::Share => format!("{:.1}", 100.0 * value),
+            Self::Pixels => format!("{value:.1}"),
+            Self::Count => format!("{value:.0}"),
+        }
+    }
+
+    /// What tables write behind a figure's name.
+    pub(crate) fn sign(self) -> &'static str {
+        match self {
+            Self::Share => "%",
+            Self::Pixels => "px",
+            Self::Count => "",
+        }
+    }
+}
+
+/// One number that an evaluation gives.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Figure {
+    /// Such as `mIoU`.
+    pub name: String,
+    /// In its unit.
+    pub value: f64,
+    /// Its unit.
+    pub unit: Unit,
+    /// `None` for what says nothing about the backbone: chance levels and counts.
+    pub higher_is_better: Option<bool>,
+    /// A 95 % confidence interval over the evaluation's pictures, see [`bootstrap`].
+    pub interval: Option<[f64; 2]>,
+}
+
+impl Figure {
+    /// A share in [0, 1] of what is right.
+    pub(crate) fn share(name: &str, value: f64) -> Self {
+        Self {
+            name: name.to_string(),
+            value,
+            unit: Unit::Share,
+            higher_is_better: Some(true),
+            interval: None,
+        }
+    }
+
+    /// A distance in pixels from the truth.
+    pub(crate) fn error_pixels(name: &str, value: f64) -> Self {
+        Self {
+            unit: Unit::Pixels,
+            higher_is_better: Some(false),
+            ..Self::share(name, value)
+        }
+    }
+
+    /// A number of things.
+    pub(crate) fn count(name: &str, value: usize) -> Self {
+        Self {
+            unit: Unit::Count,
+            higher_is_better: None,
+            ..Self::share(name, value as f64)
+        }
+    }
+
+    /// The same figure as something to compare with: no property of the backbone.
+    pub(crate) fn baseline(self) -> Self {
+        Self {
+            higher_is_better: None,
+            ..self
+        }
+    }
+
+    /// The same figure with a confidence interval over pictures.
+    pub(crate) fn with_interval(self, interval: Option<[f64; 2]>) -> Self {
+        Self { interval, ..self }
+    }
+}
+
+/// Over what a confidence interval was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Over {
+    /// Bootstrap over pictures, with the first seed: would other pictures give another figure?
+    Pictures,
+    /// Student's t over seeds: would other seeds?
+    Seeds,
+}
+
+/// A figure over all seeds.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Summary {
+    /// Such as `mIoU`.
+    pub name: String,
+    /// The unit of all numbers here.
+    pub unit: Unit,
+    /// `null` for what says nothing about the backbone.
+    pub higher_is_better: Option<bool>,
+    /// One value per seed.
+    pub values: Vec<f64>,
+    /// Their mean.
+    pub mean: f64,
+    /// Their sample standard deviation (n − 1); `null` for a single seed.
+    pub deviation: Option<f64>,
+    /// A 95 % confidence interval.
+    pub interval: Option<[f64; 2]>,
+    /// Over what.
+    pub interval_over: Option<Over>,
+}
+
+impl Summary {
+    /// Each figure over the seeds. Where they differ, the interval is Student's over the seeds; where
+    /// not, or with a single one, the figure's own over pictures.
+    ///
+    /// # Panics
+    /// When the seeds gave figures of different names.
+    pub(crate) fn over_seeds(measured: &[Measured]) -> Vec<Self> {
+        let Some(first) = measured.first() else {
+            return Vec::new();
+        };
+        let of_figure = |(index, figure): (usize, &Figure)| {
+            let values: Vec<f64> = measured
+                .iter()
+                .map(|one| {
+                    let same = &one.figures[index];
+                    assert_eq!(same.name, figure.name, "the same figures for every seed");
+                    same.value
+                })
+                .collect();
+            let n = values.len() as f64;
+            let mean = values.iter().sum::<f64>() / n;
+            let squares: f64 = values.iter().map(|v| (v - mean).powi(2)).sum();
+            let deviation = (values.len() > 1).then(|| (squares / (n - 1.0)).sqrt());
+            let (interval, interval_over) = match deviation {
+                // Chance levels and counts are the same for every seed.
+                Some(deviation) if deviation > 0.0 => {
+                    let half = t_975(values.len() - 1) * deviation / n.sqrt();
+                    (Some([mean - half, mean + half]), Some(Over::Seeds))
+                }
+                _ => (figure.interval, figure.interval.map(|_| Over::Pictures)),
+            };
+            Self {
+                name: figure.name.clone(),
+                unit: figure.unit,
+                higher_is_better: figure.higher_is_better,
+                values,
+                mean,
+                deviation,
+                interval,
+                interval_over,
+            }
+        };
+        first.figures.iter().enumerate().map(of_figure).collect()
+    }
+
+    /// `mean ± deviation`, in the unit of tables.
+    pub(crate) fn show(&self) -> String {
+        match self.deviation {
+            Some(deviation) if deviation > 0.0 => format!(
+                "{} ± {}",
+                self.unit.show(self.mean),
+                self.unit.show(deviation)
+            ),
+            _ => self.unit.show(self.mean),
+        }
+    }
+}
+
+/// The 97.5 % quantile of Student's t with `freedom` degrees, 1 or more; beyond 30 that of the next
+/// lower tabulated degree, which errs on the wide side by less than 2 %.
+fn t_975(freedom: usize) -> f64 {
+    const TABLE: [f64; 30] = [
+        12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160,
+        2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056,
+        2.052, 2.048, 2.045, 2.042,
+    ];
+    match freedom {
+        0..=30 => TABLE[freedom.saturating_sub(1)],
+        31..=60 => 2.040,
+        _ => 2.000,
+    }
+}
+
+/// How often pictures are drawn for an interval.
+const RESAMPLES: usize = 1000;
+
+/// A 95 % percentile-bootstrap interval of a figure over `count` pictures: `figure` gets the numbers
+/// of the pictures drawn, `count` of them with replacement, 1000 times. `None` for fewer than two
+/// pictures, or when the figure is not defined for too many of the draws. A pure function of its
+/// arguments.
+pub(crate) fn bootstrap(
+    count: usize,
+    figure: impl Fn(&[usize]) -> Option<f64> + Sync,
+) -> Option<[f64; 2]> {
+    use densecl::rng::{Purpose, stream};
+    use rand::RngExt;
+    use rayon::prelude::*;
+
+    if count < 2 {
+        return None;
+    }
+    let mut values: Vec<f64> = (0..RESAMPLES)
+        .into_par_iter()
+        .filter_map(|draw| {
+            let mut rng = stream(0, Purpose::Bootstrap, draw as u64);
+            let drawn: Vec<usize> = (0..count).map(|_| rng.random_range(0..count)).collect();
+            figure(&drawn).filter(|value| value.is_finite())
+        })
+        .collect();
+    if values.len() < RESAMPLES / 2 {
+        return None;
+    }
+    values.sort_by(f64::total_cmp);
+    let at = |share: f64| values[(share * (values.len() - 1) as f64).round() as usize];
+    Some([at(0.025), at(0.975)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn measured(value: f64) -> Measured {
+        Measured {
+            figures: vec![Figure::share("mIoU", value).with_interval(Some([0.1, 0.9]))],
+            ..Measured::default()
+        }
+    }
+
+    #[test]
+    fn seeds_give_mean_deviation_and_students_interval() {
+        // scipy.stats.t.interval(0.95, 2, loc=0.5, scale=0.1/sqrt(3)) = (0.25159, 0.74841)
+        let summary = &Summary::over_seeds(&[measured(0.4), measured(0.5), measured(0.6)])[0];
+        assert!((summary.mean - 0.5).abs() < 1e-12);
+        assert!((summary.deviation.expect("three seeds") - 0.1).abs() < 1e-12);
+        let [low, high] = summary.interval.expect("three seeds");
+        assert!((low - 0.25159).abs() < 1e-4 && (high - 0.74841).abs() < 1e-4);
+        assert_eq!(summary.interval_over, Some(Over::Seeds));
+        assert_eq!(summary.show(), "50.0 ± 10.0");
+    }
+
+    #[test]
+    fn one_seed_keeps_the_interval_over_pictures() {
+        let summary = &Summary::over_seeds(&[measured(0.4)])[0];
+        assert_eq!(summary.deviation, None);
+        assert_eq!(summary.interval, Some([0.1, 0.9]));
+        assert_eq!(summary.interval_over, Some(Over::Pictures));
+    }
+
+    #[test]
+    fn the_bootstrap_of_a_mean_is_its_normal_interval() {
+        let values: Vec<f64> = (0..200).map(f64::from).collect();
+        let mean = |drawn: &[usize]| {
+            Some(drawn.iter().map(|&i| values[i]).sum::<f64>() / drawn.len() as f64)
+        };
+        let [low, high] = bootstrap(values.len(), mean).expect("200 pictures");
+        // 99.5 ± 1.96 · 57.7 / √200, to the accuracy of 1000 draws.
+        assert!(
+            (low - 91.5).abs() < 1.0 && (high - 107.5).abs() < 1.0,
+            "{low} {high}"
+        );
+        assert_eq!(bootstrap(200, mean), bootstrap(200, mean));
+        assert_eq!(bootstrap(1, mean), None);
+        assert_eq!(bootstrap(9, |_| None), None);
+    }
+}

@@ -1,0 +1,282 @@
+//! COCO JSON: `annotations/*train*.json` and `*val*.json` (or `annotations.json`, `train.json`,
+//! `val.json`), pictures by their `file_name` in the folder, in `images/`, or in the folder that the
+//! name of the JSON ends with (`instances_train2017.json`: `train2017/`).
+
+use std::collections::HashMap;
+use std::path::{Component, Path, PathBuf};
+
+use anyhow::{Context, bail};
+use densecl::boxes::Rect;
+use densecl::metrics::Truth;
+use serde::Deserialize;
+
+use super::account::Account;
+use super::json::{self, Id, Loose, LooseList};
+use super::{Found, Picture, checked, files_in, picture_size};
+use crate::split::Part;
+use densecl_train::files::read_at_most;
+
+/// Longest file; COCO's train2017 takes 448 MB.
+const MAX_BYTES: u64 = 2 << 30;
+
+/// What the file should be, for who gave another.
+const EXPECTED: &str = "an object with the lists `images`, `annotations` and `categories` is expected, as in \
+                        instances_val2017.json";
+
+/// Nothing is required here: what is missing is told with the number of its entry.
+#[derive(Deserialize)]
+struct Dataset {
+    #[serde(default)]
+    images: Vec<Image>,
+    #[serde(default)]
+    annotations: Vec<Annotation>,
+    #[serde(default)]
+    categories: Vec<Category>,
+}
+
+#[derive(Deserialize)]
+struct Image {
+    #[serde(default)]
+    id: Loose,
+    #[serde(default)]
+    file_name: Loose,
+}
+
+#[derive(Deserialize)]
+struct Category {
+    #[serde(default)]
+    id: Loose,
+    #[serde(default)]
+    name: Loose,
+}
+
+#[derive(Deserialize)]
+struct Annotation {
+    #[serde(default)]
+    id: Loose,
+    #[serde(default)]
+    image_id: Loose,
+    #[serde(default)]
+    category_id: Loose,
+    /// x, y, width, height.
+    #[serde(default)]
+    bbox: LooseList,
+    #[serde(default)]
+    area: Loose,
+    #[serde(default)]
+    iscrowd: Loose,
+}
+
+/// An annotation file and what its pictures are for.
+pub(super) struct Annotations {
+    path: PathBuf,
+    part: Option<Part>,
+}
+
+/// The annotation files; none if this is another layout.
+///
+/// # Errors
+/// When the folder cannot be listed, or several files are there for one part.
+pub(super) fn recognise(folder: &Path) -> anyhow::Result<Vec<Annotations>> {
+    let mut files = files_in(folder, "json")?;
+    let below = folder.join("annotations");
+    if below.is_dir() {
+        // Beside the instances COCO ships captions and key points.
+        let all = files_in(&below, "json")?;
+        let named = |name: &str| {
+            let has = |path: &&PathBuf| stem(path).starts_with(name);
+            all.iter().filter(has).cloned().collect::<Vec<_>>()
+        };
+        let instances = named("instances");
+        files.extend(if instances.is_empty() { all } else { instances });
+    }
+    let part = |path: &Path| stem(path).split(['_', '-']).find_map(Part::of);
+    let files = files.into_iter().map(|path| Annotations {
+        part: part(&path),
+        path,
+    });
+    let files: Vec<Annotations> = files.collect();
+    for (i, file) in files.iter().enumerate() {
+        if let Some(other) = files[..i].iter().find(|other| other.part == file.part) {
+            bail!(
+                "{} and {}: which of them? Leave one file for training and one for validation",
+                other.path.display(),
+                file.path.display()
+            );
+        }
+    }
+    Ok(files)
+}
+
+fn stem(path: &Path) -> String {
+    path.file_stem()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
+}
+
+pub(super) fn read(
+    folder: &Path,
+    files: &[Annotations],
+    account: &mut Account,
+) -> anyhow::Result<Found> {
+    let mut found = Found {
+        classes: Vec::new(),
+        train: Vec::new(),
+        val: Vec::new(),
+        open: Vec::new(),
+    };
+    for Annotations { path, part } in files {
+        let (classes, pictures) =
+            read_file(folder, path, account).with_context(|| path.display().to_string())?;
+        if found.classes.is_empty() {
+            found.classes = classes;
+        } else if found.classes != classes {
+            bail!(
+                "{}: its categories are not those of {}; make them the same",
+                path.display(),
+                files[0].path.display()
+            );
+        }
+        match part {
+            Some(Part::Train) => found.train = pictures,
+            Some(Part::Val) => found.val = pictures,
+            None => found.open = pictures,
+        }
+    }
+    Ok(found)
+}
+
+fn read_file(
+    folder: &Path,
+    path: &Path,
+    account: &mut Account,
+) -> anyhow::Result<(Vec<String>, Vec<Picture>)> {
+    let data: Dataset = json::read(read_at_most(path, MAX_BYTES)?, EXPECTED)?;
+    let (classes, class_of) = categories(&data.categories)?;
+    let mut pictures = Vec::with_capacity(data.images.len());
+    let mut index = HashMap::new();
+    for (number, image) in (1..).zip(&data.images) {
+        let id = image.id.id();
+        let id = id.with_context(|| format!("image number {number} has no `id`: give it one"))?;
+        let Loose::Text(name) = &image.file_name else {
+            bail!("the image {id} has no `file_name`: give it one, or remove the image");
+        };
+        let path = locate(folder, path, name)?;
+        if index.insert(id.clone(), pictures.len()).is_some() {
+            bail!("two images have the id {id}: remove one, or give it another id");
+        }
+        pictures.push(Picture {
+            size: picture_size(&path)?,
+            path,
+            truths: Vec::new(),
+        });
+    }
+    for (number, annotation) in (1..).zip(&data.annotations) {
+        let truth = annotation.truth(number, &index, &class_of, &pictures);
+        if let Some((picture, truth)) = account.note(path, truth) {
+            let picture: &mut Picture = &mut pictures[picture];
+            picture.truths.push(truth);
+        }
+    }
+    Ok((classes, pictures))
+}
+
+/// The names of the classes in the order of their ids, and the class of each id.
+fn categories(categories: &[Category]) -> anyhow::Result<(Vec<String>, HashMap<Id, usize>)> {
+    if categories.is_empty() {
+        bail!("it has no `categories`: {EXPECTED}");
+    }
+    let mut named = Vec::with_capacity(categories.len());
+    for (number, category) in (1..).zip(categories) {
+        let id = category.id.id();
+        let id =
+            id.with_context(|| format!("category number {number} has no `id`: give it one"))?;
+        let name = match &category.name {
+            Loose::Text(name) => name.clone(),
+            _ => id.to_string(),
+        };
+        named.push((id, name));
+    }
+    named.sort_unstable();
+    let class_of: HashMap<Id, usize> = named.iter().map(|(id, _)| id.clone()).zip(0..).collect();
+    if class_of.len() < named.len() {
+        bail!("two categories have the same id: give each its own");
+    }
+    Ok((named.into_iter().map(|(_, name)| name).collect(), class_of))
+}
+
+impl Annotation {
+    /// The picture, and what is in it; `number` counts annotations from 1.
+    fn truth(
+        &self,
+        number: usize,
+        index: &HashMap<Id, usize>,
+        class_of: &HashMap<Id, usize>,
+        pictures: &[Picture],
+    ) -> anyhow::Result<(usize, Truth)> {
+        let what = match self.id.id() {
+            Some(id) => format!("annotation {id}"),
+            None => format!("annotation number {number}"),
+        };
+        let known = |name: &str, id: &Loose, ids: &HashMap<Id, usize>| {
+            let Some(id) = id.id() else {
+                bail!("{what} has no `{name}_id`");
+            };
+            let found = ids.get(&id).copied();
+            found.with_context(|| format!("{what}: there is no {name} with the id {id}"))
+        };
+        let picture = known("image", &self.image_id, index)?;
+        let class = known("category", &self.category_id, class_of)?;
+        let numbers: Option<Vec<f64>> = self.bbox.0.iter().map(Loose::number).collect();
+        let [x, y, w, h] = match numbers.as_deref() {
+            Some(&[x, y, w, h]) => [x, y, w, h],
+            Some([]) => bail!("{what} has no `bbox`"),
+            _ => bail!("{what}: its `bbox` is not four numbers, x, y, width and height"),
+        };
+        let rect = checked(Rect::new(x, y, x + w, y + h), pictures[picture].size, &what)?;
+        let area = self.area.number();
+        let area = area.filter(|area| area.is_finite() && *area > 0.0);
+        let truth = Truth {
+            rect,
+            class,
+            area: area.unwrap_or(rect.area()),
+            crowd: self.iscrowd.is_true(),
+            difficult: false,
+        };
+        Ok((picture, truth))
+    }
+}
+
+/// Where an image of the file `json` lies. Programs on Windows write `\` between folders.
+fn locate(folder: &Path, json: &Path, name: &str) -> anyhow::Result<PathBuf> {
+    let slashes = name.replace('\\', "/");
+    let inside = |part| matches!(part, Component::Normal(_) | Component::CurDir);
+    let names = [name, &slashes];
+    if name.is_empty() || !names.iter().all(|n| Path::new(n).components().all(inside)) {
+        bail!(
+            "file_name `{name}` leads out of the folder: write it relative to {}",
+            folder.display()
+        );
+    }
+    let stem = stem(json);
+    let last = stem.rsplit('_').next().unwrap_or_default();
+    let places = |name: &str| {
+        [
+            folder.join(name),
+            folder.join("images").join(name),
+            folder.join(last).join(name),
+            folder.join("images").join(last).join(name),
+        ]
+    };
+    let found = names
+        .iter()
+        .flat_map(|name| places(name))
+        .find(|path| path.is_file());
+    found.with_context(|| {
+        format!(
+            "{} is missing, and not in images/ or {last}/ either: add it, or remove the image from the file",
+            places(&slashes)[0].display()
+        )
+    })
+}

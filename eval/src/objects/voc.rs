@@ -1,0 +1,233 @@
+//! VOC XML: `Annotations/*.xml` beside `JPEGImages/`, with the parts in `ImageSets/Main/*.txt`.
+//!
+//! Coordinates are whole pixels counted from 1 and both ends belong to the box: xmin = 1 is the left
+//! edge, x = 0. Without `classes.txt` the classes are the names that occur, sorted.
+
+use std::collections::{BTreeSet, HashMap};
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow, bail};
+use densecl::boxes::Rect;
+use densecl::metrics::Truth;
+use roxmltree::{Document, Node, ParsingOptions};
+
+use super::account::Account;
+use super::{Found, Picture, checked, classes_file, files_in, picture_size};
+
+use densecl_train::files::read_text;
+
+/// More nodes than any annotation has, and few enough to hold.
+const MAX_NODES: u32 = 1 << 20;
+
+/// A picture whose objects are still called by name.
+struct Named {
+    file: PathBuf,
+    stem: OsString,
+    path: PathBuf,
+    size: [u32; 2],
+    objects: Vec<anyhow::Result<(String, Truth)>>,
+}
+
+/// The folder of annotations, if this is the layout.
+pub(super) fn recognise(folder: &Path) -> Option<PathBuf> {
+    let places = ["Annotations", "annotations"].map(|name| folder.join(name));
+    let has_xml = |place: &PathBuf| files_in(place, "xml").is_ok_and(|files| !files.is_empty());
+    places.into_iter().find(has_xml)
+}
+
+pub(super) fn read(
+    folder: &Path,
+    annotations: &Path,
+    account: &mut Account,
+) -> anyhow::Result<Found> {
+    let images = ["JPEGImages", "images"].map(|name| folder.join(name));
+    let images = images
+        .iter()
+        .find(|path| path.is_dir())
+        .with_context(|| format!("{} is missing: the folder of pictures", images[0].display()))?;
+    let mut named = Vec::new();
+    for path in files_in(annotations, "xml")? {
+        named.push(annotation(&path, images).with_context(|| path.display().to_string())?);
+    }
+    let (source, classes) = match classes_file(folder)? {
+        Some((path, classes)) => (Some(path), classes),
+        None => {
+            let names = named
+                .iter()
+                .flat_map(|p| p.objects.iter().flatten().map(|(name, _)| name));
+            let names: BTreeSet<&String> = names.collect();
+            (None, names.into_iter().cloned().collect())
+        }
+    };
+    let index: HashMap<&String, usize> = classes.iter().zip(0..).collect();
+    let mut pictures = Vec::new();
+    for picture in named {
+        let mut truths = Vec::new();
+        for object in picture.objects {
+            let object = object.and_then(|(name, truth)| {
+                let class = index.get(&name).copied().with_context(|| {
+                    let source = source.as_deref().unwrap_or(Path::new("classes.txt"));
+                    format!(
+                        "class {name} is unknown, {} does not name it",
+                        source.display()
+                    )
+                })?;
+                Ok(Truth { class, ..truth })
+            });
+            truths.extend(account.note(&picture.file, object));
+        }
+        pictures.push((
+            picture.stem,
+            Picture {
+                path: picture.path,
+                size: picture.size,
+                truths,
+            },
+        ));
+    }
+    parts(folder, pictures, classes)
+}
+
+/// Puts the pictures into the parts that the lists in `ImageSets/Main` name.
+fn parts(
+    folder: &Path,
+    pictures: Vec<(OsString, Picture)>,
+    classes: Vec<String>,
+) -> anyhow::Result<Found> {
+    let lists = folder.join("ImageSets/Main");
+    let list = |names: [&str; 2]| -> anyhow::Result<Option<(PathBuf, Vec<String>)>> {
+        let places = names.map(|name| lists.join(name));
+        let Some(path) = places.into_iter().find(|path| path.is_file()) else {
+            return Ok(None);
+        };
+        let text = read_text(&path)?;
+        let names = text
+            .lines()
+            .filter_map(|line| line.split_whitespace().next());
+        let names = names.map(ToString::to_string).collect();
+        Ok(Some((path, names)))
+    };
+    let mut found = Found {
+        classes,
+        train: Vec::new(),
+        val: Vec::new(),
+        open: Vec::new(),
+    };
+    let (train, val) = (
+        list(["train.txt", "trainval.txt"])?,
+        list(["val.txt", "test.txt"])?,
+    );
+    let (Some(train), Some(val)) = (train, val) else {
+        found.open = pictures.into_iter().map(|(_, picture)| picture).collect();
+        return Ok(found);
+    };
+    let mut by_stem: HashMap<OsString, Picture> = pictures.into_iter().collect();
+    for ((path, stems), part) in [(train, &mut found.train), (val, &mut found.val)] {
+        for stem in stems {
+            // Taken out: a picture for both training and validation would be missed here.
+            let picture = by_stem.remove(OsStr::new(&stem)).with_context(|| {
+                format!(
+                    "{}: {stem} has no annotation, or is listed twice",
+                    path.display()
+                )
+            })?;
+            part.push(picture);
+        }
+    }
+    Ok(found)
+}
+
+fn annotation(path: &Path, images: &Path) -> anyhow::Result<Named> {
+    let text = read_text(path)?;
+    let options = ParsingOptions {
+        nodes_limit: MAX_NODES,
+        ..ParsingOptions::default()
+    };
+    let document = Document::parse_with_options(&text, options).map_err(|error| match error {
+        roxmltree::Error::DtdDetected => {
+            anyhow!("it has a DTD, which is not read: remove what begins with <!DOCTYPE")
+        }
+        roxmltree::Error::NodesLimitReached => {
+            anyhow!("it has more than {MAX_NODES} elements: divide it")
+        }
+        error => anyhow!(
+            "not a whole XML file, at line {}, column {}: repair it there, or remove it and its picture",
+            error.pos().row,
+            error.pos().col
+        ),
+    })?;
+    let root = document.root_element();
+    if !root.has_tag_name("annotation") {
+        bail!(
+            "its root is <{}>, not VOC's <annotation>",
+            root.tag_name().name()
+        );
+    }
+    let stem = path.file_stem().unwrap_or_default().to_os_string();
+    let given = child(root, "filename").and_then(text_of);
+    // Its last part only: the file may not lead out of the folder of pictures. `..` is no file.
+    let given = given.map(|name| name.rsplit(['/', '\\']).next().unwrap_or_default());
+    let given = given
+        .filter(|name| !name.is_empty())
+        .map(|name| images.join(name));
+    let usual = ["jpg", "jpeg", "png", "webp", "JPG", "JPEG", "PNG"];
+    let usual = usual.map(|extension| {
+        let mut name = stem.clone();
+        name.push(".");
+        name.push(extension);
+        images.join(name)
+    });
+    let picture = given.into_iter().chain(usual).find(|path| path.is_file());
+    let picture = picture.with_context(|| {
+        format!(
+            "its picture is not in {}: add it, or remove this file",
+            images.display()
+        )
+    })?;
+    let size = picture_size(&picture)?;
+    let objects = root.children().filter(|node| node.has_tag_name("object"));
+    let objects = objects
+        .enumerate()
+        .map(|(number, node)| object(node, size, &format!("object {}", number + 1)));
+    Ok(Named {
+        file: path.to_path_buf(),
+        stem,
+        path: picture,
+        size,
+        objects: objects.collect(),
+    })
+}
+
+fn object(node: Node, size: [u32; 2], what: &str) -> anyhow::Result<(String, Truth)> {
+    let name = child(node, "name").and_then(text_of);
+    let name = name.with_context(|| format!("{what} has no <name>"))?;
+    let bounds = child(node, "bndbox").with_context(|| format!("{what} has no <bndbox>"))?;
+    let value = |tag: &str| -> anyhow::Result<f64> {
+        let text = child(bounds, tag).and_then(text_of);
+        let text = text.with_context(|| format!("{what} has no <{tag}>"))?;
+        let value = text.parse().ok();
+        value.with_context(|| format!("{what}: <{tag}> is `{text}`, not a number"))
+    };
+    let rect = Rect::new(
+        value("xmin")? - 1.0,
+        value("ymin")? - 1.0,
+        value("xmax")?,
+        value("ymax")?,
+    );
+    let difficult = child(node, "difficult").and_then(text_of);
+    let difficult = difficult.is_some_and(|text| text == "1" || text.eq_ignore_ascii_case("true"));
+    let truth = Truth {
+        difficult,
+        ..Truth::new(checked(rect, size, what)?, 0)
+    };
+    Ok((name.to_string(), truth))
+}
+
+fn child<'a, 'input>(node: Node<'a, 'input>, tag: &str) -> Option<Node<'a, 'input>> {
+    node.children().find(|child| child.has_tag_name(tag))
+}
+
+fn text_of<'a>(node: Node<'a, '_>) -> Option<&'a str> {
+    node.text().map(str::trim).filter(|text| !text.is_empty())
+}

@@ -1,0 +1,133 @@
+//! A training run as a terminal shows it.
+
+use std::time::{Duration, Instant};
+
+use densecl_train::events::{Observer, TrainEvent};
+use densecl_train::row::MetricRow;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::console;
+
+/// A progress bar where someone watches, a line now and then where not.
+pub(crate) struct Terminal {
+    bar: ProgressBar,
+    last_line: Option<Instant>,
+    /// The last row, unless it stands in a line already.
+    untold: Option<MetricRow>,
+    total_steps: u64,
+    epochs: u64,
+}
+
+/// Time between lines when standard error is not a terminal.
+const LINE_EVERY: Duration = Duration::from_secs(20);
+
+impl Terminal {
+    pub(crate) fn new() -> Self {
+        let bar = ProgressBar::new(0);
+        // Two lines, each of which fits in 80 columns.
+        let style = ProgressStyle::with_template(
+            "{bar:24.cyan/dim} {pos}/{len} · {eta} left{prefix}\n{wide_msg}",
+        );
+        if let Ok(style) = style {
+            bar.set_style(style);
+        }
+        console::keep_above(&bar);
+        Self {
+            bar,
+            last_line: None,
+            untold: None,
+            total_steps: 0,
+            epochs: 0,
+        }
+    }
+
+    fn tell(&self, row: &MetricRow) {
+        let (step, total) = (row.step, self.total_steps);
+        console::note(format_args!(
+            "step {step}/{total}{} · {}",
+            pace(row, self.epochs),
+            figures(row)
+        ));
+    }
+}
+
+/// How far and how fast.
+fn pace(row: &MetricRow, epochs: u64) -> String {
+    let skipped = match row.skipped_steps {
+        Some(steps) if steps > 0 => format!(" · {steps} skipped"),
+        _ => String::new(),
+    };
+    format!(
+        " · epoch {:.1}/{epochs} · {:.1} img/s{skipped}",
+        row.epoch, row.images_per_second
+    )
+}
+
+/// How well, in about 80 columns: the losses, the share of right matches, and what random ones and
+/// those at the same place would reach.
+fn figures(row: &MetricRow) -> String {
+    let percent = |share: Option<f64>| {
+        share.map_or("–".to_string(), |share| format!("{:.1}", 100.0 * share))
+    };
+    let in_view = row
+        .loss_in_view
+        .map_or(String::new(), |loss| format!(", in view {loss:.2}"));
+    format!(
+        "loss global {:.2}, dense {:.2}{in_view} · correspondence {} % (chance {}, place {})",
+        row.loss_global,
+        row.loss_dense,
+        percent(row.correspondence_accuracy),
+        percent(row.correspondence_chance),
+        percent(row.correspondence_same_place),
+    )
+}
+
+impl Observer for Terminal {
+    fn event(&mut self, event: &TrainEvent) -> anyhow::Result<()> {
+        match event {
+            TrainEvent::Started {
+                step,
+                total_steps,
+                steps_per_epoch,
+            } => {
+                self.total_steps = *total_steps;
+                self.epochs = total_steps.div_ceil(*steps_per_epoch);
+                self.bar.set_length(*total_steps);
+                self.bar.set_position(*step);
+                // Without this the time before the resume counts as time for the steps after it.
+                self.bar.reset_eta();
+            }
+            TrainEvent::Stepped { step } => self.bar.set_position(*step),
+            TrainEvent::Row(row) => {
+                self.bar.set_prefix(pace(row, self.epochs));
+                self.bar.set_message(figures(row));
+                let due = self.last_line.is_none_or(|at| at.elapsed() >= LINE_EVERY);
+                if self.bar.is_hidden() && due {
+                    self.tell(row);
+                    self.last_line = Some(Instant::now());
+                    self.untold = None;
+                } else {
+                    self.untold = Some((*row).clone());
+                }
+            }
+            TrainEvent::Note(text) => console::note(text),
+            TrainEvent::Measured { step, measured } => console::note(format_args!(
+                "step {step}: correspondence accuracy {:.1} % on {} held-out pairs ({} cells, chance \
+                 {:.1} %)",
+                100.0 * measured.accuracy,
+                measured.pairs,
+                measured.cells,
+                100.0 * measured.chance,
+            )),
+            TrainEvent::Saved { path } => log::debug!("saved {}", path.display()),
+            TrainEvent::Picture { .. } => {}
+            TrainEvent::Ended => {
+                self.bar.finish_and_clear();
+                if let Some(row) = self.untold.take() {
+                    self.tell(&row);
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,398 @@
+//! The settings of a run: the method's own from the core, and what only a native trainer needs.
+
+use anyhow::bail;
+use densecl::augment::ViewConfig;
+use densecl::config::{Matching, MethodConfig, ModelConfig, OptimConfig};
+use densecl::device::DeviceChoice;
+use densecl::synthetic::SceneConfig;
+use serde::{Deserialize, Serialize};
+
+/// Everything that decides a run; saved with it as `config.toml`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RunConfig {
+    pub data: DataConfig,
+    pub model: ModelConfig,
+    pub method: MethodConfig,
+    pub views: ViewConfig,
+    pub optim: OptimConfig,
+    pub train: TrainConfig,
+    pub checkpoint: CheckpointConfig,
+    pub log: LogConfig,
+    pub eval: EvalConfig,
+    pub scenes: SceneConfig,
+}
+
+/// Where images come from and how they are read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DataConfig {
+    /// A folder of images, a text file with a path per line, or `scenes`: the embedded generator.
+    pub source: String,
+    /// Scenes to render when `source` is `scenes`.
+    pub scene_count: usize,
+    /// Threads that decode and augment; 0 = as many as cores.
+    pub threads: usize,
+    /// Batches made ahead of the device.
+    pub prefetch: usize,
+    /// Share of unreadable files above which the run stops.
+    pub max_bad_share: f64,
+}
+
+/// More loader threads, or batches ahead of the device, than any machine has use for.
+const MAX_AHEAD: usize = 1024;
+
+/// The word for [`DataConfig::source`] that means the embedded generator.
+pub const SCENES: &str = "scenes";
+
+impl Default for DataConfig {
+    fn default() -> Self {
+        Self {
+            source: SCENES.to_string(),
+            scene_count: 1024,
+            threads: 0,
+            prefetch: 4,
+            max_bad_share: 0.1,
+        }
+    }
+}
+
+/// How long and with what.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainConfig {
+    /// Images per step.
+    pub batch_size: usize,
+    /// Passes over the data, unless `steps` says otherwise.
+    pub epochs: u64,
+    /// Steps of the whole run; 0 = by `epochs`.
+    pub steps: u64,
+    /// The one seed; weights, data order, views and queues all follow from it.
+    pub seed: u64,
+    /// auto, cpu, vulkan, metal, wgpu or cuda.
+    pub device: String,
+    /// A file of weights to start from; empty = at random.
+    pub init: String,
+    /// A training state of another program to go on from, its step included; empty = none.
+    pub continue_from: String,
+    /// A step that would not fit in memory by the estimate is refused unless this is set.
+    pub exceeds_memory: bool,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            batch_size: 256,
+            epochs: 200,
+            steps: 0,
+            seed: 0,
+            device: "auto".to_string(),
+            init: String::new(),
+            continue_from: String::new(),
+            exceeds_memory: false,
+        }
+    }
+}
+
+/// When the state of a run is saved.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CheckpointConfig {
+    /// Steps between checkpoints; 0 = only at the end and on Ctrl-C.
+    pub every_steps: u64,
+    /// Newest checkpoints kept.
+    pub keep: usize,
+}
+
+impl Default for CheckpointConfig {
+    fn default() -> Self {
+        Self {
+            every_steps: 1000,
+            keep: 2,
+        }
+    }
+}
+
+/// What is recorded.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogConfig {
+    /// Steps between rows of `metrics.jsonl`; reading the figures waits for the device.
+    pub every_steps: u64,
+    /// Write TensorBoard event files too.
+    pub tensorboard: bool,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self {
+            every_steps: 10,
+            tensorboard: true,
+        }
+    }
+}
+
+/// The measurement before and after training.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EvalConfig {
+    /// Held-out pairs whose correspondence is measured: rendered scenes seen from two viewpoints, or
+    /// two views of each of as many images that are kept out of training. 0 = do not measure.
+    pub pairs: usize,
+}
+
+impl Default for EvalConfig {
+    fn default() -> Self {
+        Self { pairs: 100 }
+    }
+}
+
+impl RunConfig {
+    /// Checks every range and what must fit together.
+    ///
+    /// # Errors
+    /// One line that names the setting, its value and what is permitted.
+    pub fn validate(&self) -> anyhow::Result<()> {
+        self.train.device.parse::<DeviceChoice>()?;
+        self.model.validate()?;
+        self.method.validate()?;
+        self.optim.validate()?;
+        self.views
+            .validate()
+            .map_err(|e| anyhow::anyhow!("views.{e}"))?;
+        self.scenes
+            .validate()
+            .map_err(|e| anyhow::anyhow!("scenes.{e}"))?;
+        if !self.train.init.is_empty() && !self.train.continue_from.is_empty() {
+            bail!(
+                "train.init and train.continue_from: a run starts from one of them, leave out the other"
+            );
+        }
+        let batch = self.train.batch_size;
+        let accumulate = self.optim.accumulate;
+        if batch == 0 {
+            bail!("train.batch_size = 0: must be at least 1");
+        }
+        if !batch.is_multiple_of(accumulate) {
+            bail!("optim.accumulate = {accumulate}: must divide train.batch_size = {batch}");
+        }
+        let micro = batch / accumulate;
+        let groups = self.method.bn_groups;
+        if !micro.is_multiple_of(groups) {
+            bail!(
+                "method.bn_groups = {groups}: must divide the {micro} images that go through the \
+                 network at once (train.batch_size / optim.accumulate)"
+            );
+        }
+        if self.method.matching == Matching::Centred && micro < 2 {
+            bail!(
+                "method.matching = \"centred\": takes the mean over the images that go through the network \
+                 at once away, of which there is one; give a train.batch_size of at least {}",
+                2 * accumulate
+            );
+        }
+        let stride = self.model.output_stride;
+        let cells = self.views.size as usize / stride;
+        let grid = match self.model.num_grid {
+            0 => cells,
+            grid => grid,
+        };
+        if self.method.in_view_weight > 0.0 && grid < 2 {
+            bail!(
+                "method.in_view_weight = {}: contrasts the cells of a grid, which here has {grid} x {grid}; set it \
+                 to 0, or take larger views, a smaller model.output_stride or a model.num_grid of at least 2",
+                self.method.in_view_weight
+            );
+        }
+        if self.model.num_grid > cells {
+            bail!(
+                "model.num_grid = {}: the feature map of {} px views at stride {stride} has only {cells} x \
+                 {cells} cells",
+                self.model.num_grid,
+                self.views.size
+            );
+        }
+        if !(self.views.size as usize).is_multiple_of(32) {
+            bail!(
+                "views.size = {}: must be a multiple of 32, so that the feature grid of stride \
+                 {stride} covers the view exactly",
+                self.views.size
+            );
+        }
+        if micro / groups * (self.views.size as usize / stride).pow(2) < 2 {
+            bail!(
+                "method.bn_groups = {groups}: a group of {} images at {} px leaves a single value \
+                 per channel, which cannot be normalised; use fewer groups or larger views",
+                micro / groups,
+                self.views.size
+            );
+        }
+        if self.data.scene_count == 0 {
+            bail!("data.scene_count = 0: must be at least 1");
+        }
+        if !(1..=MAX_AHEAD).contains(&self.data.prefetch) {
+            bail!(
+                "data.prefetch = {}: must be 1 to {MAX_AHEAD} batches",
+                self.data.prefetch
+            );
+        }
+        if self.data.threads > MAX_AHEAD {
+            bail!(
+                "data.threads = {}: must be 0 (as many as cores) to {MAX_AHEAD}",
+                self.data.threads
+            );
+        }
+        if !(0.0..=1.0).contains(&self.data.max_bad_share) {
+            bail!(
+                "data.max_bad_share = {}: must be between 0 and 1",
+                self.data.max_bad_share
+            );
+        }
+        if self.train.steps == 0 && self.train.epochs == 0 {
+            bail!("train.epochs = 0: must be at least 1, or give train.steps");
+        }
+        if self.log.every_steps == 0 {
+            bail!("log.every_steps = 0: must be at least 1");
+        }
+        if self.checkpoint.keep == 0 {
+            bail!("checkpoint.keep = 0: must be at least 1");
+        }
+        Ok(())
+    }
+
+    /// `densecl`, or `mocov2` when λ is 0.
+    pub(crate) fn method_name(&self) -> &'static str {
+        if self.method.lambda == 0.0 {
+            "mocov2"
+        } else {
+            "densecl"
+        }
+    }
+
+    /// What is trained for, as a person says it.
+    pub fn objective(&self) -> String {
+        let MethodConfig {
+            lambda,
+            matching,
+            in_view_weight,
+            ..
+        } = self.method;
+        if lambda == 0.0 {
+            return "MoCo v2".to_string();
+        }
+        let positives = match matching {
+            Matching::Backbone => None,
+            Matching::Dense => Some("matching by the dense head"),
+            Matching::Centred => Some("centred matching"),
+            Matching::Random => Some("random positives"),
+            Matching::Geometry => Some("true positives"),
+        };
+        let in_view = (in_view_weight > 0.0).then_some("in-view negatives");
+        let parts: Vec<&str> = positives.into_iter().chain(in_view).collect();
+        match parts[..] {
+            [] => "DenseCL".to_string(),
+            _ => format!("DenseCL with {}", parts.join(" and ")),
+        }
+    }
+}
+
+/// What a preset's header says it is: the first sentence of it, without brackets.
+pub fn title(text: &str) -> String {
+    let lines = text.lines().map_while(|line| line.strip_prefix("# "));
+    let paragraph = lines.collect::<Vec<_>>().join(" ");
+    let end = [". ", " ("]
+        .iter()
+        .filter_map(|stop| paragraph.find(stop))
+        .min();
+    let title = &paragraph[..end.unwrap_or(paragraph.len())];
+    title.trim_end_matches('.').to_string()
+}
+
+/// The configurations that come with the program: name and text.
+pub const PRESETS: [(&str, &str); 6] = [
+    ("quickstart", include_str!("../../configs/quickstart.toml")),
+    (
+        "densecl_r50_imagenet_200ep",
+        include_str!("../../configs/densecl_r50_imagenet_200ep.toml"),
+    ),
+    (
+        "densecl_r50_coco_800ep",
+        include_str!("../../configs/densecl_r50_coco_800ep.toml"),
+    ),
+    (
+        "mocov2_r50_coco_800ep",
+        include_str!("../../configs/mocov2_r50_coco_800ep.toml"),
+    ),
+    ("photos_r18", include_str!("../../configs/photos_r18.toml")),
+    (
+        "photos_r18_gpu",
+        include_str!("../../configs/photos_r18_gpu.toml"),
+    ),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings;
+
+    #[test]
+    fn every_preset_resolves_and_is_valid() {
+        for (name, text) in PRESETS {
+            let config: RunConfig =
+                settings::resolve(&[(name, text)], &[]).expect("a preset that resolves");
+            config.validate().expect("a valid preset");
+        }
+    }
+
+    #[test]
+    fn the_objective_is_said_in_words() {
+        let said = |sets: &[&str]| {
+            let sets: Vec<String> = sets.iter().map(|set| set.to_string()).collect();
+            let config: RunConfig = settings::resolve(&[], &sets).expect("known keys");
+            config.objective()
+        };
+        assert_eq!(said(&[]), "DenseCL");
+        assert_eq!(
+            said(&["method.lambda=0", "method.in_view_weight=1"]),
+            "MoCo v2"
+        );
+        assert_eq!(
+            said(&["method.matching=geometry", "method.in_view_weight=1"]),
+            "DenseCL with true positives and in-view negatives"
+        );
+        assert_eq!(
+            said(&["method.in_view_weight=1"]),
+            "DenseCL with in-view negatives"
+        );
+    }
+
+    #[test]
+    fn what_does_not_fit_together_is_named() {
+        let cases: [(&str, &str); 9] = [
+            ("method.bn_groups=3", "method.bn_groups = 3"),
+            ("optim.accumulate=7", "optim.accumulate = 7"),
+            ("views.size=100", "views.size = 100"),
+            ("train.batch_size=0", "train.batch_size = 0"),
+            ("method.lambda=1.5", "method.lambda = 1.5"),
+            ("method.in_view_weight=-1", "method.in_view_weight = -1"),
+            (
+                "method.in_view_temperature=0",
+                "method.in_view_temperature = 0",
+            ),
+            (
+                "method.in_view_weight=1 views.size=32",
+                "which here has 1 x 1",
+            ),
+            (
+                "method.matching=centred method.bn_groups=1 train.batch_size=3 optim.accumulate=3",
+                "train.batch_size of at least 6",
+            ),
+        ];
+        for (sets, expected) in cases {
+            let sets: Vec<String> = sets.split(' ').map(str::to_string).collect();
+            let config: RunConfig = settings::resolve(&[], &sets).expect("known keys");
+            let error = config.validate().expect_err("out of range").to_string();
+            assert!(error.contains(expected) && !error.contains('\n'), "{error}");
+        }
+    }
+}

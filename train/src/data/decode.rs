@@ -1,0 +1,281 @@
+//! The pixels of an image file as RGB, whatever is stored; or one line on why there are none.
+//!
+//! The conversions are those of PIL's `convert("RGB")`, on which torchvision trains: grey is
+//! repeated, alpha is dropped (not composited), CMYK is (255−C)·(255−K)/255. One differs: of 16-bit
+//! samples the high byte is kept, where PIL does so for colour but clips grey to white. EXIF
+//! orientation is not applied, as in torchvision's `ImageFolder`: a view is cropped and flipped at
+//! random anyway. Of an animation the first frame is taken.
+//!
+//! JPEGs that the usual codec gets wrong are decoded by another ([`super::jpeg`]).
+//!
+//! What is in the file decides, not its extension. Limits are checked on the header, before memory
+//! for pixels is asked for.
+
+use std::fs::File;
+use std::io::{Cursor, ErrorKind, Read};
+use std::path::Path;
+
+use image::error::LimitErrorKind;
+use image::{
+    ColorType, DynamicImage, ImageBuffer, ImageDecoder, ImageError, ImageFormat, ImageReader,
+};
+use image::{Pixel, RgbImage};
+
+pub use super::decode_error::DecodeError;
+use super::jpeg::{self, Markers, Route};
+use crate::panics;
+
+/// What a file may cost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DecodeLimits {
+    /// Pixels of one image, width times height.
+    pub max_pixels: u64,
+    /// Bytes of one file.
+    pub max_file_bytes: u64,
+}
+
+impl Default for DecodeLimits {
+    fn default() -> Self {
+        Self {
+            max_pixels: 100_000_000,
+            max_file_bytes: 256 << 20,
+        }
+    }
+}
+
+/// Reads the JPEG, PNG or WebP file at `path` as RGB, at least 1 × 1.
+///
+/// # Errors
+/// [`DecodeError`], also for what makes a codec panic.
+pub fn decode(path: &Path, limits: &DecodeLimits) -> Result<RgbImage, DecodeError> {
+    Decoder::new(limits.clone()).decode(path)
+}
+
+/// Decodes one picture after the other in the same memory.
+#[derive(Debug)]
+pub struct Decoder {
+    limits: DecodeLimits,
+    bytes: Vec<u8>,
+    pixels: Vec<u8>,
+}
+
+impl Decoder {
+    /// With these limits for each picture.
+    pub fn new(limits: DecodeLimits) -> Self {
+        Self {
+            limits,
+            bytes: Vec::new(),
+            pixels: Vec::new(),
+        }
+    }
+
+    /// As [`decode`].
+    ///
+    /// # Errors
+    /// As [`decode`].
+    pub fn decode(&mut self, path: &Path) -> Result<RgbImage, DecodeError> {
+        let format = read(path, &self.limits, &mut self.bytes)?;
+        self.picture(format)
+    }
+
+    /// A picture whose file's content `read` appends to an empty vector; to no more than the limit,
+    /// which it is given.
+    ///
+    /// # Errors
+    /// As [`decode`], and what `read` says.
+    pub fn decode_from(
+        &mut self,
+        read: impl FnOnce(&DecodeLimits, &mut Vec<u8>) -> Result<(), DecodeError>,
+    ) -> Result<RgbImage, DecodeError> {
+        self.bytes.clear();
+        read(&self.limits, &mut self.bytes)?;
+        let format = format_of(&self.bytes)?;
+        self.picture(format)
+    }
+
+    /// Takes the memory of a picture that is not needed any more for the next.
+    pub fn reuse(&mut self, image: RgbImage) {
+        self.pixels = image.into_raw();
+    }
+
+    fn picture(&mut self, format: ImageFormat) -> Result<RgbImage, DecodeError> {
+        let pixels = std::mem::take(&mut self.pixels);
+        // The codecs are fuzzed, but a run of days over files from the net must not end because one
+        // of them meets an input nobody tried. Nothing outlives the call but its result.
+        panics::catch(|| decode_bytes(format, &self.bytes, &self.limits, pixels))
+            .unwrap_or_else(|panic| Err(DecodeError::Corrupt(panic)))
+    }
+}
+
+/// The format of a file that begins with these bytes.
+fn format_of(bytes: &[u8]) -> Result<ImageFormat, DecodeError> {
+    if bytes.is_empty() {
+        return Err(DecodeError::Empty);
+    }
+    image::guess_format(bytes)
+        .ok()
+        .filter(|format| format.reading_enabled())
+        .ok_or(DecodeError::NotAnImage)
+}
+
+/// The file's format; its content into `bytes`, nothing but the first of them where those are not of
+/// an image.
+fn read(
+    path: &Path,
+    limits: &DecodeLimits,
+    bytes: &mut Vec<u8>,
+) -> Result<ImageFormat, DecodeError> {
+    let unreadable = |error: std::io::Error| DecodeError::Unreadable(error.to_string());
+    // Asked before it is opened, which for a pipe would wait for a writer.
+    if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
+        return Err(DecodeError::Unreadable("it is not a regular file".into()));
+    }
+    let file = File::open(path).map_err(unreadable)?;
+    bytes.clear();
+    (&file).take(16).read_to_end(bytes).map_err(unreadable)?;
+    let format = format_of(bytes)?;
+    let rest = limits
+        .max_file_bytes
+        .saturating_add(1)
+        .saturating_sub(bytes.len() as u64);
+    (&file).take(rest).read_to_end(bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > limits.max_file_bytes {
+        return Err(DecodeError::TooManyBytes {
+            max_file_bytes: limits.max_file_bytes,
+        });
+    }
+    Ok(format)
+}
+
+/// The picture, in the memory of `pixels` where it is stored as RGB bytes, as nearly all are.
+pub(super) fn decode_bytes(
+    format: ImageFormat,
+    bytes: &[u8],
+    limits: &DecodeLimits,
+    mut pixels: Vec<u8>,
+) -> Result<RgbImage, DecodeError> {
+    // The codecs of the lossy formats would invent what is missing instead of refusing.
+    let markers = (format == ImageFormat::Jpeg).then(|| Markers::read(bytes));
+    let complete = match format {
+        ImageFormat::WebP => webp_is_complete(bytes),
+        _ => markers.as_ref().is_none_or(|markers| markers.complete),
+    };
+    if !complete {
+        return Err(DecodeError::Truncated);
+    }
+    let max_pixels = limits.max_pixels;
+    match markers.map_or(Route::Usual, |markers| markers.route()) {
+        Route::Usual => {}
+        Route::Second(colours) => return jpeg::decode(bytes, colours, max_pixels),
+        Route::Refused => {
+            let what =
+                "a JPEG with scans of one component and these sampling factors; store it anew";
+            return Err(DecodeError::Unsupported(what.into()));
+        }
+    }
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    let mut memory = image::Limits::no_limits();
+    // 16-bit RGBA is the widest pixel; the rest is for headers, colour profiles and codec state.
+    memory.max_alloc = Some(max_pixels.saturating_mul(8).saturating_add(64 << 20));
+    reader.limits(memory);
+    let explain = |error: ImageError, size| match error {
+        ImageError::Limits(limit)
+            if !matches!(limit.kind(), LimitErrorKind::Unsupported { .. }) =>
+        {
+            DecodeError::TooManyPixels { size, max_pixels }
+        }
+        error => describe(&error),
+    };
+    let decoder = reader
+        .into_decoder()
+        .map_err(|error| explain(error, None))?;
+    let (width, height) = decoder.dimensions();
+    if u64::from(width) * u64::from(height) > max_pixels {
+        return Err(DecodeError::TooManyPixels {
+            size: Some((width, height)),
+            max_pixels,
+        });
+    }
+    if width == 0 || height == 0 {
+        return Err(DecodeError::Corrupt("it has no pixels".into()));
+    }
+    let explain = |error: ImageError| explain(error, Some((width, height)));
+    if decoder.color_type() == ColorType::Rgb8 {
+        // No more than three bytes for each of the pixels allowed; and all of them zero, or what a
+        // codec leaves out of a damaged picture would be that of the picture before.
+        pixels.clear();
+        pixels.resize(decoder.total_bytes() as usize, 0);
+        decoder.read_image(&mut pixels).map_err(explain)?;
+        let image = RgbImage::from_raw(width, height, pixels);
+        return Ok(image.expect("three bytes for every pixel"));
+    }
+    Ok(to_rgb(
+        DynamicImage::from_decoder(decoder).map_err(explain)?,
+    ))
+}
+
+/// Whether the file is as long as its header says: "RIFF", then the length of what follows.
+fn webp_is_complete(bytes: &[u8]) -> bool {
+    let length = bytes
+        .get(4..8)
+        .and_then(|field| <[u8; 4]>::try_from(field).ok());
+    length.is_some_and(|field| bytes.len() as u64 >= u64::from(u32::from_le_bytes(field)) + 8)
+}
+
+fn describe(error: &ImageError) -> DecodeError {
+    match error {
+        ImageError::Unsupported(_) => DecodeError::Unsupported(one_line(error)),
+        ImageError::IoError(io) if io.kind() == ErrorKind::UnexpectedEof => DecodeError::Truncated,
+        _ if mentions_early_end(error) => DecodeError::Truncated,
+        _ => DecodeError::Corrupt(one_line(error)),
+    }
+}
+
+/// Codecs wrap the end of the file in errors of their own.
+fn mentions_early_end(error: &ImageError) -> bool {
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        let io = error.downcast_ref::<std::io::Error>();
+        if io.is_some_and(|io| io.kind() == ErrorKind::UnexpectedEof) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+fn one_line(error: &ImageError) -> String {
+    error
+        .to_string()
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+fn to_rgb(image: DynamicImage) -> RgbImage {
+    match image {
+        DynamicImage::ImageLuma16(image) => high_bytes(&image),
+        DynamicImage::ImageLumaA16(image) => high_bytes(&image),
+        DynamicImage::ImageRgb16(image) => high_bytes(&image),
+        DynamicImage::ImageRgba16(image) => high_bytes(&image),
+        image => image.into_rgb8(),
+    }
+}
+
+fn high_bytes<P: Pixel<Subpixel = u16>>(image: &ImageBuffer<P, Vec<u16>>) -> RgbImage {
+    let mut rgb = RgbImage::new(image.width(), image.height());
+    for (wide, narrow) in image.pixels().zip(rgb.pixels_mut()) {
+        let channels = wide.channels();
+        // One channel is grey, two are grey and alpha.
+        let colour = if channels.len() < 3 {
+            [channels[0]; 3]
+        } else {
+            [channels[0], channels[1], channels[2]]
+        };
+        narrow.0 = colour.map(|sample| (sample >> 8) as u8);
+    }
+    rgb
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,66 @@
+//! Why a file gives no pixels, in words.
+
+use std::fmt;
+
+/// Why a file gives no pixels. The text does not name the file: who reports it does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DecodeError {
+    /// The file cannot be opened or read.
+    Unreadable(String),
+    /// The file has no bytes.
+    Empty,
+    /// The content is neither JPEG nor PNG nor WebP.
+    NotAnImage,
+    /// The file ends before its picture does.
+    Truncated,
+    /// The content contradicts its format; the codec's words.
+    Corrupt(String),
+    /// A kind of JPEG, PNG or WebP that the codec does not read; the codec's words.
+    Unsupported(String),
+    /// The picture is larger than [`DecodeLimits::max_pixels`](super::decode::DecodeLimits), or asks for memory as if it were.
+    TooManyPixels {
+        /// Width and height in pixels, where the header could be read that far.
+        size: Option<(u32, u32)>,
+        /// The limit.
+        max_pixels: u64,
+    },
+    /// The file is longer than [`DecodeLimits::max_file_bytes`](super::decode::DecodeLimits).
+    TooManyBytes {
+        /// The limit.
+        max_file_bytes: u64,
+    },
+}
+
+impl fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreadable(reason) => write!(f, "cannot be read: {reason}"),
+            Self::Empty => write!(f, "the file is empty"),
+            Self::NotAnImage => write!(f, "not a JPEG, PNG or WebP image"),
+            Self::Truncated => write!(f, "truncated: the file ends before the picture does"),
+            Self::Corrupt(reason) => write!(f, "corrupt: {reason}"),
+            Self::Unsupported(reason) => write!(f, "not supported: {reason}"),
+            Self::TooManyPixels { size, max_pixels } => {
+                if let Some((width, height)) = size {
+                    write!(f, "{width} x {height} pixels are")?;
+                } else {
+                    write!(f, "the memory it asks for is")?;
+                }
+                write!(
+                    f,
+                    " over the limit of {} megapixels",
+                    *max_pixels as f64 / 1e6
+                )
+            }
+            Self::TooManyBytes { max_file_bytes } => {
+                write!(
+                    f,
+                    "the file is over the limit of {} MiB",
+                    max_file_bytes >> 20
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for DecodeError {}

@@ -1,0 +1,266 @@
+//! Batches of two augmented views per image, decoded and augmented on other threads ahead of the
+//! device.
+//!
+//! Batch `step` is a pure function of (images, seed, step). So a resumed run sees what an
+//! uninterrupted one would have seen, and the number of threads changes nothing, bit for bit.
+//!
+//! The unit of work is one sample. Workers take samples in the order in which batches need them and
+//! hand them back in whatever order they finish; [`Batches::next`] puts them in place. Work is only
+//! given out for the `prefetch` batches that follow the one last returned, which bounds the memory:
+//! no more than `prefetch` batches are under way or waiting, and one is being assembled.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use densecl::augment::ViewConfig;
+use log::Level;
+
+use super::bad_files::{BadFile, BadFiles, proof};
+use super::permutation::epoch_order;
+use super::source::Source;
+use super::worker::{Job, Sample, SampleError, WorkerPool};
+use crate::batch::{Batch, Batches};
+use crate::config::RunConfig;
+
+const STOPPED: &str = "the data loader has stopped after an earlier error";
+
+/// How images become batches. Only `batch_size`, `seed` and `views` change what is in them.
+#[derive(Debug, Clone)]
+pub(crate) struct LoaderConfig {
+    /// B: images per batch.
+    pub batch_size: usize,
+    /// The seed of the run.
+    pub seed: u64,
+    /// Worker threads; 0 = as many as cores.
+    pub threads: usize,
+    /// Batches made ahead of the one in use, at least 1.
+    pub prefetch: usize,
+    /// The augmentations.
+    pub views: ViewConfig,
+    /// The share of files, in [0, 1], that may turn out not to decode before the run is stopped.
+    pub max_bad_share: f64,
+    /// The log level at which they are named.
+    pub bad_file_level: Level,
+}
+
+impl LoaderConfig {
+    /// The loader of a run; files that do not decode are named at this log level.
+    pub(crate) fn of(config: &RunConfig, bad_file_level: Level) -> Self {
+        let RunConfig {
+            data, train, views, ..
+        } = config;
+        Self {
+            batch_size: train.batch_size,
+            seed: train.seed,
+            threads: data.threads,
+            prefetch: data.prefetch,
+            views: views.clone(),
+            max_bad_share: data.max_bad_share,
+            bad_file_level,
+        }
+    }
+}
+
+/// Makes batches ahead of time; dropping it stops its threads.
+pub(crate) struct Loader {
+    config: LoaderConfig,
+    images: usize,
+    /// The step that [`Batches::next`] returns next, and the first whose samples are not given out.
+    next_step: u64,
+    next_queued: u64,
+    /// The epoch of the last samples given out, and its order.
+    order: (u64, Arc<Vec<usize>>),
+    /// None: an earlier error has stopped the loader.
+    workers: Option<WorkerPool>,
+    /// Samples that were finished before their turn, by step and place in the batch.
+    early: BTreeMap<(u64, usize), Result<Sample, SampleError>>,
+    bad_files: BadFiles,
+    waited: Duration,
+}
+
+impl Loader {
+    /// Starts making the batches of `first_step` and those after it.
+    ///
+    /// # Errors
+    /// When there are fewer images than a batch holds, or a setting is out of range.
+    pub(crate) fn start(
+        source: Arc<Source>,
+        config: LoaderConfig,
+        first_step: u64,
+    ) -> anyhow::Result<Self> {
+        let images = source.len();
+        let batch_size = config.batch_size;
+        ensure!(
+            batch_size >= 1,
+            "the batch size is 0: it must be at least 1"
+        );
+        ensure!(
+            config.prefetch >= 1,
+            "0 batches are to be made ahead: it must be at least 1"
+        );
+        ensure!(
+            (0.0..=1.0).contains(&config.max_bad_share),
+            "the largest share of bad files is {}: it must be between 0 and 1",
+            config.max_bad_share
+        );
+        ensure!(
+            images >= batch_size,
+            "{images} images are fewer than the batch size of {batch_size}: add images, or choose \
+             a batch size of at most {images}"
+        );
+
+        let bad_files = BadFiles::new(
+            Arc::clone(&source),
+            config.max_bad_share,
+            "data.max_bad_share",
+            config.bad_file_level,
+        );
+        let most_useful = batch_size.saturating_mul(config.prefetch);
+        let threads = match config.threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            threads => threads,
+        };
+        let longest_search = proof(config.max_bad_share, images);
+        let workers = WorkerPool::start(
+            threads.min(most_useful),
+            &source,
+            &config.views,
+            config.seed,
+            longest_search,
+        )?;
+
+        let first_epoch = first_step / (images / batch_size) as u64;
+        let mut loader = Self {
+            order: (
+                first_epoch,
+                Arc::new(epoch_order(config.seed, first_epoch, images)),
+            ),
+            config,
+            images,
+            next_step: first_step,
+            next_queued: first_step,
+            workers: Some(workers),
+            early: BTreeMap::new(),
+            bad_files,
+            waited: Duration::ZERO,
+        };
+        loader.give_out_work()?;
+        Ok(loader)
+    }
+
+    /// Batches in one pass over the data; the images that would not fill another one are left out
+    /// of the pass, others each time.
+    pub(crate) fn steps_per_epoch(&self) -> u64 {
+        (self.images / self.config.batch_size) as u64
+    }
+
+    /// The files met so far that do not decode, sorted by path.
+    pub(crate) fn bad_files(&self) -> Vec<BadFile> {
+        self.bad_files.list()
+    }
+
+    fn assemble(&mut self) -> anyhow::Result<Batch> {
+        let batch_size = self.config.batch_size;
+        let step = self.next_step;
+        let side = self.config.views.size as usize;
+        let mut batch = Batch {
+            step,
+            epoch: step / self.steps_per_epoch(),
+            query: Vec::with_capacity(batch_size * 3 * side * side),
+            key: Vec::with_capacity(batch_size * 3 * side * side),
+            geometry: Vec::with_capacity(batch_size),
+            images: Vec::with_capacity(batch_size),
+        };
+        // In order, so that bad files are reported and counted in the same order on every machine.
+        for place in 0..batch_size {
+            let sample = match self.wait_for(step, place)? {
+                Ok(sample) => sample,
+                Err(SampleError::NoneDecodes(skipped)) => {
+                    return Err(self.bad_files.all_bad(skipped));
+                }
+                Err(SampleError::Panicked(text)) => bail!("a data loading thread panicked: {text}"),
+            };
+            self.bad_files.record(sample.image, sample.skipped)?;
+            let (query, key) = sample.views.split_at(3 * side * side);
+            batch.query.extend_from_slice(query);
+            batch.key.extend_from_slice(key);
+            batch.geometry.push(sample.geometry);
+            batch.images.push(sample.image);
+            if let Some(workers) = &self.workers {
+                workers.reuse(sample.views);
+            }
+        }
+        self.next_step += 1;
+        self.give_out_work()?;
+        Ok(batch)
+    }
+
+    fn wait_for(&mut self, step: u64, place: usize) -> anyhow::Result<Result<Sample, SampleError>> {
+        loop {
+            if let Some(sample) = self.early.remove(&(step, place)) {
+                return Ok(sample);
+            }
+            let workers = self.workers.as_ref().context(STOPPED)?;
+            let ((job, sample), waited) = workers.receive()?;
+            self.waited += waited;
+            self.early.insert((job.step, job.place), sample);
+        }
+    }
+
+    /// Queues the samples of the `prefetch` batches from `next_step` on that are not queued yet.
+    fn give_out_work(&mut self) -> anyhow::Result<()> {
+        let (images, batch_size) = (self.images as u64, self.config.batch_size);
+        let workers = self.workers.as_ref().context(STOPPED)?;
+        while self.next_queued < self.next_step.saturating_add(self.config.prefetch as u64) {
+            let step = self.next_queued;
+            let epoch = step / self.steps_per_epoch();
+            if self.order.0 != epoch {
+                let order = epoch_order(self.config.seed, epoch, self.images);
+                self.order = (epoch, Arc::new(order));
+            }
+            let first = (step % self.steps_per_epoch()) as usize * batch_size;
+            for place in 0..batch_size {
+                let position = first + place;
+                let order = Arc::clone(&self.order.1);
+                let index = epoch * images + position as u64;
+                workers.submit(Job {
+                    step,
+                    place,
+                    position,
+                    index,
+                    order,
+                })?;
+            }
+            self.next_queued += 1;
+        }
+        Ok(())
+    }
+}
+
+impl Batches for Loader {
+    /// The next batch, waiting for it if need be.
+    ///
+    /// A file that does not decode is replaced by the one after it in the order of the epoch (the
+    /// first after the last), and reported once in the log.
+    ///
+    /// # Errors
+    /// When too large a share of the files does not decode, or a worker thread panicked. The loader
+    /// is then at its end: every later call fails too.
+    fn next(&mut self) -> anyhow::Result<Batch> {
+        let batch = self.assemble();
+        if batch.is_err() {
+            self.workers = None;
+            self.early.clear();
+        }
+        batch
+    }
+
+    fn seconds_waited(&self) -> f64 {
+        self.waited.as_secs_f64()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,219 @@
+//! The threads that make samples, each from its [`Job`] alone.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use crossbeam_channel::{Receiver, Sender};
+use densecl::augment::{self, ViewConfig, ViewGeometry, ViewMaker};
+use image::RgbImage;
+
+use super::decode::{DecodeError, DecodeLimits, Decoder};
+use super::source::Source;
+use crate::panics;
+
+/// One sample to make.
+pub(super) struct Job {
+    /// The step it is for.
+    pub(super) step: u64,
+    /// Its place in the batch.
+    pub(super) place: usize,
+    /// Its place in the order of the epoch.
+    pub(super) position: usize,
+    /// Its number in the run, which decides its views.
+    pub(super) index: u64,
+    /// The images of the epoch, in order.
+    pub(super) order: Arc<Vec<usize>>,
+}
+
+/// One row of a batch.
+pub(super) struct Sample {
+    /// The query view and the key view, [2, 3, S, S].
+    pub(super) views: Vec<u8>,
+    /// Where the two lie in the image.
+    pub(super) geometry: [ViewGeometry; 2],
+    /// The image in the data set.
+    pub(super) image: usize,
+    /// The images tried before it, which do not decode.
+    pub(super) skipped: Vec<(usize, DecodeError)>,
+}
+
+/// Why there is no sample.
+pub(super) enum SampleError {
+    /// Enough files in a row do not decode to know that too many in all do not.
+    NoneDecodes(Vec<(usize, DecodeError)>),
+    /// The thread panicked; what it said.
+    Panicked(String),
+}
+
+/// A job and what became of it.
+type Done = (Job, Result<Sample, SampleError>);
+
+/// Threads at work until they are dropped.
+pub(super) struct WorkerPool {
+    stop: Arc<AtomicBool>,
+    /// None once the threads are to end.
+    jobs: Option<Sender<Job>>,
+    done: Receiver<Done>,
+    /// Memory of samples that are not needed any more.
+    spent: Sender<Vec<u8>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl WorkerPool {
+    /// Starts `count` threads that turn jobs into samples. A thread gives up after `longest_search` files in a row that
+    /// do not decode.
+    pub(super) fn start(
+        count: usize,
+        source: &Arc<Source>,
+        views: &ViewConfig,
+        seed: u64,
+        longest_search: usize,
+    ) -> anyhow::Result<Self> {
+        // Unbounded, because who submits bounds the jobs under way.
+        let (jobs, queue) = crossbeam_channel::unbounded();
+        let (results, done) = crossbeam_channel::unbounded();
+        let (spent, spare) = crossbeam_channel::unbounded();
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut pool = Self {
+            stop,
+            jobs: Some(jobs),
+            done,
+            spent,
+            threads: Vec::new(),
+        };
+        for number in 1..=count {
+            let mut worker = Worker {
+                source: Arc::clone(source),
+                views: views.clone(),
+                decoder: Decoder::new(DecodeLimits::default()),
+                maker: ViewMaker::default(),
+                spare: spare.clone(),
+                seed,
+                longest_search,
+                stop: Arc::clone(&pool.stop),
+            };
+            let (queue, results) = (queue.clone(), results.clone());
+            let thread = std::thread::Builder::new()
+                .name(format!("loader {number}"))
+                .spawn(move || worker.work(&queue, &results))
+                .with_context(|| format!("cannot start data loading thread {number} of {count}"))?;
+            pool.threads.push(thread);
+        }
+        Ok(pool)
+    }
+
+    /// Queues a job; jobs are begun in this order.
+    pub(super) fn submit(&self, job: Job) -> anyhow::Result<()> {
+        let sent = self
+            .jobs
+            .as_ref()
+            .is_some_and(|jobs| jobs.send(job).is_ok());
+        ensure!(sent, THREADS_ENDED);
+        Ok(())
+    }
+
+    /// Takes the memory of a sample's views for others.
+    pub(super) fn reuse(&self, views: Vec<u8>) {
+        // No thread is left to want it: nothing to do either.
+        let _ = self.spent.send(views);
+    }
+
+    /// A finished job, in no particular order, and how long it had to be waited for.
+    pub(super) fn receive(&self) -> anyhow::Result<(Done, Duration)> {
+        if let Ok(done) = self.done.try_recv() {
+            return Ok((done, Duration::ZERO));
+        }
+        let start = Instant::now();
+        let done = self.done.recv().context(THREADS_ENDED)?;
+        Ok((done, start.elapsed()))
+    }
+}
+
+const THREADS_ENDED: &str = "all data loading threads have ended";
+
+impl Drop for WorkerPool {
+    /// Waits for the samples under way, not for those that are queued.
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.jobs = None;
+        for thread in self.threads.drain(..) {
+            // A panic has been told to whoever waited for the sample.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// What a thread needs to make samples, and the memory in which it does.
+struct Worker {
+    source: Arc<Source>,
+    views: ViewConfig,
+    decoder: Decoder,
+    maker: ViewMaker,
+    spare: Receiver<Vec<u8>>,
+    seed: u64,
+    longest_search: usize,
+    stop: Arc<AtomicBool>,
+}
+
+impl Worker {
+    fn work(&mut self, jobs: &Receiver<Job>, results: &Sender<Done>) {
+        while let Ok(job) = jobs.recv() {
+            if self.stop.load(Ordering::Relaxed) {
+                return;
+            }
+            // A job lost in a panic would leave the consumer waiting for ever. What the thread
+            // works with is memory that every sample fills anew, so nothing is left half done.
+            let sample = panics::catch(|| self.sample(&job))
+                .unwrap_or_else(|panic| Err(SampleError::Panicked(panic)));
+            if results.send((job, sample)).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// The sample at the job's place in the epoch, or the first after it that decodes.
+    fn sample(&mut self, job: &Job) -> Result<Sample, SampleError> {
+        let source = Arc::clone(&self.source);
+        let mut skipped = Vec::new();
+        let (before, from) = job.order.split_at(job.position);
+        for &image in from.iter().chain(before) {
+            match source.picture(image, &mut self.decoder) {
+                Ok(pixels) => {
+                    let (views, geometry) = self.two_views(&pixels, job.index);
+                    if let Cow::Owned(pixels) = pixels {
+                        self.decoder.reuse(pixels);
+                    }
+                    return Ok(Sample {
+                        views,
+                        geometry,
+                        image,
+                        skipped,
+                    });
+                }
+                Err(error) => skipped.push((image, error)),
+            }
+            if skipped.len() >= self.longest_search || self.stop.load(Ordering::Relaxed) {
+                break;
+            }
+        }
+        Err(SampleError::NoneDecodes(skipped))
+    }
+
+    /// Both views of the sample with this number, [2, 3, S, S], and where they lie.
+    fn two_views(&mut self, pixels: &RgbImage, index: u64) -> (Vec<u8>, [ViewGeometry; 2]) {
+        let (width, height) = pixels.dimensions();
+        let size = self.views.size;
+        let params = augment::draw_two(width, height, &self.views, self.seed, index);
+        let mut views = self.spare.try_recv().unwrap_or_default();
+        views.clear();
+        for params in &params {
+            let view = self.maker.make(pixels, params, size);
+            views.extend_from_slice(view.as_bytes());
+        }
+        (views, params.map(|params| params.geometry(size)))
+    }
+}

@@ -1,0 +1,178 @@
+//! Writes that leave either the old file or the new one.
+
+use std::fs::{self, File};
+use std::io::{self, Cursor, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use image::{ImageFormat, RgbImage};
+use sha2::{Digest, Sha256};
+use tempfile::NamedTempFile;
+
+/// Writes `bytes` beside `path`, makes sure that they are on the disk, and only then takes its place.
+///
+/// # Errors
+/// When that fails; what was at `path` is then still there, whole.
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let mut file = AtomicFile::create(path)?;
+    file.write_all(bytes).with_context(|| writing(path))?;
+    file.commit()
+}
+
+/// How the name of a file begins and ends that is not whole yet.
+const UNFINISHED: [&str; 2] = [".densecl-", ".partial"];
+
+/// Removes from `folder` what processes left that were killed while they wrote. Only for a folder in which no other
+/// process writes.
+pub(crate) fn remove_unfinished(folder: &Path) {
+    let [begin, end] = UNFINISHED;
+    // One that cannot be listed or removed costs room on the disk, nothing else.
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with(begin) && name.ends_with(end) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// A file that has its name only once it is whole. Dropped before, it leaves nothing.
+pub struct AtomicFile {
+    temporary: NamedTempFile,
+    path: PathBuf,
+}
+
+impl AtomicFile {
+    /// An empty file beside `path`.
+    ///
+    /// # Errors
+    /// When the folder of `path` cannot be written to.
+    pub fn create(path: &Path) -> anyhow::Result<Self> {
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(UNFINISHED[0]).suffix(UNFINISHED[1]);
+        // Temporary files are private to the user; results are like any other file of theirs.
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        let temporary = builder
+            .tempfile_in(folder_of(path))
+            .with_context(|| writing(path))?;
+        Ok(Self {
+            temporary,
+            path: path.to_path_buf(),
+        })
+    }
+
+    /// Makes sure that all is on the disk, and takes the place of what is at the path.
+    ///
+    /// # Errors
+    /// When that fails; what was at the path is then still there, whole.
+    pub fn commit(self) -> anyhow::Result<()> {
+        let Self { temporary, path } = self;
+        temporary
+            .as_file()
+            .sync_all()
+            .and_then(|()| temporary.persist(&path).map_err(|e| e.error))
+            .with_context(|| writing(&path))?;
+        // The new name is on the disk only when its folder is. Not every file system can say so.
+        #[cfg(unix)]
+        if let Ok(folder) = fs::File::open(folder_of(&path)) {
+            let _ = folder.sync_all();
+        }
+        Ok(())
+    }
+}
+
+// Not through the wrapper, whose errors name the temporary file.
+impl Write for AtomicFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.temporary.as_file_mut().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.temporary.as_file_mut().flush()
+    }
+}
+
+impl Seek for AtomicFile {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.temporary.as_file_mut().seek(to)
+    }
+}
+
+/// The folder in which `path` is or will be.
+pub fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// What was being done when an error came.
+pub fn writing(path: &Path) -> String {
+    format!("writing {}", path.display())
+}
+
+/// The SHA-256 of `bytes` in hexadecimal.
+pub fn sha256(bytes: &[u8]) -> String {
+    let digest = Sha256::digest(bytes);
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Reads a whole file that may be at most `limit` bytes long.
+///
+/// # Errors
+/// When it cannot be read or is longer; one line with its path.
+pub fn read_at_most(path: &Path, limit: u64) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(limit + 1).read_to_end(&mut bytes))
+        .map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))?;
+    if bytes.len() as u64 > limit {
+        bail!("{}: longer than {} MiB", path.display(), limit >> 20);
+    }
+    Ok(bytes)
+}
+
+/// Reads a small text file, such as a list.
+///
+/// # Errors
+/// When it cannot be read, is longer than 64 MiB or not UTF-8; one line with its path.
+pub fn read_text(path: &Path) -> anyhow::Result<String> {
+    let bytes = read_at_most(path, 64 << 20)?;
+    let text = String::from_utf8(bytes);
+    let text = text.with_context(|| format!("{} is not a UTF-8 text file", path.display()))?;
+    // Editors on Windows begin UTF-8 files with a byte order mark.
+    Ok(text.trim_start_matches('\u{feff}').to_string())
+}
+
+/// Writes a picture as PNG, whole or not at all.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write_png(path: &Path, picture: &RgbImage) -> anyhow::Result<()> {
+    let mut bytes = Cursor::new(Vec::new());
+    picture
+        .write_to(&mut bytes, ImageFormat::Png)
+        .with_context(|| format!("encoding {}", path.display()))?;
+    write_atomically(path, bytes.get_ref())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_failed_write_leaves_the_old_file_and_nothing_else() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let path = dir.path().join("file");
+        write_atomically(&path, b"old").expect("written");
+        // A folder cannot be replaced by a file.
+        let taken = dir.path().join("folder");
+        fs::create_dir(&taken).expect("made");
+        assert!(write_atomically(&taken, b"new").is_err());
+        assert_eq!(fs::read(&path).expect("still there"), b"old");
+        assert_eq!(fs::read_dir(dir.path()).expect("listed").count(), 2);
+    }
+}

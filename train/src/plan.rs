@@ -1,0 +1,131 @@
+//! What a run needs that is settled before its first step.
+
+use anyhow::bail;
+use burn::tensor::Device;
+use densecl::augment::upload;
+use densecl::densecl::{DenseCl, StepSettings, Views, key_order};
+use densecl::schedule::{self, Progress};
+
+use crate::batch::Batch;
+use crate::config::RunConfig;
+
+/// The settings of a run, its device, and what follows from both and from the number of images.
+pub struct Plan {
+    /// The settings.
+    pub config: RunConfig,
+    /// Where it trains.
+    pub device: Device,
+    /// Images to train on.
+    pub images: usize,
+    /// Keys in each queue.
+    pub queue_len: usize,
+    /// Steps of one pass over the images.
+    pub steps_per_epoch: u64,
+    /// Steps of the whole run.
+    pub total_steps: u64,
+}
+
+impl Plan {
+    /// The plan for so many images.
+    ///
+    /// # Errors
+    /// When images and settings do not fit together.
+    pub fn new(config: RunConfig, device: Device, images: usize) -> anyhow::Result<Self> {
+        let batch = config.train.batch_size;
+        if images < batch {
+            bail!(
+                "{images} images are fewer than the batch of {batch}: add images, or set \
+                 train.batch_size to at most {images}"
+            );
+        }
+        let queue_len = config.method.queue_len(images, batch)?;
+        let steps_per_epoch = (images / batch) as u64;
+        let total_steps = match config.train.steps {
+            0 => config.train.epochs.saturating_mul(steps_per_epoch),
+            steps => steps,
+        };
+        Ok(Self {
+            config,
+            device,
+            images,
+            queue_len,
+            steps_per_epoch,
+            total_steps,
+        })
+    }
+
+    /// A learner at step 0.
+    pub fn learner(&self) -> DenseCl {
+        let RunConfig {
+            model,
+            method,
+            optim,
+            train,
+            ..
+        } = &self.config;
+        DenseCl::new(
+            model,
+            method,
+            optim,
+            self.queue_len,
+            train.seed,
+            &self.device,
+        )
+    }
+
+    /// The views of a batch on the device, in as many parts as go through the network one by one.
+    pub fn micro_batches(&self, batch: &Batch) -> Vec<Views> {
+        let RunConfig {
+            optim,
+            train,
+            method,
+            ..
+        } = &self.config;
+        let count = optim.accumulate;
+        let images = train.batch_size / count;
+        let side = self.config.views.size as usize;
+        let bytes = batch.query.len() / count;
+        let parts = batch
+            .query
+            .chunks_exact(bytes)
+            .zip(batch.key.chunks_exact(bytes));
+        parts
+            .enumerate()
+            .map(|(i, (query, key))| Views {
+                query: upload(query, side, &self.device),
+                key: upload(key, side, &self.device),
+                key_order: if method.shuffle_keys {
+                    key_order(images, train.seed, batch.step * count as u64 + i as u64)
+                } else {
+                    (0..images).collect()
+                },
+                geometry: Some(batch.geometry[i * images..(i + 1) * images].to_vec()),
+            })
+            .collect()
+    }
+
+    /// What the schedules give for the step after `step` steps.
+    pub fn step_settings(&self, step: u64) -> StepSettings {
+        let RunConfig {
+            optim,
+            method,
+            train,
+            ..
+        } = &self.config;
+        let scale = if optim.scale_lr {
+            train.batch_size as f64 / 256.0
+        } else {
+            1.0
+        };
+        let progress = Progress {
+            step,
+            total_steps: self.total_steps,
+            steps_per_epoch: self.steps_per_epoch,
+        };
+        StepSettings {
+            step,
+            learning_rate: schedule::learning_rate(optim.lr * scale, optim.schedule, progress),
+            lambda: schedule::lambda(method.lambda, method.lambda_warmup_steps, step),
+        }
+    }
+}

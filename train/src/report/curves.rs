@@ -1,0 +1,429 @@
+//! The figure of a run's curves: six panels over the steps, as a PNG.
+//!
+//! Drawn with plotters at twice the size and then halved, which smooths its lines and text; the font
+//! is embedded, so the figure looks the same on every machine.
+
+use std::ops::Range;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use image::imageops::{self, FilterType};
+use image::{ImageFormat, RgbImage};
+use plotters::coord::Shift;
+use plotters::coord::types::RangedCoordf64;
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+
+use super::scale::{Axis, envelope, moving_average, step_label, x_range};
+use super::text::{self, FONT};
+use crate::row::MetricRow;
+
+/// Width and height of the figure in pixels.
+const SIZE: (u32, u32) = (1600, 1000);
+/// Drawn pixels per pixel of the figure, along each axis.
+const OVERSAMPLING: u32 = 2;
+
+/// Okabe and Ito's palette: distinct with every kind of colour-blindness.
+const BLUE: RGBColor = RGBColor(0, 114, 178);
+const VERMILION: RGBColor = RGBColor(213, 94, 0);
+const GREEN: RGBColor = RGBColor(0, 158, 115);
+const PURPLE: RGBColor = RGBColor(204, 121, 167);
+const INK: RGBColor = RGBColor(40, 40, 40);
+const FAINT_INK: RGBColor = RGBColor(115, 115, 115);
+const GRID: RGBColor = RGBColor(228, 228, 228);
+
+type Area<'a> = DrawingArea<BitMapBackend<'a>, Shift>;
+type Chart<'a, 'b> =
+    ChartContext<'a, BitMapBackend<'b>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
+
+/// Draws loss, correspondence accuracy, top-1 accuracies, learning rate, feature deviation and speed
+/// over the steps into a PNG of 1600 × 1000 pixels: the values as logged in a light tone, their moving
+/// average in a strong one, chance levels dashed. Values that are missing or not finite are gaps; any
+/// number of rows will do, none included.
+///
+/// # Errors
+/// If the file cannot be written.
+pub(crate) fn curves_png(history: &[MetricRow], title: &str, path: &Path) -> Result<()> {
+    draw(history, title)?
+        .save_with_format(path, ImageFormat::Png)
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// One curve: its values by row, NaN where there is none.
+struct Series {
+    name: &'static str,
+    color: RGBColor,
+    values: Vec<f64>,
+    /// A level to compare with, drawn dashed and only smoothed.
+    reference: bool,
+}
+
+/// One of the six plots.
+struct Panel {
+    title: &'static str,
+    note: &'static str,
+    axis: Axis,
+    series: Vec<Series>,
+}
+
+/// The panels of a history, row by row.
+fn panels(history: &[MetricRow]) -> [Panel; 6] {
+    let series = |name, color, value: fn(&MetricRow) -> f64| Series {
+        name,
+        color,
+        values: history
+            .iter()
+            .map(value)
+            .map(|v| if v.is_finite() { v } else { f64::NAN })
+            .collect(),
+        reference: false,
+    };
+    let reference = |name, value| Series {
+        reference: true,
+        ..series(name, FAINT_INK, value)
+    };
+    [
+        Panel {
+            title: "Loss (InfoNCE, nats)",
+            note: "an early rise is normal",
+            axis: Axis::Fitted,
+            series: vec![
+                reference("chance", |row| row.chance_loss),
+                series("in view", PURPLE, |row| {
+                    row.loss_in_view.unwrap_or(f64::NAN)
+                }),
+                series("dense", VERMILION, |row| row.loss_dense),
+                series("global", GREEN, |row| row.loss_global),
+                series("total", BLUE, |row| row.loss),
+            ],
+        },
+        Panel {
+            title: "Correspondence accuracy",
+            note: "matches within one cell",
+            axis: Axis::Percent,
+            series: vec![
+                reference("chance", |row| {
+                    row.correspondence_chance.unwrap_or(f64::NAN)
+                }),
+                Series {
+                    color: VERMILION,
+                    ..reference("same place", |row| {
+                        row.correspondence_same_place.unwrap_or(f64::NAN)
+                    })
+                },
+                series("matches", BLUE, |row| {
+                    row.correspondence_accuracy.unwrap_or(f64::NAN)
+                }),
+            ],
+        },
+        Panel {
+            title: "Top-1 accuracy",
+            note: "positive against the negatives",
+            axis: Axis::Percent,
+            series: vec![
+                reference("cells that overlap", |row| row.overlap.unwrap_or(f64::NAN)),
+                series("in view", PURPLE, |row| {
+                    row.accuracy_in_view.unwrap_or(f64::NAN)
+                }),
+                series("dense", VERMILION, |row| row.accuracy_dense),
+                series("global", GREEN, |row| row.accuracy_global),
+            ],
+        },
+        Panel {
+            title: "Learning rate",
+            note: "",
+            axis: Axis::FromZero,
+            series: vec![series("learning rate", BLUE, |row| row.learning_rate)],
+        },
+        Panel {
+            title: "Feature standard deviation",
+            note: "0 is collapse",
+            axis: Axis::FromZero,
+            series: vec![series("embeddings", BLUE, |row| row.feature_std)],
+        },
+        Panel {
+            title: "Speed (images/s)",
+            note: "",
+            axis: Axis::FromZero,
+            series: vec![series("images/s", BLUE, |row| row.images_per_second)],
+        },
+    ]
+}
+
+/// Draws the whole figure.
+fn draw(history: &[MetricRow], title: &str) -> Result<RgbImage> {
+    text::register()?;
+    let (width, height) = (SIZE.0 * OVERSAMPLING, SIZE.1 * OVERSAMPLING);
+    let mut buffer = vec![0u8; (width * height * 3) as usize];
+    {
+        let area = BitMapBackend::with_buffer(&mut buffer, (width, height)).into_drawing_area();
+        area.fill(&WHITE)?;
+        area.draw_text(title, &text(28, &INK), (px(28), px(20)))?;
+        let key = "over steps · thin: as logged, thick: moving average and its latest value";
+        let right = text(16, &FAINT_INK).pos(Pos::new(HPos::Right, VPos::Top));
+        area.draw_text(key, &right, (width as i32 - px(28), px(28)))?;
+        let (_, body) = area
+            .margin(0, px(8), px(12), px(24))
+            .split_vertically(px(64));
+        let steps: Vec<f64> = history.iter().map(|row| row.step as f64).collect();
+        for (cell, panel) in body.split_evenly((2, 3)).iter().zip(panels(history)) {
+            draw_panel(&cell.margin(px(8), px(14), px(10), px(14)), &panel, &steps)?;
+        }
+        area.present()?;
+    }
+    let image = RgbImage::from_raw(width, height, buffer).context("a buffer of another size")?;
+    Ok(imageops::resize(
+        &image,
+        SIZE.0,
+        SIZE.1,
+        FilterType::Triangle,
+    ))
+}
+
+/// A length of the figure in drawn pixels.
+fn px(length: i32) -> i32 {
+    length * OVERSAMPLING as i32
+}
+
+/// Text of this height in pixels of the figure.
+fn text(size: i32, color: &'static RGBColor) -> TextStyle<'static> {
+    (FONT, px(size)).into_text_style(&(0, 0)).color(color)
+}
+
+fn draw_panel(area: &Area, panel: &Panel, steps: &[f64]) -> Result<()> {
+    let (header, body) = area.split_vertically(px(56));
+    let smooth: Vec<Vec<f64>> = panel
+        .series
+        .iter()
+        .map(|series| moving_average(&series.values))
+        .collect();
+    draw_header(&header, panel, &smooth)?;
+
+    let x_range = x_range(steps);
+    let logged = panel.series.iter().filter(|series| !series.reference);
+    let y_range = panel.axis.range(
+        smooth.iter().map(Vec::as_slice),
+        logged.map(|series| series.values.as_slice()),
+    );
+    let mut chart = ChartBuilder::on(&body)
+        .x_label_area_size(px(28))
+        .y_label_area_size(px(58))
+        .build_cartesian_2d(x_range, y_range.clone())?;
+    chart
+        .configure_mesh()
+        .light_line_style(TRANSPARENT)
+        .bold_line_style(GRID.stroke_width(OVERSAMPLING))
+        .axis_style(FAINT_INK.stroke_width(OVERSAMPLING))
+        .x_labels(6)
+        .y_labels(6)
+        .x_label_formatter(&|step| step_label(*step))
+        .y_label_formatter(&|value| panel.axis.tick(*value))
+        .label_style(text(15, &INK))
+        .set_all_tick_mark_size(px(4))
+        .draw()?;
+    if panel
+        .series
+        .iter()
+        .all(|series| series.values.iter().all(|v| v.is_nan()))
+    {
+        let (w, h) = body.dim_in_pixel();
+        let centred = text(16, &FAINT_INK).pos(Pos::new(HPos::Center, VPos::Center));
+        body.draw_text(
+            "no data yet",
+            &centred,
+            (w as i32 / 2 + px(20), h as i32 / 2),
+        )?;
+    }
+    // What is logged lies below all averages, so that no average is hidden.
+    for (series, smooth) in panel.series.iter().zip(&smooth) {
+        if !series.reference && *smooth != series.values {
+            thin_curve(
+                &mut chart,
+                &envelope(steps, &series.values),
+                &y_range,
+                series.color,
+            )?;
+        }
+    }
+    for (series, smooth) in panel.series.iter().zip(&smooth) {
+        let points = envelope(steps, smooth);
+        if series.reference {
+            dashed_curve(&mut chart, &points, &y_range, series.color.stroke_width(3))?;
+        } else {
+            thick_curve(&mut chart, &points, &y_range, series.color)?;
+            mark_points(&mut chart, &points, &y_range, series.color)?;
+        }
+    }
+    Ok(())
+}
+
+/// The panel's title and note, and below them one key per series with its latest value.
+fn draw_header(area: &Area, panel: &Panel, smooth: &[Vec<f64>]) -> Result<()> {
+    let (width, _) = area.dim_in_pixel();
+    area.draw_text(panel.title, &text(21, &INK), (0, 0))?;
+    let right = text(15, &FAINT_INK).pos(Pos::new(HPos::Right, VPos::Top));
+    area.draw_text(panel.note, &right, (width as i32, px(5)))?;
+    let mut x = 0;
+    // The last series is drawn on top, so it comes first here.
+    for (series, values) in panel.series.iter().zip(smooth).rev() {
+        let middle = px(38);
+        let dash = if series.reference {
+            [(0, 7), (11, 18)]
+        } else {
+            [(0, 9), (9, 18)]
+        };
+        for (from, to) in dash {
+            let ends = vec![(x + px(from), middle), (x + px(to), middle)];
+            area.draw(&PathElement::new(ends, series.color.stroke_width(5)))?;
+        }
+        let latest = values.iter().rev().find(|v| v.is_finite());
+        let label = match latest {
+            Some(&value) => format!("{} {}", series.name, panel.axis.single(value)),
+            None => series.name.to_string(),
+        };
+        let style = text(15, &INK);
+        let (label_width, _) = area.estimate_text_size(&label, &style)?;
+        area.draw_text(&label, &style, (x + px(23), px(31)))?;
+        x += px(23) + label_width as i32 + px(18);
+    }
+    Ok(())
+}
+
+/// The unbroken parts of a curve, held within the axis (plotters would draw over the frame).
+fn parts<'p>(
+    points: &'p [(f64, f64)],
+    y_range: &Range<f64>,
+) -> impl Iterator<Item = Vec<(f64, f64)>> + use<'p> {
+    let (low, high) = (y_range.start, y_range.end);
+    points
+        .split(|(_, y)| y.is_nan())
+        .filter(|part| !part.is_empty())
+        .map(move |part| part.iter().map(|&(x, y)| (x, y.clamp(low, high))).collect())
+}
+
+/// A hairline in a light tone. One drawn pixel wide, because plotters would give a wider zigzag
+/// mitred corners, which stand out far over the values; opaque, because the strokes of a long run
+/// lie on top of each other.
+fn thin_curve(
+    chart: &mut Chart,
+    points: &[(f64, f64)],
+    y_range: &Range<f64>,
+    color: RGBColor,
+) -> Result<()> {
+    let tint = |channel: u8| (f32::from(channel) * 0.4 + 255.0 * 0.6) as u8;
+    let light = RGBColor(tint(color.0), tint(color.1), tint(color.2));
+    for part in parts(points, y_range) {
+        chart.draw_series(LineSeries::new(part, light))?;
+    }
+    Ok(())
+}
+
+/// A strong line: its segments one by one with discs between them, which makes round corners.
+fn thick_curve(
+    chart: &mut Chart,
+    points: &[(f64, f64)],
+    y_range: &Range<f64>,
+    color: RGBColor,
+) -> Result<()> {
+    for part in parts(points, y_range) {
+        let segments = part
+            .windows(2)
+            .map(|ends| PathElement::new(ends, color.stroke_width(5)));
+        chart.draw_series(segments)?;
+        chart.draw_series(
+            part.iter()
+                .map(|&point| Circle::new(point, 2, color.filled())),
+        )?;
+    }
+    Ok(())
+}
+
+fn dashed_curve(
+    chart: &mut Chart,
+    points: &[(f64, f64)],
+    y_range: &Range<f64>,
+    style: ShapeStyle,
+) -> Result<()> {
+    for part in parts(points, y_range) {
+        chart.draw_series(DashedLineSeries::new(
+            part,
+            px(8) as u32,
+            px(5) as u32,
+            style,
+        ))?;
+    }
+    Ok(())
+}
+
+/// Dots on every point of a short curve, and on points that stand alone between gaps: a line of one
+/// point would not be seen.
+fn mark_points(
+    chart: &mut Chart,
+    points: &[(f64, f64)],
+    y_range: &Range<f64>,
+    color: RGBColor,
+) -> Result<()> {
+    let few = points.len() <= 30;
+    let marked = parts(points, y_range)
+        .filter(|part| few || part.len() == 1)
+        .flatten();
+    chart.draw_series(marked.map(|point| Circle::new(point, px(3), color.filled())))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::row::test_rows::row;
+
+    #[test]
+    fn any_history_makes_a_figure_of_the_stated_size() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let mut gaps: Vec<MetricRow> = (1..=300).map(row).collect();
+        for row in gaps.iter_mut().skip(100).take(30) {
+            row.loss = f64::NAN;
+            row.correspondence_accuracy = None;
+        }
+        gaps[7].loss_dense = f64::INFINITY;
+        let mut empty = row(5);
+        empty.loss = f64::NAN;
+        empty.learning_rate = 0.0;
+        let long = (1..=6000).map(row).collect();
+        for history in [
+            vec![],
+            vec![row(1)],
+            vec![row(1), row(2)],
+            vec![empty],
+            gaps,
+            long,
+        ] {
+            let path = dir.path().join("curves.png");
+            curves_png(&history, "a test", &path).expect("a figure");
+            let bytes = std::fs::read(&path).expect("a file");
+            assert_eq!(image::guess_format(&bytes).ok(), Some(ImageFormat::Png));
+            let image = image::load_from_memory(&bytes).expect("a picture");
+            assert_eq!((image.width(), image.height()), SIZE);
+        }
+        let error =
+            curves_png(&[], "", &dir.path().join("none/curves.png")).expect_err("no folder");
+        assert!(format!("{error:#}").contains("curves.png"));
+    }
+
+    #[test]
+    fn every_curve_is_on_the_figure() {
+        let history: Vec<MetricRow> = (1..=200).map(|i| row(i * 10)).collect();
+        let (blank, drawn) = (draw(&[], ""), draw(&history, ""));
+        let count = |image: Result<RgbImage>, color: RGBColor| {
+            let image = image.expect("a figure");
+            image
+                .pixels()
+                .filter(|p| p.0 == [color.0, color.1, color.2])
+                .count()
+        };
+        let blank = count(blank, BLUE);
+        assert!(
+            count(drawn, BLUE) > blank + 500,
+            "blue lines in five panels"
+        );
+    }
+}

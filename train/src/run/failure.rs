@@ -1,0 +1,85 @@
+//! How a run ends that cannot go on: what happened, what stands, and what to do.
+
+use super::folder::RunDir;
+use crate::memory;
+use crate::panics;
+use crate::plan::Plan;
+use crate::trainer::Failure;
+
+/// A failure of the loop as one line for the user.
+pub(super) fn explain(failure: Failure, plan: &Plan, run: &RunDir) -> anyhow::Error {
+    match failure {
+        Failure::NotFinite(step) => not_finite(step, run),
+        Failure::Device(noticed) => of_device(plan, run, &noticed),
+        Failure::Data { why, unsaved } => of_data(&why, unsaved.map(|failure| *failure), run),
+        Failure::Other(error) => error,
+    }
+}
+
+/// The error for a loss that is NaN or infinite at `step`.
+fn not_finite(step: u64, run: &RunDir) -> anyhow::Error {
+    let (kept, _) = kept(run);
+    anyhow::anyhow!(
+        "the loss is not finite at step {step}; {kept}. Try a lower optim.lr, optim.clip_norm = 1, or \
+         a higher method.temperature"
+    )
+}
+
+/// The error for a device that was lost or ran out of memory. `noticed` is what was said by the read that
+/// noticed.
+fn of_device(plan: &Plan, run: &RunDir, noticed: &str) -> anyhow::Error {
+    let why = match panics::device_failure() {
+        Some(said) => format!("the device failed: {said}"),
+        None => noticed.to_string(),
+    };
+    let memory = if why.to_lowercase().contains("out of memory") {
+        format!("; {}", memory::advice(plan))
+    } else {
+        String::new()
+    };
+    let (kept, resumable) = kept(run);
+    let go_on = if resumable {
+        format!(
+            "continue with: densecl pretrain --resume {}",
+            run.path().display()
+        )
+    } else {
+        "start again with --overwrite".to_string()
+    };
+    anyhow::anyhow!("{why}{memory}; {kept}; {go_on}")
+}
+
+/// The error for data that is gone or too bad to go on with; `unsaved` is why there is no last checkpoint.
+fn of_data(why: &anyhow::Error, unsaved: Option<Failure>, run: &RunDir) -> anyhow::Error {
+    let lost =
+        |error: String| format!("; what was learned since the last checkpoint is lost: {error}");
+    let failed = match unsaved {
+        None => String::new(),
+        Some(Failure::NotFinite(step)) => lost(not_finite(step, run).to_string()),
+        Some(Failure::Device(why)) => lost(why),
+        Some(Failure::Data { why: error, .. } | Failure::Other(error)) => {
+            lost(format!("{error:#}"))
+        }
+    };
+    let (kept, resumable) = kept(run);
+    let go_on = if resumable {
+        format!(
+            "; when the data is whole again, continue with: densecl pretrain --resume {}",
+            run.path().display()
+        )
+    } else {
+        String::new()
+    };
+    anyhow::anyhow!("{why:#}{failed}; {kept}{go_on}")
+}
+
+/// What stands of the run, in words; and whether it can be continued.
+fn kept(run: &RunDir) -> (String, bool) {
+    match run.checkpoints().ok().and_then(|mut found| found.pop()) {
+        Some((good, path)) => {
+            let kept = format!("the checkpoint of step {good} is kept: {}", path.display());
+            (kept, true)
+        }
+        None => ("no checkpoint had been written yet".to_string(), false),
+    }
+}

@@ -1,0 +1,216 @@
+//! The images of a run: those to train on, those kept out for the measurement, and the account of
+//! what they were, kept in the run's folder.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use densecl::synthetic::{SceneConfig, scene_image};
+use image::RgbImage;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::config::{RunConfig, SCENES};
+use crate::data::decode::{DecodeLimits, Decoder};
+use crate::data::{BadFile, Source};
+use crate::events::{Observer, TrainEvent};
+use crate::files::write_atomically;
+use crate::held_out::Pair;
+use crate::paths;
+use crate::run::folder::RunDir;
+
+/// What a run was started on.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Listing {
+    /// Files, those kept out of training included; scenes where there are none.
+    files: usize,
+    /// [`Source::fingerprint`].
+    fingerprint: u32,
+    /// [`Source::contents`]; `None` also in runs that were begun before it was kept.
+    #[serde(default)]
+    contents: Option<u32>,
+}
+
+/// The images of a run.
+pub(crate) struct Data {
+    /// Those to train on.
+    pub source: Source,
+    /// What it was started on.
+    pub listing: Listing,
+    /// Images of the data that are kept out of training.
+    pub held_out: usize,
+    /// Kept out of training.
+    pub pairs: Vec<Pair>,
+    /// Files that were to be among them, but do not decode.
+    pub bad_pairs: Vec<BadFile>,
+}
+
+/// The images to train on and the pairs kept out of it.
+///
+/// # Errors
+/// When there are none.
+pub(crate) fn open(config: &RunConfig, observer: &mut dyn Observer) -> anyhow::Result<Data> {
+    let wanted = config.eval.pairs;
+    if config.data.source == SCENES {
+        let count = config.data.scene_count;
+        observer.event(&TrainEvent::Note(format!("rendering {count} scenes")))?;
+        let images = training_scenes(&config.scenes, config.train.seed, count);
+        return Ok(Data {
+            listing: Listing {
+                files: images.len(),
+                fingerprint: 0,
+                contents: None,
+            },
+            held_out: 0,
+            source: Source::Memory(images),
+            pairs: scenes(config, wanted),
+            bad_pairs: Vec::new(),
+        });
+    }
+    let source = Source::open(Path::new(&config.data.source))?;
+    let listing = Listing {
+        files: source.len(),
+        fingerprint: source.fingerprint(),
+        contents: source.contents(),
+    };
+    let (source, held_out) = hold_out(source, wanted);
+    let mut decoder = Decoder::new(DecodeLimits::default());
+    let mut bad_pairs = Vec::new();
+    let mut images = Vec::new();
+    for image in 0..held_out.len() {
+        match held_out.picture(image, &mut decoder) {
+            Ok(picture) => images.push(picture.into_owned()),
+            Err(reason) => {
+                let path = held_out.name(image);
+                log::warn!("skipped {}: {reason}", path.display());
+                let reason = reason.to_string();
+                bad_pairs.push(BadFile { path, reason });
+            }
+        }
+    }
+    Ok(Data {
+        held_out: held_out.len(),
+        pairs: views(config, &images),
+        source,
+        listing,
+        bad_pairs,
+    })
+}
+
+/// Pictures of the embedded generator for training.
+pub(super) fn training_scenes(config: &SceneConfig, seed: u64, count: usize) -> Vec<RgbImage> {
+    (0..count)
+        .into_par_iter()
+        .map(|i| scene_image(seed, i as u64, config))
+        .collect()
+}
+
+/// The first `count` scenes that are kept out of training, each from two viewpoints.
+fn scenes(config: &RunConfig, count: usize) -> Vec<Pair> {
+    let pair = |number| Pair::of_scene(&config.scenes, config.train.seed, number);
+    (0..count).into_par_iter().map(pair).collect()
+}
+
+/// Two views of each image.
+fn views(config: &RunConfig, images: &[RgbImage]) -> Vec<Pair> {
+    let numbered = images.par_iter().enumerate();
+    let pair = |(number, image)| Pair::of_views(image, &config.views, config.train.seed, number);
+    numbered.map(pair).collect()
+}
+
+/// Takes as many as wanted out of the data, but no more than a twentieth of it.
+fn hold_out(source: Source, wanted: usize) -> (Source, Source) {
+    let most = source.len() / 20;
+    source.hold_out(wanted.min(most))
+}
+
+/// The first of the pairs that are kept out of training, as [`open`] would give it; `None` where
+/// nothing is kept out.
+///
+/// # Errors
+/// When the data is not there any more.
+pub(crate) fn example_pair(config: &RunConfig) -> anyhow::Result<Option<Pair>> {
+    if config.data.source == SCENES {
+        return Ok(scenes(config, config.eval.pairs.min(1)).pop());
+    }
+    let (_, held_out) = hold_out(
+        Source::open(Path::new(&config.data.source))?,
+        config.eval.pairs,
+    );
+    let mut decoder = Decoder::new(DecodeLimits::default());
+    let first = (0..held_out.len())
+        .find_map(|image| held_out.picture(image, &mut decoder).ok())
+        .map(Cow::into_owned);
+    Ok(first.and_then(|image| views(config, &[image]).pop()))
+}
+
+impl Listing {
+    /// Keeps it with the run.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(crate) fn save(self, run: &RunDir) -> anyhow::Result<()> {
+        let text = serde_json::to_string_pretty(&self)?;
+        write_atomically(&run.data(), text.as_bytes())
+    }
+
+    /// Refuses to continue on other files than the run began with: their order decides every batch.
+    ///
+    /// # Errors
+    /// When they differ, or what the run began with cannot be read.
+    pub(crate) fn ensure_same(self, run: &RunDir) -> anyhow::Result<()> {
+        let path = run.data();
+        let text =
+            fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+        let began: Self = serde_json::from_str(&text)
+            .with_context(|| format!("{} is damaged", path.display()))?;
+        if began.files != self.files {
+            bail!(
+                "the data has changed: {} files when the run began, {} now; to continue exactly it \
+                 must be the same",
+                began.files,
+                self.files
+            );
+        }
+        if began.fingerprint != self.fingerprint {
+            bail!(
+                "the data has changed: as many files as when the run began, but other names; to \
+                 continue exactly they must be the same"
+            );
+        }
+        if began.contents.is_some() && began.contents != self.contents {
+            bail!(
+                "the data has changed: the file names are those of when the run began, but not what the \
+                 files hold; to continue exactly it must be the same"
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Lists the files that did not decode in the run's folder, with those of its earlier parts, and
+/// counts them.
+///
+/// # Errors
+/// When the list cannot be read or written.
+pub(crate) fn list_bad_files(run: &RunDir, files: &[BadFile]) -> anyhow::Result<usize> {
+    let path = run.bad_files();
+    let mut lines: BTreeSet<String> = match fs::read_to_string(&path) {
+        Ok(text) => text.lines().map(str::to_string).collect(),
+        Err(error) if error.kind() == ErrorKind::NotFound => BTreeSet::new(),
+        Err(error) => return Err(error).with_context(|| format!("reading {}", path.display())),
+    };
+    let describe = |bad: &BadFile| format!("{}: {}", paths::line(&bad.path), bad.reason);
+    lines.extend(files.iter().map(describe));
+    if !lines.is_empty() {
+        let text: String = lines
+            .iter()
+            .flat_map(|line| [line.as_str(), "\n"])
+            .collect();
+        write_atomically(&path, text.as_bytes())?;
+    }
+    Ok(lines.len())
+}

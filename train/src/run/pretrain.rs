@@ -1,0 +1,375 @@
+//! A run from its settings to its pictures.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::{Context, bail};
+use densecl::checkpoint::{self, TrainingState};
+use densecl::config::Precision;
+use densecl::densecl::DenseCl;
+use densecl::device::Selected;
+
+use super::folder::RunDir;
+use super::images;
+use super::result::{self, RunResult};
+use super::start;
+use super::training::train;
+use crate::config::{PRESETS, RunConfig};
+use crate::events::{Observer, Observers, TrainEvent};
+use crate::files::write_atomically;
+use crate::held_out;
+use crate::memory;
+use crate::plan::Plan;
+use crate::report::{JsonlWriter, TensorBoardWriter};
+use crate::settings;
+
+/// Which run is asked for.
+#[derive(Debug, Clone, Default)]
+pub struct RunRequest {
+    /// A preset's name or a TOML file.
+    pub config: Option<String>,
+    /// `section.key=value`, in order.
+    pub sets: Vec<String>,
+    /// The folder of the run; `None` = `runs/<name of the config>`.
+    pub out: Option<PathBuf>,
+    /// The folder of a run to continue.
+    pub resume: Option<PathBuf>,
+    /// Replace an earlier run in the same folder.
+    pub overwrite: bool,
+}
+
+impl RunRequest {
+    /// The quick start: embedded scenes, a small network, minutes on a CPU.
+    pub fn quick_start() -> Self {
+        Self {
+            config: Some("quickstart".to_string()),
+            // The first thing a newcomer does, twice perhaps: it may not fail the second time.
+            overwrite: true,
+            ..Self::default()
+        }
+    }
+}
+
+/// A run that is ready to begin or to go on: what is wrong with its settings has been told.
+pub struct PreparedRun {
+    config: RunConfig,
+    out: PathBuf,
+    overwrite: bool,
+    resumed: Option<Resumed>,
+    /// Another program's training state to go on from.
+    state: Option<TrainingState>,
+}
+
+impl PreparedRun {
+    /// Reads the settings, and what they go on from. The folder of a run that is continued is locked from here on.
+    ///
+    /// # Errors
+    /// One line for the user.
+    pub fn new(request: &RunRequest) -> anyhow::Result<Self> {
+        let mut prepared = prepare(request)?;
+        if prepared.resumed.is_none() {
+            prepared.state = start::training_state(&prepared.config)?;
+        }
+        // What it says of its queue decides the run's, where that is left open.
+        if let Some(state) = &prepared.state
+            && prepared.config.method.queue == 0
+        {
+            prepared.config.method.queue = state.queue_len();
+        }
+        Ok(prepared)
+    }
+
+    /// The settings.
+    pub fn config(&self) -> &RunConfig {
+        &self.config
+    }
+
+    /// Trains on `selected`, the device that the settings name, until the end or until `stop` is set. `watching` is told
+    /// of everything, and so are `metrics.jsonl` and TensorBoard's files. `None` when the run was stopped before its
+    /// first step.
+    ///
+    /// # Errors
+    /// One line for the user.
+    pub fn run(
+        self,
+        selected: &Selected,
+        mut watching: Box<dyn Observer>,
+        stop: &AtomicBool,
+    ) -> anyhow::Result<Option<(RunDir, RunResult)>> {
+        let Self {
+            config,
+            out,
+            overwrite,
+            resumed,
+            state,
+        } = self;
+        let (run, resumed) = match resumed {
+            Some(Resumed { run, step, path }) => (run, Some((step, path))),
+            None => (RunDir::create(&out, overwrite)?, None),
+        };
+
+        let mut note = |text: String| watching.event(&TrainEvent::Note(text));
+        note(format!("device: {}", selected.reason))?;
+        if config.optim.precision != Precision::F32 && selected.name == "cpu" {
+            note(format!(
+                "{}: slower than f32 on a CPU, which converts every number; worth it on a GPU",
+                config.optim.precision.name()
+            ))?;
+        }
+        let data = images::open(&config, &mut *watching)?;
+        let (pairs, bad_pairs) = (data.pairs, data.bad_pairs);
+        let plan = Plan::new(config, selected.device.clone(), data.source.len())?;
+        let source = Arc::new(data.source);
+        let mut note = |text: String| watching.event(&TrainEvent::Note(text));
+        note(describe(&plan, data.held_out))?;
+        note(memory::check(&plan, selected)?)?;
+
+        let (learner, first_step) = match &resumed {
+            Some((step, path)) => {
+                data.listing.ensure_same(&run)?;
+                (load_checkpoint(&plan, *step, path)?, *step)
+            }
+            None => {
+                let (learner, first_step, notes) = start::learner(&plan, state)?;
+                notes.into_iter().try_for_each(note)?;
+                // Not before: what can be refused has been, and the earlier run was still there.
+                run.clear()?;
+                data.listing.save(&run)?;
+                (learner, first_step)
+            }
+        };
+        // When resumed, too: its length may be another now, and holds for the next time.
+        let text = settings::to_toml(&plan.config)?;
+        write_atomically(&run.config(), text.as_bytes())?;
+        let mut observers = Observers(vec![watching]);
+        let keep = resumed.is_some().then_some(first_step);
+        let metrics = JsonlWriter::open(&run.metrics(), keep)?;
+        observers.0.push(Box::new(metrics));
+        if plan.config.log.tensorboard {
+            let mut writer = TensorBoardWriter::create(&run.tensorboard())?;
+            if first_step > 0 {
+                writer.purge_from(first_step + 1)?;
+            }
+            observers.0.push(Box::new(writer));
+        }
+
+        let before = if pairs.is_empty() {
+            None
+        } else {
+            // An older program may have measured by another feature, which is not to be compared with.
+            let known = result::untrained(&run)?;
+            match known.filter(|before| before.feature == held_out::FEATURE) {
+                Some(before) => Some(before),
+                None => {
+                    result::measure_untrained(&plan, &source, &pairs, &run, &mut observers, stop)?
+                }
+            }
+        };
+
+        let (ended, mut bad_files) = train(
+            &plan,
+            &source,
+            learner,
+            first_step,
+            &run,
+            &mut observers,
+            stop,
+        )?;
+        if ended.interrupted && ended.step == 0 {
+            run.clear()?;
+            let text = "stopped before the first step: there is nothing to continue";
+            observers.event(&TrainEvent::Note(text.to_string()))?;
+            return Ok(None);
+        }
+        bad_files.extend(bad_pairs);
+        let result = result::conclude(
+            &plan,
+            &run,
+            &selected.name,
+            &pairs,
+            before,
+            (&ended, &bad_files),
+            &mut observers,
+        )?;
+        Ok(Some((run, result)))
+    }
+}
+
+/// An earlier run, locked, and its newest checkpoint.
+struct Resumed {
+    run: RunDir,
+    step: u64,
+    path: PathBuf,
+}
+
+fn prepare(request: &RunRequest) -> anyhow::Result<PreparedRun> {
+    if let Some(path) = &request.resume {
+        return prepare_resume(request, path);
+    }
+    let (config, out) = settings_and_folder(request)?;
+    config.validate()?;
+    Ok(PreparedRun {
+        config,
+        out,
+        overwrite: request.overwrite,
+        resumed: None,
+        state: None,
+    })
+}
+
+/// The settings, not yet validated, and the folder that a request asks for.
+///
+/// # Errors
+/// When the settings cannot be read, or nothing says what to train on.
+pub fn settings_and_folder(request: &RunRequest) -> anyhow::Result<(RunConfig, PathBuf)> {
+    if let Some(path) = &request.resume {
+        let run = RunDir::open(path)?;
+        let config = settings::resolve_file(&run.config(), &request.sets)?;
+        return Ok((config, path.clone()));
+    }
+    if request.config.is_none() && request.sets.is_empty() {
+        bail!(
+            "nothing says what to train on: give --data PATH, or --config with a preset or a file \
+             (`densecl config` lists the presets)"
+        );
+    }
+    let (name, config) = preset_or_file(request.config.as_deref(), &request.sets)?;
+    let out = request
+        .out
+        .clone()
+        .unwrap_or_else(|| Path::new("runs").join(name));
+    Ok((config, out))
+}
+
+fn prepare_resume(request: &RunRequest, path: &Path) -> anyhow::Result<PreparedRun> {
+    if request.config.is_some() || request.out.is_some() {
+        bail!("--resume continues a run with its own settings: leave out --config and --out");
+    }
+    let mut run = RunDir::open(path)?;
+    // Before anything is read that a run still going on may change.
+    run.lock("wait for it, or stop it; it can be continued then")?;
+    let saved: RunConfig = settings::resolve_file(&run.config(), &[])?;
+    let config: RunConfig = settings::resolve_file(&run.config(), &request.sets)?;
+    config.validate()?;
+    // What may change without changing what the remaining steps compute, and the length of the run.
+    let comparable = |config: &RunConfig| {
+        let mut config = config.clone();
+        config.train.device.clear();
+        config.train.exceeds_memory = false;
+        (config.train.steps, config.train.epochs) = (0, 0);
+        (config.data.threads, config.data.prefetch) = (0, 1);
+        config.log = Default::default();
+        config.checkpoint = Default::default();
+        config
+    };
+    let (saved, asked) = (comparable(&saved), comparable(&config));
+    if saved != asked {
+        bail!(
+            "--resume continues the same run, {}: only train.steps, train.epochs, train.device, \
+             train.exceeds_memory, data.threads, data.prefetch, log.* and checkpoint.* may be changed",
+            settings::differences(&saved, &asked)?.join(", ")
+        );
+    }
+    let (step, newest) = run.checkpoints()?.pop().with_context(|| {
+        format!(
+            "{} holds no checkpoint yet: start it again with --overwrite",
+            path.display()
+        )
+    })?;
+    Ok(PreparedRun {
+        config,
+        out: path.to_path_buf(),
+        overwrite: false,
+        state: None,
+        resumed: Some(Resumed {
+            run,
+            step,
+            path: newest,
+        }),
+    })
+}
+
+/// A preset or a file, with overrides: the name for the run's folder and the settings.
+pub fn preset_or_file(
+    config: Option<&str>,
+    sets: &[String],
+) -> anyhow::Result<(String, RunConfig)> {
+    let Some(wanted) = config else {
+        return Ok(("pretrain".to_string(), settings::resolve(&[], sets)?));
+    };
+    if let Some(preset) = PRESETS.iter().find(|(name, _)| *name == wanted) {
+        return Ok((wanted.to_string(), settings::resolve(&[*preset], sets)?));
+    }
+    let path = Path::new(wanted);
+    if !path.exists() {
+        let names = PRESETS.map(|(name, _)| name).join(", ");
+        bail!("{wanted} is neither a file nor a preset; the presets are {names}");
+    }
+    let name = path
+        .file_stem()
+        .map_or("pretrain".into(), |stem| stem.to_string_lossy());
+    Ok((name.into_owned(), settings::resolve_file(path, sets)?))
+}
+
+fn describe(plan: &Plan, held_out: usize) -> String {
+    let images = plan.images;
+    let config = &plan.config;
+    let grid = match config.model.num_grid {
+        0 => config.views.size as usize / config.model.output_stride,
+        grid => grid,
+    };
+    let held_out = match held_out {
+        0 => String::new(),
+        held_out => format!(" ({held_out} more are held out for the measurement)"),
+    };
+    format!(
+        "{}: {} images from {}{held_out}, {} steps of {} images, {} with a {grid} x {grid} grid, queue {} \
+         (chance loss {:.2}; an early rise of the loss is normal)",
+        config.objective(),
+        images,
+        config.data.source,
+        plan.total_steps,
+        config.train.batch_size,
+        config.model.backbone.name(),
+        plan.queue_len,
+        densecl::loss::chance(plan.queue_len),
+    )
+}
+
+fn load_checkpoint(plan: &Plan, step: u64, path: &Path) -> anyhow::Result<DenseCl> {
+    if step > plan.total_steps {
+        bail!(
+            "the run is at step {step} already, more than the {} steps asked for: give more with \
+             --steps or --epochs",
+            plan.total_steps
+        );
+    }
+    let bytes = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+    let RunConfig {
+        model,
+        method,
+        optim,
+        ..
+    } = &plan.config;
+    let (learner, info) =
+        checkpoint::load(&bytes, model, method, optim, plan.queue_len, &plan.device).with_context(
+            || {
+                format!(
+                    "{} cannot be continued from; delete it to continue from the one before",
+                    path.display()
+                )
+            },
+        )?;
+    let images = plan.images;
+    if info.images != images {
+        bail!(
+            "the run was on {} images, {} holds {images} now: to continue exactly the data must be the \
+             same",
+            info.images,
+            plan.config.data.source
+        );
+    }
+    Ok(learner)
+}

@@ -1,0 +1,252 @@
+//! What a run is measured by, before and after training, and its result.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Context;
+use densecl::features::Feature;
+use densecl::model::{Encoder, Phase, Tensors};
+use densecl::weights::{self, FORMAT_VERSION, WeightsInfo};
+use image::RgbImage;
+use log::Level;
+use serde::Serialize;
+
+use crate::batch::Batches;
+use crate::config::RunConfig;
+use crate::data::loader::{Loader, LoaderConfig};
+use crate::data::{BadFile, Source};
+use crate::events::{Observer, TrainEvent};
+use crate::files::{write_atomically, write_png};
+use crate::held_out::{self, Measured, Pair};
+use crate::paths;
+use crate::plan::Plan;
+use crate::report::{read_jsonl, resident_by_hour};
+use crate::run::folder::RunDir;
+use crate::run::images;
+use crate::run::pictures;
+use crate::settings;
+use crate::trainer::Ended;
+
+/// Batches by whose statistics the untrained network's batch normalisation is calibrated. The
+/// statistics of a fresh network are mean 0 and variance 1, which would make it look worse than it
+/// is; after 40 batches 0.9⁴⁰ of that is left.
+const CALIBRATION_BATCHES: usize = 40;
+
+/// The figures of a run: `result.json`.
+#[derive(Debug, Serialize)]
+pub struct RunResult {
+    /// The version of the program.
+    pub densecl_version: &'static str,
+    /// What cells are matched by; null without pairs.
+    pub correspondence_feature: Option<Feature>,
+    /// Share of cells of held-out pairs matched within one cell of the truth, untrained.
+    pub correspondence_accuracy_before: Option<f64>,
+    /// The same after training.
+    pub correspondence_accuracy_after: Option<f64>,
+    /// The same with the second picture mirrored, untrained.
+    pub correspondence_accuracy_mirrored_before: Option<f64>,
+    /// And after training.
+    pub correspondence_accuracy_mirrored_after: Option<f64>,
+    /// What random matches would reach.
+    pub correspondence_chance: Option<f64>,
+    /// What matching each cell with the one at the same place would reach.
+    pub correspondence_same_place: Option<f64>,
+    /// Held-out pairs.
+    pub pairs: usize,
+    /// Cells of them that have a true match.
+    pub cells: u64,
+    /// What was trained on.
+    pub data: String,
+    /// Images in it.
+    pub images: usize,
+    /// Steps taken.
+    pub steps: u64,
+    /// Steps of the whole run.
+    pub total_steps: u64,
+    /// Whether the run was stopped before its end.
+    pub interrupted: bool,
+    /// Of the last logged step.
+    pub loss: Option<f64>,
+    /// The one seed.
+    pub seed: u64,
+    /// Seconds of training.
+    pub seconds: f64,
+    /// Images per second of training.
+    pub images_per_second: f64,
+    /// Hour of training → the most memory of the process in it, in bytes.
+    pub resident_bytes_by_hour: BTreeMap<u64, u64>,
+    /// Where it was trained.
+    pub device: String,
+    /// Files that did not decode.
+    pub bad_files: usize,
+    /// The file of the weights.
+    #[serde(serialize_with = "paths::serialize")]
+    pub weights: PathBuf,
+}
+
+/// What the network can do before it has learned anything; `None` when asked to stop.
+///
+/// # Errors
+/// When the device or the disk fails, or too many files are bad.
+pub fn measure_untrained(
+    plan: &Plan,
+    source: &Arc<Source>,
+    pairs: &[Pair],
+    run: &RunDir,
+    observer: &mut dyn Observer,
+    stop: &AtomicBool,
+) -> anyhow::Result<Option<Measured>> {
+    let RunConfig {
+        model,
+        train,
+        method,
+        ..
+    } = &plan.config;
+    let mut encoder = Encoder::new(model, train.seed, &plan.device);
+    let phase = Phase::Train {
+        groups: method.bn_groups,
+    };
+    observer.event(&TrainEvent::Note(
+        "measuring the untrained network".to_string(),
+    ))?;
+    // The training loop meets the same files and names the bad ones.
+    let config = LoaderConfig::of(&plan.config, Level::Debug);
+    let mut loader = Loader::start(Arc::clone(source), config, 0)?;
+    let mut calibrated = 0;
+    while calibrated < CALIBRATION_BATCHES {
+        for views in plan.micro_batches(&loader.next()?) {
+            if stop.load(Ordering::SeqCst) {
+                return Ok(None);
+            }
+            encoder.backbone.forward(views.query, phase);
+            calibrated += 1;
+        }
+    }
+    let (measured, picture) = measure(plan, &encoder, pairs, 0, observer)?;
+    write_png(&run.matches_before(), &picture)?;
+    let json = serde_json::to_string_pretty(&measured).context("writing the figures as JSON")?;
+    write_atomically(&run.before(), json.as_bytes())?;
+    Ok(Some(measured))
+}
+
+/// What [`measure_untrained`] has measured before, where it has.
+///
+/// # Errors
+/// When its file cannot be read.
+pub fn untrained(run: &RunDir) -> anyhow::Result<Option<Measured>> {
+    let path = run.before();
+    if !path.exists() {
+        return Ok(None);
+    }
+    let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+    let measured = serde_json::from_str(&text);
+    measured.with_context(|| format!("{} is damaged", path.display()))
+}
+
+/// Measures on all pairs, draws the first, and tells both.
+fn measure(
+    plan: &Plan,
+    encoder: &Encoder,
+    pairs: &[Pair],
+    step: u64,
+    observer: &mut dyn Observer,
+) -> anyhow::Result<(Measured, RgbImage)> {
+    let measured = held_out::measure(encoder, pairs, held_out::FEATURE, &plan.device)?;
+    observer.event(&TrainEvent::Measured {
+        step,
+        measured: &measured,
+    })?;
+    let image = pictures::matches(encoder, &pairs[0], held_out::FEATURE, &plan.device)?;
+    observer.event(&TrainEvent::Picture {
+        tag: "matches",
+        step,
+        image: &image,
+    })?;
+    Ok((measured, image))
+}
+
+/// Writes everything that a run leaves behind.
+///
+/// # Errors
+/// When the device or the disk fails.
+pub fn conclude(
+    plan: &Plan,
+    run: &RunDir,
+    device: &str,
+    pairs: &[Pair],
+    before: Option<Measured>,
+    (ended, bad_files): (&Ended, &[BadFile]),
+    observer: &mut dyn Observer,
+) -> anyhow::Result<RunResult> {
+    let config = &plan.config;
+    let encoder = ended.learner.query.clone().inference();
+    let info = WeightsInfo {
+        format_version: FORMAT_VERSION,
+        method: config.method_name().to_string(),
+        model: config.model.clone(),
+        steps: ended.step,
+        data: config.data.source.clone(),
+        config: settings::to_toml(config)?,
+    };
+    write_atomically(&run.weights(), &weights::save(&encoder, &info)?)?;
+
+    let mut after = None;
+    if !pairs.is_empty() {
+        let (measured, picture) = measure(plan, &encoder, pairs, ended.step, observer)?;
+        pictures::save_before_and_after(run, picture)?;
+        after = Some(measured);
+    }
+    observer.event(&TrainEvent::Ended)?;
+
+    let rows = read_jsonl(&run.metrics())?;
+    pictures::curves(config, &rows, &run.curves())?;
+    let bad_files = images::list_bad_files(run, bad_files)?;
+    if bad_files > 0 {
+        let list = run.bad_files();
+        observer.event(&TrainEvent::Note(format!(
+            "files that did not decode and were skipped: {bad_files}, listed in {}",
+            list.display()
+        )))?;
+    }
+
+    let result = RunResult {
+        densecl_version: env!("CARGO_PKG_VERSION"),
+        correspondence_feature: after.as_ref().map(|m| m.feature),
+        correspondence_accuracy_before: before.as_ref().map(|m| m.accuracy),
+        correspondence_accuracy_after: after.as_ref().map(|m| m.accuracy),
+        correspondence_accuracy_mirrored_before: before.as_ref().map(|m| m.mirrored),
+        correspondence_accuracy_mirrored_after: after.as_ref().map(|m| m.mirrored),
+        correspondence_chance: after.as_ref().map(|m| m.chance),
+        correspondence_same_place: after.as_ref().map(|m| m.same_place),
+        pairs: pairs.len(),
+        cells: after.as_ref().map_or(0, |m| m.cells),
+        data: config.data.source.clone(),
+        images: plan.images,
+        steps: ended.step,
+        total_steps: plan.total_steps,
+        interrupted: ended.interrupted,
+        loss: rows.last().map(|row| row.loss),
+        seed: config.train.seed,
+        seconds: ended.seconds,
+        images_per_second: (ended.step * config.train.batch_size as u64) as f64 / ended.seconds,
+        resident_bytes_by_hour: resident_by_hour(&rows),
+        device: device.to_string(),
+        bad_files,
+        weights: run.weights(),
+    };
+    write_atomically(&run.result(), result.json()?.as_bytes())?;
+    Ok(result)
+}
+
+impl RunResult {
+    /// As in `result.json`.
+    ///
+    /// # Errors
+    /// When a figure has no JSON form.
+    pub fn json(&self) -> anyhow::Result<String> {
+        serde_json::to_string_pretty(self).context("writing the figures as JSON")
+    }
+}

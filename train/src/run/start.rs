@@ -1,0 +1,110 @@
+//! Where a run begins: at random, from weights, or from a training state of another program.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use densecl::checkpoint::{Progress as Taken, TrainingState};
+use densecl::densecl::DenseCl;
+
+use crate::config::RunConfig;
+use crate::plan::Plan;
+use crate::weights;
+
+/// The training state that the settings name, if any.
+///
+/// # Errors
+/// When it cannot be read, or is none.
+pub(crate) fn training_state(config: &RunConfig) -> anyhow::Result<Option<TrainingState>> {
+    let path = Path::new(&config.train.continue_from);
+    if config.train.continue_from.is_empty() {
+        return Ok(None);
+    }
+    let bytes = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+    let state = TrainingState::read(&bytes).with_context(|| {
+        format!(
+            "--continue-from {}: cannot be continued from (--init starts a new run from its weights)",
+            path.display()
+        )
+    })?;
+    Ok(Some(state))
+}
+
+/// A learner at its first step, that step, and what is to be said of both.
+///
+/// # Errors
+/// When what the settings name does not fit them.
+pub(crate) fn learner(
+    plan: &Plan,
+    state: Option<TrainingState>,
+) -> anyhow::Result<(DenseCl, u64, Vec<String>)> {
+    let train = &plan.config.train;
+    if let Some(state) = state {
+        return go_on(plan, state);
+    }
+    let mut learner = plan.learner();
+    if train.init.is_empty() {
+        return Ok((learner, 0, Vec::new()));
+    }
+    let path = Path::new(&train.init);
+    let heads = weights::read(path)?
+        .begin(&mut learner, &plan.config.model)
+        .with_context(|| format!("--init {}", path.display()))?;
+    let begun = |there| if there { "from it" } else { "at random" };
+    let note = format!(
+        "weights of {}: backbone from it, global head {}, dense head {}",
+        path.display(),
+        begun(heads.global),
+        begun(heads.dense)
+    );
+    Ok((learner, 0, vec![note]))
+}
+
+fn go_on(plan: &Plan, state: TrainingState) -> anyhow::Result<(DenseCl, u64, Vec<String>)> {
+    let RunConfig {
+        model,
+        method,
+        optim,
+        train,
+        ..
+    } = &plan.config;
+    let shown = &train.continue_from;
+    let step = match state.progress {
+        Taken {
+            step: Some(step), ..
+        } => step,
+        Taken {
+            epoch: Some(epoch), ..
+        } => epoch.saturating_mul(plan.steps_per_epoch),
+        Taken { .. } => 0,
+    };
+    if step >= plan.total_steps {
+        bail!(
+            "--continue-from {shown}: is at step {step} already, the run ends after {}: give more with \
+             --steps or --epochs, or start a new run from its weights with --init",
+            plan.total_steps
+        );
+    }
+    let account = &state.account;
+    let mut notes = vec![format!(
+        "{shown}: {} at step {step}, {} tensors used, {} dropped",
+        account.layout,
+        account.used.len(),
+        account.dropped.len()
+    )];
+    if !account.absent.is_empty() {
+        let absent = account.absent.join(", ");
+        notes.push(format!("{shown} lacks {absent}: begun anew"));
+    }
+    let learner = state
+        .learner(
+            model,
+            method,
+            optim,
+            plan.queue_len,
+            train.seed,
+            &plan.device,
+        )
+        .with_context(|| format!("--continue-from {shown}"))?;
+    Ok((learner, step, notes))
+}

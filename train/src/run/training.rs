@@ -1,0 +1,165 @@
+//! The loop with the files, the clock and the threads of this machine.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use anyhow::Context;
+use densecl::densecl::DenseCl;
+use log::Level;
+
+use super::failure::explain;
+use super::folder::RunDir;
+use crate::data::loader::{Loader, LoaderConfig};
+use crate::data::{BadFile, Source};
+use crate::events::Observer;
+use crate::memory;
+use crate::plan::Plan;
+use crate::report::read_jsonl;
+use crate::trainer::{Ended, Host, Trainer};
+
+/// This machine, and the folder of the run.
+struct Machine<'a> {
+    started: Instant,
+    run: &'a RunDir,
+    /// Newest checkpoints kept.
+    keep: usize,
+}
+
+impl Host for Machine<'_> {
+    fn seconds(&self) -> f64 {
+        self.started.elapsed().as_secs_f64()
+    }
+
+    fn resident_bytes(&self) -> Option<u64> {
+        memory::resident()
+    }
+
+    fn keep(&mut self, step: u64, state: &[u8]) -> anyhow::Result<PathBuf> {
+        self.run.save_checkpoint(step, state, self.keep)
+    }
+}
+
+/// Takes `learner` from `first_step` to the end, or until `stop` is set; also the files that did not decode.
+///
+/// # Errors
+/// Too many bad files, a loss that is not finite, a device or disk that fails. Checkpoints written
+/// before stay as they are.
+pub(super) fn train(
+    plan: &Plan,
+    source: &Arc<Source>,
+    learner: DenseCl,
+    first_step: u64,
+    run: &RunDir,
+    observer: &mut dyn Observer,
+    stop: &AtomicBool,
+) -> anyhow::Result<(Ended, Vec<BadFile>)> {
+    let config = LoaderConfig::of(&plan.config, Level::Warn);
+    let mut loader = Loader::start(Arc::clone(source), config, first_step)?;
+    let begun = (first_step, seconds_before(run, first_step)?);
+    let mut machine = Machine {
+        started: Instant::now(),
+        run,
+        keep: plan.config.checkpoint.keep,
+    };
+    let trainer = Trainer::new(
+        plan,
+        learner,
+        begun,
+        &mut loader,
+        &mut machine,
+        observer,
+        stop,
+    );
+    let ended = trainer.and_then(Trainer::run);
+    let ended = ended.map_err(|failure| explain(failure, plan, run))?;
+    Ok((ended, loader.bad_files()))
+}
+
+/// Seconds that the run took up to `step`, from its log.
+fn seconds_before(run: &RunDir, step: u64) -> anyhow::Result<f64> {
+    let path = run.metrics();
+    if step == 0 || !path.exists() {
+        return Ok(0.0);
+    }
+    let rows = read_jsonl(&path).with_context(|| format!("reading {}", path.display()))?;
+    let before = rows.iter().rfind(|row| row.step <= step);
+    Ok(before.map_or(0.0, |row| row.seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+    use burn::tensor::wgpu::wgpu;
+
+    use super::super::images::training_scenes;
+    use super::*;
+    use crate::config::RunConfig;
+    use crate::events::TrainEvent;
+    use crate::settings;
+
+    /// Loses the device as soon as a checkpoint was written, as a driver does that restarts.
+    struct LosesTheDevice(wgpu::Device);
+
+    impl Observer for LosesTheDevice {
+        fn event(&mut self, event: &TrainEvent) -> anyhow::Result<()> {
+            if let TrainEvent::Saved { .. } = event {
+                self.0.destroy();
+            }
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_device_lost_in_a_run_leaves_its_checkpoint_and_is_told_with_the_way_to_go_on() {
+        let sets = [
+            "train.steps=9",
+            "train.batch_size=4",
+            "model.backbone=resnet10",
+            "model.width=8",
+            "model.dim=16",
+            "views.size=32",
+            "method.bn_groups=1",
+            "method.queue=4",
+            "scenes.size=32",
+            "checkpoint.every_steps=2",
+            "log.every_steps=1",
+        ];
+        let config: RunConfig = settings::resolve(&[], &sets.map(String::from)).expect("settings");
+        let scenes = training_scenes(&config.scenes, 0, 4);
+        let (device, setup) = Device::wgpu_options()
+            .init_with_setup()
+            .expect("a GPU, or Mesa's software adapter");
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let run = RunDir::create(folder.path(), false).expect("a folder");
+        let plan = Plan::new(config, device, scenes.len()).expect("a plan");
+        let source = Arc::new(Source::Memory(scenes));
+
+        let mut observer = LosesTheDevice(setup.device);
+        let ended = train(
+            &plan,
+            &source,
+            plan.learner(),
+            0,
+            &run,
+            &mut observer,
+            &AtomicBool::new(false),
+        );
+        let error = ended.err().expect("the device is gone").to_string();
+        let checkpoints = run.checkpoints().expect("a folder");
+        let [(2, path)] = &checkpoints[..] else {
+            panic!("{checkpoints:?}")
+        };
+        let shown = folder.path().display();
+        for part in [
+            "the device failed",
+            "the checkpoint of step 2 is kept",
+            &path.display().to_string(),
+            &format!("densecl pretrain --resume {shown}"),
+        ] {
+            assert!(error.contains(part), "`{part}` is not in: {error}");
+        }
+        assert!(!error.contains('\n'), "{error}");
+    }
+}

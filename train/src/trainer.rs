@@ -1,0 +1,321 @@
+//! The training loop: batches in, events out.
+//!
+//! It knows no files, no threads and no clock: [`Batches`] come from the caller, and so does a [`Host`], which has the
+//! time and keeps the state. A browser can call [`Trainer::advance`] once per task, and draw in between.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use densecl::augment::ViewGeometry;
+use densecl::checkpoint;
+use densecl::densecl::{DenseCl, StepOutput, StepSettings};
+use densecl::device;
+use densecl::loss;
+use densecl::metrics::CorrespondenceAccuracy;
+
+use crate::batch::{Batch, Batches};
+use crate::config::RunConfig;
+use crate::events::{Observer, TrainEvent};
+use crate::plan::Plan;
+use crate::row::MetricRow;
+
+/// What the loop needs of the program around it.
+pub trait Host {
+    /// Seconds since a moment that stays the same.
+    fn seconds(&self) -> f64;
+
+    /// Memory of the process in bytes; `None` where the system does not say.
+    fn resident_bytes(&self) -> Option<u64>;
+
+    /// Keeps the state after `step`, and says where.
+    ///
+    /// # Errors
+    /// When it cannot be kept; what was kept before is then untouched.
+    fn keep(&mut self, step: u64, state: &[u8]) -> anyhow::Result<PathBuf>;
+}
+
+/// Why a run cannot go on.
+#[derive(Debug)]
+pub enum Failure {
+    /// The loss, a gradient or a number of the learner is NaN or infinite after this step.
+    NotFinite(u64),
+    /// The device was lost or ran out of memory; what the read said that noticed.
+    Device(String),
+    /// There is no next batch.
+    Data {
+        /// Why.
+        why: anyhow::Error,
+        /// Why the state was not kept, if it was to be kept and was not.
+        unsaved: Option<Box<Failure>>,
+    },
+    /// A disk that is full, an observer that cannot go on, settings that do not fit.
+    Other(anyhow::Error),
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        match error.downcast_ref::<densecl::Error>() {
+            Some(densecl::Error::Device(why)) => Self::Device(why.clone()),
+            _ => Self::Other(error),
+        }
+    }
+}
+
+impl From<densecl::Error> for Failure {
+    fn from(error: densecl::Error) -> Self {
+        Self::from(anyhow::Error::from(error))
+    }
+}
+
+/// How the loop ended.
+pub struct Ended {
+    /// The networks, queues and optimizer after the last step.
+    pub learner: DenseCl,
+    /// Steps taken.
+    pub step: u64,
+    /// Whether someone asked to stop before the last step.
+    pub interrupted: bool,
+    /// Seconds of training, earlier parts of the run included.
+    pub seconds: f64,
+}
+
+/// A run that goes on step by step.
+pub struct Trainer<'a> {
+    plan: &'a Plan,
+    batches: &'a mut dyn Batches,
+    host: &'a mut dyn Host,
+    observer: &'a mut dyn Observer,
+    stop: &'a AtomicBool,
+    learner: DenseCl,
+    /// Steps taken, and the last one whose state was kept.
+    step: u64,
+    saved: u64,
+    stopping: bool,
+    clock: Clock,
+}
+
+impl<'a> Trainer<'a> {
+    /// `learner` after `first_step` steps and so many `seconds` of training. It stops after the step in which `stop` is
+    /// set.
+    ///
+    /// # Errors
+    /// When the observer cannot go on.
+    pub fn new(
+        plan: &'a Plan,
+        learner: DenseCl,
+        (first_step, seconds): (u64, f64),
+        batches: &'a mut dyn Batches,
+        host: &'a mut dyn Host,
+        observer: &'a mut dyn Observer,
+        stop: &'a AtomicBool,
+    ) -> Result<Self, Failure> {
+        let clock = Clock::start(seconds, first_step, host.seconds());
+        let stopping = stop.load(Ordering::SeqCst);
+        observer.event(&TrainEvent::Started {
+            step: first_step,
+            total_steps: plan.total_steps,
+            steps_per_epoch: plan.steps_per_epoch,
+        })?;
+        Ok(Self {
+            plan,
+            batches,
+            host,
+            observer,
+            stop,
+            learner,
+            step: first_step,
+            saved: first_step,
+            stopping,
+            clock,
+        })
+    }
+
+    /// Takes all steps that are left.
+    ///
+    /// # Errors
+    /// As [`Self::advance`].
+    pub fn run(mut self) -> Result<Ended, Failure> {
+        while !self.is_done() {
+            self.advance()?;
+        }
+        Ok(self.end())
+    }
+
+    /// Whether the last step is taken, or the run is to stop.
+    pub fn is_done(&self) -> bool {
+        self.step >= self.plan.total_steps || self.stopping
+    }
+
+    /// What there is now.
+    pub fn end(self) -> Ended {
+        Ended {
+            interrupted: self.step < self.plan.total_steps,
+            seconds: self.clock.total(self.host.seconds()),
+            learner: self.learner,
+            step: self.step,
+        }
+    }
+
+    /// Takes a step, tells its figures if they are logged, and has the state kept if it is time.
+    ///
+    /// # Errors
+    /// Too many bad files, a loss that is not finite, a device or disk that fails. What was kept
+    /// before stays as it is.
+    pub fn advance(&mut self) -> Result<(), Failure> {
+        let plan = self.plan;
+        let batch = match self.batches.next() {
+            Ok(batch) => batch,
+            Err(why) => {
+                let unsaved = (self.step > self.saved).then(|| self.save().err());
+                return Err(Failure::Data {
+                    why,
+                    unsaved: unsaved.flatten().map(Box::new),
+                });
+            }
+        };
+        let settings = plan.step_settings(self.step);
+        let output = self.learner.step(plan.micro_batches(&batch), &settings)?;
+        let scale = self.learner.loss_scale;
+        if scale.is_some_and(|scale| scale.is_exhausted()) {
+            return Err(Failure::NotFinite(self.step + 1));
+        }
+        self.step += 1;
+        let step = self.step;
+        self.observer.event(&TrainEvent::Stepped { step })?;
+
+        // Asked once per step: the step that is seen to be the last is also saved.
+        self.stopping = self.stop.load(Ordering::SeqCst);
+        let last = self.is_done();
+        if last || step.is_multiple_of(plan.config.log.every_steps) {
+            let row = self.row(&settings, &output, &batch)?;
+            if !output.skipped && !(row.loss.is_finite() && row.grad_norm.is_finite()) {
+                return Err(Failure::NotFinite(step));
+            }
+            self.observer.event(&TrainEvent::Row(&row))?;
+        }
+        let every = plan.config.checkpoint.every_steps;
+        if last || (every > 0 && step.is_multiple_of(every)) {
+            self.save()?;
+            self.saved = step;
+        }
+        Ok(())
+    }
+
+    fn save(&mut self) -> Result<(), Failure> {
+        let RunConfig { model, train, .. } = &self.plan.config;
+        let images = self.plan.images;
+        let state = match checkpoint::save(&self.learner, model, train.seed, images, self.step) {
+            // The last good checkpoint must not be pushed out by one with NaN in it.
+            Err(densecl::Error::NotFinite(_)) => return Err(Failure::NotFinite(self.step)),
+            state => state?,
+        };
+        let path = self.host.keep(self.step, &state)?;
+        Ok(self.observer.event(&TrainEvent::Saved { path: &path })?)
+    }
+
+    /// The figures of the step just taken, read back from the device.
+    fn row(
+        &mut self,
+        settings: &StepSettings,
+        output: &StepOutput,
+        batch: &Batch,
+    ) -> Result<MetricRow, Failure> {
+        let (plan, step) = (self.plan, self.step);
+        let (now, waited) = (self.host.seconds(), self.batches.seconds_waited());
+        let lap = self.clock.lap(step, now, waited);
+        let figures = output.figures()?;
+        let correspondence = correspondence(output, &batch.geometry)?;
+        let images = lap.steps as f64 * plan.config.train.batch_size as f64;
+        Ok(MetricRow {
+            step,
+            epoch: step as f64 / plan.steps_per_epoch as f64,
+            loss: figures.loss.into(),
+            loss_global: figures.loss_global.into(),
+            loss_dense: figures.loss_dense.into(),
+            accuracy_global: figures.accuracy_global.into(),
+            accuracy_dense: figures.accuracy_dense.into(),
+            loss_in_view: figures.in_view.map(|figures| figures.loss.into()),
+            accuracy_in_view: figures.in_view.map(|figures| figures.accuracy.into()),
+            overlap: correspondence.overlap(),
+            correspondence_accuracy: correspondence.accuracy(),
+            correspondence_chance: correspondence.chance(),
+            correspondence_same_place: correspondence.same_place(),
+            feature_std: figures.feature_std.into(),
+            grad_norm: figures.grad_norm.into(),
+            learning_rate: settings.learning_rate,
+            lambda: settings.lambda,
+            images_per_second: images / lap.seconds,
+            data_wait_share: (lap.waited / lap.seconds).min(1.0),
+            chance_loss: loss::chance(plan.queue_len),
+            seconds: lap.total,
+            loss_scale: self.learner.loss_scale.map(|scale| scale.factor),
+            skipped_steps: self.learner.loss_scale.map(|scale| scale.skipped),
+            resident_bytes: self.host.resident_bytes(),
+        })
+    }
+}
+
+/// How many of the step's matches lie within one cell of where the views' geometry puts them.
+fn correspondence(
+    output: &StepOutput,
+    geometry: &[[ViewGeometry; 2]],
+) -> densecl::Result<CorrespondenceAccuracy> {
+    let mut accuracy = CorrespondenceAccuracy::default();
+    let mut geometry = geometry.iter();
+    for matches in &output.matches {
+        let [_, cells] = matches.dims();
+        let grid = cells.isqrt();
+        let chosen: Vec<i32> = matches
+            .try_to_vec_as()
+            .map_err(|e| device::failure("when the matches were read", e))?;
+        for (chosen, [query, key]) in chosen.chunks_exact(cells).zip(&mut geometry) {
+            let chosen: Vec<usize> = chosen.iter().map(|&cell| cell as usize).collect();
+            accuracy.add(&chosen, &query.true_matches(key, grid), [grid, grid]);
+        }
+    }
+    Ok(accuracy)
+}
+
+/// Time since the last row, and over the whole run, in seconds.
+struct Clock {
+    started: f64,
+    before: f64,
+    last: f64,
+    last_step: u64,
+    last_waited: f64,
+}
+
+/// One interval between two rows.
+struct Lap {
+    steps: u64,
+    seconds: f64,
+    waited: f64,
+    total: f64,
+}
+
+impl Clock {
+    fn start(before: f64, step: u64, now: f64) -> Self {
+        Self {
+            started: now,
+            before,
+            last: now,
+            last_step: step,
+            last_waited: 0.0,
+        }
+    }
+
+    fn total(&self, now: f64) -> f64 {
+        self.before + (now - self.started)
+    }
+
+    fn lap(&mut self, step: u64, now: f64, waited: f64) -> Lap {
+        let lap = Lap {
+            steps: step - self.last_step,
+            seconds: (now - self.last).max(1e-9),
+            waited: waited - self.last_waited,
+            total: self.total(now),
+        };
+        (self.last, self.last_step, self.last_waited) = (now, step, waited);
+        lap
+    }
+}

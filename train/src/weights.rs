@@ -1,0 +1,122 @@
+//! Files of weights on disk, and the account of one for people.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use anyhow::Context;
+use burn::tensor::Device;
+use densecl::model::Encoder;
+use densecl::torch::keys::Layout;
+use densecl::weights::{Account, Weights, WeightsInfo};
+
+use crate::notes::note;
+
+/// What `--weights` calls the weights that come with the program: ResNet-18, trained on photographs.
+pub const PHOTOS: &str = "photos";
+
+/// They are part of the program, so that it finds them wherever it is installed; how they were made is
+/// told in `weights/README.md`.
+static PHOTOS_FILE: &[u8] = include_bytes!("../../weights/densecl_r18_photos.safetensors");
+
+/// The bytes of a file of weights; those of the program's own when it is called [`PHOTOS`] and there
+/// is no such file.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn bytes(path: &Path) -> anyhow::Result<Cow<'static, [u8]>> {
+    if path == Path::new(PHOTOS) && !path.exists() {
+        return Ok(Cow::Borrowed(PHOTOS_FILE));
+    }
+    let bytes = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+    Ok(Cow::Owned(bytes))
+}
+
+/// Reads weights, whoever wrote them. What became of the tensors of another program is said in a line.
+///
+/// # Errors
+/// When the file cannot be read or used.
+pub fn read(path: &Path) -> anyhow::Result<Weights> {
+    read_bytes(path, &bytes(path)?)
+}
+
+/// The same from the bytes of the file, for who wants to know which bytes they were.
+///
+/// # Errors
+/// When they cannot be used.
+pub(crate) fn read_bytes(path: &Path, bytes: &[u8]) -> anyhow::Result<Weights> {
+    let weights = parse(path, bytes)?;
+    let account = &weights.account;
+    if account.layout != Layout::Densecl || !account.dropped.is_empty() {
+        note(format_args!("{}: {}", path.display(), in_a_line(account)));
+    }
+    Ok(weights)
+}
+
+/// The same for who gives a longer account.
+///
+/// # Errors
+/// When the file cannot be read or used.
+pub fn read_quietly(path: &Path) -> anyhow::Result<Weights> {
+    parse(path, &bytes(path)?)
+}
+
+fn parse(path: &Path, bytes: &[u8]) -> anyhow::Result<Weights> {
+    Weights::read(bytes).with_context(|| format!("{} cannot be used", path.display()))
+}
+
+/// The encoder in a file of weights, whoever wrote them, at the stride trained with or another.
+///
+/// # Errors
+/// As [`read`], and for a stride other than 8, 16 and 32.
+pub fn open(
+    path: &Path,
+    stride: Option<usize>,
+    device: &Device,
+) -> anyhow::Result<(Encoder, WeightsInfo)> {
+    open_bytes(path, &bytes(path)?, stride, device)
+}
+
+/// The same from the bytes of the file.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_bytes(
+    path: &Path,
+    bytes: &[u8],
+    stride: Option<usize>,
+    device: &Device,
+) -> anyhow::Result<(Encoder, WeightsInfo)> {
+    let encoder = read_bytes(path, bytes)?.encoder(stride, device);
+    encoder.with_context(|| format!("{} cannot be used", path.display()))
+}
+
+/// `a ResNet of torchvision, resnet18: 100 tensors used, 22 dropped (…), without dense head`.
+fn in_a_line(account: &Account) -> String {
+    let mut line = format!("{}: {} tensors used", account.layout, account.used.len());
+    if !account.dropped.is_empty() {
+        let reasons: Vec<String> = by_reason(account)
+            .into_iter()
+            .map(|(reason, keys)| format!("{}: {reason}", keys.len()))
+            .collect();
+        line += &format!(
+            ", {} dropped ({})",
+            account.dropped.len(),
+            reasons.join("; ")
+        );
+    }
+    if !account.absent.is_empty() {
+        line += &format!("; it has no {}", account.absent.join(" and no "));
+    }
+    line
+}
+
+/// The dropped tensors, reason → names in the file.
+pub fn by_reason(account: &Account) -> BTreeMap<String, Vec<&str>> {
+    let mut reasons: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for (key, reason) in &account.dropped {
+        reasons.entry(reason.to_string()).or_default().push(key);
+    }
+    reasons
+}
