@@ -11,7 +11,7 @@ use crate::{
     loss::{InfoNce, Positives, in_view, info_nce, weighted},
     loss_scale::LossScale,
     matching::{best_match, centred, gather_cells, similarity},
-    model::{Embeddings, Encoder, Phase, Tensors, follow},
+    model::{Embeddings, Encoder, Tensors, follow},
     optim::{ParameterGradients, Sgd},
     queue::Queue,
     rng::{Purpose, stream},
@@ -149,9 +149,7 @@ impl DenseCl {
         }
         let in_view_weight = self.method.in_view_weight;
         let tau = self.method.temperature;
-        let phase = Phase::Train {
-            groups: self.method.bn_groups,
-        };
+        let groups = self.method.bn_groups;
         let mut gradients = ParameterGradients::default();
         let mut keys = Vec::with_capacity(count);
         let mut matches = Vec::with_capacity(count);
@@ -167,8 +165,8 @@ impl DenseCl {
             let draw = settings.step * count as u64 + index as u64;
             let q = self
                 .query
-                .forward(views.query.cast(dtype).autodiff(), phase);
-            let k = self.encode_keys(views.key.cast(dtype), &views.key_order, phase);
+                .forward_train(views.query.cast(dtype).autodiff(), groups);
+            let k = self.encode_keys(views.key.cast(dtype), &views.key_order, groups);
 
             // c_i = argmax_j sim(f_i, f'_j), without a gradient; or the true cell, where there is one
             let geometry = views.geometry.as_deref().unwrap_or_default();
@@ -262,7 +260,7 @@ impl DenseCl {
     }
 
     /// The key encoder on images in the given order, its output put back in the batch's order.
-    fn encode_keys(&mut self, images: Tensor<4>, order: &[usize], phase: Phase) -> Embeddings {
+    fn encode_keys(&mut self, images: Tensor<4>, order: &[usize], groups: usize) -> Embeddings {
         let mut back = vec![0; order.len()];
         for (to, &from) in order.iter().enumerate() {
             back[from] = to;
@@ -273,7 +271,9 @@ impl DenseCl {
             let count = order.len();
             Tensor::<1, Int>::from_data(TensorData::new(order, [count]), &device)
         };
-        let k = self.key.forward(images.select(0, indices(order)), phase);
+        let k = self
+            .key
+            .forward_train(images.select(0, indices(order)), groups);
         let back = indices(&back);
         Embeddings {
             global: k.global.select(0, back.clone()),

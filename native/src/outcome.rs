@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 use densecl::features::Feature;
-use densecl::model::{Encoder, Phase, Tensors};
+use densecl::model::{Encoder, Tensors};
 use densecl::weights::{self, FORMAT_VERSION, WeightsInfo};
 use image::RgbImage;
 use log::Level;
@@ -80,9 +80,6 @@ pub(crate) fn measure_untrained(
         ..
     } = &plan.config;
     let mut encoder = Encoder::new(model, train.seed, &plan.device);
-    let phase = Phase::Train {
-        groups: method.bn_groups,
-    };
     observer.event(&TrainEvent::Note(
         "measuring the untrained network".to_string(),
     ))?;
@@ -94,7 +91,9 @@ pub(crate) fn measure_untrained(
             if stop.load(Ordering::SeqCst) {
                 return Ok(None);
             }
-            encoder.backbone.forward(views.query, phase);
+            encoder
+                .backbone
+                .forward_train(views.query, method.bn_groups);
             calibrated += 1;
         }
     }

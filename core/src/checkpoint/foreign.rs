@@ -12,6 +12,7 @@ use crate::{
     densecl::DenseCl,
     error::{Error, Result},
     model::{Encoder, Kind, Tensors as _},
+    network::is_statistic,
     torch::{
         Momentum, TorchFile,
         keys::{Imported, Mapping, Reason, recognise},
@@ -235,10 +236,6 @@ fn gather(file: &Tensors) -> Result<(Mapping, Imported)> {
     }
     let imported = mapping.gather(|key| file.read(key))?;
     Ok((mapping, imported))
-}
-
-fn is_statistic(name: &str) -> bool {
-    name.ends_with("running_mean") || name.ends_with("running_var")
 }
 
 /// SGD's buffers under our names. torch numbers parameters in the order of the network's, which is the

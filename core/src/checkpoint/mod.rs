@@ -15,6 +15,7 @@ use crate::{
     error::{Error, Result},
     loss_scale::LossScale,
     model::{Kind, Tensors},
+    network::in_metadata,
     queue::Queue,
     weights::{Archive, FORMAT_VERSION, Stored},
 };
@@ -33,6 +34,7 @@ pub struct CheckpointInfo {
     /// Images in the data set: with another number the order of the data would be another.
     pub images: usize,
     /// The network.
+    #[serde(serialize_with = "in_metadata")]
     pub model: ModelConfig,
     /// Where the global and the dense queue write next.
     pub queue_positions: [usize; 2],
@@ -205,9 +207,15 @@ fn describe(model: &ModelConfig) -> String {
         output_stride,
         dim,
         num_grid,
+        stride_in_1x1,
     } = model;
+    let placement = if *stride_in_1x1 {
+        ", stride in the 1x1 convolution"
+    } else {
+        ""
+    };
     format!(
-        "{} (width {width}, output stride {output_stride}, dim {dim}, num_grid {num_grid})",
+        "{} (width {width}, output stride {output_stride}, dim {dim}, num_grid {num_grid}{placement})",
         backbone.name()
     )
 }
