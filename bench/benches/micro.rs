@@ -13,7 +13,7 @@ use densecl::augment::{
 use densecl::config::{Backbone, MethodConfig, ModelConfig, OptimConfig};
 use densecl::loss::info_nce;
 use densecl::matching::{best_match, l2_normalize, mutual_matches, similarity};
-use densecl::model::{Encoder, Phase, Tensors, follow};
+use densecl::model::{Encoder, Tensors, follow};
 use densecl::optim::{ParameterGradients, Sgd};
 use densecl::queue::Queue;
 use densecl::synthetic::{SceneConfig, scene_image};
@@ -26,7 +26,8 @@ fn main() {
     divan::main();
 }
 
-const TRAIN: Phase = Phase::Train { groups: 1 };
+/// Groups of batch normalisation.
+const GROUPS: usize = 1;
 const DIM: usize = 128;
 
 fn device() -> Device {
@@ -60,13 +61,17 @@ mod network {
     #[divan::bench]
     fn forward_without_gradients(bencher: Bencher) {
         let (mut encoder, images) = (resnet18(), images());
-        bencher.bench_local(|| encoder.forward(images.clone(), TRAIN).global);
+        bencher.bench_local(|| encoder.forward_train(images.clone(), GROUPS).global);
     }
 
     #[divan::bench]
     fn forward_with_gradients(bencher: Bencher) {
         let (mut encoder, images) = (resnet18().trainable(), images());
-        bencher.bench_local(|| encoder.forward(images.clone().autodiff(), TRAIN).global);
+        bencher.bench_local(|| {
+            encoder
+                .forward_train(images.clone().autodiff(), GROUPS)
+                .global
+        });
     }
 
     #[divan::bench]
@@ -74,7 +79,7 @@ mod network {
         let (mut encoder, images) = (resnet18().trainable(), images());
         bencher
             .with_inputs(|| {
-                let q = encoder.forward(images.clone().autodiff(), TRAIN);
+                let q = encoder.forward_train(images.clone().autodiff(), GROUPS);
                 q.global.sum() + q.dense.sum()
             })
             .bench_local_values(|loss| loss.backward());
@@ -90,7 +95,7 @@ mod network {
     #[divan::bench]
     fn optimizer(bencher: Bencher) {
         let mut encoder = resnet18().trainable();
-        let q = encoder.forward(images().autodiff(), TRAIN);
+        let q = encoder.forward_train(images().autodiff(), GROUPS);
         let gradients = (q.global.sum() + q.dense.sum()).backward();
         // A step leaves new parameters; the gradients are those of the old ones.
         let differentiated = encoder.clone();

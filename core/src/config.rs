@@ -5,107 +5,7 @@ use burn::tensor::FloatDType;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-
-/// Backbone architectures (He et al., 2016), with torchvision's numerics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Backbone {
-    /// Basic blocks [1, 1, 1, 1]: for quick starts and tests.
-    ResNet10,
-    /// Basic blocks [2, 2, 2, 2].
-    ResNet18,
-    /// Basic blocks [3, 4, 6, 3].
-    ResNet34,
-    /// Bottlenecks [3, 4, 6, 3]: the paper's.
-    ResNet50,
-    /// Bottlenecks [3, 4, 23, 3].
-    ResNet101,
-}
-
-impl Backbone {
-    /// The name as written in configs and in the metadata of weights.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::ResNet10 => "resnet10",
-            Self::ResNet18 => "resnet18",
-            Self::ResNet34 => "resnet34",
-            Self::ResNet50 => "resnet50",
-            Self::ResNet101 => "resnet101",
-        }
-    }
-
-    /// Blocks in each of the four stages, and whether they are bottlenecks (He et al. 2016, table 1).
-    pub fn blocks(self) -> ([usize; 4], bool) {
-        match self {
-            Self::ResNet10 => ([1, 1, 1, 1], false),
-            Self::ResNet18 => ([2, 2, 2, 2], false),
-            Self::ResNet34 => ([3, 4, 6, 3], false),
-            Self::ResNet50 => ([3, 4, 6, 3], true),
-            Self::ResNet101 => ([3, 4, 23, 3], true),
-        }
-    }
-}
-
-/// The network: backbone f and the two projection heads.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ModelConfig {
-    /// Architecture of the backbone.
-    pub backbone: Backbone,
-    /// Channels of the stem; stages have 1, 2, 4, 8 times as many (times 4 in bottlenecks). 64 is
-    /// torchvision's.
-    pub width: usize,
-    /// Pixels per cell of the last feature map: 32, 16 or 8, the latter two by dilation with the
-    /// same weights.
-    pub output_stride: usize,
-    /// Channels of both heads' outputs.
-    pub dim: usize,
-    /// Side of the grid to which the feature map is pooled before the dense head; 0 = no pooling.
-    pub num_grid: usize,
-}
-
-impl Default for ModelConfig {
-    fn default() -> Self {
-        Self {
-            backbone: Backbone::ResNet50,
-            width: 64,
-            output_stride: 32,
-            dim: 128,
-            num_grid: 0,
-        }
-    }
-}
-
-impl ModelConfig {
-    /// # Errors
-    /// [`Error::Config`] naming the first setting that is out of range.
-    pub fn validate(&self) -> Result<()> {
-        check(
-            "model.width",
-            self.width,
-            (1..=256).contains(&self.width),
-            "1 to 256 channels",
-        )?;
-        check(
-            "model.output_stride",
-            self.output_stride,
-            matches!(self.output_stride, 8 | 16 | 32),
-            "8, 16 or 32",
-        )?;
-        check(
-            "model.dim",
-            self.dim,
-            (1..=4096).contains(&self.dim),
-            "1 to 4096 channels",
-        )?;
-        check(
-            "model.num_grid",
-            self.num_grid,
-            self.num_grid <= 128,
-            "0 (no pooling) to 128 cells",
-        )
-    }
-}
+pub use crate::network::{Backbone, ModelConfig};
 
 /// Which features decide the match of a query cell (the paper's ablation, table 6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -213,43 +113,43 @@ impl MethodConfig {
     /// # Errors
     /// [`Error::Config`] naming the first setting that is out of range.
     pub fn validate(&self) -> Result<()> {
-        check(
+        Error::ensure(
             "method.lambda",
             self.lambda,
             (0.0..=1.0).contains(&self.lambda),
             "between 0 and 1",
         )?;
-        check(
+        Error::ensure(
             "method.temperature",
             self.temperature,
             self.temperature > 0.0 && self.temperature.is_finite(),
             "above 0",
         )?;
-        check(
+        Error::ensure(
             "method.momentum",
             self.momentum,
             (0.0..=1.0).contains(&self.momentum),
             "between 0 and 1",
         )?;
-        check(
+        Error::ensure(
             "method.in_view_weight",
             self.in_view_weight,
             self.in_view_weight >= 0.0 && self.in_view_weight.is_finite(),
             "0 (no in-view loss) or above",
         )?;
-        check(
+        Error::ensure(
             "method.in_view_temperature",
             self.in_view_temperature,
             self.in_view_temperature > 0.0 && self.in_view_temperature.is_finite(),
             "above 0",
         )?;
-        check(
+        Error::ensure(
             "method.queue",
             self.queue,
             self.queue <= 1 << 24,
             "at most 16,777,216 keys",
         )?;
-        check(
+        Error::ensure(
             "method.bn_groups",
             self.bn_groups,
             self.bn_groups >= 1,
@@ -388,40 +288,32 @@ impl OptimConfig {
     /// [`Error::Config`] naming the first setting that is out of range.
     pub fn validate(&self) -> Result<()> {
         let not_negative = |x: f64| x >= 0.0 && x.is_finite();
-        check("optim.lr", self.lr, not_negative(self.lr), "0 or above")?;
-        check(
+        Error::ensure("optim.lr", self.lr, not_negative(self.lr), "0 or above")?;
+        Error::ensure(
             "optim.momentum",
             self.momentum,
             (0.0..1.0).contains(&self.momentum),
             "in [0, 1)",
         )?;
         let decay = self.weight_decay;
-        check(
+        Error::ensure(
             "optim.weight_decay",
             decay,
             not_negative(decay),
             "0 or above",
         )?;
         let clip = self.clip_norm;
-        check(
+        Error::ensure(
             "optim.clip_norm",
             clip,
             not_negative(clip),
             "0 (no clipping) or above",
         )?;
-        check(
+        Error::ensure(
             "optim.accumulate",
             self.accumulate,
             self.accumulate >= 1,
             "at least 1",
         )
-    }
-}
-
-fn check(key: &str, value: impl std::fmt::Display, ok: bool, expected: &str) -> Result<()> {
-    if ok {
-        Ok(())
-    } else {
-        Err(Error::config(key, value, format!("must be {expected}")))
     }
 }

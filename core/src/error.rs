@@ -49,6 +49,35 @@ impl Error {
             expected: expected.into(),
         }
     }
+
+    /// Checks a setting.
+    ///
+    /// # Errors
+    /// An [`Error::Config`] for `key`, which "must be `expected`", unless it is `ok`.
+    pub fn ensure(
+        key: &str,
+        value: impl std::fmt::Display,
+        ok: bool,
+        expected: &str,
+    ) -> Result<()> {
+        if ok {
+            return Ok(());
+        }
+        Err(Self::config(key, value, format!("must be {expected}")))
+    }
+}
+
+/// Names that a message lists.
+pub(crate) const SHOWN: usize = 4;
+
+/// The first names of a list as `first, second and 12 more`; all of them where they are at most `shown`.
+pub fn first_names<T: AsRef<str>>(names: &[T], shown: usize) -> String {
+    let first: Vec<&str> = names.iter().take(shown).map(AsRef::as_ref).collect();
+    let first = first.join(", ");
+    match names.len().saturating_sub(shown) {
+        0 => first,
+        more => format!("{first} and {more} more"),
+    }
 }
 
 /// The core's result.

@@ -13,7 +13,7 @@ use crate::{
     error::{Error, Result},
     interpolate::{pixel_centers, resample},
     matching::{l2_normalize, similarity},
-    model::{Encoder, Phase, Stages},
+    model::{Encoder, Stages},
     ops,
 };
 
@@ -248,11 +248,8 @@ fn fused(fine: Tensor<4>, coarse: Tensor<4>) -> Tensor<4> {
 ///
 /// `encoder` and `images` are outside any gradient graph ([`Tensors::inference`](crate::model::Tensors::inference)).
 pub fn stages(encoder: &Encoder, images: Tensor<4>) -> Stages {
-    // Cheap: a copy shares its tensors. Evaluation must not move the statistics.
-    let mut backbone = encoder.backbone.clone();
-    ops::together(&images.device(), move || {
-        backbone.stages(images, Phase::Eval)
-    })
+    let device = images.device();
+    ops::together(&device, || encoder.backbone.stages(images))
 }
 
 /// One of the maps [B, C, h, w] that an encoder makes of these stages, of any length.

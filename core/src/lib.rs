@@ -29,6 +29,7 @@
 //! | module | what it knows |
 //! |---|---|
 //! | [`config`] | the settings; defaults are the authors' |
+//! | [`network`] | the description of a network: blocks, convolutions and tensors by name, with their sizes |
 //! | [`model`] | ResNets, heads, encoder, momentum encoder, split BN |
 //! | [`ops`] | the operations that cost time, by device |
 //! | [`queue`], [`matching`], [`loss`], [`schedule`], [`metrics`] | tensors and numbers, no model |
@@ -69,6 +70,7 @@ pub mod memory;
 pub mod method;
 pub mod metrics;
 pub mod model;
+pub mod network;
 pub mod ops;
 #[cfg(feature = "train")]
 pub mod optim;

@@ -7,9 +7,11 @@
 
 use burn::tensor::Device;
 
-use crate::config::{ModelConfig, Precision};
+use crate::config::Precision;
 use crate::loss::SIMILARITIES;
-use crate::model::{EXPANSION, block_shapes};
+use crate::network::{
+    DENSE_HEAD, GLOBAL_HEAD, Kind, Map, ModelConfig, Network, TensorShape, head_tensors,
+};
 use crate::ops::{self, Footprint};
 
 /// Bytes of a number.
@@ -86,8 +88,10 @@ impl StepMemory {
         let dtype = precision.dtype().into();
         let footprint = ops::on(device, dtype).footprint(dtype);
         let micro = (batch / accumulate.max(1)) as f64;
-        let layers = layers(model, size);
-        let (channels, side) = layers.last().map_or((0, 0), |l| (l.output, l.side));
+        let network = Network::new(model);
+        let maps = network.maps([size; 2]);
+        let [_, _, _, [side, _]] = network.stage_sides([size; 2]);
+        let channels = network.channels();
         let grid = if model.num_grid == 0 {
             side
         } else {
@@ -99,17 +103,16 @@ impl StepMemory {
         let queues = 2.0 * F32 * queue as f64 * model.dim as f64;
         let views = F32 * 2.0 * 3.0 * batch as f64 * (size as f64).powi(2);
 
-        let map = |layer: &Layer| F32 * micro * layer.cells();
-        let kept: f64 = layers
+        let kept: f64 = maps
             .iter()
-            .map(|l| micro * l.cells() * l.kept(&footprint))
+            .map(|map| micro * numbers(map) * kept(map, &footprint))
             .sum();
-        let pooled = layers[0].cells() / 4.0;
+        let pooled = numbers(&maps[0]) / 4.0;
         let pool = micro * pooled * (F32 + f64::from(footprint.pooled_from));
         // Backbone features on the grid, the two layers of the dense head, and its unit vectors.
         let heads = F32 * micro * cells * (3.0 * channels as f64 + 3.0 * model.dim as f64);
 
-        let largest_map = layers.iter().map(map).fold(0.0, f64::max);
+        let largest_map = largest(&maps, F32 * micro);
         let logits = (micro * cells * queue as f64).min(footprint.logits as f64) * F32;
         let similarity = F32 * micro * cells * cells;
         let at_once = similarity.min(F32 * SIMILARITIES as f64);
@@ -149,109 +152,45 @@ impl StepMemory {
 pub fn forward(model: &ModelConfig, pictures: usize, [width, height]: [usize; 2]) -> u64 {
     // A square of as many pixels.
     let size = (width as f64 * height as f64).sqrt() as usize;
-    let largest = layers(model, size)
-        .iter()
-        .map(Layer::cells)
-        .fold(0.0, f64::max);
-    let (_, bottleneck) = model.backbone.blocks();
-    let mut side = size.div_ceil(4);
+    let network = Network::new(model);
+    let largest = largest(&network.maps([size; 2]), 1.0);
     let mut kept = 3.0 * (size as f64).powi(2);
-    for stage in block_shapes(model) {
-        side = stage
-            .iter()
-            .fold(side, |side, block| side.div_ceil(block.stride));
-        let planes = stage.last().map_or(0, |block| block.planes);
-        let channels = planes * if bottleneck { EXPANSION } else { 1 };
-        kept += channels as f64 * (side as f64).powi(2);
+    for (stage, [side, _]) in network.stages.iter().zip(network.stage_sides([size; 2])) {
+        kept += stage.channels as f64 * (side as f64).powi(2);
     }
     let numbers = parameters(model) as f64 + pictures as f64 * (kept + PASSING * largest);
     (F32 * numbers) as u64 // saturates
 }
 
-/// A convolution of the backbone and what it gives.
-struct Layer {
-    input: usize,
-    output: usize,
-    kernel: usize,
-    /// Side of its output, in cells.
-    side: usize,
-    relu: bool,
+/// Numbers per image in a convolution's output.
+fn numbers(map: &Map) -> f64 {
+    let [rows, columns] = map.sides;
+    map.convolution.output as f64 * (rows as f64 * columns as f64)
 }
 
-impl Layer {
-    /// Numbers per image in its output.
-    fn cells(&self) -> f64 {
-        self.output as f64 * (self.side as f64).powi(2)
-    }
-
-    /// Bytes kept for the backward pass per number of its output.
-    fn kept(&self, footprint: &Footprint) -> f64 {
-        f64::from(if self.relu {
-            footprint.to_relu
-        } else {
-            footprint.without
-        })
-    }
+/// The largest of the maps, each number counted `times`.
+fn largest(maps: &[Map], times: f64) -> f64 {
+    let sizes = maps.iter().map(|map| times * numbers(map));
+    sizes.fold(0.0, f64::max)
 }
 
-/// Every convolution of the backbone, in the order of the forward pass.
-fn layers(model: &ModelConfig, size: usize) -> Vec<Layer> {
-    let (_, bottleneck) = model.backbone.blocks();
-    let mut side = size.div_ceil(2);
-    let mut layers = vec![Layer {
-        input: 3,
-        output: model.width,
-        kernel: 7,
-        side,
-        relu: true,
-    }];
-    side = side.div_ceil(2);
-    for shape in block_shapes(model).into_iter().flatten() {
-        let (before, planes) = (side, shape.planes);
-        side = side.div_ceil(shape.stride);
-        let output = planes * if bottleneck { EXPANSION } else { 1 };
-        let mut layer = |input, output, kernel, side, relu| {
-            layers.push(Layer {
-                input,
-                output,
-                kernel,
-                side,
-                relu,
-            });
-        };
-        if shape.stride != 1 || shape.input != output {
-            layer(shape.input, output, 1, side, false);
-        }
-        if bottleneck {
-            layer(shape.input, planes, 1, before, true);
-            layer(planes, planes, 3, side, true);
-            layer(planes, output, 1, side, true);
-        } else {
-            layer(shape.input, planes, 3, side, true);
-            layer(planes, planes, 3, side, true);
-        }
-    }
-    layers
+/// Bytes kept for the backward pass per number of a convolution's output.
+fn kept(map: &Map, footprint: &Footprint) -> f64 {
+    f64::from(if map.relu {
+        footprint.to_relu
+    } else {
+        footprint.without
+    })
 }
 
 /// Parameters of one encoder: backbone and both heads.
 fn parameters(model: &ModelConfig) -> usize {
-    // The size of the pictures does not matter here.
-    let layers = layers(model, 32);
-    let channels = layers.last().map_or(0, |layer| layer.output);
-    let backbone = layers.iter().map(
-        |Layer {
-             input,
-             output,
-             kernel,
-             ..
-         }| {
-            let norm = 2 * output;
-            input * output * kernel * kernel + norm
-        },
-    );
-    let head = channels * channels + channels + channels * model.dim + model.dim;
-    backbone.sum::<usize>() + 2 * head
+    let network = Network::new(model);
+    let heads = [GLOBAL_HEAD, DENSE_HEAD].map(|head| head_tensors(model, head));
+    let all = network.tensors().chain(heads.into_iter().flatten());
+    all.filter(|tensor| tensor.kind == Kind::Parameter)
+        .map(|tensor| TensorShape::count(&tensor))
+        .sum()
 }
 
 #[cfg(test)]
@@ -269,7 +208,7 @@ mod tests {
                     width: 4,
                     dim: 16,
                     output_stride,
-                    num_grid: 0,
+                    ..ModelConfig::default()
                 };
                 let encoder = Encoder::new(&model, 0, &Device::flex());
                 let built: usize = encoder

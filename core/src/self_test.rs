@@ -42,7 +42,7 @@ fn question(device: &Device) -> (Tensor<4>, Tensor<3>) {
         width: 8,
         output_stride: 8,
         dim: 4,
-        num_grid: 0,
+        ..ModelConfig::default()
     };
     let scene = SceneConfig {
         size: 64,

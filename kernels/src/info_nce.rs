@@ -10,7 +10,7 @@ use multiversion::multiversion;
 
 use crate::{
     parallel::{chunks2, with_scratch},
-    product::{Into, Matrix, product},
+    product::{Matrix, Write, product},
 };
 
 /// What a pass over the queue leaves.
@@ -101,7 +101,7 @@ impl Tile<'_> {
                 let number = keys.len() / dim;
                 let tile = &mut tile[..count * number];
                 let keys = Matrix::new(keys, number, dim);
-                product(tile, Into::Fresh, queries, keys.transposed());
+                product(tile, Write::Replace, queries, keys.transposed());
                 for (i, (row, running)) in
                     tile.chunks_exact_mut(number).zip(&mut running).enumerate()
                 {
@@ -111,7 +111,7 @@ impl Tile<'_> {
                     }
                 }
                 if let Some(gradient) = gradient.as_deref_mut() {
-                    product(gradient, Into::Sum, Matrix::new(tile, count, number), keys);
+                    product(gradient, Write::Add, Matrix::new(tile, count, number), keys);
                 }
             }
         });

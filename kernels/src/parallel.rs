@@ -63,8 +63,8 @@ pub fn together<R: Send>(work: impl FnOnce() -> R + Send) -> R {
     work()
 }
 
-/// Whether there is somebody to share work with. To hand it all to a single other thread and to wait for that
-/// one costs 6 % of a small network.
+/// Whether to split the work over threads. With a single thread beside this one it is not worth it: handing
+/// over all work and waiting for it costs 6 % of the time of a small network.
 #[cfg(feature = "threads")]
 fn shared() -> bool {
     rayon::current_num_threads() > 1

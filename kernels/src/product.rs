@@ -63,20 +63,20 @@ impl<'a> Matrix<'a> {
     }
 }
 
-/// What happens to what is in the output already.
+/// What happens to the values that are in the output already.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Into {
-    /// Overwritten.
-    Fresh,
-    /// Added to.
-    Sum,
+pub(crate) enum Write {
+    /// The product takes their place.
+    Replace,
+    /// The product is added to them.
+    Add,
 }
 
 /// `out` = a·b, or += a·b; `out` is row major, a.rows × b.columns, without gaps.
 ///
 /// # Panics
 /// When the sizes do not fit.
-pub(crate) fn product(out: &mut [f32], into: Into, a: Matrix, b: Matrix) {
+pub(crate) fn product(out: &mut [f32], write: Write, a: Matrix, b: Matrix) {
     let (m, k, n) = (a.rows, a.columns, b.columns);
     assert_eq!(k, b.rows, "{m}×{k} times {}×{n}", b.rows);
     assert!(out.len() >= m * n, "{} values for {m}×{n}", out.len());
@@ -99,7 +99,7 @@ pub(crate) fn product(out: &mut [f32], into: Into, a: Matrix, b: Matrix) {
             out.as_mut_ptr(),
             1,
             n as isize,
-            into == Into::Sum,
+            write == Write::Add,
             a.data.as_ptr(),
             a.column as isize,
             a.row as isize,

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use densecl::method::Panel;
 use densecl_train::events::{Observer, TrainEvent};
 use densecl_train::row::MetricRow;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -16,6 +17,8 @@ pub(crate) struct Terminal {
     untold: Option<MetricRow>,
     total_steps: u64,
     epochs: u64,
+    /// The losses that the method's own loss is made of, as (name, label).
+    losses: Vec<(&'static str, &'static str)>,
 }
 
 /// Time between lines when standard error is not a terminal.
@@ -38,6 +41,7 @@ impl Terminal {
             untold: None,
             total_steps: 0,
             epochs: 0,
+            losses: Vec::new(),
         }
     }
 
@@ -46,7 +50,7 @@ impl Terminal {
         console::note(format_args!(
             "step {step}/{total}{} · {}",
             pace(row, self.epochs),
-            figures(row)
+            figures(row, &self.losses)
         ));
     }
 }
@@ -65,17 +69,21 @@ fn pace(row: &MetricRow, epochs: u64) -> String {
 
 /// How well, in about 80 columns: the losses, the share of right matches, and what random ones and
 /// those at the same place would reach.
-fn figures(row: &MetricRow) -> String {
+fn figures(row: &MetricRow, losses: &[(&str, &str)]) -> String {
     let percent = |share: Option<f64>| {
         share.map_or("–".to_string(), |share| format!("{:.1}", 100.0 * share))
     };
-    let in_view = row
-        .loss_in_view
-        .map_or(String::new(), |loss| format!(", in view {loss:.2}"));
+    let parts = losses
+        .iter()
+        .map(|(name, label)| format!("{label} {:.2}", row.figure(name)));
+    let parts: Vec<String> = parts.collect();
+    let loss = if parts.is_empty() {
+        format!("{:.2}", row.loss)
+    } else {
+        parts.join(", ")
+    };
     format!(
-        "loss global {:.2}, dense {:.2}{in_view} · correspondence {} % (chance {}, place {})",
-        row.loss_global,
-        row.loss_dense,
+        "loss {loss} · correspondence {} % (chance {}, place {})",
         percent(row.correspondence_accuracy),
         percent(row.correspondence_chance),
         percent(row.correspondence_same_place),
@@ -89,7 +97,12 @@ impl Observer for Terminal {
                 step,
                 total_steps,
                 steps_per_epoch,
+                figures,
             } => {
+                let losses = figures
+                    .iter()
+                    .filter(|figure| figure.panel == Panel::Loss && figure.name != "loss");
+                self.losses = losses.map(|figure| (figure.name, figure.label)).collect();
                 self.total_steps = *total_steps;
                 self.epochs = total_steps.div_ceil(*steps_per_epoch);
                 self.bar.set_length(*total_steps);
@@ -100,7 +113,7 @@ impl Observer for Terminal {
             TrainEvent::Stepped { step } => self.bar.set_position(*step),
             TrainEvent::Row(row) => {
                 self.bar.set_prefix(pace(row, self.epochs));
-                self.bar.set_message(figures(row));
+                self.bar.set_message(figures(row, &self.losses));
                 let due = self.last_line.is_none_or(|at| at.elapsed() >= LINE_EVERY);
                 if self.bar.is_hidden() && due {
                     self.tell(row);

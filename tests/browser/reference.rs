@@ -34,7 +34,7 @@ pub(crate) fn write(out: &Path, root: &Path) {
         width: 8,
         output_stride: 32,
         dim: 16,
-        num_grid: 0,
+        ..ModelConfig::default()
     };
     let tiny = encoder_bytes(&model, Backbone::ResNet10);
     save(out, "tiny.safetensors", &tiny);

@@ -39,7 +39,7 @@ impl Default for Tiny {
                 width: 8,
                 output_stride: 8,
                 dim: 16,
-                num_grid: 0,
+                ..ModelConfig::default()
             },
             method: MethodConfig {
                 momentum: 0.9,

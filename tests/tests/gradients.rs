@@ -10,10 +10,9 @@ use burn::tensor::Tensor;
 use densecl::{
     loss::{InfoNce, Positives, in_view, info_nce},
     matching::l2_normalize,
-    model::{
-        BatchNorm, Block, BlockShape, DenseHead, GlobalHead, Init, Phase, TensorVisitor, Tensors,
-    },
-    ops::{FeatureMap, Then},
+    model::{BatchNorm, Block, DenseHead, GlobalHead, Init, TensorVisitor, Tensors},
+    network::{self, BlockKind, BlockSizes},
+    ops::{Activation, FeatureMap},
 };
 use densecl_tests::{
     golden::formula,
@@ -242,19 +241,15 @@ fn split_batch_norm() {
         part: filled(with_init(|init| BatchNorm::new(init, 3)), "split_bn."),
         input: input("gradients/split_bn", [4, 3, 3, 3]),
         forward: |norm, x| {
-            norm.forward(
-                FeatureMap::new(x),
-                Phase::Train { groups: 2 },
-                Then::Nothing,
-            )
-            .into_tensor()
-            .flatten(0, 3)
+            norm.forward_train(FeatureMap::new(x), 2, Activation::Identity)
+                .into_tensor()
+                .flatten(0, 3)
         },
     };
     function.check();
 }
 
-const DILATED: BlockShape = BlockShape {
+const DILATED: BlockSizes = BlockSizes {
     input: 4,
     planes: 6,
     stride: 1,
@@ -266,11 +261,14 @@ const DILATED: BlockShape = BlockShape {
 fn a_dilated_basic_block_in_train_mode() {
     let function = Function {
         what: "basic block",
-        part: filled(with_init(|init| Block::basic(init, "", DILATED)), "basic."),
+        part: filled(
+            with_init(|init| Block::new(init, &network::Block::new("", BlockKind::Basic, DILATED))),
+            "basic.",
+        ),
         input: input("gradients/basic", [4, 4, 5, 5]),
         forward: |block, x| {
             block
-                .forward(FeatureMap::new(x), Phase::Train { groups: 2 })
+                .forward_train(FeatureMap::new(x), 2)
                 .into_tensor()
                 .flatten(0, 3)
         },
@@ -280,21 +278,24 @@ fn a_dilated_basic_block_in_train_mode() {
 
 #[test]
 fn a_dilated_bottleneck_in_train_mode() {
-    let shape = BlockShape {
+    let sizes = BlockSizes {
         planes: 2,
         dilation: 2,
         ..DILATED
     };
+    let kind = BlockKind::Bottleneck {
+        stride_in_1x1: false,
+    };
     let function = Function {
         what: "bottleneck",
         part: filled(
-            with_init(|init| Block::bottleneck(init, "", shape)),
+            with_init(|init| Block::new(init, &network::Block::new("", kind, sizes))),
             "bottleneck.",
         ),
         input: input("gradients/bottleneck", [4, 4, 5, 5]),
         forward: |block, x| {
             block
-                .forward(FeatureMap::new(x), Phase::Train { groups: 2 })
+                .forward_train(FeatureMap::new(x), 2)
                 .into_tensor()
                 .flatten(0, 3)
         },

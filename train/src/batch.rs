@@ -9,15 +9,22 @@ pub struct Batch {
     pub step: u64,
     /// Which pass over the data the step belongs to, from 0.
     pub epoch: u64,
-    /// The query views, [B, 3, S, S]. Bytes, which are a quarter of what the network sees: they wait,
-    /// and travel to the device, as such.
-    pub query: Vec<u8>,
-    /// The key views, [B, 3, S, S].
-    pub key: Vec<u8>,
-    /// Where the query and the key view of each sample lie in its image.
-    pub geometry: Vec<[ViewGeometry; 2]>,
+    /// The views of the images, in the order of the method.
+    pub views: Vec<ViewBytes>,
     /// Each sample's index in the data set.
     pub images: Vec<usize>,
+}
+
+/// One view of each of B images, as bytes, which are a quarter of what the network sees: they wait, and travel to the
+/// device, as such.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ViewBytes {
+    /// S: pixels of a side.
+    pub size: usize,
+    /// [B, 3, S, S].
+    pub pixels: Vec<u8>,
+    /// Where each view lies in its image.
+    pub geometry: Vec<ViewGeometry>,
 }
 
 /// Makes the batches of a run, one after the other.

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use densecl::method::Figure;
+
 use crate::held_out::Measured;
 use crate::row::MetricRow;
 
@@ -15,6 +17,8 @@ pub enum TrainEvent<'a> {
         total_steps: u64,
         /// Steps of one pass over the data.
         steps_per_epoch: u64,
+        /// What the method measures in each step, and how it is shown.
+        figures: &'a [Figure],
     },
     /// A step was taken.
     Stepped {

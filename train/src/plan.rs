@@ -3,7 +3,7 @@
 use anyhow::bail;
 use burn::tensor::Device;
 use densecl::augment::upload;
-use densecl::densecl::{DenseCl, StepSettings, Views, key_order};
+use densecl::method::{self, Method, MicroBatch, StepSettings, ViewBatch};
 use densecl::schedule::{self, Progress};
 
 use crate::batch::Batch;
@@ -55,7 +55,7 @@ impl Plan {
     }
 
     /// A learner at step 0.
-    pub fn learner(&self) -> DenseCl {
+    pub fn learner(&self) -> Box<dyn Method> {
         let RunConfig {
             model,
             method,
@@ -63,7 +63,7 @@ impl Plan {
             train,
             ..
         } = &self.config;
-        DenseCl::new(
+        method::new(
             model,
             method,
             optim,
@@ -74,44 +74,28 @@ impl Plan {
     }
 
     /// The views of a batch on the device, in as many parts as go through the network one by one.
-    pub fn micro_batches(&self, batch: &Batch) -> Vec<Views> {
-        let RunConfig {
-            optim,
-            train,
-            method,
-            ..
-        } = &self.config;
-        let count = optim.accumulate;
-        let images = train.batch_size / count;
-        let side = self.config.views.size as usize;
-        let bytes = batch.query.len() / count;
-        let parts = batch
-            .query
-            .chunks_exact(bytes)
-            .zip(batch.key.chunks_exact(bytes));
-        parts
-            .enumerate()
-            .map(|(i, (query, key))| Views {
-                query: upload(query, side, &self.device),
-                key: upload(key, side, &self.device),
-                key_order: if method.shuffle_keys {
-                    key_order(images, train.seed, batch.step * count as u64 + i as u64)
-                } else {
-                    (0..images).collect()
-                },
-                geometry: Some(batch.geometry[i * images..(i + 1) * images].to_vec()),
-            })
-            .collect()
+    pub fn micro_batches(&self, batch: &Batch) -> Vec<MicroBatch> {
+        let count = self.config.optim.accumulate;
+        let images = self.config.train.batch_size / count;
+        let part = |number: usize| {
+            let views = batch.views.iter().map(|view| {
+                let bytes = view.pixels.len() / count;
+                let pixels = &view.pixels[number * bytes..][..bytes];
+                ViewBatch {
+                    pixels: upload(pixels, view.size, &self.device),
+                    geometry: Some(view.geometry[number * images..][..images].to_vec()),
+                }
+            });
+            MicroBatch {
+                views: views.collect(),
+            }
+        };
+        (0..count).map(part).collect()
     }
 
     /// What the schedules give for the step after `step` steps.
     pub fn step_settings(&self, step: u64) -> StepSettings {
-        let RunConfig {
-            optim,
-            method,
-            train,
-            ..
-        } = &self.config;
+        let RunConfig { optim, train, .. } = &self.config;
         let scale = if optim.scale_lr {
             train.batch_size as f64 / 256.0
         } else {
@@ -124,8 +108,8 @@ impl Plan {
         };
         StepSettings {
             step,
+            total_steps: self.total_steps,
             learning_rate: schedule::learning_rate(optim.lr * scale, optim.schedule, progress),
-            lambda: schedule::lambda(method.lambda, method.lambda_warmup_steps, step),
         }
     }
 }

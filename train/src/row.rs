@@ -1,5 +1,7 @@
 //! The figures of one logged training step.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Deserializer, Serialize};
 
 /// The measurements of one logged training step: one line of `metrics.jsonl`.
@@ -13,28 +15,12 @@ pub struct MetricRow {
     /// Passes over the data done, fractional, ≥ 0.
     #[serde(deserialize_with = "null_is_nan")]
     pub epoch: f64,
-    /// The weighted loss (1 − λ)·global + λ·(dense + w·in-view), in nats, ≥ 0.
+    /// The loss whose gradient was followed.
     #[serde(deserialize_with = "null_is_nan")]
     pub loss: f64,
-    /// InfoNCE of the global head, in nats, ≥ 0.
-    #[serde(deserialize_with = "null_is_nan")]
-    pub loss_global: f64,
-    /// InfoNCE of the dense head, mean over the cells, in nats, ≥ 0.
-    #[serde(deserialize_with = "null_is_nan")]
-    pub loss_dense: f64,
-    /// Share of images whose positive beats every key of the global queue, in [0, 1].
-    #[serde(deserialize_with = "null_is_nan")]
-    pub accuracy_global: f64,
-    /// Share of cells whose positive beats every key of the dense queue, in [0, 1].
-    #[serde(deserialize_with = "null_is_nan")]
-    pub accuracy_dense: f64,
-    /// The in-view loss without its weight w, mean over the cells that have a positive, in nats, ≥ 0; none
-    /// where w is 0.
-    #[serde(default)]
-    pub loss_in_view: Option<f64>,
-    /// Share of those cells whose most similar cell of the key view is a positive, in [0, 1].
-    #[serde(default)]
-    pub accuracy_in_view: Option<f64>,
+    /// What else the method measured, by [`Figure::name`](densecl::method::Figure).
+    #[serde(flatten, deserialize_with = "numbers")]
+    pub figures: BTreeMap<String, f64>,
     /// Share of query cells whose true place lies in the key view, in [0, 1].
     #[serde(default)]
     pub overlap: Option<f64>,
@@ -47,28 +33,18 @@ pub struct MetricRow {
     /// knows where a cell is, not what is there, comes near it.
     #[serde(default)]
     pub correspondence_same_place: Option<f64>,
-    /// Standard deviation of the unit-norm global queries over the batch, mean over the channels, times
-    /// √dimensions: about 1 when they spread over the sphere, 0 when they have collapsed to a point.
-    #[serde(deserialize_with = "null_is_nan")]
-    pub feature_std: f64,
     /// Euclidean norm of the gradient over all parameters, before clipping, ≥ 0.
     #[serde(deserialize_with = "null_is_nan")]
     pub grad_norm: f64,
     /// Learning rate of the step, ≥ 0.
     #[serde(deserialize_with = "null_is_nan")]
     pub learning_rate: f64,
-    /// Weight λ of the dense loss in the step, in [0, 1].
-    #[serde(deserialize_with = "null_is_nan")]
-    pub lambda: f64,
     /// Training images (not views) done per second since the row before.
     #[serde(deserialize_with = "null_is_nan")]
     pub images_per_second: f64,
     /// Share of the time since the row before that the device waited for data, in [0, 1].
     #[serde(deserialize_with = "null_is_nan")]
     pub data_wait_share: f64,
-    /// The loss at chance, ln(K + 1) for a queue of K keys, in nats.
-    #[serde(deserialize_with = "null_is_nan")]
-    pub chance_loss: f64,
     /// Time spent training since the run began, its interrupted parts included, in seconds.
     #[serde(deserialize_with = "null_is_nan")]
     pub seconds: f64,
@@ -81,6 +57,30 @@ pub struct MetricRow {
     /// Memory of the process, in bytes; where the system says.
     #[serde(default)]
     pub resident_bytes: Option<u64>,
+}
+
+/// Figures of a step that every row has a field for.
+pub(crate) const ROW_FIELDS: [&str; 2] = ["loss", "grad_norm"];
+
+impl MetricRow {
+    /// A figure of the method; NaN where the row has none.
+    pub fn figure(&self, name: &str) -> f64 {
+        match name {
+            "loss" => self.loss,
+            "grad_norm" => self.grad_norm,
+            _ => self.figures.get(name).copied().unwrap_or(f64::NAN),
+        }
+    }
+}
+
+/// Reads numbers and `null`s by name. What is no number belongs to another version of the program.
+fn numbers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, f64>, D::Error> {
+    let named: BTreeMap<String, serde_json::Value> = Deserialize::deserialize(deserializer)?;
+    let numbers = named.into_iter().filter_map(|(name, value)| match value {
+        serde_json::Value::Null => Some((name, f64::NAN)),
+        value => value.as_f64().map(|value| (name, value)),
+    });
+    Ok(numbers.collect())
 }
 
 /// Reads a number or `null`, which is how JSON writers put NaN and infinities.
@@ -99,23 +99,28 @@ pub(crate) mod test_rows {
             step,
             epoch: t * 4.0,
             loss: 5.0 + 2.0 * (-t).exp(),
-            loss_global: 4.5 + 2.4 * (-t).exp(),
-            loss_dense: 5.5 + 1.6 * (-t).exp(),
-            accuracy_global: 0.5 * (1.0 - (-t).exp()),
-            accuracy_dense: 0.4 * (1.0 - (-t).exp()),
-            loss_in_view: Some(3.0 + (-t).exp()),
-            accuracy_in_view: Some(0.3 * (1.0 - (-t).exp())),
+            figures: [
+                ("loss_global", 4.5 + 2.4 * (-t).exp()),
+                ("loss_dense", 5.5 + 1.6 * (-t).exp()),
+                ("accuracy_global", 0.5 * (1.0 - (-t).exp())),
+                ("accuracy_dense", 0.4 * (1.0 - (-t).exp())),
+                ("loss_in_view", 3.0 + (-t).exp()),
+                ("accuracy_in_view", 0.3 * (1.0 - (-t).exp())),
+                ("feature_std", 0.9),
+                ("lambda", 0.5),
+                ("chance_loss", 1025f64.ln()),
+            ]
+            .into_iter()
+            .map(|(name, value)| (name.to_string(), value))
+            .collect(),
             overlap: Some(0.6),
             correspondence_accuracy: Some(0.15 + 0.3 * (1.0 - (-t).exp())),
             correspondence_chance: Some(0.06),
             correspondence_same_place: Some(0.2),
-            feature_std: 0.9,
             grad_norm: 1.5,
             learning_rate: 0.03,
-            lambda: 0.5,
             images_per_second: 14.0,
             data_wait_share: 0.01,
-            chance_loss: 1025f64.ln(),
             seconds: step as f64,
             loss_scale: None,
             skipped_steps: None,

@@ -6,18 +6,16 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use densecl::augment::ViewGeometry;
 use densecl::checkpoint;
-use densecl::densecl::{DenseCl, StepOutput, StepSettings};
 use densecl::device;
-use densecl::loss;
+use densecl::method::{Method, StepOutput, StepSettings};
 use densecl::metrics::CorrespondenceAccuracy;
 
-use crate::batch::{Batch, Batches};
+use crate::batch::{Batch, Batches, ViewBytes};
 use crate::config::RunConfig;
 use crate::events::{Observer, TrainEvent};
 use crate::plan::Plan;
-use crate::row::MetricRow;
+use crate::row::{MetricRow, ROW_FIELDS};
 
 /// What the loop needs of the program around it.
 pub trait Host {
@@ -70,7 +68,7 @@ impl From<densecl::Error> for Failure {
 /// How the loop ended.
 pub struct Ended {
     /// The networks, queues and optimizer after the last step.
-    pub learner: DenseCl,
+    pub learner: Box<dyn Method>,
     /// Steps taken.
     pub step: u64,
     /// Whether someone asked to stop before the last step.
@@ -86,7 +84,7 @@ pub struct Trainer<'a> {
     host: &'a mut dyn Host,
     observer: &'a mut dyn Observer,
     stop: &'a AtomicBool,
-    learner: DenseCl,
+    learner: Box<dyn Method>,
     /// Steps taken, and the last one whose state was kept.
     step: u64,
     saved: u64,
@@ -102,7 +100,7 @@ impl<'a> Trainer<'a> {
     /// When the observer cannot go on.
     pub fn new(
         plan: &'a Plan,
-        learner: DenseCl,
+        learner: Box<dyn Method>,
         (first_step, seconds): (u64, f64),
         batches: &'a mut dyn Batches,
         host: &'a mut dyn Host,
@@ -115,6 +113,7 @@ impl<'a> Trainer<'a> {
             step: first_step,
             total_steps: plan.total_steps,
             steps_per_epoch: plan.steps_per_epoch,
+            figures: &learner.figures(),
         })?;
         Ok(Self {
             plan,
@@ -175,7 +174,7 @@ impl<'a> Trainer<'a> {
         };
         let settings = plan.step_settings(self.step);
         let output = self.learner.step(plan.micro_batches(&batch), &settings)?;
-        let scale = self.learner.loss_scale;
+        let scale = self.learner.loss_scale();
         if scale.is_some_and(|scale| scale.is_exhausted()) {
             return Err(Failure::NotFinite(self.step + 1));
         }
@@ -204,7 +203,8 @@ impl<'a> Trainer<'a> {
     fn save(&mut self) -> Result<(), Failure> {
         let RunConfig { model, train, .. } = &self.plan.config;
         let images = self.plan.images;
-        let state = match checkpoint::save(&self.learner, model, train.seed, images, self.step) {
+        let state = match checkpoint::save(&mut *self.learner, model, train.seed, images, self.step)
+        {
             // The last good checkpoint must not be pushed out by one with NaN in it.
             Err(densecl::Error::NotFinite(_)) => return Err(Failure::NotFinite(self.step)),
             state => state?,
@@ -224,32 +224,30 @@ impl<'a> Trainer<'a> {
         let (now, waited) = (self.host.seconds(), self.batches.seconds_waited());
         let lap = self.clock.lap(step, now, waited);
         let figures = output.figures()?;
-        let correspondence = correspondence(output, &batch.geometry)?;
+        let correspondence = correspondence(output, &batch.views)?;
         let images = lap.steps as f64 * plan.config.train.batch_size as f64;
+        let scale = self.learner.loss_scale();
+        let of_the_method = figures
+            .iter()
+            .filter(|(name, _)| !ROW_FIELDS.contains(name));
         Ok(MetricRow {
             step,
             epoch: step as f64 / plan.steps_per_epoch as f64,
-            loss: figures.loss.into(),
-            loss_global: figures.loss_global.into(),
-            loss_dense: figures.loss_dense.into(),
-            accuracy_global: figures.accuracy_global.into(),
-            accuracy_dense: figures.accuracy_dense.into(),
-            loss_in_view: figures.in_view.map(|figures| figures.loss.into()),
-            accuracy_in_view: figures.in_view.map(|figures| figures.accuracy.into()),
+            loss: figures["loss"],
+            figures: of_the_method
+                .map(|(name, value)| (name.to_string(), value))
+                .collect(),
             overlap: correspondence.overlap(),
             correspondence_accuracy: correspondence.accuracy(),
             correspondence_chance: correspondence.chance(),
             correspondence_same_place: correspondence.same_place(),
-            feature_std: figures.feature_std.into(),
-            grad_norm: figures.grad_norm.into(),
+            grad_norm: figures["grad_norm"],
             learning_rate: settings.learning_rate,
-            lambda: settings.lambda,
             images_per_second: images / lap.seconds,
             data_wait_share: (lap.waited / lap.seconds).min(1.0),
-            chance_loss: loss::chance(plan.queue_len),
             seconds: lap.total,
-            loss_scale: self.learner.loss_scale.map(|scale| scale.factor),
-            skipped_steps: self.learner.loss_scale.map(|scale| scale.skipped),
+            loss_scale: scale.map(|scale| scale.factor),
+            skipped_steps: scale.map(|scale| scale.skipped),
             resident_bytes: self.host.resident_bytes(),
         })
     }
@@ -258,17 +256,21 @@ impl<'a> Trainer<'a> {
 /// How many of the step's matches lie within one cell of where the views' geometry puts them.
 fn correspondence(
     output: &StepOutput,
-    geometry: &[[ViewGeometry; 2]],
+    views: &[ViewBytes],
 ) -> densecl::Result<CorrespondenceAccuracy> {
     let mut accuracy = CorrespondenceAccuracy::default();
-    let mut geometry = geometry.iter();
+    // Cells of the first view are matched with cells of the second.
+    let [first, second, ..] = views else {
+        return Ok(accuracy);
+    };
+    let mut geometry = first.geometry.iter().zip(&second.geometry);
     for matches in &output.matches {
         let [_, cells] = matches.dims();
         let grid = cells.isqrt();
         let chosen: Vec<i32> = matches
             .try_to_vec_as()
             .map_err(|e| device::failure("when the matches were read", e))?;
-        for (chosen, [query, key]) in chosen.chunks_exact(cells).zip(&mut geometry) {
+        for (chosen, (query, key)) in chosen.chunks_exact(cells).zip(&mut geometry) {
             let chosen: Vec<usize> = chosen.iter().map(|&cell| cell as usize).collect();
             accuracy.add(&chosen, &query.true_matches(key, grid), [grid, grid]);
         }

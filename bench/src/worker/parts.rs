@@ -5,14 +5,15 @@ use densecl::config::{MethodConfig, OptimConfig};
 use densecl::loss::{Positives, in_view};
 use densecl::matching::{best_match, gather_cells, similarity};
 use densecl::method::{MicroBatch, key_order};
-use densecl::model::{Phase, follow};
+use densecl::model::follow;
 use densecl::optim::{ParameterGradients, Sgd};
 
 use super::step::learner;
 use super::{Iteration, clock, clocked, loss, random, unit};
 use crate::work::{DIM, Network, Part};
 
-const PHASE: Phase = Phase::Train { groups: 1 };
+/// Groups of batch normalisation.
+const GROUPS: usize = 1;
 /// Places of the views in a batch.
 const QUERY: usize = 0;
 const KEY: usize = 1;
@@ -63,7 +64,7 @@ fn forward_key(network: Network, device: &Device) -> Iteration {
     let (order, back) = (indices(order), indices(back));
     clocked(device, move || {
         let images = key.clone().select(0, order.clone());
-        let k = learner.key.forward(images, PHASE);
+        let k = learner.key.forward_train(images, GROUPS);
         k.global.select(0, back.clone());
         k.dense.select(0, back.clone());
         k.dense_pooled.select(0, back.clone());
@@ -73,7 +74,7 @@ fn forward_key(network: Network, device: &Device) -> Iteration {
 
 fn matching(network: Network, device: &Device) -> Iteration {
     let (mut learner, batch) = learner(network, device);
-    let k = learner.key.forward(pixels(&batch, KEY), PHASE);
+    let k = learner.key.forward_train(pixels(&batch, KEY), GROUPS);
     let query = unit(k.backbone.dims(), device);
     clocked(device, move || {
         let chosen = best_match(similarity(query.clone(), k.backbone.clone()));
@@ -119,7 +120,11 @@ fn network_pass(network: Network, device: &Device, counted: Counted) -> Iteratio
     Box::new(move || {
         let mut q = None;
         let forward = clock(&device, || {
-            q = Some(learner.query.forward(query.clone().autodiff(), PHASE));
+            q = Some(
+                learner
+                    .query
+                    .forward_train(query.clone().autodiff(), GROUPS),
+            );
         })?;
         let q = q.expect("the forward pass was made");
         let slopes = (q.global * at_global.clone()).sum() + (q.dense * at_dense.clone()).sum();
@@ -137,9 +142,8 @@ fn network_pass(network: Network, device: &Device, counted: Counted) -> Iteratio
 /// Collecting the gradients, and SGD.
 fn optimizer(network: Network, device: &Device) -> anyhow::Result<Iteration> {
     let (mut learner, batch) = learner(network, device);
-    let q = learner
-        .query
-        .forward(pixels(&batch, QUERY).autodiff(), PHASE);
+    let query = pixels(&batch, QUERY).autodiff();
+    let q = learner.query.forward_train(query, GROUPS);
     let gradients = (q.global.sum() + q.dense.sum()).backward();
     // SGD leaves new parameters behind; the gradients are those of the old ones.
     let differentiated = learner.query.clone();

@@ -136,6 +136,24 @@ pub fn apply(source: &RgbImage, params: &ViewParams, size: u32) -> View {
     }
 }
 
+/// The parameters of `count` views of the sample at position `index` of the run with this `seed`, whose source has
+/// `source_width` × `source_height` pixels. The first views do not depend on how many follow.
+///
+/// # Panics
+/// When the source has no pixels or `config` is not valid (see [`ViewConfig::validate`]).
+pub fn draw_views(
+    source_width: u32,
+    source_height: u32,
+    config: &ViewConfig,
+    seed: u64,
+    index: u64,
+    count: usize,
+) -> Vec<ViewParams> {
+    let mut rng = rng::stream(seed, Purpose::Views, index);
+    let draw = || ViewParams::draw(&mut rng, source_width, source_height, config);
+    std::iter::repeat_with(draw).take(count).collect()
+}
+
 /// The parameters of the two views of the sample at position `index` of the run with this `seed`,
 /// whose source has `source_width` × `source_height` pixels.
 ///

@@ -3,7 +3,7 @@
 use crate::{
     config::ModelConfig,
     error::{Error, Result},
-    method::DenseCl,
+    method::Method,
     model::{Heads, Tensors},
     weights::Weights,
 };
@@ -14,7 +14,7 @@ impl Weights {
     ///
     /// # Errors
     /// [`Error::Mismatch`] when the backbone is another one.
-    pub fn begin(self, learner: &mut DenseCl, model: &ModelConfig) -> Result<Heads> {
+    pub fn begin(self, learner: &mut dyn Method, model: &ModelConfig) -> Result<Heads> {
         let found = &self.info.model;
         if (found.backbone, found.width) != (model.backbone, model.width) {
             return Err(Error::Mismatch(format!(
@@ -30,7 +30,7 @@ impl Weights {
             global: self.heads().global && same_dim,
             dense: self.heads().dense && same_dim,
         };
-        let mut encoder = learner.key.clone();
+        let mut encoder = learner.encoder().clone().inference();
         let mut tensors = self.tensors;
         tensors.restore("", &mut encoder.backbone)?;
         if let Some(head) = encoder.global_head.as_mut().filter(|_| heads.global) {
@@ -39,8 +39,7 @@ impl Weights {
         if let Some(head) = encoder.dense_head.as_mut().filter(|_| heads.dense) {
             tensors.restore("dense_head.", head)?;
         }
-        learner.query = encoder.clone().trainable();
-        learner.key = encoder;
+        learner.begin_with(encoder);
         Ok(heads)
     }
 }

@@ -12,6 +12,7 @@ use crate::{
     error::{Error, Result},
     method::DenseCl,
     model::{Kind, Tensors as _},
+    network::is_statistic,
     torch::{
         Momentum, TorchFile,
         keys::{Imported, Mapping, Reason, recognise},
@@ -243,10 +244,6 @@ fn gather(file: &Tensors) -> Result<(Mapping, Imported)> {
     }
     let imported = mapping.gather(|key| file.read(key))?;
     Ok((mapping, imported))
-}
-
-fn is_statistic(name: &str) -> bool {
-    name.ends_with("running_mean") || name.ends_with("running_var")
 }
 
 /// SGD's buffers under our names. torch numbers parameters in the order of the network's, which is the

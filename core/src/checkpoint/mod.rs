@@ -17,6 +17,7 @@ use crate::{
     loss_scale::LossScale,
     method::{Method, StateVisitor},
     model::AnyNetwork,
+    network::in_metadata,
     optim::Sgd,
     queue::Queue,
     weights::{Archive, FORMAT_VERSION},
@@ -39,6 +40,7 @@ pub struct CheckpointInfo {
     /// Images in the data set: with another number the order of the data would be another.
     pub images: usize,
     /// The network.
+    #[serde(serialize_with = "in_metadata")]
     pub model: ModelConfig,
     /// Where each queue writes next, by its name.
     #[serde(default)]
@@ -211,9 +213,15 @@ fn describe(model: &ModelConfig) -> String {
         output_stride,
         dim,
         num_grid,
+        stride_in_1x1,
     } = model;
+    let placement = if *stride_in_1x1 {
+        ", stride in the 1x1 convolution"
+    } else {
+        ""
+    };
     format!(
-        "{} (width {width}, output stride {output_stride}, dim {dim}, num_grid {num_grid})",
+        "{} (width {width}, output stride {output_stride}, dim {dim}, num_grid {num_grid}{placement})",
         backbone.name()
     )
 }

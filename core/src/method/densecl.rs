@@ -14,7 +14,7 @@ use crate::{
     loss::{self, InfoNce, Positives, in_view, info_nce, weighted},
     loss_scale::LossScale,
     matching::{best_match, centred, gather_cells, similarity},
-    model::{Embeddings, Encoder, Phase, Tensors, follow},
+    model::{Embeddings, Encoder, Tensors, follow},
     optim::{ParameterGradients, Sgd},
     queue::Queue,
     rng::{Purpose, stream},
@@ -45,6 +45,9 @@ const QUERY: usize = 0;
 const KEY: usize = 1;
 
 impl DenseCl {
+    /// The views of a step.
+    pub(super) const VIEWS: [ViewSpec; 2] = [ViewSpec::usual("query"), ViewSpec::usual("key")];
+
     /// A learner at step 0. Both encoders begin with the same weights.
     pub fn new(
         model: &ModelConfig,
@@ -92,9 +95,7 @@ impl DenseCl {
         let lambda = self.lambda(settings.step);
         let in_view_weight = self.method.in_view_weight;
         let tau = self.method.temperature;
-        let phase = Phase::Train {
-            groups: self.method.bn_groups,
-        };
+        let groups = self.method.bn_groups;
         let mut gradients = ParameterGradients::default();
         let mut keys = Vec::with_capacity(count);
         let mut matches = Vec::with_capacity(count);
@@ -117,8 +118,8 @@ impl DenseCl {
             let draw = settings.step * count as u64 + index as u64;
             let [query, key] =
                 [QUERY, KEY].map(|view| batch.views[view].pixels.clone().cast(dtype));
-            let q = self.query.forward(query.autodiff(), phase);
-            let k = self.encode_keys(key, &key_orders[index], phase);
+            let q = self.query.forward_train(query.autodiff(), groups);
+            let k = self.encode_keys(key, &key_orders[index], groups);
 
             // c_i = argmax_j sim(f_i, f'_j), without a gradient; or the true cell, where there is one
             let geometry = pairs(&batch);
@@ -203,13 +204,54 @@ impl DenseCl {
         Ok(sums.output(norm, known, matches, false))
     }
 
+    /// The figures of a step with these settings.
+    pub(super) fn figures_with(method: &MethodConfig) -> Vec<Figure> {
+        let figure = |name, tag, panel, label| Figure {
+            name,
+            tag,
+            panel,
+            label,
+        };
+        let mut figures = vec![
+            figure("loss", "loss/total", Panel::Loss, "total"),
+            figure("loss_global", "loss/global", Panel::Loss, "global"),
+            figure("loss_dense", "loss/dense", Panel::Loss, "dense"),
+            figure(
+                "accuracy_global",
+                "accuracy/global",
+                Panel::Accuracy,
+                "global",
+            ),
+            figure("accuracy_dense", "accuracy/dense", Panel::Accuracy, "dense"),
+            figure("feature_std", "features/std", Panel::Spread, "embeddings"),
+        ];
+        if method.in_view_weight > 0.0 {
+            figures.push(figure(
+                "loss_in_view",
+                "loss/in_view",
+                Panel::Loss,
+                "in view",
+            ));
+            figures.push(figure(
+                "accuracy_in_view",
+                "accuracy/in_view",
+                Panel::Accuracy,
+                "in view",
+            ));
+        }
+        figures.push(figure("grad_norm", "optim/grad_norm", Panel::Hidden, ""));
+        figures.push(figure("lambda", "", Panel::Hidden, ""));
+        figures.push(figure("chance_loss", "", Panel::LossReference, "chance"));
+        figures
+    }
+
     /// λ at a step.
     fn lambda(&self, step: u64) -> f64 {
         schedule::lambda(self.method.lambda, self.method.lambda_warmup_steps, step)
     }
 
     /// The key encoder on images in the given order, its output put back in the batch's order.
-    fn encode_keys(&mut self, images: Tensor<4>, order: &[usize], phase: Phase) -> Embeddings {
+    fn encode_keys(&mut self, images: Tensor<4>, order: &[usize], groups: usize) -> Embeddings {
         let mut back = vec![0; order.len()];
         for (to, &from) in order.iter().enumerate() {
             back[from] = to;
@@ -220,7 +262,9 @@ impl DenseCl {
             let count = order.len();
             Tensor::<1, Int>::from_data(TensorData::new(order, [count]), &device)
         };
-        let k = self.key.forward(images.select(0, indices(order)), phase);
+        let k = self
+            .key
+            .forward_train(images.select(0, indices(order)), groups);
         let back = indices(&back);
         Embeddings {
             global: k.global.select(0, back.clone()),
@@ -293,47 +337,16 @@ impl Method for DenseCl {
     }
 
     fn views(&self) -> Vec<ViewSpec> {
-        ["query", "key"].map(ViewSpec::usual).to_vec()
+        Self::VIEWS.to_vec()
     }
 
     fn figures(&self) -> Vec<Figure> {
-        let figure = |name, tag, panel, label| Figure {
-            name,
-            tag,
-            panel,
-            label,
-        };
-        let mut figures = vec![
-            figure("loss", "loss/total", Panel::Loss, "total"),
-            figure("loss_global", "loss/global", Panel::Loss, "global"),
-            figure("loss_dense", "loss/dense", Panel::Loss, "dense"),
-            figure(
-                "accuracy_global",
-                "accuracy/global",
-                Panel::Accuracy,
-                "global",
-            ),
-            figure("accuracy_dense", "accuracy/dense", Panel::Accuracy, "dense"),
-            figure("feature_std", "features/std", Panel::Spread, "embeddings"),
-        ];
-        if self.method.in_view_weight > 0.0 {
-            figures.push(figure(
-                "loss_in_view",
-                "loss/in_view",
-                Panel::Loss,
-                "in view",
-            ));
-            figures.push(figure(
-                "accuracy_in_view",
-                "accuracy/in_view",
-                Panel::Accuracy,
-                "in view",
-            ));
-        }
-        figures.push(figure("grad_norm", "optim/grad_norm", Panel::Hidden, ""));
-        figures.push(figure("lambda", "", Panel::Hidden, ""));
-        figures.push(figure("chance_loss", "", Panel::LossReference, "chance"));
-        figures
+        Self::figures_with(&self.method)
+    }
+
+    fn begin_with(&mut self, encoder: Encoder) {
+        self.query = encoder.clone().trainable();
+        self.key = encoder.inference();
     }
 
     fn visit_state(&mut self, visitor: &mut dyn StateVisitor) -> Result<()> {

@@ -8,14 +8,20 @@ mod densecl;
 mod figures;
 mod state;
 
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 
 pub use self::{
     densecl::{DenseCl, key_order},
     figures::{Figure, FigureSums, Figures, Panel, StepOutput, feature_std},
     state::StateVisitor,
 };
-use crate::{augment::ViewGeometry, error::Result, loss_scale::LossScale, model::Encoder};
+use crate::{
+    augment::ViewGeometry,
+    config::{MethodConfig, ModelConfig, OptimConfig},
+    error::Result,
+    loss_scale::LossScale,
+    model::Encoder,
+};
 
 /// A way to train an encoder without labels.
 pub trait Method: std::fmt::Debug {
@@ -37,6 +43,10 @@ pub trait Method: std::fmt::Debug {
     /// The network that is measured during training and exported after it.
     fn encoder(&self) -> &Encoder;
 
+    /// Begins with this encoder instead of a random one: every network of the method that is like it, before the first
+    /// step.
+    fn begin_with(&mut self, encoder: Encoder);
+
     /// The factor of the loss, where the precision wants one.
     fn loss_scale(&self) -> Option<LossScale>;
 
@@ -50,6 +60,28 @@ pub trait Method: std::fmt::Debug {
         micro_batches: Vec<MicroBatch>,
         settings: &StepSettings,
     ) -> Result<StepOutput>;
+}
+
+/// The method that the settings choose, at step 0.
+pub fn new(
+    model: &ModelConfig,
+    method: &MethodConfig,
+    optim: &OptimConfig,
+    queue_len: usize,
+    seed: u64,
+    device: &Device,
+) -> Box<dyn Method> {
+    Box::new(DenseCl::new(model, method, optim, queue_len, seed, device))
+}
+
+/// The views of the method that the settings choose.
+pub fn views(_: &MethodConfig) -> Vec<ViewSpec> {
+    DenseCl::VIEWS.to_vec()
+}
+
+/// The figures of the method that the settings choose.
+pub fn figures(method: &MethodConfig) -> Vec<Figure> {
+    DenseCl::figures_with(method)
 }
 
 /// One of the views that a method wants of each image.

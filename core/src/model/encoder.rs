@@ -5,11 +5,13 @@ use burn::tensor::{Device, FloatDType, Tensor};
 use super::{
     head::{DenseHead, GlobalHead},
     layers::Init,
-    norm::Phase,
     resnet::ResNet,
     visit::{TensorVisitor, Tensors},
 };
-use crate::{config::ModelConfig, matching::l2_normalize};
+use crate::{
+    matching::l2_normalize,
+    network::{DENSE_HEAD, GLOBAL_HEAD, ModelConfig},
+};
 
 /// Backbone f and the two projection heads.
 ///
@@ -78,31 +80,32 @@ impl Encoder {
         }
     }
 
-    /// Images [B, 3, H, W], normalised, to embeddings. Backbone and dense head compute in the precision of
-    /// the images; the embeddings are f32.
+    /// Images [B, 3, H, W], normalised, to embeddings, with batch normalisation by the batch, in this many
+    /// groups; the running statistics follow. Backbone and dense head compute in the precision of the
+    /// images; the embeddings are f32.
     ///
     /// # Panics
-    /// When a head is not there: a learner has both.
-    pub fn forward(&mut self, images: Tensor<4>, phase: Phase) -> Embeddings {
-        let features = self.backbone.forward(images, phase);
+    /// When a head is not there (a learner has both), or `groups` does not divide B.
+    pub fn forward_train(&mut self, images: Tensor<4>, groups: usize) -> Embeddings {
+        let features = self.backbone.forward_train(images, groups);
         let heads = (self.global_head.as_ref(), self.dense_head.as_ref());
         let (Some(global_head), Some(dense_head)) = heads else {
             panic!("an encoder without both heads has no embeddings")
         };
         // Sums over cells, norms and similarities are beyond the range of f16.
-        let exact = features.clone().cast(FloatDType::F32);
-        let global = global_head.forward(exact.clone());
+        let global = global_head.forward(features.clone().cast(FloatDType::F32));
         let cells = |map: Tensor<4>| {
             let [b, c, h, w] = map.dims();
             map.reshape([b, c, h * w])
         };
-        let dense = cells(dense_head.forward(features)).cast(FloatDType::F32);
+        let pooled = dense_head.pool(features);
+        let dense = cells(dense_head.project(pooled.clone())).cast(FloatDType::F32);
         let [b, dim, _] = dense.dims();
         Embeddings {
             global: l2_normalize(global, 1),
             dense_pooled: l2_normalize(dense.clone().mean_dim(2).reshape([b, dim]), 1),
             dense: l2_normalize(dense, 1),
-            backbone: l2_normalize(cells(dense_head.pool(exact)), 1),
+            backbone: l2_normalize(cells(pooled.cast(FloatDType::F32)), 1),
         }
     }
 }
@@ -111,10 +114,10 @@ impl Tensors for Encoder {
     fn visit<V: TensorVisitor>(&mut self, prefix: &str, visitor: &mut V) {
         self.backbone.visit(prefix, visitor);
         if let Some(head) = &mut self.global_head {
-            head.visit(&format!("{prefix}global_head."), visitor);
+            head.visit(&format!("{prefix}{GLOBAL_HEAD}"), visitor);
         }
         if let Some(head) = &mut self.dense_head {
-            head.visit(&format!("{prefix}dense_head."), visitor);
+            head.visit(&format!("{prefix}{DENSE_HEAD}"), visitor);
         }
     }
 }

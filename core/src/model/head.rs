@@ -68,7 +68,12 @@ impl DenseHead {
 
     /// [B, C, S, S] → [B, dim, G, G], not normalised; G = `num_grid`, or S without pooling.
     pub fn forward(&self, features: Tensor<4>) -> Tensor<4> {
-        let hidden = self.conv1.map(FeatureMap::new(self.pool(features)));
+        self.project(self.pool(features))
+    }
+
+    /// [`Self::forward`] of features that are on the head's grid already: [B, C, G, G] → [B, dim, G, G].
+    pub(super) fn project(&self, pooled: Tensor<4>) -> Tensor<4> {
+        let hidden = self.conv1.map(FeatureMap::new(pooled));
         self.conv2.map(hidden.relu()).into_tensor()
     }
 }

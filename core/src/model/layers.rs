@@ -5,7 +5,7 @@ use rand::RngExt;
 
 use super::visit::{Kind, TensorVisitor, Tensors};
 use crate::{
-    ops::{FeatureMap, Geometry, Then, Weights},
+    ops::{Activation, ConvWeights, FeatureMap, Geometry},
     rng::{Purpose, Rng, normal_pair, stream},
 };
 
@@ -73,7 +73,7 @@ impl<'a> Init<'a> {
 /// A 2-D convolution. Weights `[out, in, k, k]`; bias `[out]` or none.
 #[derive(Debug, Clone)]
 pub struct Conv2d {
-    weights: Weights,
+    weights: ConvWeights,
     bias: Option<Tensor<1>>,
     stride: usize,
     dilation: usize,
@@ -97,7 +97,7 @@ impl Conv2d {
             std,
         );
         Self {
-            weights: Weights::new(weight),
+            weights: ConvWeights::new(weight),
             bias: None,
             stride,
             dilation,
@@ -110,7 +110,7 @@ impl Conv2d {
         let bound = 1.0 / (input as f64).sqrt();
         let weight = init.uniform(&format!("{name}.weight"), [output, input, 1, 1], bound);
         Self {
-            weights: Weights::new(weight),
+            weights: ConvWeights::new(weight),
             bias: Some(init.uniform(&format!("{name}.bias"), [output], bound)),
             stride: 1,
             dilation: 1,
@@ -128,7 +128,7 @@ impl Conv2d {
     ) -> Self {
         let shape = [output, input, kernel, kernel];
         Self {
-            weights: Weights::new(init.normal(&format!("{name}.weight"), shape, std)),
+            weights: ConvWeights::new(init.normal(&format!("{name}.weight"), shape, std)),
             bias: Some(Tensor::full([output], bias, init.device)),
             stride: 1,
             dilation: 1,
@@ -152,15 +152,15 @@ impl Conv2d {
         self.weights.change();
     }
 
-    /// The same, without a bias, then scaled and shifted per channel, [out] each, and what follows.
+    /// The same without a bias, then scaled and shifted per channel, [out] each, then the activation.
     pub(super) fn map_affine(
         &self,
         x: FeatureMap,
         scale_shift: [Tensor<1>; 2],
-        then: Then,
+        activation: Activation,
     ) -> FeatureMap {
         let operations = x.operations(&scale_shift[0]);
-        operations.conv2d_affine(x, &self.weights, self.geometry(), scale_shift, then)
+        operations.conv2d_affine(x, &self.weights, self.geometry(), scale_shift, activation)
     }
 
     fn geometry(&self) -> Geometry {

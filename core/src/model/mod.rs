@@ -9,11 +9,11 @@ mod norm;
 mod resnet;
 pub(crate) mod visit;
 
-pub use block::{Block, BlockShape, EXPANSION, block_shapes};
+pub use block::Block;
 pub use encoder::{Embeddings, Encoder, Heads};
 pub use head::{DenseHead, GlobalHead};
 pub use layers::{Conv2d, Init, Linear};
 pub use momentum::follow;
-pub use norm::{BatchNorm, EPSILON, GroupNorm, Phase};
+pub use norm::{BatchNorm, EPSILON, GroupNorm};
 pub use resnet::{ResNet, Stages};
 pub use visit::{AnyNetwork, Kind, NamedTensor, TensorVisitor, Tensors};

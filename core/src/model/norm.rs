@@ -10,27 +10,15 @@ use super::{
     layers::Init,
     visit::{Kind, TensorVisitor, Tensors},
 };
-use crate::ops::{FeatureMap, Then};
+use crate::{
+    network::NORM_TENSORS,
+    ops::{Activation, FeatureMap},
+};
 
 /// Added to the variance (torchvision's).
 pub const EPSILON: f64 = 1e-5;
 /// Weight of the newest batch in the running statistics (torchvision's).
 const MOMENTUM: f64 = 0.1;
-
-/// Whether a forward pass trains.
-///
-/// Query *and* key encoder run in `Train`: the key encoder has no gradient, but it does use, and
-/// keeps, statistics of its own batches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
-    /// Normalise by the batch, in this many groups, and update the running statistics.
-    Train {
-        /// Groups of the batch; divides the batch size. Sample i belongs to group i mod `groups`.
-        groups: usize,
-    },
-    /// Normalise by the running statistics.
-    Eval,
-}
 
 /// Batch normalisation over channels, γ = 1 and β = 0 at the start.
 ///
@@ -54,15 +42,26 @@ impl BatchNorm {
         }
     }
 
-    /// [N, C, H, W] → the same shape, and what follows.
-    pub fn forward(&mut self, x: FeatureMap, phase: Phase, then: Then) -> FeatureMap {
-        match phase {
-            Phase::Train { groups } => self.normalize_by_batch(x, groups, then),
-            Phase::Eval => self.normalize_by_running(x, then),
-        }
+    /// [N, C, H, W] → the same shape, normalised by the running statistics, then the activation.
+    pub fn forward(&self, x: FeatureMap, activation: Activation) -> FeatureMap {
+        let [a, b] = self.by_running();
+        x.operations(&a).affine(x, [a, b], activation)
     }
 
-    fn normalize_by_batch(&mut self, x: FeatureMap, groups: usize, then: Then) -> FeatureMap {
+    /// [N, C, H, W] → the same shape, normalised by the batch, then the activation; the running statistics
+    /// follow. Sample i belongs to group i mod `groups`; each group is normalised by its own statistics.
+    ///
+    /// Query *and* key encoder train so: the key encoder has no gradient, but it does use, and keeps,
+    /// statistics of its own batches.
+    ///
+    /// # Panics
+    /// When `groups` does not divide N.
+    pub fn forward_train(
+        &mut self,
+        x: FeatureMap,
+        groups: usize,
+        activation: Activation,
+    ) -> FeatureMap {
         let [n, c, h, w] = x.dims();
         assert!(
             groups > 0 && n % groups == 0,
@@ -71,7 +70,7 @@ impl BatchNorm {
         let parameters = [self.gamma.clone(), self.beta.clone()];
         let out = x
             .operations(&self.gamma)
-            .batch_norm(x, parameters, groups, EPSILON, then);
+            .batch_norm(x, parameters, groups, EPSILON, activation);
 
         // The running statistics follow the mean of the groups' statistics; as PyTorch, they store
         // the unbiased variance.
@@ -84,11 +83,6 @@ impl BatchNorm {
         follow(&mut self.running_mean, mean);
         follow(&mut self.running_var, var);
         out.output
-    }
-
-    fn normalize_by_running(&self, x: FeatureMap, then: Then) -> FeatureMap {
-        let [a, b] = self.by_running();
-        x.operations(&a).affine(x, [a, b], then)
     }
 
     /// a = γ/√(σ²+ε) and b = β − μ·a of the running statistics: x·a + b is normalised.
@@ -151,17 +145,14 @@ fn follow(running: &mut Tensor<1>, batch: Tensor<1>) {
 
 impl Tensors for BatchNorm {
     fn visit<V: TensorVisitor>(&mut self, prefix: &str, visitor: &mut V) {
-        visitor.tensor(&format!("{prefix}weight"), Kind::Parameter, &mut self.gamma);
-        visitor.tensor(&format!("{prefix}bias"), Kind::Parameter, &mut self.beta);
-        visitor.tensor(
-            &format!("{prefix}running_mean"),
-            Kind::Buffer,
+        let tensors = [
+            &mut self.gamma,
+            &mut self.beta,
             &mut self.running_mean,
-        );
-        visitor.tensor(
-            &format!("{prefix}running_var"),
-            Kind::Buffer,
             &mut self.running_var,
-        );
+        ];
+        for ((leaf, kind), tensor) in NORM_TENSORS.into_iter().zip(tensors) {
+            visitor.tensor(&format!("{prefix}{leaf}"), kind, tensor);
+        }
     }
 }

@@ -1,16 +1,15 @@
-//! ResNet backbones with torchvision's numerics and names, at output stride 32, 16 or 8.
+//! ResNet backbones with torchvision's numerics and names, built as [`Network`] describes them.
 
 use burn::tensor::Tensor;
 
 use super::{
-    block::{Block, ConvNorm, EXPANSION, block_shapes},
+    block::{Block, ConvNorm},
     layers::Init,
-    norm::Phase,
     visit::{TensorVisitor, Tensors},
 };
 use crate::{
-    config::ModelConfig,
-    ops::{FeatureMap, Then},
+    network::{ModelConfig, Network, STEM_NAMES, block_name},
+    ops::{Activation, FeatureMap},
 };
 
 /// The backbone f without its classifier.
@@ -29,28 +28,13 @@ pub struct Stages(pub [Tensor<4>; 4]);
 impl ResNet {
     /// A freshly initialised backbone on `init.device`.
     pub fn new(init: &Init, config: &ModelConfig) -> Self {
-        let (_, bottleneck) = config.backbone.blocks();
-        let width = config.width;
-        let shapes = block_shapes(config);
-        let last = shapes[3].last().expect("every stage has a block");
-        let channels = last.planes * if bottleneck { EXPANSION } else { 1 };
-        let mut stage = 0;
-        let layers = shapes.map(|shapes| {
-            stage += 1;
-            let blocks = shapes.into_iter().enumerate().map(|(index, shape)| {
-                let name = format!("layer{stage}.{index}");
-                if bottleneck {
-                    Block::bottleneck(init, &name, shape)
-                } else {
-                    Block::basic(init, &name, shape)
-                }
-            });
-            blocks.collect()
-        });
+        let network = Network::new(config);
+        let block = |block| Block::new(init, block);
+        let stages = network.stages.each_ref();
         Self {
-            stem: ConvNorm::new(init, "conv1", [3, width], 7, 2, 1),
-            layers,
-            channels,
+            stem: ConvNorm::new(init, &network.stem),
+            layers: stages.map(|stage| stage.blocks.iter().map(block).collect()),
+            channels: network.channels(),
         }
     }
 
@@ -59,19 +43,41 @@ impl ResNet {
         self.channels
     }
 
-    /// Images [B, 3, H, W], normalised, to the last feature map [B, C, H/s, W/s], s = output stride.
-    pub fn forward(&mut self, images: Tensor<4>, phase: Phase) -> Tensor<4> {
-        let Stages([_, _, _, last]) = self.stages(images, phase);
+    /// Images [B, 3, H, W], normalised, to the last feature map [B, C, H/s, W/s], s = output stride;
+    /// batch normalisation by the running statistics.
+    pub fn forward(&self, images: Tensor<4>) -> Tensor<4> {
+        let Stages([_, _, _, last]) = self.stages(images);
         last
     }
 
-    /// The feature maps of all four stages.
-    pub fn stages(&mut self, images: Tensor<4>, phase: Phase) -> Stages {
+    /// The feature maps of all four stages; batch normalisation by the running statistics.
+    pub fn stages(&self, images: Tensor<4>) -> Stages {
         let x = FeatureMap::new(images);
-        let mut x = self.stem.forward(x, phase, Then::Relu).max_pool();
+        let mut x = self.stem.forward(x, Activation::Relu).max_pool();
+        Stages(self.layers.each_ref().map(|blocks| {
+            for block in blocks {
+                x = block.forward(x.clone());
+            }
+            x.clone().into_tensor()
+        }))
+    }
+
+    /// As [`Self::forward`], with batch normalisation by the batch, in this many groups; the running
+    /// statistics follow.
+    pub fn forward_train(&mut self, images: Tensor<4>, groups: usize) -> Tensor<4> {
+        let Stages([_, _, _, last]) = self.stages_train(images, groups);
+        last
+    }
+
+    /// As [`Self::stages`], with batch normalisation by the batch, in this many groups; the running
+    /// statistics follow.
+    pub fn stages_train(&mut self, images: Tensor<4>, groups: usize) -> Stages {
+        let x = FeatureMap::new(images);
+        let x = self.stem.forward_train(x, groups, Activation::Relu);
+        let mut x = x.max_pool();
         Stages(self.layers.each_mut().map(|blocks| {
             for block in blocks {
-                x = block.forward(x.clone(), phase);
+                x = block.forward_train(x.clone(), groups);
             }
             x.clone().into_tensor()
         }))
@@ -80,11 +86,10 @@ impl ResNet {
 
 impl Tensors for ResNet {
     fn visit<V: TensorVisitor>(&mut self, prefix: &str, visitor: &mut V) {
-        self.stem.conv.visit(&format!("{prefix}conv1."), visitor);
-        self.stem.norm.visit(&format!("{prefix}bn1."), visitor);
+        self.stem.visit(prefix, STEM_NAMES, visitor);
         for (stage, blocks) in self.layers.iter_mut().enumerate() {
             for (index, block) in blocks.iter_mut().enumerate() {
-                block.visit(&format!("{prefix}layer{}.{index}.", stage + 1), visitor);
+                block.visit(&format!("{prefix}{}.", block_name(stage, index)), visitor);
             }
         }
     }

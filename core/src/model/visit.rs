@@ -5,14 +5,7 @@
 
 use burn::tensor::{Tensor, TensorData};
 
-/// Whether a tensor is learned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// Learned by SGD, followed by the momentum encoder.
-    Parameter,
-    /// Batch-normalisation statistics: each encoder has its own.
-    Buffer,
-}
+pub use crate::network::Kind;
 
 /// Receives each tensor in turn and may replace it.
 pub trait TensorVisitor {

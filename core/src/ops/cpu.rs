@@ -5,12 +5,12 @@ use std::sync::Arc;
 use burn::backend::{DispatchDevice, Flex, flex::FlexTensor};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use densecl_kernels::{
-    conv::{self, After, Kernel},
+    conv::{self, Epilogue, Kernel},
     info_nce, norm, pool, sgd,
 };
 
 use super::{
-    FeatureMap, Footprint, Geometry, Normalized, Operations, PerQuery, SgdSettings, Weights,
+    ConvWeights, FeatureMap, Footprint, Geometry, Normalized, Operations, PerQuery, SgdSettings,
 };
 
 /// Whether there are kernels for such tensors.
@@ -30,32 +30,32 @@ impl Operations for Cpu {
     fn conv2d(
         &self,
         x: FeatureMap,
-        weights: &Weights,
+        weights: &ConvWeights,
         bias: Option<Tensor<1>>,
         geometry: Geometry,
     ) -> FeatureMap {
         let x = Map::of(x);
         let bias = bias.map(|bias| contiguous(primitive(bias)));
-        let after = bias
+        let epilogue = bias
             .as_ref()
-            .map_or(After::Nothing, |bias| After::Bias(values(bias)));
+            .map_or(Epilogue::Identity, |bias| Epilogue::Bias(values(bias)));
         let (kernel, shape) = ready(&x, weights, geometry);
-        convolve(&x, &kernel, after, &shape).into_map()
+        convolve(&x, &kernel, epilogue, &shape).into_map()
     }
 
     fn conv2d_affine(
         &self,
         x: FeatureMap,
-        weights: &Weights,
+        weights: &ConvWeights,
         geometry: Geometry,
         scale_shift: [Tensor<1>; 2],
-        then: super::Then,
+        activation: super::Activation,
     ) -> FeatureMap {
-        let (x, then) = (Map::of(x), Then::new(then));
+        let (x, activation) = (Map::of(x), Activation::new(activation));
         let scale_shift = scale_shift.map(|t| contiguous(primitive(t)));
-        let after = After::Affine(scale_shift.each_ref().map(values), then.of_values());
+        let epilogue = Epilogue::Affine(scale_shift.each_ref().map(values), activation.of_values());
         let (kernel, shape) = ready(&x, weights, geometry);
-        convolve(&x, &kernel, after, &shape).into_map()
+        convolve(&x, &kernel, epilogue, &shape).into_map()
     }
 
     fn batch_norm(
@@ -64,12 +64,12 @@ impl Operations for Cpu {
         [gamma, beta]: [Tensor<1>; 2],
         groups: usize,
         epsilon: f64,
-        then: super::Then,
+        activation: super::Activation,
     ) -> Normalized {
         let x = Map::of(x);
         let [gamma, beta] = [gamma, beta].map(|t| contiguous(primitive(t)));
-        let then = Then::new(then);
-        let (output, statistics) = normalize(&x, [&gamma, &beta], groups, epsilon, &then);
+        let activation = Activation::new(activation);
+        let (output, statistics) = normalize(&x, [&gamma, &beta], groups, epsilon, &activation);
         Normalized {
             output: output.into_map(),
             mean: row(statistics.mean),
@@ -77,12 +77,22 @@ impl Operations for Cpu {
         }
     }
 
-    fn affine(&self, x: FeatureMap, scale_shift: [Tensor<1>; 2], then: super::Then) -> FeatureMap {
+    fn affine(
+        &self,
+        x: FeatureMap,
+        scale_shift: [Tensor<1>; 2],
+        activation: super::Activation,
+    ) -> FeatureMap {
         let x = Map::of(x);
         let scale_shift = scale_shift.map(|t| contiguous(primitive(t)));
         let scale_shift = scale_shift.each_ref().map(values);
-        let (then, shape) = (Then::new(then), norm_shape(&x, 1));
-        let output = norm::apply(values(&x.tensor), scale_shift, then.of_values(), &shape);
+        let (activation, shape) = (Activation::new(activation), norm_shape(&x, 1));
+        let output = norm::apply(
+            values(&x.tensor),
+            scale_shift,
+            activation.of_values(),
+            &shape,
+        );
         x.alike(output).into_map()
     }
 
@@ -226,7 +236,11 @@ fn conv_shape(x: &Map, weights: [usize; 4], geometry: Geometry) -> conv::Shape {
 }
 
 /// The kernel of these weights, and the sizes it works on.
-pub(super) fn ready(x: &Map, weights: &Weights, geometry: Geometry) -> (Arc<Kernel>, conv::Shape) {
+pub(super) fn ready(
+    x: &Map,
+    weights: &ConvWeights,
+    geometry: Geometry,
+) -> (Arc<Kernel>, conv::Shape) {
     let shape = conv_shape(x, weights.tensor().dims(), geometry);
     let kernel = weights.prepared(|weights| {
         let weights = contiguous(primitive(weights.clone()));
@@ -235,8 +249,8 @@ pub(super) fn ready(x: &Map, weights: &Weights, geometry: Geometry) -> (Arc<Kern
     (kernel, shape)
 }
 
-pub(super) fn convolve(x: &Map, kernel: &Kernel, after: After, shape: &conv::Shape) -> Map {
-    let output = conv::forward(values(&x.tensor), kernel, after, shape);
+pub(super) fn convolve(x: &Map, kernel: &Kernel, epilogue: Epilogue, shape: &conv::Shape) -> Map {
+    let output = conv::forward(values(&x.tensor), kernel, epilogue, shape);
     Map::from_values(output, x.batch, shape.output(), shape.channels_out)
 }
 
@@ -249,27 +263,27 @@ pub(super) fn norm_shape(x: &Map, groups: usize) -> norm::Shape {
     }
 }
 
-/// What follows a normalisation.
-pub(super) enum Then {
-    Nothing,
+/// What is applied behind a normalisation.
+pub(super) enum Activation {
+    Identity,
     Relu,
     AddRelu(Map),
 }
 
-impl Then {
-    fn new(then: super::Then) -> Self {
-        match then {
-            super::Then::Nothing => Self::Nothing,
-            super::Then::Relu => Self::Relu,
-            super::Then::AddRelu(shortcut) => Self::AddRelu(Map::of(shortcut)),
+impl Activation {
+    fn new(activation: super::Activation) -> Self {
+        match activation {
+            super::Activation::Identity => Self::Identity,
+            super::Activation::Relu => Self::Relu,
+            super::Activation::AddRelu(shortcut) => Self::AddRelu(Map::of(shortcut)),
         }
     }
 
-    fn of_values(&self) -> norm::Then<'_> {
+    fn of_values(&self) -> norm::Activation<'_> {
         match self {
-            Self::Nothing => norm::Then::Nothing,
-            Self::Relu => norm::Then::Relu,
-            Self::AddRelu(shortcut) => norm::Then::AddRelu(values(&shortcut.tensor)),
+            Self::Identity => norm::Activation::Identity,
+            Self::Relu => norm::Activation::Relu,
+            Self::AddRelu(shortcut) => norm::Activation::AddRelu(values(&shortcut.tensor)),
         }
     }
 }
@@ -280,12 +294,12 @@ pub(super) fn normalize(
     [gamma, beta]: [&FlexTensor; 2],
     groups: usize,
     epsilon: f64,
-    then: &Then,
+    activation: &Activation,
 ) -> (Map, norm::Statistics) {
     let (of_x, shape) = (values(&x.tensor), norm_shape(x, groups));
     let statistics = norm::statistics(of_x, &shape);
     let [scale, shift] = norm::scale_and_shift(&statistics, values(gamma), values(beta), epsilon);
-    let output = norm::apply(of_x, [&scale, &shift], then.of_values(), &shape);
+    let output = norm::apply(of_x, [&scale, &shift], activation.of_values(), &shape);
     (x.alike(output), statistics)
 }
 

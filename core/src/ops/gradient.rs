@@ -14,12 +14,13 @@ use burn::backend::{
 };
 use burn::tensor::{DType, Tensor, activation::relu};
 use densecl_kernels::{
-    conv::{self, After},
+    conv::{self, Epilogue},
     norm, pool,
 };
 
 use super::{
-    FeatureMap, Footprint, Geometry, Normalized, Operations, PerQuery, SgdSettings, Then, Weights,
+    Activation, ConvWeights, FeatureMap, Footprint, Geometry, Normalized, Operations, PerQuery,
+    SgdSettings,
     cpu::{self, Cpu, Map, contiguous, filled, norm_shape, pool_map, pool_shape, ready, values},
 };
 
@@ -37,7 +38,7 @@ impl Operations for Tracked {
     fn conv2d(
         &self,
         map: FeatureMap,
-        weights: &Weights,
+        weights: &ConvWeights,
         bias: Option<Tensor<1>>,
         geometry: Geometry,
     ) -> FeatureMap {
@@ -49,11 +50,11 @@ impl Operations for Tracked {
             let (bias, guard) = node(bias).into_parts();
             (contiguous(bias), guard)
         });
-        let after = match &bias {
-            None => After::Nothing,
-            Some((bias, _)) => After::Bias(values(bias)),
+        let epilogue = match &bias {
+            None => Epilogue::Identity,
+            Some((bias, _)) => Epilogue::Bias(values(bias)),
         };
-        let output = cpu::convolve(&x, &kernel, after, &shape).tensor;
+        let output = cpu::convolve(&x, &kernel, epilogue, &shape).tensor;
         let state = Convolved { x, kernel, shape };
         let guards = [x_guard, weight_guard];
         map.ordered(tracked(match bias {
@@ -71,22 +72,23 @@ impl Operations for Tracked {
         [gamma, beta]: [Tensor<1>; 2],
         groups: usize,
         epsilon: f64,
-        then: Then,
+        activation: Activation,
     ) -> Normalized {
         let (x, x_guard) = node(map.ordered.clone()).into_parts();
         let (gamma, gamma_guard) = node(gamma).into_parts();
         let (beta, beta_guard) = node(beta).into_parts();
         let x = Map::new(x);
         let [gamma, beta] = [gamma, beta].map(contiguous);
-        let (then, shortcut_guard) = match then {
-            Then::Nothing => (cpu::Then::Nothing, None),
-            Then::Relu => (cpu::Then::Relu, None),
-            Then::AddRelu(shortcut) => {
+        let (activation, shortcut_guard) = match activation {
+            Activation::Identity => (cpu::Activation::Identity, None),
+            Activation::Relu => (cpu::Activation::Relu, None),
+            Activation::AddRelu(shortcut) => {
                 let (shortcut, guard) = node(shortcut.ordered).into_parts();
-                (cpu::Then::AddRelu(Map::new(shortcut)), Some(guard))
+                (cpu::Activation::AddRelu(Map::new(shortcut)), Some(guard))
             }
         };
-        let (output, statistics) = cpu::normalize(&x, [&gamma, &beta], groups, epsilon, &then);
+        let (output, statistics) =
+            cpu::normalize(&x, [&gamma, &beta], groups, epsilon, &activation);
         let [mean, variance] =
             [&statistics.mean, &statistics.variance].map(|t| cpu::row(t.clone()));
         let state = NormalizedBatch {
@@ -95,7 +97,7 @@ impl Operations for Tracked {
             gamma,
             statistics,
             epsilon,
-            rectified: (!matches!(then, cpu::Then::Nothing)).then(|| output.clone()),
+            rectified: (!matches!(activation, cpu::Activation::Identity)).then(|| output.clone()),
         };
         let guards = [x_guard, gamma_guard, beta_guard];
         let output = output.tensor;
@@ -126,13 +128,18 @@ impl Operations for Tracked {
     }
 
     // Running statistics are used under a gradient only where a head is tuned: not worth kernels.
-    fn affine(&self, x: FeatureMap, scale_shift: [Tensor<1>; 2], then: Then) -> FeatureMap {
+    fn affine(
+        &self,
+        x: FeatureMap,
+        scale_shift: [Tensor<1>; 2],
+        activation: Activation,
+    ) -> FeatureMap {
         let [scale, shift] = scale_shift.map(|t| t.reshape([1, 1, 1, -1]));
         let y = x.ordered.clone() * scale + shift;
-        x.ordered(match then {
-            Then::Nothing => y,
-            Then::Relu => relu(y),
-            Then::AddRelu(shortcut) => relu(y + shortcut.ordered),
+        x.ordered(match activation {
+            Activation::Identity => y,
+            Activation::Relu => relu(y),
+            Activation::AddRelu(shortcut) => relu(y + shortcut.ordered),
         })
     }
 

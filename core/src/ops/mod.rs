@@ -6,6 +6,7 @@
 
 use burn::tensor::{DType, Device, Tensor, activation::relu};
 
+mod conv_weights;
 #[cfg(feature = "cpu")]
 mod cpu;
 #[cfg(all(feature = "cpu", feature = "train"))]
@@ -13,9 +14,8 @@ mod gradient;
 mod stock;
 #[cfg(all(test, feature = "cpu", feature = "train"))]
 mod tests;
-mod weights;
 
-pub use weights::Weights;
+pub use conv_weights::ConvWeights;
 
 /// How a kernel moves over a feature map, padded by dilation·(k−1)/2 on every side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,12 +114,12 @@ impl FeatureMap {
     }
 }
 
-/// What follows a normalisation in a residual network.
+/// What is applied behind a normalisation in a residual network.
 #[derive(Debug, Clone)]
 #[expect(clippy::large_enum_variant, reason = "lives for one call")]
-pub enum Then {
-    /// Nothing.
-    Nothing,
+pub enum Activation {
+    /// Nothing: the map stays as it is.
+    Identity,
     /// ReLU.
     Relu,
     /// The sum with a shortcut, then ReLU.
@@ -129,7 +129,7 @@ pub enum Then {
 /// A batch normalised by its own statistics.
 #[derive(Debug, Clone)]
 pub struct Normalized {
-    /// γ·x̂ + β and what follows, as large as x.
+    /// γ·x̂ + β, then the activation; as large as x.
     pub output: FeatureMap,
     /// Mean of each channel in each group, [G·C], outside any gradient graph.
     pub mean: Tensor<1>,
@@ -184,7 +184,7 @@ pub trait Operations: Sync {
     fn conv2d(
         &self,
         x: FeatureMap,
-        weights: &Weights,
+        weights: &ConvWeights,
         bias: Option<Tensor<1>>,
         geometry: Geometry,
     ) -> FeatureMap;
@@ -193,13 +193,13 @@ pub trait Operations: Sync {
     fn conv2d_affine(
         &self,
         x: FeatureMap,
-        weights: &Weights,
+        weights: &ConvWeights,
         geometry: Geometry,
         scale_shift: [Tensor<1>; 2],
-        then: Then,
+        activation: Activation,
     ) -> FeatureMap {
         let y = self.conv2d(x, weights, None, geometry);
-        self.affine(y, scale_shift, then)
+        self.affine(y, scale_shift, activation)
     }
 
     /// [N, C, H, W] normalised by the batch; sample i belongs to group i mod `groups`. γ and β are f32 and so
@@ -210,11 +210,16 @@ pub trait Operations: Sync {
         gamma_beta: [Tensor<1>; 2],
         groups: usize,
         epsilon: f64,
-        then: Then,
+        activation: Activation,
     ) -> Normalized;
 
-    /// x·scale + shift per channel, and what follows: `[N, C, H, W]` and `[C]` each, these in f32.
-    fn affine(&self, x: FeatureMap, scale_shift: [Tensor<1>; 2], then: Then) -> FeatureMap;
+    /// x·scale + shift per channel, then the activation: `[N, C, H, W]` and `[C]` each, these in f32.
+    fn affine(
+        &self,
+        x: FeatureMap,
+        scale_shift: [Tensor<1>; 2],
+        activation: Activation,
+    ) -> FeatureMap;
 
     /// Max pooling 3×3, stride 2, padding 1.
     fn max_pool(&self, x: FeatureMap) -> FeatureMap;

@@ -8,7 +8,8 @@ use burn::tensor::{
 };
 
 use super::{
-    FeatureMap, Footprint, Geometry, Normalized, Operations, PerQuery, SgdSettings, Then, Weights,
+    Activation, ConvWeights, FeatureMap, Footprint, Geometry, Normalized, Operations, PerQuery,
+    SgdSettings,
 };
 
 /// Compositions of Burn's operations.
@@ -22,7 +23,7 @@ impl Operations for Burn {
     fn conv2d(
         &self,
         x: FeatureMap,
-        weights: &Weights,
+        weights: &ConvWeights,
         bias: Option<Tensor<1>>,
         geometry: Geometry,
     ) -> FeatureMap {
@@ -41,7 +42,7 @@ impl Operations for Burn {
         [gamma, beta]: [Tensor<1>; 2],
         groups: usize,
         epsilon: f64,
-        then: Then,
+        activation: Activation,
     ) -> Normalized {
         let [n, c, h, w] = x.dims();
         // Sample i of the batch is row i / groups, block i mod groups of this view, so the groups
@@ -53,18 +54,23 @@ impl Operations for Burn {
         let repeated = |t: Tensor<1>| t.repeat(&[groups]);
         let out = batch_norm_train(grouped, repeated(gamma), repeated(beta), epsilon);
         Normalized {
-            output: and_then(out.output.reshape([n, c, h, w]).cast(dtype), then),
+            output: activate(out.output.reshape([n, c, h, w]).cast(dtype), activation),
             mean: out.mean.inner(),
             variance: out.variance.inner(),
         }
     }
 
-    fn affine(&self, x: FeatureMap, [scale, shift]: [Tensor<1>; 2], then: Then) -> FeatureMap {
+    fn affine(
+        &self,
+        x: FeatureMap,
+        [scale, shift]: [Tensor<1>; 2],
+        activation: Activation,
+    ) -> FeatureMap {
         let [_, c, _, _] = x.dims();
         let x = x.into_tensor();
         let [scale, shift] = [scale, shift].map(|t| t.cast(x.dtype()));
         let y = x * scale.reshape([1, c, 1, 1]) + shift.reshape([1, c, 1, 1]);
-        and_then(y, then)
+        activate(y, activation)
     }
 
     fn max_pool(&self, x: FeatureMap) -> FeatureMap {
@@ -120,11 +126,11 @@ impl Operations for Burn {
     }
 }
 
-fn and_then(y: Tensor<4>, then: Then) -> FeatureMap {
-    FeatureMap::in_order(match then {
-        Then::Nothing => y,
-        Then::Relu => relu(y),
-        Then::AddRelu(shortcut) => relu(y + shortcut.into_tensor()),
+fn activate(y: Tensor<4>, activation: Activation) -> FeatureMap {
+    FeatureMap::in_order(match activation {
+        Activation::Identity => y,
+        Activation::Relu => relu(y),
+        Activation::AddRelu(shortcut) => relu(y + shortcut.into_tensor()),
     })
 }
 

@@ -2,7 +2,9 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 
-use super::{FeatureMap, Geometry, Operations, Then, Weights, cpu::Cpu, gradient::Tracked, stock};
+use super::{
+    Activation, ConvWeights, FeatureMap, Geometry, Operations, cpu::Cpu, gradient::Tracked, stock,
+};
 use crate::rng::{Purpose, normal_pair, stream};
 
 fn random<const D: usize>(shape: [usize; D], which: u64) -> Tensor<D> {
@@ -84,15 +86,20 @@ fn convolutions() {
         let geometry = Geometry { stride, dilation };
         compare(&[x.clone(), weight.clone()], |ops| {
             vec![
-                ops.conv2d(map(ops, &x), &Weights::new(weight.clone()), None, geometry)
-                    .into_tensor(),
+                ops.conv2d(
+                    map(ops, &x),
+                    &ConvWeights::new(weight.clone()),
+                    None,
+                    geometry,
+                )
+                .into_tensor(),
             ]
         });
         compare(&[x.clone(), weight.clone(), bias.clone()], |ops| {
             vec![
                 ops.conv2d(
                     map(ops, &x),
-                    &Weights::new(weight.clone()),
+                    &ConvWeights::new(weight.clone()),
                     Some(vector(&bias)),
                     geometry,
                 )
@@ -102,7 +109,7 @@ fn convolutions() {
         let plain = |ops: &dyn Operations| {
             ops.conv2d(
                 map(ops, &x.clone().inner()),
-                &Weights::new(weight.clone().inner()),
+                &ConvWeights::new(weight.clone().inner()),
                 None,
                 geometry,
             )
@@ -111,16 +118,16 @@ fn convolutions() {
         assert_same(plain(&Cpu), plain(&stock::Burn));
         for follows in 0..3 {
             let normalized = |ops: &dyn Operations| {
-                let weights = Weights::new(weight.clone().inner());
+                let weights = ConvWeights::new(weight.clone().inner());
                 let (channel, shortcut) = (vector(&bias).inner(), plain(ops) * 0.5);
-                let then = match follows {
-                    0 => Then::Nothing,
-                    1 => Then::Relu,
-                    _ => Then::AddRelu(map(ops, &shortcut)),
+                let activation = match follows {
+                    0 => Activation::Identity,
+                    1 => Activation::Relu,
+                    _ => Activation::AddRelu(map(ops, &shortcut)),
                 };
                 let x = map(ops, &x.clone().inner());
                 let scale_shift = [channel.clone() * 2.0, channel];
-                let y = ops.conv2d_affine(x, &weights, geometry, scale_shift, then);
+                let y = ops.conv2d_affine(x, &weights, geometry, scale_shift, activation);
                 y.into_tensor()
             };
             assert_same(normalized(&Cpu), normalized(&stock::Burn));
@@ -135,8 +142,8 @@ fn what_was_made_of_weights_lasts_until_they_change() {
         stride: 1,
         dilation: 1,
     };
-    let mut weights = Weights::new(random([16, 16, 3, 3], 2));
-    let out = |weights: &Weights| {
+    let mut weights = ConvWeights::new(random([16, 16, 3, 3], 2));
+    let out = |weights: &ConvWeights| {
         let y = Cpu.conv2d(FeatureMap::new(x.clone()), weights, None, geometry);
         y.into_tensor()
     };
@@ -151,17 +158,17 @@ fn batch_normalisations_and_what_follows() {
     let (x, shortcut) = (leaf([6, 5, 4, 3], 1), leaf([6, 5, 4, 3], 2));
     let (gamma, beta) = (leaf([1, 5, 1, 1], 3), leaf([1, 5, 1, 1], 4));
     for follows in 0..3 {
-        let then = |ops: &dyn Operations, shortcut: &Tensor<4>| match follows {
-            0 => Then::Nothing,
-            1 => Then::Relu,
-            _ => Then::AddRelu(map(ops, shortcut)),
+        let chosen = |ops: &dyn Operations, shortcut: &Tensor<4>| match follows {
+            0 => Activation::Identity,
+            1 => Activation::Relu,
+            _ => Activation::AddRelu(map(ops, shortcut)),
         };
         let mut leaves = vec![x.clone(), gamma.clone(), beta.clone()];
         leaves.extend((follows == 2).then(|| shortcut.clone()));
         compare(&leaves, |ops| {
             let parameters = [vector(&gamma), vector(&beta)];
-            let then = then(ops, &shortcut);
-            let out = ops.batch_norm(map(ops, &x), parameters, 3, 1e-5, then);
+            let activation = chosen(ops, &shortcut);
+            let out = ops.batch_norm(map(ops, &x), parameters, 3, 1e-5, activation);
             let statistic = |t: Tensor<1>| t.reshape([1, 15, 1, 1]).autodiff();
             vec![
                 out.output.into_tensor(),
@@ -171,9 +178,9 @@ fn batch_normalisations_and_what_follows() {
         });
         let affine = |ops: &dyn Operations| {
             let parameters = [&gamma, &beta].map(|t| vector(t).inner());
-            let then = then(ops, &shortcut.clone().inner());
+            let activation = chosen(ops, &shortcut.clone().inner());
             let x = map(ops, &x.clone().inner());
-            ops.affine(x, parameters, then).into_tensor()
+            ops.affine(x, parameters, activation).into_tensor()
         };
         assert_same(affine(&Cpu), affine(&stock::Burn));
     }

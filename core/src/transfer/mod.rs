@@ -8,7 +8,7 @@ use burn::tensor::Tensor;
 
 use crate::{
     features::Feature,
-    model::{Phase, ResNet, TensorVisitor, Tensors},
+    model::{ResNet, TensorVisitor, Tensors},
 };
 
 /// A backbone and a head on one of its feature maps, trained together: the fine-tuned transfer. In
@@ -22,12 +22,18 @@ pub struct FineTuned<H> {
 }
 
 impl<H> FineTuned<H> {
-    /// The feature map of a batch [B, 3, H, W] that the head is to see.
+    /// The feature map of a batch [B, 3, H, W] that the head is to see, with batch normalisation by the batch,
+    /// in this many groups; the running statistics follow.
     ///
     /// # Panics
     /// For [`Feature::Dense`], which is no feature of a backbone.
-    pub fn features(&mut self, images: Tensor<4>, feature: Feature, phase: Phase) -> Tensor<4> {
-        let stages = self.backbone.stages(images, phase);
+    pub fn features_train(
+        &mut self,
+        images: Tensor<4>,
+        feature: Feature,
+        groups: usize,
+    ) -> Tensor<4> {
+        let stages = self.backbone.stages_train(images, groups);
         let map = feature.of_backbone(&stages);
         map.expect("the dense head is no part of a backbone")
     }

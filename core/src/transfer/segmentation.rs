@@ -13,8 +13,8 @@ use crate::{
     error::Result,
     interpolate::{pixel_centers, resample},
     metrics::IGNORE,
-    model::{BatchNorm, Conv2d, Init, Phase, TensorVisitor, Tensors},
-    ops::{FeatureMap, Then},
+    model::{BatchNorm, Conv2d, Init, TensorVisitor, Tensors},
+    ops::{Activation, FeatureMap},
 };
 
 /// Channels of the hidden layers.
@@ -48,11 +48,20 @@ impl FcnHead {
         }
     }
 
-    /// Logits of every cell.
-    pub fn forward(&mut self, map: Tensor<4>, phase: Phase) -> Tensor<4> {
+    /// Logits of every cell; batch normalisation by the running statistics.
+    pub fn forward(&self, map: Tensor<4>) -> Tensor<4> {
+        let mut x = FeatureMap::new(map);
+        for (conv, norm) in &self.convs {
+            x = norm.forward(conv.map(x), Activation::Relu);
+        }
+        self.classifier.map(x).into_tensor()
+    }
+
+    /// The same, with batch normalisation by the batch; the running statistics follow.
+    pub fn forward_train(&mut self, map: Tensor<4>) -> Tensor<4> {
         let mut x = FeatureMap::new(map);
         for (conv, norm) in &mut self.convs {
-            x = norm.forward(conv.map(x), phase, Then::Relu);
+            x = norm.forward_train(conv.map(x), 1, Activation::Relu);
         }
         self.classifier.map(x).into_tensor()
     }
@@ -183,7 +192,7 @@ mod tests {
         let mut sgd = Sgd::new(&OptimConfig::default());
         let mut losses = Vec::new();
         for _ in 0..30 {
-            let logits = head.forward(map.clone().autodiff(), Phase::Train { groups: 1 });
+            let logits = head.forward_train(map.clone().autodiff());
             let loss = pixel_loss(logits, &labels).expect("labels");
             losses.push(loss.clone().into_scalar::<f32>());
             let mut gradients = ParameterGradients::default();
@@ -191,8 +200,8 @@ mod tests {
             sgd.step(&mut head, gradients, 0.05);
         }
         assert!(losses[29] < 0.5 * losses[0], "{losses:?}");
-        let mut frozen = head.inference();
-        let out = frozen.forward(map, Phase::Eval);
+        let frozen = head.inference();
+        let out = frozen.forward(map);
         assert_eq!(out.dims(), [2, 2, 4, 4]);
     }
 }

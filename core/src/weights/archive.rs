@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::FORMAT_VERSION;
 use crate::{
     device::failure,
-    error::{Error, Result},
+    error::{Error, Result, SHOWN, first_names},
     model::AnyNetwork,
 };
 
@@ -184,9 +184,9 @@ impl Archive {
             }
         }
         if !problems.is_empty() {
-            return Err(Error::Mismatch(listed(
-                "the file does not fit the network",
-                &problems,
+            return Err(Error::Mismatch(format!(
+                "the file does not fit the network: {}",
+                first_names(&problems, SHOWN)
             )));
         }
         network.refill(&mut |name| {
@@ -299,14 +299,4 @@ pub(super) fn stored(name: &str, view: &TensorView) -> Result<Stored> {
         shape: view.shape().to_vec(),
         values,
     })
-}
-
-/// `what: first, second, third and 12 more`.
-pub(super) fn listed(what: &str, problems: &[String]) -> String {
-    const SHOWN: usize = 4;
-    let shown = problems[..problems.len().min(SHOWN)].join(", ");
-    match problems.len().saturating_sub(SHOWN) {
-        0 => format!("{what}: {shown}"),
-        more => format!("{what}: {shown} and {more} more"),
-    }
 }

@@ -15,7 +15,11 @@ pub use self::{
     container::Container,
     file::{Account, Weights},
 };
-use crate::{config::ModelConfig, error::Result, model::Encoder};
+use crate::{
+    error::Result,
+    model::Encoder,
+    network::{ModelConfig, in_metadata},
+};
 
 /// Version of the files this crate writes; a reader refuses newer ones.
 pub const FORMAT_VERSION: u32 = 1;
@@ -28,6 +32,7 @@ pub struct WeightsInfo {
     /// `densecl`, or `mocov2` when λ was 0; `unknown` where the file does not tell.
     pub method: String,
     /// The network.
+    #[serde(serialize_with = "in_metadata")]
     pub model: ModelConfig,
     /// Training steps taken.
     pub steps: u64,

@@ -5,7 +5,7 @@ use burn::tensor::Tensor;
 use densecl::boxes::Detection;
 use densecl::config::{OptimConfig, SchedulePer};
 use densecl::features::{Feature, image_batch};
-use densecl::model::{Init, Phase, Tensors};
+use densecl::model::{Init, Tensors};
 use densecl::optim::{ParameterGradients, Sgd};
 use densecl::rng::{Purpose, stream as random};
 use densecl::schedule::{Progress, learning_rate};
@@ -105,8 +105,7 @@ pub(super) fn train(
                 loss
             }
             Learner::FineTuned(network) => {
-                let phase = Phase::Train { groups: 1 };
-                let map = network.features(batch.input.autodiff(), look.feature, phase);
+                let map = network.features_train(batch.input.autodiff(), look.feature, 1);
                 let loss = fcos_loss(network.head.forward(map), &batch.targets);
                 update(&mut **network, &mut sgd, &loss, lr);
                 loss

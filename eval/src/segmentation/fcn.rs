@@ -9,7 +9,7 @@ use densecl::config::{OptimConfig, SchedulePer};
 use densecl::features::{Feature, image_batch};
 use densecl::interpolate::resample;
 use densecl::metrics::IGNORE;
-use densecl::model::{Encoder, Init, Phase, Tensors};
+use densecl::model::{Encoder, Init, Tensors};
 use densecl::optim::{ParameterGradients, Sgd};
 use densecl::rng::{Purpose, Rng, stream as random};
 use densecl::schedule::{Progress, learning_rate};
@@ -134,10 +134,9 @@ impl FineTuneSeg {
             let crops: Vec<(RgbImage, GrayImage)> = crops.collect::<anyhow::Result<_>>()?;
             let (images, labels): (Vec<RgbImage>, Vec<GrayImage>) = crops.into_iter().unzip();
 
-            let phase = Phase::Train { groups: 1 };
             let input = image_batch(&images, &backbone.device).autodiff();
-            let map = network.features(input, self.look.feature, phase);
-            let logits = network.head.forward(map, phase);
+            let map = network.features_train(input, self.look.feature, 1);
+            let logits = network.head.forward_train(map);
             let Some(loss) = lattice_loss(logits, &labels, offset) else {
                 continue;
             };
@@ -204,7 +203,7 @@ impl Evaluation for FineTuneSeg {
             let (network, losses) = self.train(backbone, &labelled, seed)?;
             let FineTuned {
                 backbone: trained,
-                mut head,
+                head,
             } = network;
             let tuned = Backbone {
                 encoder: Encoder {
@@ -221,9 +220,7 @@ impl Evaluation for FineTuneSeg {
                 test.len(),
                 "test pictures",
                 |i| open(&test[i], self.data.classes(), self.look.size),
-                |_, (image, labels), map| {
-                    judge.add(&image, &labels, head.forward(map, Phase::Eval))
-                },
+                |_, (image, labels), map| judge.add(&image, &labels, head.forward(map)),
             )?;
             let mut measured = judge.finish(&pixels)?;
             measured.details["loss_every_10_steps"] = json!(losses);

@@ -3,14 +3,16 @@
 use std::ops::Range;
 
 use super::{
-    After, Kernel, Shape, forward,
-    kernel::{Form, transposed, unpack},
+    Epilogue, Kernel, Shape, forward,
+    kernel::{Form, unpack},
     patches::{add_patches, fill_patches, fill_tap},
-    tile_rows, winograd,
+    tile_rows,
+    transpose::transposed,
+    winograd,
 };
 use crate::{
     parallel::{map, pieces_of, with_scratch},
-    product::{Into, Matrix, product},
+    product::{Matrix, Write, product},
 };
 
 /// The gradient of the input, [B, H, W, C_in], given the output's, [B, H', W', C_out].
@@ -30,7 +32,7 @@ pub fn input_gradient(gradient: &[f32], kernel: &Kernel, shape: &Shape) -> Vec<f
             padding: reach - shape.padding,
             ..*shape
         };
-        return forward(gradient, &kernel.reversed(), After::Nothing, &back);
+        return forward(gradient, &kernel.reversed(), Epilogue::Identity, &back);
     }
 
     let (patch, channels) = (shape.patch(), shape.channels_out);
@@ -51,7 +53,7 @@ pub fn input_gradient(gradient: &[f32], kernel: &Kernel, shape: &Shape) -> Vec<f
             let count = gradient.len() / channels;
             with_scratch(count * patch, |patches| {
                 let gradient = Matrix::new(gradient, count, channels);
-                product(patches, Into::Fresh, gradient, weights);
+                product(patches, Write::Replace, gradient, weights);
                 add_patches(patches, input, shape, tile * most);
             });
         }
@@ -97,9 +99,9 @@ fn by_taps(input: &[f32], gradient: &[f32], shape: &Shape) -> Vec<f32> {
         for first in some.clone().step_by(PIXELS) {
             let count = PIXELS.min(some.end - first);
             let into = if first == some.start {
-                Into::Fresh
+                Write::Replace
             } else {
-                Into::Sum
+                Write::Add
             };
             let gradient = &gradient[first * channels..][..count * channels];
             let gradient = Matrix::new(gradient, count, channels);
@@ -180,7 +182,7 @@ fn by_patches(input: &[f32], gradient: &[f32], shape: &Shape) -> Vec<f32> {
             with_scratch(count * patch, |tile| {
                 fill_patches(tile, input, shape, first);
                 let seen = Matrix::new(tile, count, patch).transposed();
-                product(&mut sum, Into::Sum, seen, gradient);
+                product(&mut sum, Write::Add, seen, gradient);
             });
         }
         sum

@@ -1,6 +1,6 @@
 //! A dilated convolution is an ordinary one on each of dilation² interleaved grids of pixels.
 
-use super::{After, Shape};
+use super::{Epilogue, Shape};
 use crate::parallel::pieces_of;
 
 /// The convolution on the grids of one with the same padding as its dilation: each a sample of its own.
@@ -34,8 +34,8 @@ pub(super) fn split(map: &[f32], channels: usize, shape: &Shape) -> Vec<f32> {
     })
 }
 
-/// What [`split`] has taken apart, and what follows.
-pub(super) fn join(grids: &[f32], channels: usize, after: After, shape: &Shape) -> Vec<f32> {
+/// Puts together what [`split`] has taken apart, then applies the epilogue.
+pub(super) fn join(grids: &[f32], channels: usize, epilogue: Epilogue, shape: &Shape) -> Vec<f32> {
     let (d, [height, width]) = (shape.dilation, shape.input);
     let [rows, columns] = of_grids(shape).input;
     let len = shape.batch * height * width * channels;
@@ -46,6 +46,6 @@ pub(super) fn join(grids: &[f32], channels: usize, after: After, shape: &Shape) 
             let at = (grid * rows + y / d) * columns + x / d;
             to.copy_from_slice(&grids[at * channels..][..channels]);
         }
-        after.apply(to, index * width..(index + 1) * width);
+        epilogue.apply(to, index * width..(index + 1) * width);
     })
 }

@@ -1,6 +1,10 @@
 //! A convolution's weights in the order the matrix products want.
 
-use super::{Shape, winograd};
+use super::{
+    Shape,
+    transpose::{BLOCK, transposed},
+    winograd,
+};
 use crate::parallel::{each, pieces_of};
 
 /// The weights of a convolution, ready for it.
@@ -19,9 +23,6 @@ pub(super) enum Form {
     /// Transformed for minimal filtering.
     Winograd(winograd::Places),
 }
-
-/// Input channels moved together: their taps make whole cache lines of the source.
-const BLOCK: usize = 16;
 
 impl Kernel {
     /// Of weights [C_out, C_in, k, k], for convolutions of this shape: batch and sides do not matter.
@@ -116,22 +117,6 @@ pub(super) fn unpack(packed: &[f32], [k, channels_in, channels_out]: [usize; 3])
                     for (o, value) in source[..count].iter().enumerate() {
                         out[(o * channels_in + i) * taps + tap] = *value;
                     }
-                }
-            }
-        }
-    })
-}
-
-/// [rows, columns] → [columns, rows].
-pub(super) fn transposed(from: &[f32], rows: usize, columns: usize) -> Vec<f32> {
-    // In squares, a few lines of either side at once.
-    pieces_of(from.len(), BLOCK * rows, |block, to| {
-        let left = block * BLOCK;
-        for top in (0..rows).step_by(BLOCK) {
-            let bottom = (top + BLOCK).min(rows);
-            for (column, to) in (left..).zip(to.chunks_exact_mut(rows)) {
-                for (row, to) in (top..).zip(&mut to[top..bottom]) {
-                    *to = from[row * columns + column];
                 }
             }
         }

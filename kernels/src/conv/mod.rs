@@ -4,20 +4,21 @@
 //! PyTorch's [C_out, C_in, k, k]). A patch is a pixel's k·k·C_in inputs in the kernel's order, so a tile of
 //! patches times the kernel is a tile of the output. 3×3 kernels of stride 1 need fewer products (`winograd`).
 
-mod after;
 mod backward;
+mod epilogue;
 mod interleave;
 mod kernel;
 mod patches;
+mod transpose;
 mod winograd;
 
-pub use after::After;
 pub use backward::{bias_gradient, input_gradient, weight_gradient};
+pub use epilogue::Epilogue;
 pub use kernel::Kernel;
 
 use crate::{
     parallel::{map, pieces_of, with_scratch},
-    product::{Into, Matrix, product},
+    product::{Matrix, Write, product},
 };
 use kernel::Form;
 use patches::fill_patches;
@@ -91,32 +92,32 @@ fn tile_rows(row: usize) -> usize {
     (TILE_BYTES / 4 / row).clamp(FEWEST, 512) / 8 * 8
 }
 
-/// `[B, H, W, C_in] → [B, H', W', C_out]`, and what follows.
+/// `[B, H, W, C_in] → [B, H', W', C_out]`, then the epilogue.
 ///
 /// # Panics
 /// When the slices have not the sizes that `shape` says.
-pub fn forward(input: &[f32], kernel: &Kernel, after: After, shape: &Shape) -> Vec<f32> {
+pub fn forward(input: &[f32], kernel: &Kernel, epilogue: Epilogue, shape: &Shape) -> Vec<f32> {
     assert_eq!(
         input.len(),
         shape.pixels_in() * shape.channels_in,
         "{shape:?}"
     );
     assert_eq!(kernel.sizes, shape.kernel_sizes(), "{shape:?}");
-    after.check(shape.pixels_out(), shape.channels_out);
+    epilogue.check(shape.pixels_out(), shape.channels_out);
     match &kernel.form {
         Form::Winograd(places) => {
             assert!(winograd::fits(shape), "{shape:?}");
-            winograd::forward(input, places, after, shape)
+            winograd::forward(input, places, epilogue, shape)
         }
         Form::Taps(taps) if shape.pixels_out() < 2 * FEWEST => {
-            by_columns(input, taps, after, shape)
+            by_columns(input, taps, epilogue, shape)
         }
-        Form::Taps(taps) => by_rows(input, taps, after, shape),
+        Form::Taps(taps) => by_rows(input, taps, epilogue, shape),
     }
 }
 
 /// A task for each tile of patches.
-fn by_rows(input: &[f32], taps: &[f32], after: After, shape: &Shape) -> Vec<f32> {
+fn by_rows(input: &[f32], taps: &[f32], epilogue: Epilogue, shape: &Shape) -> Vec<f32> {
     let (patch, channels) = (shape.patch(), shape.channels_out);
     let weights = Matrix::new(taps, patch, channels);
     let pixels = shape.pixels_out();
@@ -125,19 +126,29 @@ fn by_rows(input: &[f32], taps: &[f32], after: After, shape: &Shape) -> Vec<f32>
         let (first, count) = (index * rows, out.len() / channels);
         if shape.is_pointwise() {
             let tile = &input[first * patch..][..count * patch];
-            product(out, Into::Fresh, Matrix::new(tile, count, patch), weights);
+            product(
+                out,
+                Write::Replace,
+                Matrix::new(tile, count, patch),
+                weights,
+            );
         } else {
             with_scratch(count * patch, |tile| {
                 fill_patches(tile, input, shape, first);
-                product(out, Into::Fresh, Matrix::new(tile, count, patch), weights);
+                product(
+                    out,
+                    Write::Replace,
+                    Matrix::new(tile, count, patch),
+                    weights,
+                );
             });
         }
-        after.apply(out, first..first + count);
+        epilogue.apply(out, first..first + count);
     })
 }
 
 /// A task for some columns of the kernel, over all patches.
-fn by_columns(input: &[f32], taps: &[f32], after: After, shape: &Shape) -> Vec<f32> {
+fn by_columns(input: &[f32], taps: &[f32], epilogue: Epilogue, shape: &Shape) -> Vec<f32> {
     let (patch, channels, pixels) = (shape.patch(), shape.channels_out, shape.pixels_out());
     let mut own = Vec::new();
     let patches = if shape.is_pointwise() {
@@ -153,7 +164,7 @@ fn by_columns(input: &[f32], taps: &[f32], after: After, shape: &Shape) -> Vec<f
         let count = COLUMNS.min(channels - first);
         let weights = Matrix::strided(&taps[first..], patch, count, channels, 1);
         let mut out = vec![0.0; pixels * count];
-        product(&mut out, Into::Fresh, patches, weights);
+        product(&mut out, Write::Replace, patches, weights);
         out
     });
     let mut output = Vec::with_capacity(pixels * channels);
@@ -163,6 +174,6 @@ fn by_columns(input: &[f32], taps: &[f32], after: After, shape: &Shape) -> Vec<f
             output.extend_from_slice(&block[pixel * count..][..count]);
         }
     }
-    after.apply(&mut output, 0..pixels);
+    epilogue.apply(&mut output, 0..pixels);
     output
 }

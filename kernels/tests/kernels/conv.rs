@@ -1,5 +1,5 @@
 use densecl_kernels::conv::{
-    After, Kernel, Shape, bias_gradient, forward, input_gradient, weight_gradient,
+    Epilogue, Kernel, Shape, bias_gradient, forward, input_gradient, weight_gradient,
 };
 
 use crate::{assert_close, values};
@@ -95,7 +95,7 @@ fn a_convolution_and_its_gradients_are_their_sums() {
             }
         });
         assert_close(
-            &forward(&input, &kernel, After::Bias(&bias), &shape),
+            &forward(&input, &kernel, Epilogue::Bias(&bias), &shape),
             &out,
             1e-5,
         );
@@ -111,5 +111,5 @@ fn a_convolution_and_its_gradients_are_their_sums() {
 fn a_slice_of_another_size_is_a_programming_error() {
     let shape = shapes()[0];
     let kernel = Kernel::pack(&values(7 * 7 * 3 * 20, 1), &shape);
-    forward(&[0.0; 10], &kernel, After::Nothing, &shape);
+    forward(&[0.0; 10], &kernel, Epilogue::Identity, &shape);
 }

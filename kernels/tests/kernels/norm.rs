@@ -1,5 +1,5 @@
 use densecl_kernels::norm::{
-    Shape, Then, apply, gradients, scale_and_shift, statistics, through_relu,
+    Activation, Shape, apply, gradients, scale_and_shift, statistics, through_relu,
 };
 
 use crate::{assert_close, values};
@@ -74,16 +74,16 @@ fn groups_are_normalised_by_themselves_and_what_follows_is_fused() {
             })
             .collect();
         let [scale, shift] = scale_and_shift(&statistics(&x, &shape), &gamma, &beta, EPSILON);
-        let run = |then| apply(&x, [&scale, &shift], then, &shape);
-        assert_close(&run(Then::Nothing), &normal, 1e-4);
+        let run = |activation| apply(&x, [&scale, &shift], activation, &shape);
+        assert_close(&run(Activation::Identity), &normal, 1e-4);
         let relu: Vec<f64> = normal.iter().map(|y| y.max(0.0)).collect();
-        assert_close(&run(Then::Relu), &relu, 1e-4);
+        assert_close(&run(Activation::Relu), &relu, 1e-4);
         let sum = normal
             .iter()
             .zip(&shortcut)
             .map(|(y, s)| (y + f64::from(*s)).max(0.0));
         assert_close(
-            &run(Then::AddRelu(&shortcut)),
+            &run(Activation::AddRelu(&shortcut)),
             &sum.collect::<Vec<_>>(),
             1e-4,
         );
@@ -154,6 +154,11 @@ fn what_is_not_a_number_stays_so() {
         channels: 1,
         groups: 1,
     };
-    let y = apply(&[f32::NAN, -1.0], [&[1.0], &[0.0]], Then::Relu, &shape);
+    let y = apply(
+        &[f32::NAN, -1.0],
+        [&[1.0], &[0.0]],
+        Activation::Relu,
+        &shape,
+    );
     assert!(y[0].is_nan() && y[1] == 0.0);
 }

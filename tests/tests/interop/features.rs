@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf};
 
-use densecl::{model::Phase, torch::keys::Layout, weights::Weights};
+use densecl::{torch::keys::Layout, weights::Weights};
 use densecl_tests::{
     golden::{Golden, TOLERANCE, assert_close, relative_error},
     network::{cpu, input, tensor, values},
@@ -21,12 +21,12 @@ fn features_agree(depth: usize) {
     for [height, width] in [[224, 224], [375, 500]] {
         let images = input(&format!("{file}/{height}x{width}"), [1, 3, height, width]);
         for stride in [32, 16, 8] {
-            let (mut encoder, info) = weights
+            let (encoder, info) = weights
                 .clone()
                 .encoder(Some(stride), &cpu())
                 .expect("a known stride");
             assert_eq!(info.model.output_stride, stride);
-            let map = encoder.backbone.forward(images.clone(), Phase::Eval);
+            let map = encoder.backbone.forward(images.clone());
             let key = format!("{height}x{width}/stride{stride}");
             golden.assert_digest(&key, &map.dims(), &values(&map), TOLERANCE);
         }
@@ -76,8 +76,8 @@ fn whole_networks() {
             let shape: [usize; 4] = shape.try_into().expect("a batch of images");
             let images = tensor(images, shape, &cpu());
             let encoder = weights.clone().encoder(Some(stride), &cpu());
-            let (mut encoder, _) = encoder.expect("a known stride");
-            let map = encoder.backbone.forward(images, Phase::Eval);
+            let (encoder, _) = encoder.expect("a known stride");
+            let map = encoder.backbone.forward(images);
             let (want, shape) = floats(key);
             assert_eq!(map.dims().to_vec(), shape, "{key}");
             let got = values(&map);

@@ -2,8 +2,8 @@
 
 use burn::tensor::Tensor;
 use densecl::{
-    model::{BatchNorm, Encoder, Init, Kind, Phase, TensorVisitor, Tensors, follow},
-    ops::{FeatureMap, Then},
+    model::{BatchNorm, Encoder, Init, Kind, TensorVisitor, Tensors, follow},
+    ops::{Activation, FeatureMap},
     rng::{Purpose, stream},
 };
 use densecl_tests::{
@@ -158,7 +158,7 @@ proptest! {
         fill(&mut norm, "split_bn.", Gradient::None);
         let mut forward = |x: &[f32]| {
             let x = tensor(x.to_vec(), [n, CHANNELS, 2, 2], &device);
-            values(&norm.forward(FeatureMap::new(x), Phase::Train { groups }, Then::Nothing).into_tensor())
+            values(&norm.forward_train(FeatureMap::new(x), groups, Activation::Identity).into_tensor())
         };
         let x = formula(&format!("groups/{seed}"), n * SAMPLE);
         let mut other = x.clone();
@@ -189,7 +189,7 @@ proptest! {
         let init = Init::new(0, &device);
         let forward = |x: Vec<f32>| {
             let mut norm = BatchNorm::new(&init, 2);
-            values(&norm.forward(FeatureMap::new(tensor(x, SHAPE, &device)), Phase::Train { groups: GROUPS }, Then::Nothing).into_tensor())
+            values(&norm.forward_train(FeatureMap::new(tensor(x, SHAPE, &device)), GROUPS, Activation::Identity).into_tensor())
         };
         // Sample i of the shuffled batch is sample `order[i]`, of the same group.
         let mut order: Vec<usize> = (0..6).collect();
@@ -212,7 +212,7 @@ fn embeddings_do_not_cross_groups() {
     let mut encoder: Encoder = Tiny::default().learner(&cpu()).key;
     let images = views("encoders", 4, &cpu()).key;
     let mut per_image = |images| {
-        let e = encoder.forward(images, Phase::Train { groups: 2 });
+        let e = encoder.forward_train(images, 2);
         let rows = |t: &Tensor<2>| {
             values(t)
                 .chunks(16)

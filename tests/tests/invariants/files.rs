@@ -5,7 +5,7 @@ use densecl::{
     checkpoint::{self, Checkpoint},
     config::{Backbone, ModelConfig},
     method::DenseCl,
-    model::{Encoder, Phase},
+    model::Encoder,
     weights::{self, Archive, FORMAT_VERSION, WeightsInfo},
 };
 use densecl_tests::{
@@ -98,11 +98,11 @@ fn weights_load_at_every_output_stride() {
     let (trained, _) = weights::load(&bytes, &cpu()).expect("loaded");
     for stride in [8, 16, 32] {
         let loaded = weights::load_with_stride(&bytes, Some(stride), &cpu());
-        let (mut encoder, info) = loaded.expect("loaded");
+        let (encoder, info) = loaded.expect("loaded");
         assert_eq!(info.model.output_stride, stride);
         assert_eq!(named_values(&encoder), named_values(&trained));
         let images = views("files", 1, &cpu()).query;
-        let [_, _, rows, _] = encoder.backbone.forward(images, Phase::Eval).dims();
+        let [_, _, rows, _] = encoder.backbone.forward(images).dims();
         assert_eq!(rows, SIDE / stride);
     }
     let refused = weights::load_with_stride(&bytes, Some(4), &cpu());

@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 use densecl::{
     config::{Backbone, ModelConfig},
     matching::{best_match, l2_normalize, mutual_matches, similarity},
-    model::{Init, Phase, ResNet},
+    model::{Init, ResNet},
 };
 use densecl_tests::{
     cases,
@@ -80,7 +80,11 @@ proptest! {
 /// Dilation in place of stride: with the same weights, the finer grid contains the coarser one.
 #[test]
 fn every_other_cell_of_a_finer_grid_is_the_coarser_grid() {
-    for backbone in [Backbone::ResNet18, Backbone::ResNet50] {
+    for (backbone, stride_in_1x1) in [
+        (Backbone::ResNet18, false),
+        (Backbone::ResNet50, false),
+        (Backbone::ResNet50, true),
+    ] {
         let features = |output_stride| {
             let device = cpu();
             let init = Init::new(0, &device);
@@ -88,12 +92,13 @@ fn every_other_cell_of_a_finer_grid_is_the_coarser_grid() {
                 backbone,
                 width: 8,
                 output_stride,
+                stride_in_1x1,
                 ..ModelConfig::default()
             };
             let mut network = ResNet::new(&init, &config);
             fill(&mut network, "", Gradient::None);
             // An odd size: borders fall differently on every grid.
-            network.forward(input("grids", [1, 3, 75, 101]), Phase::Eval)
+            network.forward(input("grids", [1, 3, 75, 101]))
         };
         let coarsest = features(32);
         for (stride, every) in [(16, 2), (8, 4)] {
@@ -108,7 +113,7 @@ fn every_other_cell_of_a_finer_grid_is_the_coarser_grid() {
                     all[(map * h + y * every) * w + x * every]
                 })
                 .collect();
-            let what = format!("{}, stride {stride}", backbone.name());
+            let what = format!("{}, stride {stride}, {stride_in_1x1}", backbone.name());
             // The same products in another order of summation.
             assert_close(&what, &kept, &values(&coarsest), 1e-5);
         }

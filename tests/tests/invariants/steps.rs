@@ -8,7 +8,7 @@ use densecl::{
     loss::in_view,
     matching::{best_match, centred, similarity},
     method::{DenseCl, Figures, key_order},
-    model::{Phase, Tensors},
+    model::Tensors,
     rng::{Purpose, stream},
 };
 use densecl_tests::{
@@ -231,9 +231,8 @@ fn each_matching_takes_its_own_positives() {
     let mut learner = tiny(1).learner(&cpu());
     densecl::model::follow(&mut learner.key, &learner.query, 0.9);
     let Views { query, key, .. } = views("steps", BATCH, &cpu());
-    let phase = Phase::Train { groups: 1 };
-    let q = learner.query.inference().forward(query, phase);
-    let k = learner.key.forward(key, phase);
+    let q = learner.query.inference().forward_train(query, 1);
+    let k = learner.key.forward_train(key, 1);
     let best = |query: &Tensor<3>, key: &Tensor<3>| -> Vec<usize> {
         let best = best_match(similarity(query.clone(), key.clone()));
         let best: Vec<i64> = best.try_into_vec_as().expect("the CPU answers");

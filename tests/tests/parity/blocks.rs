@@ -1,33 +1,31 @@
 //! Residual blocks, split batch normalisation and heads: outputs, running statistics, gradients.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, activation::relu, module::conv2d, ops::ConvOptions};
 use densecl::{
     matching::l2_normalize,
-    model::{BatchNorm, Block, BlockShape, DenseHead, GlobalHead, Init, Phase},
-    ops::{FeatureMap, Then},
+    model::{BatchNorm, Block, DenseHead, GlobalHead, Init},
+    network::{self, BlockKind, BlockSizes},
+    ops::{Activation, FeatureMap},
 };
 use densecl_tests::{
-    golden::{Golden, TOLERANCE},
-    network::{Gradient, cpu, fill, gradients, input, named_values, values},
+    golden::{Golden, TOLERANCE, assert_close},
+    network::{Gradient, cpu, fill, gradients, input, named_values, tensor, values},
 };
 
-#[derive(Clone, Copy)]
-enum BlockKind {
-    Basic,
-    Bottleneck,
-}
-use BlockKind::{Basic, Bottleneck};
+const BOTTLENECK: BlockKind = BlockKind::Bottleneck {
+    stride_in_1x1: false,
+};
 
 /// Name, kind, channels in, planes, stride, dilation of the first 3×3 and of the following.
 const CASES: [(&str, BlockKind, usize, usize, usize, usize, usize); 8] = [
-    ("basic_plain", Basic, 8, 8, 1, 1, 1),
-    ("basic_stride2", Basic, 8, 16, 2, 1, 1),
-    ("basic_dilated_first", Basic, 8, 16, 1, 1, 2),
-    ("basic_dilated", Basic, 8, 8, 1, 2, 2),
-    ("bottleneck_plain", Bottleneck, 16, 4, 1, 1, 1),
-    ("bottleneck_stride2", Bottleneck, 8, 4, 2, 1, 1),
-    ("bottleneck_dilated_first", Bottleneck, 8, 4, 1, 1, 2),
-    ("bottleneck_dilated", Bottleneck, 16, 4, 1, 2, 2),
+    ("basic_plain", BlockKind::Basic, 8, 8, 1, 1, 1),
+    ("basic_stride2", BlockKind::Basic, 8, 16, 2, 1, 1),
+    ("basic_dilated_first", BlockKind::Basic, 8, 16, 1, 1, 2),
+    ("basic_dilated", BlockKind::Basic, 8, 8, 1, 2, 2),
+    ("bottleneck_plain", BOTTLENECK, 16, 4, 1, 1, 1),
+    ("bottleneck_stride2", BOTTLENECK, 8, 4, 2, 1, 1),
+    ("bottleneck_dilated_first", BOTTLENECK, 8, 4, 1, 1, 2),
+    ("bottleneck_dilated", BOTTLENECK, 16, 4, 1, 2, 2),
 ];
 
 #[test]
@@ -36,24 +34,19 @@ fn every_block_agrees() {
     for (case, kind, channels, planes, stride, dilation, dilation_after) in CASES {
         let device = cpu();
         let init = Init::new(0, &device);
-        let shape = BlockShape {
+        let sizes = BlockSizes {
             input: channels,
             planes,
             stride,
             dilation,
             dilation_after,
         };
-        let mut block = match kind {
-            Basic => Block::basic(&init, case, shape),
-            Bottleneck => Block::bottleneck(&init, case, shape),
-        };
+        let mut block = Block::new(&init, &network::Block::new(case, kind, sizes));
         let prefix = format!("{case}.");
         let x = input(&format!("input/{case}"), [2, channels, 9, 9]);
 
         fill(&mut block, &prefix, Gradient::None);
-        let eval = block
-            .forward(FeatureMap::new(x.clone()), Phase::Eval)
-            .into_tensor();
+        let eval = block.forward(FeatureMap::new(x.clone())).into_tensor();
         golden.assert_close(
             &format!("{case}/eval"),
             &eval.dims(),
@@ -64,7 +57,7 @@ fn every_block_agrees() {
         fill(&mut block, &prefix, Gradient::Tracked);
         let x = x.autodiff().require_grad();
         let train = block
-            .forward(FeatureMap::new(x.clone()), Phase::Train { groups: 1 })
+            .forward_train(FeatureMap::new(x.clone()), 1)
             .into_tensor();
         golden.assert_close(
             &format!("{case}/train"),
@@ -98,6 +91,76 @@ fn every_block_agrees() {
     golden.assert_all_read();
 }
 
+/// A bottleneck with the stride in its first 1×1 convolution, put together by hand of Burn's operations.
+#[test]
+fn a_bottleneck_with_the_stride_in_the_1x1_is_its_convolutions_one_after_the_other() {
+    let (channels, planes, epsilon) = (8, 4, 1e-5);
+    let x = input("input/v1", [2, channels, 9, 9]);
+    for (stride, dilation) in [(2, 1), (1, 2)] {
+        let device = cpu();
+        let kind = BlockKind::Bottleneck {
+            stride_in_1x1: true,
+        };
+        let sizes = BlockSizes {
+            input: channels,
+            planes,
+            stride,
+            dilation: 1,
+            dilation_after: dilation,
+        };
+        let mut block = Block::new(
+            &Init::new(0, &device),
+            &network::Block::new("v1", kind, sizes),
+        );
+        fill(&mut block, "v1.", Gradient::None);
+        let got = block.forward(FeatureMap::new(x.clone())).into_tensor();
+
+        let tensors = named_values(&block);
+        let layer = |x: Tensor<4>,
+                     [conv, norm]: [&str; 2],
+                     [out, input, size, stride, dilation]: [usize; 5]| {
+            let weight = tensors[&format!("{conv}.weight")].clone();
+            let weight = tensor(weight, [out, input, size, size], &device);
+            let padding = dilation * (size - 1) / 2;
+            let options = ConvOptions::new([stride; 2], [padding; 2], [dilation; 2], 1);
+            let y = conv2d(x, weight, None, options);
+            let of = |leaf: &str| -> Tensor<4> {
+                tensor(
+                    tensors[&format!("{norm}.{leaf}")].clone(),
+                    [1, out, 1, 1],
+                    &device,
+                )
+            };
+            (y - of("running_mean")) / (of("running_var") + epsilon).sqrt() * of("weight")
+                + of("bias")
+        };
+        let y = relu(layer(
+            x.clone(),
+            ["conv1", "bn1"],
+            [planes, channels, 1, stride, 1],
+        ));
+        let y = relu(layer(y, ["conv2", "bn2"], [planes, planes, 3, 1, dilation]));
+        let y = layer(y, ["conv3", "bn3"], [4 * planes, planes, 1, 1, 1]);
+        let names = ["downsample.0", "downsample.1"];
+        let expected = relu(y + layer(x.clone(), names, [4 * planes, channels, 1, stride, 1]));
+        assert_eq!(got.dims(), expected.dims());
+        assert_close(
+            &format!("stride {stride}"),
+            &values(&got),
+            &values(&expected),
+            1e-5,
+        );
+
+        // With torchvision's placement the same weights give other numbers.
+        let usual = network::Block::new("v1", BOTTLENECK, sizes);
+        let mut usual = Block::new(&Init::new(0, &device), &usual);
+        fill(&mut usual, "v1.", Gradient::None);
+        let usual = usual.forward(FeatureMap::new(x.clone())).into_tensor();
+        assert_eq!(usual.dims(), got.dims());
+        assert_ne!(values(&usual), values(&got));
+    }
+}
+
 #[test]
 fn split_batch_norm_agrees() {
     let golden = Golden::open("split_bn");
@@ -109,11 +172,7 @@ fn split_batch_norm_agrees() {
     let leaf = x.clone().autodiff().require_grad();
 
     let train = norm
-        .forward(
-            FeatureMap::new(leaf.clone()),
-            Phase::Train { groups: 4 },
-            Then::Nothing,
-        )
+        .forward_train(FeatureMap::new(leaf.clone()), 4, Activation::Identity)
         .into_tensor();
     golden.assert_close("train", &train.dims(), &values(&train), TOLERANCE);
     let weights = input("loss_weights/split_bn", train.dims()).autodiff();
@@ -134,7 +193,7 @@ fn split_batch_norm_agrees() {
     }
 
     let eval = norm
-        .forward(FeatureMap::new(x.autodiff()), Phase::Eval, Then::Nothing)
+        .forward(FeatureMap::new(x.autodiff()), Activation::Identity)
         .into_tensor();
     golden.assert_close("eval", &eval.dims(), &values(&eval), TOLERANCE);
     golden.assert_all_read();

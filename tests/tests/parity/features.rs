@@ -2,7 +2,7 @@
 
 use densecl::{
     config::{Backbone, ModelConfig},
-    model::{Init, Phase, ResNet},
+    model::{Init, ResNet},
 };
 use densecl_tests::{
     golden::{Golden, TOLERANCE},
@@ -36,7 +36,7 @@ fn backbone_agrees(backbone: Backbone, last_norm: &str) {
         (8, "", &even, 3),
         (32, "_odd", &odd, 1),
     ] {
-        let stages = resnet(backbone, stride).stages(images.clone(), Phase::Eval);
+        let stages = resnet(backbone, stride).stages(images.clone());
         for (stage, map) in (1..).zip(&stages.0).skip(first - 1) {
             let key = format!("eval{stride}{suffix}/stage{stage}");
             golden.assert_digest(&key, &map.dims(), &values(map), TOLERANCE);
@@ -44,7 +44,7 @@ fn backbone_agrees(backbone: Backbone, last_norm: &str) {
     }
 
     let mut network = resnet(backbone, 32);
-    let stages = network.stages(even, Phase::Train { groups: 1 });
+    let stages = network.stages_train(even, 1);
     for (stage, map) in (1..).zip(&stages.0) {
         let key = format!("train32/stage{stage}");
         golden.assert_digest(&key, &map.dims(), &values(map), TOLERANCE);
@@ -76,7 +76,7 @@ fn the_other_depths_agree() {
     for backbone in [Backbone::ResNet10, Backbone::ResNet34, Backbone::ResNet101] {
         let name = backbone.name();
         let images = input(&format!("input/{name}"), [1, 3, 64, 64]);
-        let features = resnet(backbone, 32).forward(images, Phase::Eval);
+        let features = resnet(backbone, 32).forward(images);
         let key = format!("{name}/stage4");
         golden.assert_digest(&key, &features.dims(), &values(&features), TOLERANCE);
     }

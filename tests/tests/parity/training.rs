@@ -6,7 +6,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use densecl::{
     config::{Backbone, InViewPositives, Matching, MethodConfig, ModelConfig, OptimConfig},
     method::{DenseCl, StepSettings},
-    model::{Embeddings, Phase},
+    model::Embeddings,
     queue::Queue,
 };
 use densecl_tests::{
@@ -40,6 +40,7 @@ impl Case {
             output_stride: self.output_stride,
             dim: 16,
             num_grid: self.num_grid,
+            ..ModelConfig::default()
         };
         let method = MethodConfig {
             lambda: self.lambda,
@@ -132,11 +133,13 @@ impl Case {
             key_order,
             ..
         } = self.views(golden, 0);
-        let phase = Phase::Train { groups: GROUPS };
         let close = |key: &str, shape: &[usize], got: Vec<f32>| {
             golden.assert_close(&format!("step0/{key}"), shape, &got, TOLERANCE);
         };
-        let q = learner.query.clone().forward(query.autodiff(), phase);
+        let q = learner
+            .query
+            .clone()
+            .forward_train(query.autodiff(), GROUPS);
         close("q_global", &q.global.dims(), values(&q.global));
         close("q_cells", &q.dense.dims(), values(&q.dense));
 
@@ -149,7 +152,7 @@ impl Case {
             place[from] = to;
         }
         let shuffled = key.select(0, select(&key_order));
-        let k: Embeddings = learner.key.clone().forward(shuffled, phase);
+        let k: Embeddings = learner.key.clone().forward_train(shuffled, GROUPS);
         let global = k.global.select(0, select(&place));
         let cells = k.dense.select(0, select(&place));
         let pooled = k.dense_pooled.select(0, select(&place));

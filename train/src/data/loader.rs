@@ -15,13 +15,14 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use densecl::augment::ViewConfig;
+use densecl::method::ViewSpec;
 use log::Level;
 
 use super::bad_files::{BadFile, BadFiles, proof};
 use super::permutation::epoch_order;
 use super::source::Source;
 use super::worker::{Job, Sample, SampleError, WorkerPool};
-use crate::batch::{Batch, Batches};
+use crate::batch::{Batch, Batches, ViewBytes};
 use crate::config::RunConfig;
 
 const STOPPED: &str = "the data loader has stopped after an earlier error";
@@ -39,6 +40,8 @@ pub(crate) struct LoaderConfig {
     pub prefetch: usize,
     /// The augmentations.
     pub views: ViewConfig,
+    /// Pixels of a side of each view of an image.
+    pub sizes: Vec<u32>,
     /// The share of files, in [0, 1], that may turn out not to decode before the run is stopped.
     pub max_bad_share: f64,
     /// The log level at which they are named.
@@ -46,8 +49,8 @@ pub(crate) struct LoaderConfig {
 }
 
 impl LoaderConfig {
-    /// The loader of a run; files that do not decode are named at this log level.
-    pub(crate) fn of(config: &RunConfig, bad_file_level: Level) -> Self {
+    /// The loader of a run whose method wants these views; files that do not decode are named at this log level.
+    pub(crate) fn of(config: &RunConfig, wanted: &[ViewSpec], bad_file_level: Level) -> Self {
         let RunConfig {
             data, train, views, ..
         } = config;
@@ -57,6 +60,10 @@ impl LoaderConfig {
             threads: data.threads,
             prefetch: data.prefetch,
             views: views.clone(),
+            sizes: wanted
+                .iter()
+                .map(|view| view.size.unwrap_or(views.size))
+                .collect(),
             max_bad_share: data.max_bad_share,
             bad_file_level,
         }
@@ -127,6 +134,7 @@ impl Loader {
             threads.min(most_useful),
             &source,
             &config.views,
+            &config.sizes,
             config.seed,
             longest_search,
         )?;
@@ -164,13 +172,16 @@ impl Loader {
     fn assemble(&mut self) -> anyhow::Result<Batch> {
         let batch_size = self.config.batch_size;
         let step = self.next_step;
-        let side = self.config.views.size as usize;
+        let sizes = &self.config.sizes;
+        let empty = |size: u32| ViewBytes {
+            size: size as usize,
+            pixels: Vec::with_capacity(batch_size * 3 * size as usize * size as usize),
+            geometry: Vec::with_capacity(batch_size),
+        };
         let mut batch = Batch {
             step,
             epoch: step / self.steps_per_epoch(),
-            query: Vec::with_capacity(batch_size * 3 * side * side),
-            key: Vec::with_capacity(batch_size * 3 * side * side),
-            geometry: Vec::with_capacity(batch_size),
+            views: sizes.iter().map(|&size| empty(size)).collect(),
             images: Vec::with_capacity(batch_size),
         };
         // In order, so that bad files are reported and counted in the same order on every machine.
@@ -183,10 +194,13 @@ impl Loader {
                 Err(SampleError::Panicked(text)) => bail!("a data loading thread panicked: {text}"),
             };
             self.bad_files.record(sample.image, sample.skipped)?;
-            let (query, key) = sample.views.split_at(3 * side * side);
-            batch.query.extend_from_slice(query);
-            batch.key.extend_from_slice(key);
-            batch.geometry.push(sample.geometry);
+            let mut rest = sample.views.as_slice();
+            for (view, geometry) in batch.views.iter_mut().zip(sample.geometry) {
+                let (pixels, others) = rest.split_at(3 * view.size * view.size);
+                view.pixels.extend_from_slice(pixels);
+                view.geometry.push(geometry);
+                rest = others;
+            }
             batch.images.push(sample.image);
             if let Some(workers) = &self.workers {
                 workers.reuse(sample.views);

@@ -102,6 +102,7 @@ fn throughput(
         threads,
         prefetch: 4,
         views: views.clone(),
+        sizes: vec![views.size; 2],
         max_bad_share: 0.5,
         bad_file_level: Level::Debug,
     };

@@ -31,10 +31,10 @@ pub(super) struct Job {
 
 /// One row of a batch.
 pub(super) struct Sample {
-    /// The query view and the key view, [2, 3, S, S].
+    /// The views one after the other, each [3, S, S] with its own S.
     pub(super) views: Vec<u8>,
-    /// Where the two lie in the image.
-    pub(super) geometry: [ViewGeometry; 2],
+    /// Where each lies in the image.
+    pub(super) geometry: Vec<ViewGeometry>,
     /// The image in the data set.
     pub(super) image: usize,
     /// The images tried before it, which do not decode.
@@ -70,6 +70,7 @@ impl WorkerPool {
         count: usize,
         source: &Arc<Source>,
         views: &ViewConfig,
+        sizes: &[u32],
         seed: u64,
         longest_search: usize,
     ) -> anyhow::Result<Self> {
@@ -89,6 +90,7 @@ impl WorkerPool {
             let mut worker = Worker {
                 source: Arc::clone(source),
                 views: views.clone(),
+                sizes: sizes.to_vec(),
                 decoder: Decoder::new(DecodeLimits::default()),
                 maker: ViewMaker::default(),
                 spare: spare.clone(),
@@ -151,6 +153,8 @@ impl Drop for WorkerPool {
 struct Worker {
     source: Arc<Source>,
     views: ViewConfig,
+    /// Pixels of a side of each view.
+    sizes: Vec<u32>,
     decoder: Decoder,
     maker: ViewMaker,
     spare: Receiver<Vec<u8>>,
@@ -183,7 +187,7 @@ impl Worker {
         for &image in from.iter().chain(before) {
             match source.picture(image, &mut self.decoder) {
                 Ok(pixels) => {
-                    let (views, geometry) = self.two_views(&pixels, job.index);
+                    let (views, geometry) = self.make_views(&pixels, job.index);
                     if let Cow::Owned(pixels) = pixels {
                         self.decoder.reuse(pixels);
                     }
@@ -203,17 +207,19 @@ impl Worker {
         Err(SampleError::NoneDecodes(skipped))
     }
 
-    /// Both views of the sample with this number, [2, 3, S, S], and where they lie.
-    fn two_views(&mut self, pixels: &RgbImage, index: u64) -> (Vec<u8>, [ViewGeometry; 2]) {
+    /// The views of the sample with this number, one after the other, and where they lie.
+    fn make_views(&mut self, pixels: &RgbImage, index: u64) -> (Vec<u8>, Vec<ViewGeometry>) {
         let (width, height) = pixels.dimensions();
-        let size = self.views.size;
-        let params = augment::draw_two(width, height, &self.views, self.seed, index);
+        let count = self.sizes.len();
+        let params = augment::draw_views(width, height, &self.views, self.seed, index, count);
         let mut views = self.spare.try_recv().unwrap_or_default();
         views.clear();
-        for params in &params {
+        let mut geometry = Vec::with_capacity(count);
+        for (params, &size) in params.iter().zip(&self.sizes) {
             let view = self.maker.make(pixels, params, size);
             views.extend_from_slice(view.as_bytes());
+            geometry.push(params.geometry(size));
         }
-        (views, params.map(|params| params.geometry(size)))
+        (views, geometry)
     }
 }

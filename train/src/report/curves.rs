@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use densecl::method::{Figure, Panel as Shown};
 use image::imageops::{self, FilterType};
 use image::{ImageFormat, RgbImage};
 use plotters::coord::Shift;
@@ -28,6 +29,7 @@ const BLUE: RGBColor = RGBColor(0, 114, 178);
 const VERMILION: RGBColor = RGBColor(213, 94, 0);
 const GREEN: RGBColor = RGBColor(0, 158, 115);
 const PURPLE: RGBColor = RGBColor(204, 121, 167);
+const PALETTE: [RGBColor; 4] = [BLUE, GREEN, VERMILION, PURPLE];
 const INK: RGBColor = RGBColor(40, 40, 40);
 const FAINT_INK: RGBColor = RGBColor(115, 115, 115);
 const GRID: RGBColor = RGBColor(228, 228, 228);
@@ -36,15 +38,20 @@ type Area<'a> = DrawingArea<BitMapBackend<'a>, Shift>;
 type Chart<'a, 'b> =
     ChartContext<'a, BitMapBackend<'b>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
 
-/// Draws loss, correspondence accuracy, top-1 accuracies, learning rate, feature deviation and speed
+/// Draws, of a method with these figures, loss, correspondence accuracy, top-1 accuracies, learning rate, feature deviation and speed
 /// over the steps into a PNG of 1600 × 1000 pixels: the values as logged in a light tone, their moving
 /// average in a strong one, chance levels dashed. Values that are missing or not finite are gaps; any
 /// number of rows will do, none included.
 ///
 /// # Errors
 /// If the file cannot be written.
-pub(crate) fn curves_png(history: &[MetricRow], title: &str, path: &Path) -> Result<()> {
-    draw(history, title)?
+pub(crate) fn curves_png(
+    history: &[MetricRow],
+    figures: &[Figure],
+    title: &str,
+    path: &Path,
+) -> Result<()> {
+    draw(history, figures, title)?
         .save_with_format(path, ImageFormat::Png)
         .with_context(|| format!("cannot write {}", path.display()))
 }
@@ -66,92 +73,127 @@ struct Panel {
     series: Vec<Series>,
 }
 
-/// The panels of a history, row by row.
-fn panels(history: &[MetricRow]) -> [Panel; 6] {
-    let series = |name, color, value: fn(&MetricRow) -> f64| Series {
-        name,
-        color,
-        values: history
-            .iter()
-            .map(value)
-            .map(|v| if v.is_finite() { v } else { f64::NAN })
-            .collect(),
-        reference: false,
-    };
-    let reference = |name, value| Series {
-        reference: true,
-        ..series(name, FAINT_INK, value)
-    };
+/// The panels of a history, row by row: those of the method's figures, and those of every run.
+fn panels(history: &[MetricRow], figures: &[Figure]) -> [Panel; 6] {
     [
         Panel {
             title: "Loss (InfoNCE, nats)",
             note: "an early rise is normal",
             axis: Axis::Fitted,
-            series: vec![
-                reference("chance", |row| row.chance_loss),
-                series("in view", PURPLE, |row| {
-                    row.loss_in_view.unwrap_or(f64::NAN)
-                }),
-                series("dense", VERMILION, |row| row.loss_dense),
-                series("global", GREEN, |row| row.loss_global),
-                series("total", BLUE, |row| row.loss),
-            ],
+            series: of_figures(history, figures, &[Shown::LossReference, Shown::Loss]),
         },
         Panel {
             title: "Correspondence accuracy",
             note: "matches within one cell",
             axis: Axis::Percent,
             series: vec![
-                reference("chance", |row| {
-                    row.correspondence_chance.unwrap_or(f64::NAN)
+                reference(history, "chance", FAINT_INK, |row| {
+                    row.correspondence_chance
                 }),
-                Series {
-                    color: VERMILION,
-                    ..reference("same place", |row| {
-                        row.correspondence_same_place.unwrap_or(f64::NAN)
-                    })
-                },
-                series("matches", BLUE, |row| {
-                    row.correspondence_accuracy.unwrap_or(f64::NAN)
+                reference(history, "same place", VERMILION, |row| {
+                    row.correspondence_same_place
                 }),
+                series(history, "matches", BLUE, |row| row.correspondence_accuracy),
             ],
         },
         Panel {
             title: "Top-1 accuracy",
             note: "positive against the negatives",
             axis: Axis::Percent,
-            series: vec![
-                reference("cells that overlap", |row| row.overlap.unwrap_or(f64::NAN)),
-                series("in view", PURPLE, |row| {
-                    row.accuracy_in_view.unwrap_or(f64::NAN)
-                }),
-                series("dense", VERMILION, |row| row.accuracy_dense),
-                series("global", GREEN, |row| row.accuracy_global),
-            ],
+            series: std::iter::once(reference(history, "cells that overlap", FAINT_INK, |row| {
+                row.overlap
+            }))
+            .chain(of_figures(history, figures, &[Shown::Accuracy]))
+            .collect(),
         },
         Panel {
             title: "Learning rate",
             note: "",
             axis: Axis::FromZero,
-            series: vec![series("learning rate", BLUE, |row| row.learning_rate)],
+            series: vec![series(history, "learning rate", BLUE, |row| {
+                Some(row.learning_rate)
+            })],
         },
         Panel {
             title: "Feature standard deviation",
             note: "0 is collapse",
             axis: Axis::FromZero,
-            series: vec![series("embeddings", BLUE, |row| row.feature_std)],
+            series: of_figures(history, figures, &[Shown::Spread]),
         },
         Panel {
             title: "Speed (images/s)",
             note: "",
             axis: Axis::FromZero,
-            series: vec![series("images/s", BLUE, |row| row.images_per_second)],
+            series: vec![series(history, "images/s", BLUE, |row| {
+                Some(row.images_per_second)
+            })],
         },
     ]
 }
 
+/// One curve of a history; what is missing or not finite is a gap.
+fn series(
+    history: &[MetricRow],
+    name: &'static str,
+    color: RGBColor,
+    value: impl Fn(&MetricRow) -> Option<f64>,
+) -> Series {
+    let values = history
+        .iter()
+        .map(|row| value(row).filter(|v| v.is_finite()));
+    Series {
+        name,
+        color,
+        values: values.map(|value| value.unwrap_or(f64::NAN)).collect(),
+        reference: false,
+    }
+}
+
+/// A level to compare with.
+fn reference(
+    history: &[MetricRow],
+    name: &'static str,
+    color: RGBColor,
+    value: impl Fn(&MetricRow) -> Option<f64>,
+) -> Series {
+    Series {
+        reference: true,
+        ..series(history, name, color, value)
+    }
+}
+
+/// The curves of the figures that are shown there: the first figure is drawn last, above the others. What has one name
+/// has one colour in all panels.
+fn of_figures(history: &[MetricRow], figures: &[Figure], there: &[Shown]) -> Vec<Series> {
+    let mut labels: Vec<&str> = Vec::new();
+    for figure in figures {
+        if matches!(figure.panel, Shown::Loss | Shown::Accuracy) && !labels.contains(&figure.label)
+        {
+            labels.push(figure.label);
+        }
+    }
+    let drawn = there.iter().flat_map(|panel| {
+        let of_panel = figures
+            .iter()
+            .rev()
+            .filter(move |figure| figure.panel == *panel);
+        of_panel.collect::<Vec<_>>()
+    });
+    drawn
+        .map(|figure| {
+            let value = |row: &MetricRow| Some(row.figure(figure.name));
+            if figure.panel == Shown::LossReference {
+                return reference(history, figure.label, FAINT_INK, value);
+            }
+            let number = labels.iter().position(|label| *label == figure.label);
+            let color = PALETTE[number.unwrap_or(0) % PALETTE.len()];
+            series(history, figure.label, color, value)
+        })
+        .collect()
+}
+
 /// Draws the whole figure.
-fn draw(history: &[MetricRow], title: &str) -> Result<RgbImage> {
+fn draw(history: &[MetricRow], figures: &[Figure], title: &str) -> Result<RgbImage> {
     text::register()?;
     let (width, height) = (SIZE.0 * OVERSAMPLING, SIZE.1 * OVERSAMPLING);
     let mut buffer = vec![0u8; (width * height * 3) as usize];
@@ -166,7 +208,11 @@ fn draw(history: &[MetricRow], title: &str) -> Result<RgbImage> {
             .margin(0, px(8), px(12), px(24))
             .split_vertically(px(64));
         let steps: Vec<f64> = history.iter().map(|row| row.step as f64).collect();
-        for (cell, panel) in body.split_evenly((2, 3)).iter().zip(panels(history)) {
+        for (cell, panel) in body
+            .split_evenly((2, 3))
+            .iter()
+            .zip(panels(history, figures))
+        {
             draw_panel(&cell.margin(px(8), px(14), px(10), px(14)), &panel, &steps)?;
         }
         area.present()?;
@@ -376,6 +422,10 @@ mod tests {
     use super::*;
     use crate::row::test_rows::row;
 
+    fn figures() -> Vec<Figure> {
+        densecl::method::figures(&densecl::config::MethodConfig::default())
+    }
+
     #[test]
     fn any_history_makes_a_figure_of_the_stated_size() {
         let dir = tempfile::tempdir().expect("a folder");
@@ -384,7 +434,9 @@ mod tests {
             row.loss = f64::NAN;
             row.correspondence_accuracy = None;
         }
-        gaps[7].loss_dense = f64::INFINITY;
+        gaps[7]
+            .figures
+            .insert("loss_dense".to_string(), f64::INFINITY);
         let mut empty = row(5);
         empty.loss = f64::NAN;
         empty.learning_rate = 0.0;
@@ -398,21 +450,21 @@ mod tests {
             long,
         ] {
             let path = dir.path().join("curves.png");
-            curves_png(&history, "a test", &path).expect("a figure");
+            curves_png(&history, &figures(), "a test", &path).expect("a figure");
             let bytes = std::fs::read(&path).expect("a file");
             assert_eq!(image::guess_format(&bytes).ok(), Some(ImageFormat::Png));
             let image = image::load_from_memory(&bytes).expect("a picture");
             assert_eq!((image.width(), image.height()), SIZE);
         }
-        let error =
-            curves_png(&[], "", &dir.path().join("none/curves.png")).expect_err("no folder");
+        let nowhere = dir.path().join("none/curves.png");
+        let error = curves_png(&[], &[], "", &nowhere).expect_err("no folder");
         assert!(format!("{error:#}").contains("curves.png"));
     }
 
     #[test]
     fn every_curve_is_on_the_figure() {
         let history: Vec<MetricRow> = (1..=200).map(|i| row(i * 10)).collect();
-        let (blank, drawn) = (draw(&[], ""), draw(&history, ""));
+        let (blank, drawn) = (draw(&[], &[], ""), draw(&history, &figures(), ""));
         let count = |image: Result<RgbImage>, color: RGBColor| {
             let image = image.expect("a figure");
             image

@@ -152,7 +152,7 @@ mod tests {
         assert_eq!(rows[0], row(1));
         assert!(rows[1].grad_norm.is_nan() && rows[1].loss.is_nan());
         assert_eq!(rows[1].correspondence_accuracy, None);
-        assert_eq!(rows[1].loss_dense, gap.loss_dense);
+        assert_eq!(rows[1].figure("loss_dense"), gap.figure("loss_dense"));
     }
 
     #[test]

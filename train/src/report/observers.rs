@@ -21,21 +21,22 @@ impl Observer for JsonlWriter {
 impl Observer for TensorBoardWriter {
     fn event(&mut self, event: &TrainEvent) -> anyhow::Result<()> {
         match event {
+            TrainEvent::Started { figures, .. } => {
+                self.figures = figures.to_vec();
+                Ok(())
+            }
             TrainEvent::Row(row) => {
+                for figure in self.figures.clone() {
+                    let value = row.figure(figure.name);
+                    if !figure.tag.is_empty() && !value.is_nan() {
+                        self.scalar(figure.tag, row.step, value)?;
+                    }
+                }
                 let scalars = [
-                    ("loss/total", Some(row.loss)),
-                    ("loss/global", Some(row.loss_global)),
-                    ("loss/dense", Some(row.loss_dense)),
-                    ("loss/in_view", row.loss_in_view),
-                    ("accuracy/global", Some(row.accuracy_global)),
-                    ("accuracy/dense", Some(row.accuracy_dense)),
-                    ("accuracy/in_view", row.accuracy_in_view),
                     ("correspondence/accuracy", row.correspondence_accuracy),
                     ("correspondence/chance", row.correspondence_chance),
                     ("correspondence/same_place", row.correspondence_same_place),
                     ("correspondence/overlap", row.overlap),
-                    ("features/std", Some(row.feature_std)),
-                    ("optim/grad_norm", Some(row.grad_norm)),
                     ("optim/learning_rate", Some(row.learning_rate)),
                     ("optim/loss_scale", row.loss_scale),
                     ("optim/skipped_steps", row.skipped_steps.map(|n| n as f64)),

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
+use densecl::method::Figure;
 use prost::Message;
 
 /// `tensorflow.Event`: what a record holds.
@@ -74,6 +75,8 @@ struct SessionLog {
 pub struct TensorBoardWriter {
     out: BufWriter<File>,
     path: PathBuf,
+    /// What the method of the run measures.
+    pub(super) figures: Vec<Figure>,
 }
 
 impl TensorBoardWriter {
@@ -101,6 +104,7 @@ impl TensorBoardWriter {
             }
         };
         let mut writer = Self {
+            figures: Vec::new(),
             out: BufWriter::new(file),
             path,
         };

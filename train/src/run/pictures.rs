@@ -4,6 +4,7 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use densecl::features::Feature;
+use densecl::method;
 use densecl::model::Encoder;
 use densecl::visualize::{DrawOptions, draw_matches, stack_vertical};
 use image::{Rgb, RgbImage};
@@ -24,7 +25,7 @@ const WIDTH: u32 = 480;
 /// When the picture cannot be written.
 pub(crate) fn curves(config: &RunConfig, rows: &[MetricRow], path: &Path) -> anyhow::Result<()> {
     let title = format!("{} · {}", config.objective(), config.data.source);
-    curves_png(rows, &title, path)
+    curves_png(rows, &method::figures(&config.method), &title, path)
 }
 
 /// Cells of a held-out pair that choose each other, right ones and wrong ones.

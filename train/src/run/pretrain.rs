@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, bail};
-use densecl::checkpoint::{self, TrainingState};
+use densecl::checkpoint::{Checkpoint, TrainingState};
 use densecl::config::Precision;
-use densecl::densecl::DenseCl;
 use densecl::device::Selected;
+use densecl::method::Method;
 
 use super::folder::RunDir;
 use super::images;
@@ -338,7 +338,7 @@ fn describe(plan: &Plan, held_out: usize) -> String {
     )
 }
 
-fn load_checkpoint(plan: &Plan, step: u64, path: &Path) -> anyhow::Result<DenseCl> {
+fn load_checkpoint(plan: &Plan, step: u64, path: &Path) -> anyhow::Result<Box<dyn Method>> {
     if step > plan.total_steps {
         bail!(
             "the run is at step {step} already, more than the {} steps asked for: give more with \
@@ -347,21 +347,15 @@ fn load_checkpoint(plan: &Plan, step: u64, path: &Path) -> anyhow::Result<DenseC
         );
     }
     let bytes = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
-    let RunConfig {
-        model,
-        method,
-        optim,
-        ..
-    } = &plan.config;
-    let (learner, info) =
-        checkpoint::load(&bytes, model, method, optim, plan.queue_len, &plan.device).with_context(
-            || {
-                format!(
-                    "{} cannot be continued from; delete it to continue from the one before",
-                    path.display()
-                )
-            },
-        )?;
+    let refused = || {
+        format!(
+            "{} cannot be continued from; delete it to continue from the one before",
+            path.display()
+        )
+    };
+    let saved = Checkpoint::read(&bytes, &plan.config.model).with_context(refused)?;
+    let mut learner = plan.learner();
+    let info = saved.restore(&mut *learner).with_context(refused)?;
     let images = plan.images;
     if info.images != images {
         bail!(

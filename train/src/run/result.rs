@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 use densecl::features::Feature;
-use densecl::model::{Encoder, Phase, Tensors};
+use densecl::method;
+use densecl::model::{Encoder, Tensors};
 use densecl::weights::{self, FORMAT_VERSION, WeightsInfo};
 use image::RgbImage;
 use log::Level;
@@ -106,22 +107,20 @@ pub fn measure_untrained(
         ..
     } = &plan.config;
     let mut encoder = Encoder::new(model, train.seed, &plan.device);
-    let phase = Phase::Train {
-        groups: method.bn_groups,
-    };
     observer.event(&TrainEvent::Note(
         "measuring the untrained network".to_string(),
     ))?;
     // The training loop meets the same files and names the bad ones.
-    let config = LoaderConfig::of(&plan.config, Level::Debug);
+    let config = LoaderConfig::of(&plan.config, &method::views(method), Level::Debug);
     let mut loader = Loader::start(Arc::clone(source), config, 0)?;
     let mut calibrated = 0;
     while calibrated < CALIBRATION_BATCHES {
-        for views in plan.micro_batches(&loader.next()?) {
+        for batch in plan.micro_batches(&loader.next()?) {
             if stop.load(Ordering::SeqCst) {
                 return Ok(None);
             }
-            encoder.backbone.forward(views.query, phase);
+            let pixels = batch.views[0].pixels.clone();
+            encoder.backbone.forward_train(pixels, method.bn_groups);
             calibrated += 1;
         }
     }
@@ -182,7 +181,7 @@ pub fn conclude(
     observer: &mut dyn Observer,
 ) -> anyhow::Result<RunResult> {
     let config = &plan.config;
-    let encoder = ended.learner.query.clone().inference();
+    let encoder = ended.learner.encoder().clone().inference();
     let info = WeightsInfo {
         format_version: FORMAT_VERSION,
         method: config.method_name().to_string(),

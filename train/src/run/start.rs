@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use densecl::checkpoint::{Progress as Taken, TrainingState};
-use densecl::densecl::DenseCl;
+use densecl::method::Method;
 
 use crate::config::RunConfig;
 use crate::plan::Plan;
@@ -37,7 +37,7 @@ pub(crate) fn training_state(config: &RunConfig) -> anyhow::Result<Option<Traini
 pub(crate) fn learner(
     plan: &Plan,
     state: Option<TrainingState>,
-) -> anyhow::Result<(DenseCl, u64, Vec<String>)> {
+) -> anyhow::Result<(Box<dyn Method>, u64, Vec<String>)> {
     let train = &plan.config.train;
     if let Some(state) = state {
         return go_on(plan, state);
@@ -48,7 +48,7 @@ pub(crate) fn learner(
     }
     let path = Path::new(&train.init);
     let heads = weights::read(path)?
-        .begin(&mut learner, &plan.config.model)
+        .begin(&mut *learner, &plan.config.model)
         .with_context(|| format!("--init {}", path.display()))?;
     let begun = |there| if there { "from it" } else { "at random" };
     let note = format!(
@@ -60,7 +60,7 @@ pub(crate) fn learner(
     Ok((learner, 0, vec![note]))
 }
 
-fn go_on(plan: &Plan, state: TrainingState) -> anyhow::Result<(DenseCl, u64, Vec<String>)> {
+fn go_on(plan: &Plan, state: TrainingState) -> anyhow::Result<(Box<dyn Method>, u64, Vec<String>)> {
     let RunConfig {
         model,
         method,
@@ -106,5 +106,5 @@ fn go_on(plan: &Plan, state: TrainingState) -> anyhow::Result<(DenseCl, u64, Vec
             &plan.device,
         )
         .with_context(|| format!("--continue-from {shown}"))?;
-    Ok((learner, step, notes))
+    Ok((Box::new(learner), step, notes))
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use anyhow::Context;
-use densecl::densecl::DenseCl;
+use densecl::method::Method;
 use log::Level;
 
 use super::failure::explain;
@@ -49,13 +49,13 @@ impl Host for Machine<'_> {
 pub(super) fn train(
     plan: &Plan,
     source: &Arc<Source>,
-    learner: DenseCl,
+    learner: Box<dyn Method>,
     first_step: u64,
     run: &RunDir,
     observer: &mut dyn Observer,
     stop: &AtomicBool,
 ) -> anyhow::Result<(Ended, Vec<BadFile>)> {
-    let config = LoaderConfig::of(&plan.config, Level::Warn);
+    let config = LoaderConfig::of(&plan.config, &learner.views(), Level::Warn);
     let mut loader = Loader::start(Arc::clone(source), config, first_step)?;
     let begun = (first_step, seconds_before(run, first_step)?);
     let mut machine = Machine {

@@ -2,8 +2,8 @@
 
 use std::{collections::BTreeSet, fmt};
 
-use super::{POSITIONS, QUEUES, few};
-use crate::error::{Error, Result};
+use super::{POSITIONS, QUEUES};
+use crate::error::{Error, Result, SHOWN, first_names};
 
 /// Whose names a checkpoint has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -282,5 +282,8 @@ fn unrecognised(names: &BTreeSet<String>) -> Error {
     } else {
         "of no layout known here (torchvision, the authors', MoCo, mmselfsup, mmpretrain, lightly)"
     };
-    Error::Mismatch(format!("the file is {what}; its keys: {}", few(&first)))
+    Error::Mismatch(format!(
+        "the file is {what}; its keys: {}",
+        first_names(&first, SHOWN)
+    ))
 }

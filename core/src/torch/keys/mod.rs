@@ -14,7 +14,7 @@ use self::layout::{Fate, Scheme};
 pub use self::layout::{Layout, Reason};
 use crate::{
     config::ModelConfig,
-    error::{Error, Result},
+    error::{Error, Result, SHOWN, first_names},
     weights::Stored,
 };
 
@@ -163,7 +163,7 @@ impl Mapping {
             Some((keys, what)) => Err(Error::Mismatch(format!(
                 "read as {} ({network}), the file has {what}: {}",
                 self.layout,
-                few(keys)
+                first_names(keys, SHOWN)
             ))),
         }
     }
@@ -273,16 +273,5 @@ fn transposed(stored: Stored) -> Stored {
     Stored {
         shape: vec![columns, rows],
         values,
-    }
-}
-
-/// `first, second and 12 more`.
-fn few<T: AsRef<str>>(names: &[T]) -> String {
-    const SHOWN: usize = 4;
-    let shown: Vec<&str> = names.iter().take(SHOWN).map(AsRef::as_ref).collect();
-    let shown = shown.join(", ");
-    match names.len().saturating_sub(SHOWN) {
-        0 => shown,
-        more => format!("{shown} and {more} more"),
     }
 }

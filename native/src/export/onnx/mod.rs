@@ -12,7 +12,8 @@ use std::path::Path;
 use anyhow::bail;
 use densecl::augment::{IMAGENET_MEAN, IMAGENET_STD};
 use densecl::config::ModelConfig;
-use densecl::model::{BlockShape, EPSILON, EXPANSION, block_shapes};
+use densecl::model::EPSILON;
+use densecl::network::{Block, Convolution, Network, POOL};
 use densecl::weights::{Archive, Weights};
 use prost::Message;
 
@@ -136,72 +137,39 @@ struct Writer<'a> {
 impl Writer<'_> {
     /// `images` → `features`; returns the channels.
     fn backbone(&mut self, model: &ModelConfig) -> anyhow::Result<usize> {
-        let (_, bottleneck) = model.backbone.blocks();
-        let kernel = |size: usize, stride, dilation| Kernel {
-            size,
-            stride,
-            dilation,
-        };
-        let stem = self.conv(INPUT, "conv1", kernel(7, 2, 1), None)?;
-        let stem = self.norm(&stem, "bn1")?;
+        let network = Network::new(model);
+        let stem = self.conv_norm(INPUT, &network.stem)?;
         let stem = self.node("Relu", "relu", &[&stem], Vec::new());
         let pool = vec![
-            ints("kernel_shape", &[3, 3]),
-            ints("strides", &[2, 2]),
+            ints("kernel_shape", &[POOL.size; 2]),
+            ints("strides", &[POOL.stride; 2]),
             ints("pads", &[1; 4]),
         ];
         let mut x = self.node("MaxPool", "maxpool", &[&stem], pool);
-        let mut channels = 0;
-        for (stage, shapes) in block_shapes(model).into_iter().enumerate() {
-            for (index, shape) in shapes.into_iter().enumerate() {
-                let BlockShape {
-                    planes,
-                    stride,
-                    dilation,
-                    dilation_after,
-                    ..
-                } = shape;
-                let chain: &[Kernel] = if bottleneck {
-                    let ends = kernel(1, 1, 1);
-                    &[ends, kernel(3, stride, dilation), ends]
-                } else {
-                    &[kernel(3, stride, dilation), kernel(3, 1, dilation_after)]
-                };
-                x = self.block(&x, &format!("layer{}.{index}", stage + 1), chain, stride)?;
-                channels = planes * if bottleneck { EXPANSION } else { 1 };
-            }
+        for block in network.blocks() {
+            x = self.block(&x, block)?;
         }
         self.rename_last(FEATURES);
-        Ok(channels)
+        Ok(network.channels())
     }
 
-    fn block(
-        &mut self,
-        x: &str,
-        name: &str,
-        chain: &[Kernel],
-        stride: usize,
-    ) -> anyhow::Result<String> {
+    fn block(&mut self, x: &str, block: &Block) -> anyhow::Result<String> {
+        let Block {
+            name,
+            convolutions,
+            shortcut,
+        } = block;
         let mut out = x.to_string();
-        for (index, kernel) in chain.iter().enumerate() {
-            let number = index + 1;
-            out = self.conv(&out, &format!("{name}.conv{number}"), *kernel, None)?;
-            out = self.norm(&out, &format!("{name}.bn{number}"))?;
-            if number < chain.len() {
+        for (number, convolution) in (1..).zip(convolutions) {
+            out = self.conv_norm(&out, convolution)?;
+            if number < convolutions.len() {
                 out = self.node("Relu", &format!("{name}.relu{number}"), &[&out], Vec::new());
             }
         }
-        let downsample = format!("{name}.downsample");
-        let mut shortcut = x.to_string();
-        if self.has(&format!("{downsample}.0.weight")) {
-            let kernel = Kernel {
-                size: 1,
-                stride,
-                dilation: 1,
-            };
-            shortcut = self.conv(x, &format!("{downsample}.0"), kernel, None)?;
-            shortcut = self.norm(&shortcut, &format!("{downsample}.1"))?;
-        }
+        let shortcut = match shortcut {
+            Some(shortcut) => self.conv_norm(x, shortcut)?,
+            None => x.to_string(),
+        };
         let sum = self.node(
             "Add",
             &format!("{name}.add"),
@@ -209,6 +177,17 @@ impl Writer<'_> {
             Vec::new(),
         );
         Ok(self.node("Relu", &format!("{name}.relu"), &[&sum], Vec::new()))
+    }
+
+    /// A convolution of the backbone and its batch normalisation.
+    fn conv_norm(&mut self, x: &str, convolution: &Convolution) -> anyhow::Result<String> {
+        let kernel = Kernel {
+            size: convolution.size,
+            stride: convolution.stride,
+            dilation: convolution.dilation,
+        };
+        let out = self.conv(x, &convolution.name, kernel, None)?;
+        self.norm(&out, &convolution.norm)
     }
 
     /// `features` → `dense`. The pooling to a grid that training may use is left out: every cell has
@@ -326,10 +305,6 @@ impl Writer<'_> {
         if let Some(node) = self.graph.node.last_mut() {
             node.output = vec![name.to_string()];
         }
-    }
-
-    fn has(&self, name: &str) -> bool {
-        self.tensors.get(name).is_some()
     }
 
     /// Takes a tensor along.

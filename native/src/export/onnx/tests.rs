@@ -7,7 +7,7 @@ use burn::tensor::module::{conv2d, max_pool2d};
 use burn::tensor::ops::{ConvOptions, MaxPoolOptions};
 use burn::tensor::{Device, Tensor, TensorData};
 use densecl::config::Backbone;
-use densecl::model::{Encoder, Phase};
+use densecl::model::Encoder;
 use densecl::weights::{self, FORMAT_VERSION, WeightsInfo};
 
 use super::*;
@@ -92,12 +92,12 @@ fn weights(backbone: Backbone, output_stride: usize) -> Weights {
         width: 4,
         output_stride,
         dim: 6,
-        num_grid: 0,
+        ..ModelConfig::default()
     };
     let mut encoder = Encoder::new(&model, 1, &Device::flex());
     // Statistics other than 0 and 1.
     let images = pictures([4, 3, 64, 64]);
-    encoder.backbone.forward(images, Phase::Train { groups: 1 });
+    encoder.backbone.forward_train(images, 1);
     let info = WeightsInfo {
         format_version: FORMAT_VERSION,
         method: "densecl".to_string(),
@@ -147,8 +147,8 @@ fn the_graph_computes_what_the_network_does() {
         for node in &graph.node {
             runtime.run(node);
         }
-        let (mut encoder, _) = weights.encoder(None, &Device::flex()).expect("an encoder");
-        let features = encoder.backbone.forward(images, Phase::Eval);
+        let (encoder, _) = weights.encoder(None, &Device::flex()).expect("an encoder");
+        let features = encoder.backbone.forward(images);
         let dense = encoder
             .dense_head
             .expect("a head")

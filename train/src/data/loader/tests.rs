@@ -17,6 +17,7 @@ fn config(batch_size: usize, threads: usize) -> LoaderConfig {
         threads,
         prefetch: 2,
         views,
+        sizes: vec![16, 16],
         bad_file_level: Level::Warn,
         max_bad_share: 0.5,
     }
@@ -73,9 +74,11 @@ fn a_batch_is_laid_out_as_documented() {
     assert_eq!(loader.steps_per_epoch(), 3);
     let batch = loader.next().expect("a batch");
     assert_eq!((batch.step, batch.epoch), (4, 1));
-    assert_eq!((batch.images.len(), batch.geometry.len()), (3, 3));
-    assert_eq!(batch.query.len(), 3 * 3 * 16 * 16);
-    assert_eq!(batch.key.len(), batch.query.len());
+    assert_eq!((batch.images.len(), batch.views.len()), (3, 2));
+    for view in &batch.views {
+        assert_eq!((view.size, view.geometry.len()), (16, 3));
+        assert_eq!(view.pixels.len(), 3 * 3 * 16 * 16);
+    }
     assert_eq!(loader.bad_files(), []);
 }
 
@@ -90,9 +93,31 @@ fn a_batch_is_a_function_of_seed_and_step() {
     let pixels = picture(order[7]);
     let [query, key] = augment::two_views(&pixels, &config.views, config.seed, 10 + 7);
     let planes = |view: &augment::View| augment::Planes::from_rgb(&view.image);
-    assert_eq!(batch.query[768..1536], *planes(&query).as_bytes());
-    assert_eq!(batch.key[768..1536], *planes(&key).as_bytes());
-    assert_eq!(batch.geometry[1], [query.geometry, key.geometry]);
+    for (made, view) in batch.views.iter().zip([query, key]) {
+        assert_eq!(made.pixels[768..1536], *planes(&view).as_bytes());
+        assert_eq!(made.geometry[1], view.geometry);
+    }
+}
+
+/// A method may want more views than two, of other sizes; the first ones stay the same.
+#[test]
+fn every_view_has_its_own_size() {
+    let two = batches(&memory(10), config(3, 2), 1, 1).remove(0);
+    let sizes = vec![16, 16, 8];
+    let three = batches(
+        &memory(10),
+        LoaderConfig {
+            sizes,
+            ..config(3, 2)
+        },
+        1,
+        1,
+    )
+    .remove(0);
+    assert_eq!(three.views[..2], two.views[..]);
+    let small = &three.views[2];
+    assert_eq!((small.size, small.pixels.len()), (8, 3 * 3 * 8 * 8));
+    assert!(small.geometry.iter().all(|geometry| geometry.size == 8));
 }
 
 #[test]
@@ -185,7 +210,10 @@ fn memory_that_was_used_before_changes_nothing() {
             let index = batch.epoch * 12 + position;
             let [query, _] = densecl::augment::two_views(&pixels, &config(3, 1).views, 5, index);
             let planes = densecl::augment::Planes::from_rgb(&query.image);
-            assert_eq!(batch.query[768 * place..][..768], *planes.as_bytes());
+            assert_eq!(
+                batch.views[0].pixels[768 * place..][..768],
+                *planes.as_bytes()
+            );
         }
     }
 }

@@ -1,11 +1,15 @@
-//! Batch normalisation in groups, with what stands behind it in a residual network: the sum with the
+//! Batch normalisation in groups, and the activation behind it in a residual network: the sum with the
 //! shortcut, and ReLU.
 //!
 //! Feature maps are [B, P, C], P pixels. Sample i of the batch belongs to group i mod G; each group is
 //! normalised by its own statistics (split BN). Statistics and gradients are [G, C].
 
-use multiversion::multiversion;
+mod loops;
 
+use self::loops::{
+    affine, affine_add_relu, affine_relu, combine, mask, moments, rescale, rescale_add_relu,
+    rescale_relu, sums,
+};
 use crate::parallel::{chunks, map, pieces_of};
 
 /// The sizes of a normalisation.
@@ -119,22 +123,27 @@ pub fn scale_and_shift(
     [scale, shift]
 }
 
-/// What follows a normalisation in a residual network.
+/// What is applied behind a normalisation in a residual network.
 #[derive(Debug, Clone, Copy)]
-pub enum Then<'a> {
-    /// Nothing.
-    Nothing,
+pub enum Activation<'a> {
+    /// Nothing: the output stays as it is.
+    Identity,
     /// ReLU.
     Relu,
     /// The sum with a shortcut of the same size, then ReLU.
     AddRelu(&'a [f32]),
 }
 
-/// a·x + b with a and b [G, C], and what follows.
+/// a·x + b with a and b [G, C], then the activation.
 ///
 /// # Panics
 /// When the sizes do not fit.
-pub fn apply(x: &[f32], [scale, shift]: [&[f32]; 2], then: Then, shape: &Shape) -> Vec<f32> {
+pub fn apply(
+    x: &[f32],
+    [scale, shift]: [&[f32]; 2],
+    activation: Activation,
+    shape: &Shape,
+) -> Vec<f32> {
     shape.check(x);
     // In parts of a sample: a batch may be of one.
     let parts = shape.parts();
@@ -146,20 +155,20 @@ pub fn apply(x: &[f32], [scale, shift]: [&[f32]; 2], then: Then, shape: &Shape) 
             shape.of_sample(shift, index / parts),
         );
         let x = &x[range.clone()];
-        match then {
-            Then::Nothing => affine(y, x, scale, shift),
-            Then::Relu => affine_relu(y, x, scale, shift),
-            Then::AddRelu(shortcut) => affine_add_relu(y, x, scale, shift, &shortcut[range]),
+        match activation {
+            Activation::Identity => affine(y, x, scale, shift),
+            Activation::Relu => affine_relu(y, x, scale, shift),
+            Activation::AddRelu(shortcut) => affine_add_relu(y, x, scale, shift, &shortcut[range]),
         }
     })
 }
 
 /// [`apply`] with one scale and shift, on one thread, to where the values are.
-pub(crate) fn apply_in_place(y: &mut [f32], [scale, shift]: [&[f32]; 2], then: Then) {
-    match then {
-        Then::Nothing => rescale(y, scale, shift),
-        Then::Relu => rescale_relu(y, scale, shift),
-        Then::AddRelu(shortcut) => rescale_add_relu(y, scale, shift, shortcut),
+pub(crate) fn apply_in_place(y: &mut [f32], [scale, shift]: [&[f32]; 2], activation: Activation) {
+    match activation {
+        Activation::Identity => rescale(y, scale, shift),
+        Activation::Relu => rescale_relu(y, scale, shift),
+        Activation::AddRelu(shortcut) => rescale_add_relu(y, scale, shift, shortcut),
     }
 }
 
@@ -283,129 +292,4 @@ fn by_group(samples: &[[Vec<f64>; 2]], shape: &Shape) -> [Vec<f64>; 2] {
         }
     }
     totals
-}
-
-// The loops below are compiled once for each generation of vector instructions, and chosen at run time.
-
-/// Adds x − `origin` and its square to the channels' sums.
-#[multiversion(targets = "simd")]
-fn moments(x: &[f32], origin: &[f32], first: &mut [f32], second: &mut [f32]) {
-    let channels = origin.len();
-    let (first, second) = (&mut first[..channels], &mut second[..channels]);
-    for row in x.chunks_exact(channels) {
-        for c in 0..channels {
-            let d = row[c] - origin[c];
-            first[c] += d;
-            second[c] += d * d;
-        }
-    }
-}
-
-/// Adds g and g·(x − `mean`) to the channels' sums.
-#[multiversion(targets = "simd")]
-fn sums(g: &[f32], x: &[f32], mean: &[f32], plain: &mut [f32], with_x: &mut [f32]) {
-    let channels = mean.len();
-    let (plain, with_x) = (&mut plain[..channels], &mut with_x[..channels]);
-    for (g, x) in g.chunks_exact(channels).zip(x.chunks_exact(channels)) {
-        for c in 0..channels {
-            plain[c] += g[c];
-            with_x[c] += g[c] * (x[c] - mean[c]);
-        }
-    }
-}
-
-#[multiversion(targets = "simd")]
-fn affine(y: &mut [f32], x: &[f32], scale: &[f32], shift: &[f32]) {
-    let channels = scale.len();
-    let shift = &shift[..channels];
-    for (y, x) in y.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
-        for c in 0..channels {
-            y[c] = x[c] * scale[c] + shift[c];
-        }
-    }
-}
-
-#[multiversion(targets = "simd")]
-fn affine_relu(y: &mut [f32], x: &[f32], scale: &[f32], shift: &[f32]) {
-    let channels = scale.len();
-    let shift = &shift[..channels];
-    for (y, x) in y.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
-        for c in 0..channels {
-            y[c] = relu(x[c] * scale[c] + shift[c]);
-        }
-    }
-}
-
-#[multiversion(targets = "simd")]
-fn affine_add_relu(y: &mut [f32], x: &[f32], scale: &[f32], shift: &[f32], shortcut: &[f32]) {
-    let channels = scale.len();
-    let shift = &shift[..channels];
-    let rows = y.chunks_exact_mut(channels).zip(x.chunks_exact(channels));
-    for ((y, x), shortcut) in rows.zip(shortcut.chunks_exact(channels)) {
-        for c in 0..channels {
-            y[c] = relu(x[c] * scale[c] + shift[c] + shortcut[c]);
-        }
-    }
-}
-
-#[multiversion(targets = "simd")]
-fn rescale(y: &mut [f32], scale: &[f32], shift: &[f32]) {
-    let channels = scale.len();
-    let shift = &shift[..channels];
-    for y in y.chunks_exact_mut(channels) {
-        for c in 0..channels {
-            y[c] = y[c] * scale[c] + shift[c];
-        }
-    }
-}
-
-#[multiversion(targets = "simd")]
-fn rescale_relu(y: &mut [f32], scale: &[f32], shift: &[f32]) {
-    let channels = scale.len();
-    let shift = &shift[..channels];
-    for y in y.chunks_exact_mut(channels) {
-        for c in 0..channels {
-            y[c] = relu(y[c] * scale[c] + shift[c]);
-        }
-    }
-}
-
-#[multiversion(targets = "simd")]
-fn rescale_add_relu(y: &mut [f32], scale: &[f32], shift: &[f32], shortcut: &[f32]) {
-    let channels = scale.len();
-    let shift = &shift[..channels];
-    let rows = y
-        .chunks_exact_mut(channels)
-        .zip(shortcut.chunks_exact(channels));
-    for (y, shortcut) in rows {
-        for c in 0..channels {
-            y[c] = relu(y[c] * scale[c] + shift[c] + shortcut[c]);
-        }
-    }
-}
-
-/// Zero for what is below; not a number stays one, so that a run that has diverged is noticed.
-#[inline(always)]
-fn relu(x: f32) -> f32 {
-    if x < 0.0 { 0.0 } else { x }
-}
-
-#[multiversion(targets = "simd")]
-fn mask(gradient: &mut [f32], y: &[f32]) {
-    for (gradient, y) in gradient.iter_mut().zip(y) {
-        *gradient = if *y == 0.0 { 0.0 } else { *gradient };
-    }
-}
-
-/// a·g + b·x + c.
-#[multiversion(targets = "simd")]
-fn combine(to: &mut [f32], g: &[f32], x: &[f32], [a, b, c]: [&[f32]; 3]) {
-    let channels = a.len();
-    let (b, c) = (&b[..channels], &c[..channels]);
-    let rows = to.chunks_exact_mut(channels).zip(g.chunks_exact(channels));
-    for ((to, g), x) in rows.zip(x.chunks_exact(channels)) {
-        for i in 0..channels {
-            to[i] = a[i] * g[i] + b[i] * x[i] + c[i];
-        }
-    }
 }

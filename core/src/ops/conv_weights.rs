@@ -10,12 +10,12 @@ use burn::tensor::Tensor;
 /// Kernels may want them in another form. It is made when it is first asked for and kept until the weights
 /// change: for all pictures in inference, for one step in training. Copies share it.
 #[derive(Debug, Clone)]
-pub struct Weights {
+pub struct ConvWeights {
     tensor: Tensor<4>,
     prepared: Arc<OnceLock<Arc<dyn Any + Send + Sync>>>,
 }
 
-impl Weights {
+impl ConvWeights {
     /// Of a tensor [out, in, k, k].
     pub fn new(tensor: Tensor<4>) -> Self {
         Self {

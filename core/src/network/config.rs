@@ -1,0 +1,188 @@
+//! Which network: the settings that its description is made from.
+
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::error::{Error, Result};
+
+/// Backbone architectures (He et al., 2016), with torchvision's numerics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Backbone {
+    /// Basic blocks [1, 1, 1, 1]: for quick starts and tests.
+    ResNet10,
+    /// Basic blocks [2, 2, 2, 2].
+    ResNet18,
+    /// Basic blocks [3, 4, 6, 3].
+    ResNet34,
+    /// Bottlenecks [3, 4, 6, 3]: the paper's.
+    ResNet50,
+    /// Bottlenecks [3, 4, 23, 3].
+    ResNet101,
+}
+
+impl Backbone {
+    /// Every architecture, from the fewest blocks to the most.
+    pub const ALL: [Self; 5] = [
+        Self::ResNet10,
+        Self::ResNet18,
+        Self::ResNet34,
+        Self::ResNet50,
+        Self::ResNet101,
+    ];
+
+    /// The name as written in configs and in the metadata of weights.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ResNet10 => "resnet10",
+            Self::ResNet18 => "resnet18",
+            Self::ResNet34 => "resnet34",
+            Self::ResNet50 => "resnet50",
+            Self::ResNet101 => "resnet101",
+        }
+    }
+
+    /// Blocks in each of the four stages, and whether they are bottlenecks (He et al. 2016, table 1).
+    pub fn blocks(self) -> ([usize; 4], bool) {
+        match self {
+            Self::ResNet10 => ([1, 1, 1, 1], false),
+            Self::ResNet18 => ([2, 2, 2, 2], false),
+            Self::ResNet34 => ([3, 4, 6, 3], false),
+            Self::ResNet50 => ([3, 4, 6, 3], true),
+            Self::ResNet101 => ([3, 4, 23, 3], true),
+        }
+    }
+}
+
+/// The network: backbone f and the two projection heads.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ModelConfig {
+    /// Architecture of the backbone.
+    pub backbone: Backbone,
+    /// Channels of the stem; stages have 1, 2, 4, 8 times as many (times 4 in bottlenecks). 64 is
+    /// torchvision's.
+    pub width: usize,
+    /// Pixels per cell of the last feature map: 32, 16 or 8, the latter two by dilation with the
+    /// same weights.
+    pub output_stride: usize,
+    /// Channels of both heads' outputs.
+    pub dim: usize,
+    /// Side of the grid to which the feature map is pooled before the dense head; 0 = no pooling.
+    pub num_grid: usize,
+    /// Whether the first 1×1 convolution of a bottleneck has the stride ("v1", Caffe's placement, also
+    /// detectron2's ImageNet models) instead of the 3×3 (torchvision's). Weights are trained for one of
+    /// the two, and their shapes do not tell which.
+    pub stride_in_1x1: bool,
+}
+
+impl Default for ModelConfig {
+    fn default() -> Self {
+        Self {
+            backbone: Backbone::ResNet50,
+            width: 64,
+            output_stride: 32,
+            dim: 128,
+            num_grid: 0,
+            stride_in_1x1: false,
+        }
+    }
+}
+
+impl ModelConfig {
+    /// The output strides that a network can be built at, in pixels per cell.
+    pub const OUTPUT_STRIDES: [usize; 3] = [32, 16, 8];
+
+    /// Whether a network can be built at this output stride.
+    ///
+    /// # Errors
+    /// What is permitted, as the end of a sentence.
+    pub fn check_output_stride(stride: usize) -> std::result::Result<(), String> {
+        if Self::OUTPUT_STRIDES.contains(&stride) {
+            return Ok(());
+        }
+        let [most, middle, least] = Self::OUTPUT_STRIDES;
+        Err(format!("must be {least}, {middle} or {most}"))
+    }
+
+    /// The network in words, such as `resnet50 of width 64`.
+    pub fn describe(&self) -> String {
+        let placement = if self.stride_in_1x1 {
+            " with the stride in the 1x1 convolution"
+        } else {
+            ""
+        };
+        format!(
+            "{} of width {}{placement}",
+            self.backbone.name(),
+            self.width
+        )
+    }
+
+    /// # Errors
+    /// [`Error::Config`] naming the first setting that is out of range.
+    pub fn validate(&self) -> Result<()> {
+        Error::ensure(
+            "model.width",
+            self.width,
+            (1..=256).contains(&self.width),
+            "1 to 256 channels",
+        )?;
+        let stride = self.output_stride;
+        Self::check_output_stride(stride)
+            .map_err(|expected| Error::config("model.output_stride", stride, expected))?;
+        Error::ensure(
+            "model.dim",
+            self.dim,
+            (1..=4096).contains(&self.dim),
+            "1 to 4096 channels",
+        )?;
+        Error::ensure(
+            "model.num_grid",
+            self.num_grid,
+            self.num_grid <= 128,
+            "0 (no pooling) to 128 cells",
+        )?;
+        let (_, bottleneck) = self.backbone.blocks();
+        Error::ensure(
+            "model.stride_in_1x1",
+            self.stride_in_1x1,
+            bottleneck || !self.stride_in_1x1,
+            "false for a backbone of basic blocks, which have no 1x1 convolution: resnet50 and resnet101 have one",
+        )
+    }
+}
+
+/// A [`ModelConfig`] as the metadata of weights and checkpoints has it: the placement of the stride is
+/// written only where it is not torchvision's, so that all other files are as before there was a choice.
+pub(crate) fn in_metadata<S: Serializer>(
+    model: &ModelConfig,
+    serializer: S,
+) -> std::result::Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Written {
+        backbone: Backbone,
+        width: usize,
+        output_stride: usize,
+        dim: usize,
+        num_grid: usize,
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        stride_in_1x1: bool,
+    }
+    let &ModelConfig {
+        backbone,
+        width,
+        output_stride,
+        dim,
+        num_grid,
+        stride_in_1x1,
+    } = model;
+    let written = Written {
+        backbone,
+        width,
+        output_stride,
+        dim,
+        num_grid,
+        stride_in_1x1,
+    };
+    written.serialize(serializer)
+}

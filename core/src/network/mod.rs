@@ -1,0 +1,360 @@
+//! The description of a network: its stages, blocks and convolutions by name, with their sizes.
+//!
+//! A [`Network`] holds no numbers. Everything that depends on the structure of a ResNet reads it here:
+//! building the model, the memory estimate, the tensors that a file must have, the ONNX graph,
+//! detectron2's names, and the strides and channels of features. Names are torchvision's.
+
+mod config;
+mod heads;
+mod tensors;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use self::config::in_metadata;
+pub use self::{
+    config::{Backbone, ModelConfig},
+    heads::{DENSE_HEAD, GLOBAL_HEAD, head_tensors, is_head},
+    tensors::{Kind, NORM_TENSORS, TensorShape, is_statistic},
+};
+
+/// Channels out of a bottleneck per channel of its 3×3 convolution.
+const EXPANSION: usize = 4;
+
+/// Names of the stem's convolution and of its batch normalisation.
+pub const STEM_NAMES: [&str; 2] = ["conv1", "bn1"];
+/// Names, inside a block, of the shortcut's convolution and of its batch normalisation.
+pub const SHORTCUT_NAMES: [&str; 2] = ["downsample.0", "downsample.1"];
+
+/// The stem's max pooling, padded by 1 on every side.
+pub const POOL: Pool = Pool { size: 3, stride: 2 };
+
+/// Names, inside a block, of the convolution `index` (from 0) and of its batch normalisation.
+pub fn chain_names(index: usize) -> [String; 2] {
+    ["conv", "bn"].map(|part| format!("{part}{}", index + 1))
+}
+
+/// The name of the stage `index` (from 0).
+pub fn stage_name(index: usize) -> String {
+    format!("layer{}", index + 1)
+}
+
+/// The name of a block, both numbers from 0.
+pub fn block_name(stage: usize, block: usize) -> String {
+    format!("{}.{block}", stage_name(stage))
+}
+
+/// A square max pooling.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pool {
+    /// Side of the window.
+    pub size: usize,
+    /// Pixels of the input per pixel of the output.
+    pub stride: usize,
+}
+
+/// A backbone without its classifier.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Network {
+    /// The first convolution. [`POOL`] follows it.
+    pub stem: Convolution,
+    /// The four stages, in the order of the forward pass.
+    pub stages: [Stage; 4],
+}
+
+/// Blocks whose outputs have one size.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stage {
+    /// `layer1` to `layer4`.
+    pub name: String,
+    /// At least one; only the first may change the size.
+    pub blocks: Vec<Block>,
+    /// Channels of the stage's feature map.
+    pub channels: usize,
+    /// Pixels of the picture per cell of the stage's feature map.
+    pub stride: usize,
+}
+
+/// A residual block: ReLU(F(x) + shortcut(x)).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Block {
+    /// `layer1.0` and so on.
+    pub name: String,
+    /// F: every convolution is followed by batch normalisation, and all but the last by ReLU.
+    pub convolutions: Vec<Convolution>,
+    /// The projection of x by a 1×1 convolution and batch normalisation, where F changes the size.
+    pub shortcut: Option<Convolution>,
+}
+
+/// A square convolution without a bias, padded by dilation·(size−1)/2 on every side, and the batch
+/// normalisation that follows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Convolution {
+    /// The name of the convolution, such as `layer1.0.conv1`.
+    pub name: String,
+    /// The name of its batch normalisation, such as `layer1.0.bn1`.
+    pub norm: String,
+    /// Channels in.
+    pub input: usize,
+    /// Channels out.
+    pub output: usize,
+    /// Side of the kernel.
+    pub size: usize,
+    /// Pixels of the input per pixel of the output.
+    pub stride: usize,
+    /// Distance between the taps of the kernel.
+    pub dilation: usize,
+}
+
+impl Convolution {
+    fn new(names: [String; 2], [input, output]: [usize; 2], size: usize, stride: usize) -> Self {
+        let [name, norm] = names;
+        Self {
+            name,
+            norm,
+            input,
+            output,
+            size,
+            stride,
+            dilation: 1,
+        }
+    }
+
+    fn dilated(self, dilation: usize) -> Self {
+        Self { dilation, ..self }
+    }
+
+    /// Rows and columns of the output for an input of these.
+    pub fn output_sides(&self, input: [usize; 2]) -> [usize; 2] {
+        input.map(|side| side.div_ceil(self.stride))
+    }
+}
+
+/// The kinds of residual blocks (He et al. 2016).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BlockKind {
+    /// Two 3×3 convolutions. The first has the stride.
+    Basic,
+    /// 1×1, 3×3 and 1×1.
+    Bottleneck {
+        /// Whether the first 1×1 convolution has the stride ("v1", Caffe's placement) instead of the
+        /// 3×3 ("v1.5", torchvision's).
+        stride_in_1x1: bool,
+    },
+}
+
+impl BlockKind {
+    /// The blocks of such a backbone.
+    pub fn of(model: &ModelConfig) -> Self {
+        match model.backbone.blocks() {
+            (_, false) => Self::Basic,
+            (_, true) => Self::Bottleneck {
+                stride_in_1x1: model.stride_in_1x1,
+            },
+        }
+    }
+
+    /// Channels out of a block of `planes`.
+    fn output(self, planes: usize) -> usize {
+        match self {
+            Self::Basic => planes,
+            Self::Bottleneck { .. } => planes * EXPANSION,
+        }
+    }
+}
+
+/// The sizes of a block.
+///
+/// Dilation replaces stride, so that the feature map of a smaller output stride, sampled at the larger
+/// stride, is the feature map of the larger one, with the same weights. For that, a convolution whose
+/// stride is taken away keeps the dilation of those before it, and the 3×3 convolutions behind it are
+/// dilated by the stride that is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BlockSizes {
+    /// Channels in.
+    pub input: usize,
+    /// Channels of the 3×3 convolutions.
+    pub planes: usize,
+    /// Stride, 1 or 2.
+    pub stride: usize,
+    /// Dilation of 3×3 convolutions up to the one that has the stride.
+    pub dilation: usize,
+    /// Dilation of the 3×3 convolutions behind it.
+    pub dilation_after: usize,
+}
+
+impl Block {
+    /// A block with this name.
+    pub fn new(name: &str, kind: BlockKind, sizes: BlockSizes) -> Self {
+        let BlockSizes {
+            input,
+            planes,
+            stride,
+            dilation,
+            dilation_after,
+        } = sizes;
+        let inside = |names: [String; 2]| names.map(|part| format!("{name}.{part}"));
+        let convolution = |index, channels, size, stride| {
+            Convolution::new(inside(chain_names(index)), channels, size, stride)
+        };
+        let output = kind.output(planes);
+        let convolutions = match kind {
+            BlockKind::Basic => vec![
+                convolution(0, [input, planes], 3, stride).dilated(dilation),
+                convolution(1, [planes, planes], 3, 1).dilated(dilation_after),
+            ],
+            BlockKind::Bottleneck {
+                stride_in_1x1: false,
+            } => vec![
+                convolution(0, [input, planes], 1, 1),
+                convolution(1, [planes, planes], 3, stride).dilated(dilation),
+                convolution(2, [planes, output], 1, 1),
+            ],
+            BlockKind::Bottleneck {
+                stride_in_1x1: true,
+            } => vec![
+                convolution(0, [input, planes], 1, stride),
+                convolution(1, [planes, planes], 3, 1).dilated(dilation_after),
+                convolution(2, [planes, output], 1, 1),
+            ],
+        };
+        let shortcut = (stride != 1 || input != output).then(|| {
+            let names = SHORTCUT_NAMES.map(str::to_string);
+            Convolution::new(inside(names), [input, output], 1, stride)
+        });
+        Self {
+            name: name.to_string(),
+            convolutions,
+            shortcut,
+        }
+    }
+
+    /// Every convolution: F's, then the shortcut's.
+    pub fn all(&self) -> impl Iterator<Item = &Convolution> {
+        self.convolutions.iter().chain(&self.shortcut)
+    }
+}
+
+impl Network {
+    /// The backbone that these settings, which are valid, describe.
+    pub fn new(model: &ModelConfig) -> Self {
+        let (counts, _) = model.backbone.blocks();
+        let kind = BlockKind::of(model);
+        let stem = Convolution::new(STEM_NAMES.map(str::to_string), [3, model.width], 7, 2);
+        let mut input = stem.output;
+        let mut stride_so_far = stem.stride * POOL.stride;
+        let mut dilation = 1;
+        let stages = std::array::from_fn(|stage| {
+            let planes = model.width << stage;
+            let wanted = if stage == 0 { 1 } else { 2 };
+            let dilation_before = dilation;
+            let stride = if stride_so_far * wanted > model.output_stride {
+                1
+            } else {
+                wanted
+            };
+            stride_so_far *= stride;
+            dilation *= wanted / stride;
+            let block = |index| {
+                let first = index == 0;
+                let sizes = BlockSizes {
+                    input,
+                    planes,
+                    stride: if first { stride } else { 1 },
+                    dilation: if first { dilation_before } else { dilation },
+                    dilation_after: dilation,
+                };
+                input = kind.output(planes);
+                Block::new(&block_name(stage, index), kind, sizes)
+            };
+            Stage {
+                name: stage_name(stage),
+                blocks: (0..counts[stage]).map(block).collect(),
+                channels: kind.output(planes),
+                stride: stride_so_far,
+            }
+        });
+        Self { stem, stages }
+    }
+
+    /// Channels of the last feature map.
+    pub fn channels(&self) -> usize {
+        self.stages[3].channels
+    }
+
+    /// Every block, in the order of the forward pass.
+    pub fn blocks(&self) -> impl Iterator<Item = &Block> {
+        self.stages.iter().flat_map(|stage| &stage.blocks)
+    }
+
+    /// Every convolution, in the order of [`Self::blocks`] and [`Block::all`].
+    pub fn convolutions(&self) -> impl Iterator<Item = &Convolution> {
+        let blocks = self.blocks().flat_map(Block::all);
+        std::iter::once(&self.stem).chain(blocks)
+    }
+
+    /// Rows and columns of each stage's feature map, for pictures of these.
+    pub fn stage_sides(&self, picture: [usize; 2]) -> [[usize; 2]; 4] {
+        let mut sides = pooled(self.stem.output_sides(picture));
+        self.stages.each_ref().map(|stage| {
+            for block in &stage.blocks {
+                sides = block.output_sides(sides);
+            }
+            sides
+        })
+    }
+
+    /// Every convolution with the rows and columns of its output, for pictures of these, in the order of
+    /// [`Self::convolutions`].
+    pub fn maps(&self, picture: [usize; 2]) -> Vec<Map<'_>> {
+        let output = self.stem.output_sides(picture);
+        let mut maps = vec![Map {
+            convolution: &self.stem,
+            sides: output,
+            relu: true,
+        }];
+        let mut input = pooled(output);
+        for block in self.blocks() {
+            let mut sides = input;
+            for convolution in &block.convolutions {
+                sides = convolution.output_sides(sides);
+                maps.push(Map {
+                    convolution,
+                    sides,
+                    relu: true,
+                });
+            }
+            maps.extend(block.shortcut.iter().map(|convolution| Map {
+                convolution,
+                sides: convolution.output_sides(input),
+                relu: false,
+            }));
+            input = sides;
+        }
+        maps
+    }
+}
+
+impl Block {
+    /// Rows and columns of the output for an input of these.
+    pub fn output_sides(&self, input: [usize; 2]) -> [usize; 2] {
+        let convolutions = self.convolutions.iter();
+        convolutions.fold(input, |sides, convolution| convolution.output_sides(sides))
+    }
+}
+
+/// Rows and columns behind [`POOL`].
+fn pooled(sides: [usize; 2]) -> [usize; 2] {
+    sides.map(|side| side.div_ceil(POOL.stride))
+}
+
+/// A convolution and what it gives for a picture of a known size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Map<'a> {
+    /// The convolution.
+    pub convolution: &'a Convolution,
+    /// Rows and columns of its output.
+    pub sides: [usize; 2],
+    /// Whether a ReLU follows: behind the normalisation, or behind the block's sum. Only shortcuts have
+    /// none.
+    pub relu: bool,
+}

@@ -1,0 +1,165 @@
+//! 3×3 convolutions of stride 1, dilated or not, by minimal filtering, F(2×2, 3×3) (Winograd 1980; Lavin and Gray 2016).
+//!
+//! A tile of 2×2 outputs sees 4×4 inputs d. With the kernel g its outputs are Aᵀ[(GgGᵀ) ⊙ (BᵀdB)]A: 16
+//! products where the sums have 36. Each of the 16 places of the middle is one matrix product over all tiles,
+//! [tiles, C_in]·[C_in, C_out]. Both gradients are the transposes of these maps. Sums of four with signs are
+//! all that comes on top, so results are as exact as the plain sums'.
+
+mod tiles;
+mod weights;
+
+use std::ops::Range;
+
+pub(super) use self::weights::{kernel_of, reversed};
+use self::{
+    tiles::{Block, Source, Tiles, outputs, transform},
+    weights::{LANES, weights_block},
+};
+use super::{
+    Shape,
+    epilogue::Epilogue,
+    interleave::{join, of_grids, split},
+};
+use crate::{
+    parallel::{map, pieces, pieces_of, with_scratch},
+    product::{Matrix, Write, product},
+};
+
+/// Places of a transformed tile, row by row.
+const PLACES: usize = 16;
+
+/// One matrix [C_in, C_out] for each place. Each is an allocation of its own: larger ones go back to the
+/// operating system when they are freed, which then has to clear them.
+pub(super) type Places = Vec<Vec<f32>>;
+
+/// Whether a convolution is of the kind, dilated or not, and has channels enough to be worth it.
+pub(super) fn fits(shape: &Shape) -> bool {
+    shape.kernel == 3
+        && shape.stride == 1
+        && shape.padding == shape.dilation
+        && shape.channels_in >= 16
+        && shape.channels_out >= 16
+}
+
+/// Up to so many tiles, each place is one product over all of them: weights are read once, and there is work
+/// for 16 threads. More go in blocks that stay in a core's cache from one transform to the other.
+const ONE_BLOCK: usize = 512;
+/// Bytes of a block's products.
+const BLOCK_BYTES: usize = 512 << 10;
+
+/// The convolution with a transformed kernel.
+pub(super) fn forward(
+    input: &[f32],
+    kernel: &Places,
+    epilogue: Epilogue,
+    shape: &Shape,
+) -> Vec<f32> {
+    let (c, channels) = (shape.channels_in, shape.channels_out);
+    if shape.dilation > 1 {
+        let grids = split(input, c, shape);
+        let grids = forward(&grids, kernel, Epilogue::Identity, &of_grids(shape));
+        return join(&grids, channels, epilogue, shape);
+    }
+    let tiles = Tiles::of(shape);
+    let source = Source::input(input, tiles, c);
+    let multiply = |place: usize, tiles_of: Range<usize>, seen: &mut [f32], out: &mut [f32]| {
+        let count = tiles_of.len();
+        transform(seen, &source, place, 0..c, tiles_of);
+        let weights = Matrix::new(&kernel[place], c, channels);
+        product(out, Write::Replace, Matrix::new(seen, count, c), weights);
+    };
+    if tiles.count() <= ONE_BLOCK {
+        let products = map(PLACES, |place| {
+            let mut out = vec![0.0; tiles.count() * channels];
+            with_scratch(tiles.count() * c, |seen| {
+                multiply(place, 0..tiles.count(), seen, &mut out);
+            });
+            out
+        });
+        let blocks = tiles.blocks(tiles.count() / PLACES);
+        pieces(&sizes(&blocks, channels), |index, out| {
+            let Block { tiles: own, pixels } = &blocks[index];
+            let products = std::array::from_fn(|place| {
+                &products[place][own.start * channels..own.end * channels]
+            });
+            outputs(out, products, &tiles, channels, own.start);
+            epilogue.apply(out, pixels.clone());
+        })
+    } else {
+        let blocks = tiles.blocks((BLOCK_BYTES / 4 / PLACES / channels).clamp(32, 128));
+        pieces(&sizes(&blocks, channels), |index, out| {
+            let Block { tiles: own, pixels } = &blocks[index];
+            let (of_input, of_output) = (own.len() * c, own.len() * channels);
+            with_scratch(of_input + PLACES * of_output, |scratch| {
+                let (seen, products) = scratch.split_at_mut(of_input);
+                for (place, out) in products.chunks_exact_mut(of_output).enumerate() {
+                    multiply(place, own.clone(), seen, out);
+                }
+                let products =
+                    std::array::from_fn(|place| &products[place * of_output..][..of_output]);
+                outputs(out, products, &tiles, channels, own.start);
+            });
+            epilogue.apply(out, pixels.clone());
+        })
+    }
+}
+
+/// Values of each block's pixels.
+fn sizes(blocks: &[Block], channels: usize) -> Vec<usize> {
+    let size = |block: &Block| block.pixels.len() * channels;
+    blocks.iter().map(size).collect()
+}
+
+/// Input channels whose gradients one task computes, at most.
+const CHANNELS: usize = 128;
+/// Tiles that a task takes at once.
+const TILES: usize = 512;
+
+/// The gradient of the transformed kernel: for each place blocks of [up to `CHANNELS`, C_out], in order.
+fn places_gradient(input: &[f32], gradient: &[f32], shape: &Shape) -> Vec<Vec<f32>> {
+    let (c, channels) = (shape.channels_in, shape.channels_out);
+    let tiles = Tiles::of(shape);
+    let source = Source::input(input, tiles, c);
+    let above = Source::gradient(gradient, tiles, channels);
+    let blocks = c.div_ceil(CHANNELS);
+    map(PLACES * blocks, |task| {
+        let (place, first) = (task / blocks, task % blocks * CHANNELS);
+        let own = first..(first + CHANNELS).min(c);
+        let mut sums = vec![0.0; own.len() * channels];
+        for first in (0..tiles.count()).step_by(TILES) {
+            let some = first..(first + TILES).min(tiles.count());
+            let count = some.len();
+            with_scratch(count * (own.len() + channels), |scratch| {
+                let (seen, slopes) = scratch.split_at_mut(count * own.len());
+                transform(seen, &source, place, own.clone(), some.clone());
+                transform(slopes, &above, place, 0..channels, some);
+                let write = if first == 0 {
+                    Write::Replace
+                } else {
+                    Write::Add
+                };
+                let seen = Matrix::new(seen, count, own.len()).transposed();
+                product(&mut sums, write, seen, Matrix::new(slopes, count, channels));
+            });
+        }
+        sums
+    })
+}
+/// The gradient of the weights, [C_out, C_in, 3, 3]: GᵀuG of the transformed kernel's gradient u.
+pub(super) fn weight_gradient(input: &[f32], gradient: &[f32], shape: &Shape) -> Vec<f32> {
+    let sizes = [shape.channels_in, shape.channels_out];
+    let places = if shape.dilation > 1 {
+        let [input, gradient] =
+            [(input, sizes[0]), (gradient, sizes[1])].map(|(map, c)| split(map, c, shape));
+        places_gradient(&input, &gradient, &of_grids(shape))
+    } else {
+        places_gradient(input, gradient, shape)
+    };
+    pieces_of(
+        9 * sizes[0] * sizes[1],
+        LANES * sizes[0] * 9,
+        |block, out| {
+            weights_block(out, &places, block * LANES, sizes);
+        },
+    )
+}
