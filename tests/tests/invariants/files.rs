@@ -176,6 +176,28 @@ fn a_flipped_bit_in_a_checkpoint_s_numbers_is_an_error() {
     load_checkpoint(&bytes, &tiny).expect("whole again");
 }
 
+/// Until methods had names, the positions of both queues stood in a list.
+#[test]
+fn a_checkpoint_from_before_methods_had_names_goes_on() {
+    let tiny = small();
+    let new = checkpoint_file(&tiny, 3);
+    let (archive, mut info): (Archive, serde_json::Value) =
+        Archive::from_bytes(&new).expect("whole");
+    let info_of = info.as_object_mut().expect("an object");
+    assert_eq!(info_of.remove("method"), Some("densecl".into()));
+    let positions = info_of.remove("positions").expect("by name");
+    let position = &positions["queue.global"];
+    assert!(position.as_u64().is_some_and(|position| position > 0));
+    info_of.insert(
+        "queue_positions".to_owned(),
+        serde_json::json!([position, position]),
+    );
+    let old = archive.to_bytes(&info).expect("written");
+    let [(from_old, _), (from_new, _)] =
+        [&old, &new].map(|bytes| load_checkpoint(bytes, &tiny).expect("loaded"));
+    assert!(state(&from_old) == state(&from_new));
+}
+
 /// Files from before there was a checksum are read without.
 #[test]
 fn a_checkpoint_without_a_checksum_is_read() {
