@@ -45,9 +45,6 @@ const QUERY: usize = 0;
 const KEY: usize = 1;
 
 impl DenseCl {
-    /// The views of a step.
-    pub(super) const VIEWS: [ViewSpec; 2] = [ViewSpec::usual("query"), ViewSpec::usual("key")];
-
     /// A learner at step 0. Both encoders begin with the same weights.
     pub fn new(
         model: &ModelConfig,
@@ -337,7 +334,7 @@ impl Method for DenseCl {
     }
 
     fn views(&self) -> Vec<ViewSpec> {
-        Self::VIEWS.to_vec()
+        ["query", "key"].map(ViewSpec::usual).to_vec()
     }
 
     fn figures(&self) -> Vec<Figure> {

@@ -74,11 +74,6 @@ pub fn new(
     Box::new(DenseCl::new(model, method, optim, queue_len, seed, device))
 }
 
-/// The views of the method that the settings choose.
-pub fn views(_: &MethodConfig) -> Vec<ViewSpec> {
-    DenseCl::VIEWS.to_vec()
-}
-
 /// The figures of the method that the settings choose.
 pub fn figures(method: &MethodConfig) -> Vec<Figure> {
     DenseCl::figures_with(method)

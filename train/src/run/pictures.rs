@@ -4,7 +4,7 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use densecl::features::Feature;
-use densecl::method;
+use densecl::method::Figure;
 use densecl::model::Encoder;
 use densecl::visualize::{DrawOptions, draw_matches, stack_vertical};
 use image::{Rgb, RgbImage};
@@ -19,13 +19,18 @@ use crate::run::folder::RunDir;
 /// Pixels to which small pictures are enlarged, roughly.
 const WIDTH: u32 = 480;
 
-/// The curves of `rows`.
+/// The curves of `rows`, whose method measures these figures.
 ///
 /// # Errors
 /// When the picture cannot be written.
-pub(crate) fn curves(config: &RunConfig, rows: &[MetricRow], path: &Path) -> anyhow::Result<()> {
+pub(crate) fn curves(
+    config: &RunConfig,
+    figures: &[Figure],
+    rows: &[MetricRow],
+    path: &Path,
+) -> anyhow::Result<()> {
     let title = format!("{} · {}", config.objective(), config.data.source);
-    curves_png(rows, &method::figures(&config.method), &title, path)
+    curves_png(rows, figures, &title, path)
 }
 
 /// Cells of a held-out pair that choose each other, right ones and wrong ones.

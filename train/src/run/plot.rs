@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use burn::tensor::Device;
+use densecl::method;
 
 use super::folder::RunDir;
 use super::images;
@@ -45,7 +46,7 @@ pub fn plot(run: &Path, out: Option<&Path>, device: &Device) -> anyhow::Result<V
         );
     }
     let curves = out.map_or_else(|| run.curves(), Path::to_path_buf);
-    pictures::curves(&config, &rows, &curves)?;
+    pictures::curves(&config, &method::figures(&config.method), &rows, &curves)?;
     let mut drawn = vec![curves];
 
     let path = run.weights();

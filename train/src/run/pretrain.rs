@@ -60,7 +60,12 @@ pub struct PreparedRun {
     resumed: Option<Resumed>,
     /// Another program's training state to go on from.
     state: Option<TrainingState>,
+    /// Makes the learner at step 0.
+    method: MakeMethod,
 }
+
+/// A method at step 0, from what is settled before the first step.
+pub type MakeMethod = Box<dyn FnOnce(&Plan) -> Box<dyn Method>>;
 
 impl PreparedRun {
     /// Reads the settings, and what they go on from. The folder of a run that is continued is locked from here on.
@@ -79,6 +84,14 @@ impl PreparedRun {
             prepared.config.method.queue = state.queue_len();
         }
         Ok(prepared)
+    }
+
+    /// Trains this method instead of the one that the settings choose. Backbone, views, data and optimizer are still
+    /// those of the settings.
+    #[must_use]
+    pub fn with_method(mut self, method: MakeMethod) -> Self {
+        self.method = method;
+        self
     }
 
     /// The settings.
@@ -104,6 +117,7 @@ impl PreparedRun {
             overwrite,
             resumed,
             state,
+            method,
         } = self;
         let (run, resumed) = match resumed {
             Some(Resumed { run, step, path }) => (run, Some((step, path))),
@@ -126,13 +140,14 @@ impl PreparedRun {
         note(describe(&plan, data.held_out))?;
         note(memory::check(&plan, selected)?)?;
 
+        let fresh = method(&plan);
         let (learner, first_step) = match &resumed {
             Some((step, path)) => {
                 data.listing.ensure_same(&run)?;
-                (load_checkpoint(&plan, *step, path)?, *step)
+                (load_checkpoint(&plan, fresh, *step, path)?, *step)
             }
             None => {
-                let (learner, first_step, notes) = start::learner(&plan, state)?;
+                let (learner, first_step, notes) = start::learner(&plan, fresh, state)?;
                 notes.into_iter().try_for_each(note)?;
                 // Not before: what can be refused has been, and the earlier run was still there.
                 run.clear()?;
@@ -162,9 +177,15 @@ impl PreparedRun {
             let known = result::untrained(&run)?;
             match known.filter(|before| before.feature == held_out::FEATURE) {
                 Some(before) => Some(before),
-                None => {
-                    result::measure_untrained(&plan, &source, &pairs, &run, &mut observers, stop)?
-                }
+                None => result::measure_untrained(
+                    &plan,
+                    &source,
+                    &learner.views(),
+                    &pairs,
+                    &run,
+                    &mut observers,
+                    stop,
+                )?,
             }
         };
 
@@ -216,6 +237,7 @@ fn prepare(request: &RunRequest) -> anyhow::Result<PreparedRun> {
         overwrite: request.overwrite,
         resumed: None,
         state: None,
+        method: Box::new(Plan::learner),
     })
 }
 
@@ -283,6 +305,7 @@ fn prepare_resume(request: &RunRequest, path: &Path) -> anyhow::Result<PreparedR
         out: path.to_path_buf(),
         overwrite: false,
         state: None,
+        method: Box::new(Plan::learner),
         resumed: Some(Resumed {
             run,
             step,
@@ -338,7 +361,13 @@ fn describe(plan: &Plan, held_out: usize) -> String {
     )
 }
 
-fn load_checkpoint(plan: &Plan, step: u64, path: &Path) -> anyhow::Result<Box<dyn Method>> {
+/// `learner`, at step 0, as it was after `step` steps.
+fn load_checkpoint(
+    plan: &Plan,
+    mut learner: Box<dyn Method>,
+    step: u64,
+    path: &Path,
+) -> anyhow::Result<Box<dyn Method>> {
     if step > plan.total_steps {
         bail!(
             "the run is at step {step} already, more than the {} steps asked for: give more with \
@@ -354,7 +383,6 @@ fn load_checkpoint(plan: &Plan, step: u64, path: &Path) -> anyhow::Result<Box<dy
         )
     };
     let saved = Checkpoint::read(&bytes, &plan.config.model).with_context(refused)?;
-    let mut learner = plan.learner();
     let info = saved.restore(&mut *learner).with_context(refused)?;
     let images = plan.images;
     if info.images != images {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 use densecl::features::Feature;
-use densecl::method;
+use densecl::method::ViewSpec;
 use densecl::model::{Encoder, Tensors};
 use densecl::weights::{self, FORMAT_VERSION, WeightsInfo};
 use image::RgbImage;
@@ -95,6 +95,7 @@ pub struct RunResult {
 pub fn measure_untrained(
     plan: &Plan,
     source: &Arc<Source>,
+    views: &[ViewSpec],
     pairs: &[Pair],
     run: &RunDir,
     observer: &mut dyn Observer,
@@ -111,7 +112,7 @@ pub fn measure_untrained(
         "measuring the untrained network".to_string(),
     ))?;
     // The training loop meets the same files and names the bad ones.
-    let config = LoaderConfig::of(&plan.config, &method::views(method), Level::Debug);
+    let config = LoaderConfig::of(&plan.config, views, Level::Debug);
     let mut loader = Loader::start(Arc::clone(source), config, 0)?;
     let mut calibrated = 0;
     while calibrated < CALIBRATION_BATCHES {
@@ -201,7 +202,7 @@ pub fn conclude(
     observer.event(&TrainEvent::Ended)?;
 
     let rows = read_jsonl(&run.metrics())?;
-    pictures::curves(config, &rows, &run.curves())?;
+    pictures::curves(config, &ended.learner.figures(), &rows, &run.curves())?;
     let bad_files = images::list_bad_files(run, bad_files)?;
     if bad_files > 0 {
         let list = run.bad_files();

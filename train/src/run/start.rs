@@ -30,19 +30,19 @@ pub(crate) fn training_state(config: &RunConfig) -> anyhow::Result<Option<Traini
     Ok(Some(state))
 }
 
-/// A learner at its first step, that step, and what is to be said of both.
+/// `learner`, at step 0, at its first step; that step; and what is to be said of both.
 ///
 /// # Errors
 /// When what the settings name does not fit them.
 pub(crate) fn learner(
     plan: &Plan,
+    mut learner: Box<dyn Method>,
     state: Option<TrainingState>,
 ) -> anyhow::Result<(Box<dyn Method>, u64, Vec<String>)> {
     let train = &plan.config.train;
     if let Some(state) = state {
         return go_on(plan, state);
     }
-    let mut learner = plan.learner();
     if train.init.is_empty() {
         return Ok((learner, 0, Vec::new()));
     }

@@ -1,0 +1,97 @@
+//! The programs in `examples/` do what their first lines say. Cargo builds them before it runs the tests.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use image::{Rgb, RgbImage};
+
+/// A folder of some pictures that differ.
+fn photos() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    fs::create_dir(folder.path().join("photos")).expect("a folder");
+    for number in 0..20u32 {
+        let pixel =
+            |x, y| Rgb([x * 3 + number * 9, y * 5, (x * y) ^ (number * 7)].map(|v| v as u8));
+        let picture = RgbImage::from_fn(80, 72, pixel);
+        let path = folder.path().join(format!("photos/{number}.png"));
+        picture.save(path).expect("a picture");
+    }
+    folder
+}
+
+/// What an example prints, run in `folder`.
+fn run(example: &str, arguments: &[&str], folder: &Path) -> String {
+    let test = std::env::current_exe().expect("a running program has a path");
+    let folders = test.ancestors().nth(2).expect("the build folder");
+    let program: PathBuf = folders.join("examples").join(example);
+    let output = Command::new(&program)
+        .args(arguments)
+        .current_dir(folder)
+        .output()
+        .unwrap_or_else(|error| {
+            panic!(
+                "{}: {error}; cargo build --release --examples",
+                program.display()
+            )
+        });
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{example}: {told}{errors}");
+    told
+}
+
+#[test]
+fn a_folder_is_trained_on_and_its_weights_match_pictures() {
+    let folder = photos();
+    let told = run("train_on_a_folder", &["photos", "6"], folder.path());
+    for part in [
+        "step   5: loss ",
+        "% of the matches are right",
+        "weights: runs/example/weights.safetensors",
+    ] {
+        assert!(told.contains(part), "`{part}` is not in: {told}");
+    }
+    let weights = "runs/example/weights.safetensors";
+    let arguments = [weights, "photos/1.png", "photos/1.png", "matches.png"];
+    let told = run("match_two_pictures", &arguments, folder.path());
+    // A picture and itself: every cell chooses itself.
+    let cells = "20 x 20 cells of 128 numbers";
+    assert!(
+        told.contains(cells) && told.contains("400 cells choose each other"),
+        "{told}"
+    );
+    assert!(folder.path().join("matches.png").exists());
+}
+
+#[test]
+fn a_method_of_ones_own_is_trained_and_logged() {
+    let folder = photos();
+    let told = run("a_method_of_your_own", &["photos", "11"], folder.path());
+    assert!(told.contains("step  11: loss "), "{told}");
+    let log = fs::read_to_string(folder.path().join("runs/simclr/metrics.jsonl")).expect("a log");
+    let losses: Vec<f64> = log
+        .lines()
+        .map(|row| {
+            serde_json::from_str::<serde_json::Value>(row).expect("JSON")["loss"]
+                .as_f64()
+                .expect("a number")
+        })
+        .collect();
+    assert!(
+        losses.iter().all(|loss| loss.is_finite()) && losses.len() == 3,
+        "{losses:?}"
+    );
+    for file in [
+        "curves.png",
+        "checkpoints/step_00000011.safetensors",
+        "weights.safetensors",
+    ] {
+        assert!(
+            folder.path().join("runs/simclr").join(file).exists(),
+            "{file}"
+        );
+    }
+}
