@@ -11,15 +11,25 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RunConfig {
+    /// `[data]`
     pub data: DataConfig,
+    /// `[model]`
     pub model: ModelConfig,
+    /// `[method]`
     pub method: MethodConfig,
+    /// `[views]`
     pub views: ViewConfig,
+    /// `[optim]`
     pub optim: OptimConfig,
+    /// `[train]`
     pub train: TrainConfig,
+    /// `[checkpoint]`
     pub checkpoint: CheckpointConfig,
+    /// `[log]`
     pub log: LogConfig,
+    /// `[eval]`
     pub eval: EvalConfig,
+    /// `[scenes]`
     pub scenes: SceneConfig,
 }
 
@@ -261,7 +271,7 @@ impl RunConfig {
     }
 
     /// `densecl`, or `mocov2` when λ is 0.
-    pub(crate) fn method_name(&self) -> &'static str {
+    pub fn method_name(&self) -> &'static str {
         if self.method.lambda == 0.0 {
             "mocov2"
         } else {
@@ -308,7 +318,7 @@ pub fn title(text: &str) -> String {
     title.trim_end_matches('.').to_string()
 }
 
-/// The configurations that come with the program: name and text.
+/// The settings that come with the library: name and text.
 pub const PRESETS: [(&str, &str); 6] = [
     ("quickstart", include_str!("../../configs/quickstart.toml")),
     (

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::held_out::Measured;
+use crate::held_out::HeldOutFigures;
 use crate::row::MetricRow;
 
 /// One thing that happened in a run.
@@ -28,7 +28,7 @@ pub enum TrainEvent<'a> {
         /// Steps taken before.
         step: u64,
         /// The figures.
-        measured: &'a Measured,
+        measured: &'a HeldOutFigures,
     },
     /// A picture was drawn.
     Picture {

@@ -319,3 +319,6 @@ impl Clock {
         lap
     }
 }
+
+#[cfg(all(test, feature = "files"))]
+mod tests;

@@ -19,6 +19,7 @@ use serde::Serialize;
 
 use super::recipe::{Origin, Recipe};
 use super::writer::{Format, TableWriter};
+use crate::ensure_stride;
 use densecl_train::data::decode::{DecodeError, DecodeLimits, decode};
 use densecl_train::data::scan::Dataset;
 use densecl_train::data::{BadFile, BadFiles, Source};
@@ -198,11 +199,7 @@ impl Network {
     /// # Errors
     /// When the file cannot be read or used, or there is no such stride.
     pub fn open(path: &Path, stride: Option<usize>, device: &Device) -> anyhow::Result<Self> {
-        if let Some(stride) = stride
-            && !matches!(stride, 8 | 16 | 32)
-        {
-            bail!("--stride {stride}: must be 8, 16 or 32");
-        }
+        ensure_stride(stride)?;
         // Read once: read again, it could be another file by now than the one in use.
         let bytes = weights::bytes(path)?;
         let (encoder, info) = weights::open_bytes(path, &bytes, stride, device)?;
