@@ -120,7 +120,7 @@ impl PreparedRun {
         }
         let data = images::open(&config, &mut *watching)?;
         let (pairs, bad_pairs) = (data.pairs, data.bad_pairs);
-        let plan = Plan::new(config, selected.device.clone(), data.source.len())?;
+        let plan = Plan::new(config, selected.device.clone(), data.source.count())?;
         let source = Arc::new(data.source);
         let mut note = |text: String| watching.event(&TrainEvent::Note(text));
         note(describe(&plan, data.held_out))?;
