@@ -16,12 +16,13 @@ use super::images;
 use super::result::{self, RunResult};
 use super::start;
 use super::training::train;
-use crate::config::{PRESETS, RunConfig};
+use crate::config::RunConfig;
 use crate::events::{Observer, Observers, TrainEvent};
 use crate::files::write_atomically;
 use crate::held_out;
 use crate::memory;
 use crate::plan::Plan;
+use crate::presets::PRESETS;
 use crate::report::{JsonlWriter, TensorBoardWriter};
 use crate::settings;
 

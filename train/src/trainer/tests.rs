@@ -8,7 +8,7 @@ use densecl::augment::{ViewMaker, draw_two};
 use densecl::synthetic::scene_image;
 
 use super::*;
-use crate::settings;
+use crate::plan::tiny_settings;
 
 /// So many batches of the same scenes, then an error.
 struct Scenes<'a> {
@@ -103,20 +103,7 @@ impl Observer for Rows {
 }
 
 fn plan() -> Plan {
-    let sets = [
-        "train.steps=5",
-        "train.batch_size=4",
-        "model.backbone=resnet10",
-        "model.width=8",
-        "model.dim=16",
-        "views.size=32",
-        "method.bn_groups=1",
-        "method.queue=4",
-        "scenes.size=32",
-        "checkpoint.every_steps=2",
-        "log.every_steps=2",
-    ];
-    let config = settings::resolve(&[], &sets.map(String::from)).expect("settings");
+    let config = tiny_settings(&["train.steps=5", "log.every_steps=2"]);
     Plan::new(config, Device::flex(), 4).expect("a plan")
 }
 
