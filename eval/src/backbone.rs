@@ -20,14 +20,14 @@ const SEED: &str = "{seed}";
 
 /// Weights as named on the command line: `[NAME=]FILE`, `random` or `random:ARCHITECTURE`.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Weights {
+pub struct NamedWeights {
     /// How they are called in tables.
     pub name: String,
-    from: From,
+    given: Given,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-enum From {
+enum Given {
     /// A path, in which [`SEED`] may stand.
     File(String),
     /// An untrained network.
@@ -60,7 +60,7 @@ pub struct Backbone {
     pub watch: Arc<dyn Watch>,
 }
 
-impl Weights {
+impl NamedWeights {
     /// Reads what was given as `--weights`, in its order. A bare `random` has the architecture of the
     /// first file beside it.
     ///
@@ -71,37 +71,37 @@ impl Weights {
         let named: Vec<(Option<&str>, &str)> = given.iter().map(|text| split_name(text)).collect();
         let mut all: Vec<Self> = Vec::new();
         for (name, what) in &named {
-            let from = match what.split_once(':') {
-                Some(("random", architecture)) => From::Random(random(architecture)?),
-                None if *what == "random" => From::Random(like_first_file(&named, device)?),
-                _ => From::File((*what).to_string()),
+            let given = match what.split_once(':') {
+                Some(("random", architecture)) => Given::Random(random(architecture)?),
+                None if *what == "random" => Given::Random(like_first_file(&named, device)?),
+                _ => Given::File((*what).to_string()),
             };
-            let name = match (name, &from) {
+            let name = match (name, &given) {
                 (Some(name), _) => (*name).to_string(),
-                (None, From::File(path)) => short_name(Path::new(path)),
-                (None, From::Random(_)) => (*what).to_string(),
+                (None, Given::File(path)) => short_name(Path::new(path)),
+                (None, Given::Random(_)) => (*what).to_string(),
             };
             if all.iter().any(|other| other.name == name) {
                 bail!("two of --weights are called {name}: give names, --weights NAME={what}");
             }
-            all.push(Self { name, from });
+            all.push(Self { name, given });
         }
         Ok(all)
     }
 
     /// Whether each seed is another network: another untrained one, or another run's.
     pub(crate) fn differs_by_seed(&self) -> bool {
-        match &self.from {
-            From::Random(_) => true,
-            From::File(path) => path.contains(SEED),
+        match &self.given {
+            Given::Random(_) => true,
+            Given::File(path) => path.contains(SEED),
         }
     }
 
     /// The file, or `random`, for records.
     pub fn source(&self) -> String {
-        match &self.from {
-            From::File(path) => path.clone(),
-            From::Random(_) => "random".to_string(),
+        match &self.given {
+            Given::File(path) => path.clone(),
+            Given::Random(_) => "random".to_string(),
         }
     }
 
@@ -111,9 +111,9 @@ impl Weights {
     /// # Errors
     /// When the file cannot be read.
     pub fn identity(&self, seed: u64) -> anyhow::Result<serde_json::Value> {
-        Ok(match &self.from {
-            From::Random(model) => serde_json::json!({ "random": model }),
-            From::File(path) => {
+        Ok(match &self.given {
+            Given::Random(model) => serde_json::json!({ "random": model }),
+            Given::File(path) => {
                 let bytes = weights::bytes(Path::new(&*of_seed(path, seed)))?;
                 let sum = crc32c::crc32c(&bytes);
                 serde_json::json!({ "crc32c": format!("{sum:08x}"), "bytes": bytes.len() })
@@ -131,8 +131,8 @@ impl Weights {
         seed: u64,
         device: &Device,
     ) -> anyhow::Result<Backbone> {
-        let (encoder, model, training) = match &self.from {
-            From::File(path) => {
+        let (encoder, model, training) = match &self.given {
+            Given::File(path) => {
                 let path = of_seed(path, seed);
                 let (encoder, info) = weights::open(Path::new(&*path), stride, device)?;
                 let training = Training {
@@ -142,7 +142,7 @@ impl Weights {
                 };
                 (encoder, info.model, Some(training))
             }
-            From::Random(model) => {
+            Given::Random(model) => {
                 let mut model = model.clone();
                 model.output_stride = stride.unwrap_or(model.output_stride);
                 model.validate()?;
@@ -255,9 +255,9 @@ fn like_first_file(named: &[(Option<&str>, &str)], device: &Device) -> anyhow::R
 mod tests {
     use super::*;
 
-    fn parse(given: &[&str]) -> anyhow::Result<Vec<Weights>> {
+    fn parse(given: &[&str]) -> anyhow::Result<Vec<NamedWeights>> {
         let given: Vec<String> = given.iter().map(ToString::to_string).collect();
-        Weights::parse(&given, &Device::flex())
+        NamedWeights::parse(&given, &Device::flex())
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub enum Unit {
 
 impl Unit {
     /// As tables show it: shares in percent.
-    pub(crate) fn show(self, value: f64) -> String {
+    pub fn show(self, value: f64) -> String {
         match self {
             Self::Share => format!("{:.1}", 100.0 * value),
             Self::Pixels => format!("{value:.1}"),
@@ -27,7 +27,7 @@ impl Unit {
     }
 
     /// What tables write behind a figure's name.
-    pub(crate) fn sign(self) -> &'static str {
+    pub fn sign(self) -> &'static str {
         match self {
             Self::Share => "%",
             Self::Pixels => "px",
@@ -53,7 +53,7 @@ pub struct Figure {
 
 impl Figure {
     /// A share in [0, 1] of what is right.
-    pub(crate) fn share(name: &str, value: f64) -> Self {
+    pub fn share(name: &str, value: f64) -> Self {
         Self {
             name: name.to_string(),
             value,
@@ -64,7 +64,7 @@ impl Figure {
     }
 
     /// A distance in pixels from the truth.
-    pub(crate) fn error_pixels(name: &str, value: f64) -> Self {
+    pub fn error_pixels(name: &str, value: f64) -> Self {
         Self {
             unit: Unit::Pixels,
             higher_is_better: Some(false),
@@ -73,7 +73,7 @@ impl Figure {
     }
 
     /// A number of things.
-    pub(crate) fn count(name: &str, value: usize) -> Self {
+    pub fn count(name: &str, value: usize) -> Self {
         Self {
             unit: Unit::Count,
             higher_is_better: None,
@@ -82,7 +82,7 @@ impl Figure {
     }
 
     /// The same figure as something to compare with: no property of the backbone.
-    pub(crate) fn baseline(self) -> Self {
+    pub fn baseline(self) -> Self {
         Self {
             higher_is_better: None,
             ..self
@@ -90,7 +90,7 @@ impl Figure {
     }
 
     /// The same figure with a confidence interval over pictures.
-    pub(crate) fn with_interval(self, interval: Option<[f64; 2]>) -> Self {
+    pub fn with_interval(self, interval: Option<[f64; 2]>) -> Self {
         Self { interval, ..self }
     }
 }
@@ -132,7 +132,7 @@ impl Summary {
     ///
     /// # Panics
     /// When the seeds gave figures of different names.
-    pub(crate) fn over_seeds(measured: &[Measured]) -> Vec<Self> {
+    pub fn over_seeds(measured: &[Measured]) -> Vec<Self> {
         let Some(first) = measured.first() else {
             return Vec::new();
         };
@@ -172,7 +172,7 @@ impl Summary {
     }
 
     /// `mean ± deviation`, in the unit of tables.
-    pub(crate) fn show(&self) -> String {
+    pub fn show(&self) -> String {
         match self.deviation {
             Some(deviation) if deviation > 0.0 => format!(
                 "{} ± {}",
@@ -206,7 +206,7 @@ const RESAMPLES: usize = 1000;
 /// of the pictures drawn, `count` of them with replacement, 1000 times. `None` for fewer than two
 /// pictures, or when the figure is not defined for too many of the draws. A pure function of its
 /// arguments.
-pub(crate) fn bootstrap(
+pub fn bootstrap(
     count: usize,
     figure: impl Fn(&[usize]) -> Option<f64> + Sync,
 ) -> Option<[f64; 2]> {

@@ -1,8 +1,30 @@
-//! What weights are worth: each evaluation is a function of a backbone and seeds to figures.
+//! What weights are worth: evaluations, and features of pictures in files.
 //!
-//! An [`Evaluation`] knows its data and its protocol; [`evaluate`] runs it for any number of
-//! backbones and seeds and gives a [`Report`], which is a table, JSON and a picture. `eval TASK` runs
-//! one evaluation, `eval compare` a set of them, both through the same function.
+//! An [`Evaluation`] knows its data and its protocol; [`evaluate`] runs it for any number of backbones and seeds and gives
+//! a [`Report`](report::Report), which is a table, JSON and a picture. [`compare`](compare::compare) runs several in one
+//! table, which is kept while it grows.
+//!
+//! ```no_run
+//! # fn example(device: burn::tensor::Device) -> anyhow::Result<()> {
+//! use std::sync::Arc;
+//!
+//! use densecl_eval::backbone::NamedWeights;
+//! use densecl_eval::correspondence::Correspondence;
+//! use densecl_eval::{Contest, Look, evaluate};
+//! use densecl_train::watch::Unwatched;
+//!
+//! let given = ["photos", "random:resnet18"].map(String::from);
+//! let contest = Contest {
+//!     weights: NamedWeights::parse(&given, &device)?,
+//!     seeds: vec![0],
+//!     device,
+//!     watch: Arc::new(Unwatched),
+//! };
+//! let task = Correspondence::new("scenes", Look::FOR_MATCHES, Some(20))?;
+//! print!("{}", evaluate(&task, &contest)?.table());
+//! # Ok(())
+//! # }
+//! ```
 //!
 //! | module | what is in it |
 //! |---|---|
@@ -10,12 +32,16 @@
 //! | [`stream`] | feature maps of many pictures, decoded ahead, in batches |
 //! | [`figures`] | a figure, its seeds, its confidence interval |
 //! | [`report`] | the figures of all backbones as a table, JSON and a picture |
-//! | [`classify`] | whole pictures, by nearest neighbours or a linear layer |
-//! | [`segmentation`] | linear, nearest-neighbour and fine-tuned segmentation |
-//! | [`compare`] | a table of several evaluations of several backbones, kept while it grows |
+//! | [`compare`] | a table of several evaluations of several backbones |
 //! | [`correspondence`] | pairs with truth: PCK, end-point error, mutual precision |
-//! | [`detect`] | boxes: a small detector trained on features, average precision |
-//! | [`objects`], [`split`] | data sets of boxes; which pictures to train on |
+//! | [`segmentation`] | linear, nearest-neighbour and fine-tuned segmentation |
+//! | [`classify`] | whole pictures, by nearest neighbours or a linear layer |
+//! | [`detect`], [`objects`] | a small detector on features, average precision; data sets of boxes |
+//! | [`matching`] | where a network finds the same thing in two pictures |
+//! | [`embedding`], [`contact_sheet`] | features of many pictures in a file; search in it; what was found as a picture |
+//!
+//! `embedding` is here and not beside the data of `densecl-train`, because it does what an evaluation does: it reads
+//! features of a frozen network.
 
 pub mod backbone;
 pub mod classify;
@@ -30,18 +56,18 @@ pub mod objects;
 pub mod report;
 pub mod segmentation;
 mod split;
-mod stream;
+pub mod stream;
 
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use burn::tensor::Device;
 use densecl::config::ModelConfig;
 use densecl::features::Feature;
 use image::{Rgb, RgbImage};
 use serde::Serialize;
 
-use backbone::{Backbone, Training, Weights};
+use backbone::{Backbone, NamedWeights, Training};
 use densecl_train::notes::note;
 use densecl_train::watch::Watch;
 use figures::{Figure, Summary};
@@ -118,23 +144,29 @@ pub trait Evaluation {
 }
 
 /// At most `limit` of `items`, evenly spread over their order.
-pub fn spread<T>(items: Vec<T>, limit: Option<usize>) -> Vec<T> {
-    let total = items.len();
-    let count = limit.unwrap_or(total).min(total);
-    // True for exactly `count` values of i in 0..total.
-    let taken = |i: usize| (i + 1) * count / total > i * count / total;
-    items
-        .into_iter()
-        .enumerate()
-        .filter_map(|(i, item)| taken(i).then_some(item))
-        .collect()
+pub(crate) fn spread<T>(items: Vec<T>, limit: Option<usize>) -> Vec<T> {
+    match limit {
+        Some(limit) => densecl_train::data::spread(items, limit).1,
+        None => items,
+    }
+}
+
+/// Refuses an output stride that a backbone cannot have.
+///
+/// # Errors
+/// For another than 8, 16 and 32.
+pub fn ensure_stride(stride: Option<usize>) -> anyhow::Result<()> {
+    match stride {
+        None | Some(8 | 16 | 32) => Ok(()),
+        Some(stride) => bail!("--stride {stride}: must be 8, 16 or 32"),
+    }
 }
 
 /// Whom to judge, and how often.
 #[derive(Debug, Clone)]
 pub struct Contest {
     /// The weights.
-    pub weights: Vec<Weights>,
+    pub weights: Vec<NamedWeights>,
     /// At least one.
     pub seeds: Vec<u64>,
     /// Where the networks live.
@@ -160,10 +192,14 @@ pub fn evaluate(task: &dyn Evaluation, contest: &Contest) -> anyhow::Result<Repo
     })
 }
 
-fn judge(task: &dyn Evaluation, weights: &Weights, contest: &Contest) -> anyhow::Result<Judged> {
+fn judge(
+    task: &dyn Evaluation,
+    weights: &NamedWeights,
+    contest: &Contest,
+) -> anyhow::Result<Judged> {
     let seeds = &contest.seeds;
     note(format_args!("{}: {}", task.name(), weights.name));
-    let Run {
+    let MeasuredBackbone {
         measured,
         model,
         training,
@@ -181,7 +217,11 @@ fn judge(task: &dyn Evaluation, weights: &Weights, contest: &Contest) -> anyhow:
 
 /// Those of `seeds` that make a difference: all where each seed is another network or the
 /// evaluation is random, else the first.
-pub fn needed<'a>(task: &dyn Evaluation, weights: &Weights, seeds: &'a [u64]) -> &'a [u64] {
+pub(crate) fn needed<'a>(
+    task: &dyn Evaluation,
+    weights: &NamedWeights,
+    seeds: &'a [u64],
+) -> &'a [u64] {
     if weights.differs_by_seed() || task.is_random() {
         seeds
     } else {
@@ -190,7 +230,7 @@ pub fn needed<'a>(task: &dyn Evaluation, weights: &Weights, seeds: &'a [u64]) ->
 }
 
 /// One backbone measured, and what it is.
-pub(crate) struct Run {
+pub(crate) struct MeasuredBackbone {
     /// For each seed, in their order.
     pub(crate) measured: Vec<Measured>,
     /// The network as it was judged.
@@ -205,10 +245,10 @@ pub(crate) struct Run {
 /// For weights or data that cannot be used, and when the device fails.
 pub(crate) fn measure(
     task: &dyn Evaluation,
-    weights: &Weights,
+    weights: &NamedWeights,
     seeds: &[u64],
     contest: &Contest,
-) -> anyhow::Result<Run> {
+) -> anyhow::Result<MeasuredBackbone> {
     // Each seed may be another network.
     let together = if weights.differs_by_seed() {
         1
@@ -227,7 +267,7 @@ pub(crate) fn measure(
         last = Some((backbone.model, backbone.training));
     }
     let (model, training) = last.context("at least one seed")?;
-    Ok(Run {
+    Ok(MeasuredBackbone {
         measured,
         model,
         training,

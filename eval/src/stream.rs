@@ -20,7 +20,7 @@ const BATCH_PIXELS: u32 = 1 << 20;
 ///
 /// # Errors
 /// The first of `open` and `each`.
-pub(crate) fn stream<T: Send>(
+pub fn stream<T: Send>(
     backbone: &Backbone,
     feature: Feature,
     count: usize,
@@ -60,12 +60,13 @@ mod tests {
     use image::Rgb;
 
     use super::*;
-    use crate::backbone::Weights;
+    use crate::backbone::NamedWeights;
 
     #[test]
     fn maps_come_in_order_whatever_the_sizes_and_do_not_depend_on_the_batch() {
         let device = Device::flex();
-        let weights = Weights::parse(&["random:resnet10".to_string()], &device).expect("known");
+        let weights =
+            NamedWeights::parse(&["random:resnet10".to_string()], &device).expect("known");
         let backbone = weights[0].load(None, 0, &device).expect("made");
         let open = |i: usize| {
             let side = if i < 4 { 32 } else { 64 };

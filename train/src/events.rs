@@ -4,7 +4,7 @@ use std::path::Path;
 
 use densecl::method::Figure;
 
-use crate::held_out::Measured;
+use crate::held_out::HeldOutFigures;
 use crate::row::MetricRow;
 
 /// One thing that happened in a run.
@@ -32,7 +32,7 @@ pub enum TrainEvent<'a> {
         /// Steps taken before.
         step: u64,
         /// The figures.
-        measured: &'a Measured,
+        measured: &'a HeldOutFigures,
     },
     /// A picture was drawn.
     Picture {

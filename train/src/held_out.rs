@@ -41,7 +41,7 @@ enum Truth {
 
 /// What was measured on held-out pairs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Measured {
+pub struct HeldOutFigures {
     /// What the cells were matched by.
     #[serde(default = "unrecorded")]
     pub feature: Feature,
@@ -124,7 +124,7 @@ pub fn measure(
     pairs: &[Pair],
     feature: Feature,
     device: &Device,
-) -> anyhow::Result<Measured> {
+) -> anyhow::Result<HeldOutFigures> {
     let features = |pictures| features(encoder, pictures, feature, device);
     let [mut plain, mut mirrored] = [CorrespondenceAccuracy::default(); 2];
     for chunk in pairs.chunks(BATCH) {
@@ -151,7 +151,7 @@ pub fn measure(
         }
     }
     let share = |share: Option<f64>| share.unwrap_or(0.0);
-    Ok(Measured {
+    Ok(HeldOutFigures {
         feature,
         accuracy: share(plain.accuracy()),
         mirrored: share(mirrored.accuracy()),

@@ -39,7 +39,8 @@
 //!
 //! | module | what is in it |
 //! |---|---|
-//! | [`config`], [`settings`] | the settings of a run; defaults < preset or file < overrides, and which key is wrong |
+//! | [`config`], [`presets`] | the settings of a run; those that come with the library |
+//! | [`settings`] | defaults < preset or file < overrides; which key is wrong |
 //! | [`plan`] | what follows from the settings, the device and the number of images |
 //! | [`batch`] | the input of a step, and where it comes from |
 //! | [`trainer`] | the loop: batches in, events out |
@@ -65,6 +66,7 @@ pub mod events;
 pub mod held_out;
 pub mod notes;
 pub mod plan;
+pub mod presets;
 pub mod row;
 pub mod settings;
 pub mod trainer;

@@ -103,7 +103,7 @@ struct Place<'a> {
 /// # Errors
 /// One line with what is needed, what there is and what would fit, when it clearly does not and the
 /// settings do not insist.
-pub fn check(plan: &Plan, selected: &Selected) -> anyhow::Result<String> {
+pub(crate) fn check(plan: &Plan, selected: &Selected) -> anyhow::Result<String> {
     let place = Place {
         device: &selected.device,
         name: &selected.name,

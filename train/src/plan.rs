@@ -113,3 +113,21 @@ impl Plan {
         }
     }
 }
+
+/// A network and a batch that train in a moment, for tests; `sets` come last.
+#[cfg(all(test, feature = "files"))]
+pub(crate) fn tiny_settings(sets: &[&str]) -> RunConfig {
+    let tiny = [
+        "train.batch_size=4",
+        "model.backbone=resnet10",
+        "model.width=8",
+        "model.dim=16",
+        "views.size=32",
+        "method.bn_groups=1",
+        "method.queue=4",
+        "scenes.size=32",
+        "checkpoint.every_steps=2",
+    ];
+    let sets: Vec<String> = tiny.iter().chain(sets).map(ToString::to_string).collect();
+    crate::settings::resolve(&[], &sets).expect("settings")
+}

@@ -187,7 +187,8 @@ impl<'a> Trainer<'a> {
         let last = self.is_done();
         if last || step.is_multiple_of(plan.config.log.every_steps) {
             let row = self.row(&settings, &output, &batch)?;
-            if !output.skipped && !(row.loss.is_finite() && row.grad_norm.is_finite()) {
+            let finite = row.loss.is_finite() && row.grad_norm.is_finite();
+            if !finite && !output.skipped {
                 return Err(Failure::NotFinite(step));
             }
             self.observer.event(&TrainEvent::Row(&row))?;
@@ -321,3 +322,6 @@ impl Clock {
         lap
     }
 }
+
+#[cfg(all(test, feature = "files"))]
+mod tests;

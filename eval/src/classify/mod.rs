@@ -26,8 +26,9 @@ const TOP_5_FROM: usize = 6;
 /// Pictures for validation compared at once with all for training.
 const ROWS: usize = 256;
 
-/// How many pictures vote, and τ of their votes, unless others are asked for.
+/// How many pictures vote unless asked for another number.
 pub const NEIGHBOURS: usize = 20;
+/// τ of their votes, likewise.
 pub const TEMPERATURE: f64 = 0.07;
 
 /// How pictures are classified.

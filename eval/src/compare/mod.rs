@@ -1,4 +1,4 @@
-//! `eval compare`: several evaluations of several backbones in one table.
+//! Several evaluations of several backbones in one table.
 //!
 //! Every measured cell goes to `cells.json` at once, with all that it depends on: an interrupted
 //! comparison goes on where it stopped, and more seeds, backbones or evaluations cost only what is new.
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, ensure};
 use serde_json::Value;
 
-use super::backbone::Weights;
+use super::backbone::NamedWeights;
 use super::figures::Summary;
 use super::{Contest, Evaluation, Measured, measure, needed};
 use cells::Cells;
@@ -24,6 +24,7 @@ use table::{Comparison, Part};
 pub struct Task {
     /// Such as `linear-seg msrc21`.
     pub title: String,
+    /// What is measured.
     pub evaluation: Box<dyn Evaluation>,
 }
 
@@ -69,7 +70,7 @@ pub fn compare(tasks: &[Task], contest: &Contest, out: &Path) -> anyhow::Result<
     }
     let comparison = Comparison {
         weights: contest.weights.iter().map(|w| w.name.clone()).collect(),
-        sources: contest.weights.iter().map(Weights::source).collect(),
+        sources: contest.weights.iter().map(NamedWeights::source).collect(),
         seeds: contest.seeds.clone(),
         parts,
     };
@@ -84,7 +85,7 @@ pub fn compare(tasks: &[Task], contest: &Contest, out: &Path) -> anyhow::Result<
 /// One evaluation of one backbone over the seeds.
 fn column(
     task: &Task,
-    weights: &Weights,
+    weights: &NamedWeights,
     contest: &Contest,
     cells: &mut Cells,
 ) -> anyhow::Result<Vec<Summary>> {

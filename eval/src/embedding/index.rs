@@ -18,7 +18,9 @@ const MAX_HEADER: u64 = 1 << 20;
 pub struct Index {
     file: File,
     path: PathBuf,
+    /// How the features came to be.
     pub origin: Origin,
+    /// The names of the pictures, in the order of the rows.
     pub names: Vec<String>,
     tensors: Metadata,
     /// Where the tensors begin.
@@ -30,6 +32,7 @@ pub struct Index {
 pub struct Hit {
     /// Its row.
     pub row: usize,
+    /// The similarity.
     pub score: f32,
 }
 

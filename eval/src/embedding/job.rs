@@ -19,6 +19,7 @@ use serde::Serialize;
 
 use super::recipe::{Origin, Recipe};
 use super::writer::{Format, TableWriter};
+use crate::ensure_stride;
 use densecl_train::data::decode::{DecodeError, DecodeLimits, decode};
 use densecl_train::data::scan::Dataset;
 use densecl_train::data::{BadFile, BadFiles, Source};
@@ -117,7 +118,7 @@ pub fn embed(
     recipe.stride = network.info.model.output_stride;
 
     let source = Arc::new(Source::Files(Dataset::scan(&request.images)?));
-    let at_once = source.len().min(request.batch_size);
+    let at_once = source.count().min(request.batch_size);
     let remedy = "choose a smaller --batch-size or --size, or a larger --stride";
     ensure_fits(
         selected,
@@ -149,7 +150,7 @@ pub fn embed(
         source: &source,
         root: &root.given,
         shapes: Vec::new(),
-        gauge: watch.begin("pictures", source.len() as u64),
+        gauge: watch.begin("pictures", source.count() as u64),
     };
     let (batches, ready) = crossbeam_channel::bounded(1);
     let whole = thread::scope(|scope| {
@@ -198,11 +199,7 @@ impl Network {
     /// # Errors
     /// When the file cannot be read or used, or there is no such stride.
     pub fn open(path: &Path, stride: Option<usize>, device: &Device) -> anyhow::Result<Self> {
-        if let Some(stride) = stride
-            && !matches!(stride, 8 | 16 | 32)
-        {
-            bail!("--stride {stride}: must be 8, 16 or 32");
-        }
+        ensure_stride(stride)?;
         // Read once: read again, it could be another file by now than the one in use.
         let bytes = weights::bytes(path)?;
         let (encoder, info) = weights::open_bytes(path, &bytes, stride, device)?;
@@ -241,8 +238,8 @@ fn root(images: &Path) -> anyhow::Result<Root> {
 /// ends when nobody takes them any more.
 fn decode_ahead(source: &Source, recipe: &Recipe, batch_size: usize, batches: &Sender<Batch>) {
     let limits = DecodeLimits::default();
-    for first in (0..source.len()).step_by(batch_size) {
-        let images = first..(first + batch_size).min(source.len());
+    for first in (0..source.count()).step_by(batch_size) {
+        let images = first..(first + batch_size).min(source.count());
         let prepared = images.into_par_iter().map(|image| {
             let decoded = decode(&source.name(image), &limits);
             (image, decoded.map(|pixels| recipe.prepare(&pixels)))

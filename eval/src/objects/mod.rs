@@ -31,6 +31,7 @@ const ROUNDING: f64 = 1.0;
 /// A picture and what is in it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Picture {
+    /// Its file.
     pub path: PathBuf,
     /// Width and height in pixels.
     pub size: [u32; 2],
@@ -43,7 +44,9 @@ pub struct Picture {
 pub struct Objects {
     /// Names of the classes.
     pub classes: Vec<String>,
+    /// Pictures to train on.
     pub train: Vec<Picture>,
+    /// Pictures to judge by.
     pub val: Vec<Picture>,
     /// Which layout it has, for the record.
     pub layout: &'static str,

@@ -297,9 +297,7 @@ impl<'a> Training<'a> {
         };
         let statistics = self.statistics.clone();
         let classes = self.data.classes();
-        Ok(LinearProbe::fit(
-            statistics, classes, steps, &config, seed, next,
-        )?)
+        LinearProbe::fit(statistics, classes, steps, &config, seed, next)
     }
 
     /// The features of a picture that did not fit into memory.

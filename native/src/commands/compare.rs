@@ -11,7 +11,7 @@ use super::look::look;
 use crate::cli::eval as cli;
 use crate::console::{self, Bars};
 use crate::device;
-use densecl_eval::backbone::Weights;
+use densecl_eval::backbone::NamedWeights;
 use densecl_eval::classify::{Classify, Method};
 use densecl_eval::compare::{Task, compare};
 use densecl_eval::correspondence::Correspondence;
@@ -39,7 +39,7 @@ pub(super) fn run(args: &cli::Compare) -> anyhow::Result<()> {
     })?;
     let selected = device::open(&args.device)?;
     let contest = Contest {
-        weights: Weights::parse(&args.weights, &selected.device)?,
+        weights: NamedWeights::parse(&args.weights, &selected.device)?,
         seeds: (args.seed..).take(args.seeds as usize).collect(),
         device: selected.device,
         watch: Arc::new(Bars::Evaluation),

@@ -1,6 +1,6 @@
 //! `densecl config`: the presets, or what one resolves to.
 
-use densecl_train::config::{PRESETS, title};
+use densecl_train::presets::{PRESETS, title};
 use densecl_train::run::preset_or_file;
 use densecl_train::settings;
 

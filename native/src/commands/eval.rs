@@ -11,7 +11,7 @@ use crate::cli::eval as cli;
 use crate::console::{self, Bars};
 use crate::device;
 use crate::results::ensure_png;
-use densecl_eval::backbone::Weights;
+use densecl_eval::backbone::NamedWeights;
 use densecl_eval::classify::{Classify, Method};
 use densecl_eval::correspondence::Correspondence;
 use densecl_eval::detect::{self, Detect};
@@ -156,7 +156,7 @@ fn judge(task: &dyn Evaluation, common: &cli::Common) -> anyhow::Result<()> {
     writable(&out)?;
     let selected = device::open(&common.device)?;
     let contest = Contest {
-        weights: Weights::parse(&common.weights, &selected.device)?,
+        weights: NamedWeights::parse(&common.weights, &selected.device)?,
         seeds: (common.seed..).take(common.seeds as usize).collect(),
         device: selected.device,
         watch: Arc::new(Bars::Evaluation),

@@ -2,18 +2,14 @@
 
 use anyhow::bail;
 use densecl::features::SIDES;
-use densecl_eval::Look;
+use densecl_eval::{Look, ensure_stride};
 
 use crate::cli::eval as cli;
 
 /// Where to look, with the evaluation's usual stride and size unless others were asked for.
 pub(super) fn look(args: &cli::Look, usual: Look) -> anyhow::Result<Look> {
     let stride = args.stride.or(usual.stride);
-    if let Some(stride) = stride
-        && !matches!(stride, 8 | 16 | 32)
-    {
-        bail!("--stride {stride}: must be 8, 16 or 32");
-    }
+    ensure_stride(stride)?;
     let size = args.size.unwrap_or(usual.size);
     if !SIDES.contains(&size) {
         bail!(

@@ -1,7 +1,8 @@
 //! `densecl match A B`: where a network finds the same thing in two pictures.
 
 use anyhow::bail;
-use densecl_eval::backbone::Weights;
+use densecl_eval::backbone::NamedWeights;
+use densecl_eval::ensure_stride;
 use densecl_eval::matching::{MatchSettings, match_files};
 use densecl_train::files::write_png;
 
@@ -20,13 +21,9 @@ pub(crate) fn run(args: &cli::Match) -> anyhow::Result<()> {
     if !(-1.0..=1.0).contains(&threshold) {
         bail!("--threshold {threshold}: a cosine similarity is between -1 and 1");
     }
-    if let Some(stride) = args.stride
-        && !matches!(stride, 8 | 16 | 32)
-    {
-        bail!("--stride {stride}: must be 8, 16 or 32");
-    }
+    ensure_stride(args.stride)?;
     ensure_png(&args.out)?;
-    let weights = Weights::parse(std::slice::from_ref(&args.weights), &selected.device)?;
+    let weights = NamedWeights::parse(std::slice::from_ref(&args.weights), &selected.device)?;
     let network = weights[0].load(args.stride, 0, &selected.device)?;
     let settings = MatchSettings {
         feature: args.feature,

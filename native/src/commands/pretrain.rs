@@ -6,9 +6,7 @@ use std::path::Path;
 use densecl::device::{DeviceChoice, select};
 use densecl::features::Feature;
 use densecl_train::files::write_atomically;
-use densecl_train::run::folder::RunDir;
-use densecl_train::run::result::RunResult;
-use densecl_train::run::{PreparedRun, RunRequest};
+use densecl_train::run::{PreparedRun, RunDir, RunRequest, RunResult};
 
 use crate::cli;
 use crate::console;

@@ -10,8 +10,7 @@ use densecl_eval::backbone::files_of;
 use densecl_eval::compare;
 use densecl_eval::embedding::side_file;
 use densecl_train::config::{RunConfig, SCENES};
-use densecl_train::run::folder::RunDir;
-use densecl_train::run::settings_and_folder;
+use densecl_train::run::{RunDir, settings_and_folder};
 use densecl_train::settings;
 
 /// The files of the command that was typed; without one it is the quick start.

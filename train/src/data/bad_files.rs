@@ -52,7 +52,7 @@ impl BadFiles {
     /// Those of `source`; each is told once, at this level. `setting` is what the user calls
     /// `max_share`.
     pub fn new(source: Arc<Source>, max_share: f64, setting: &'static str, level: Level) -> Self {
-        let decoded = vec![false; source.len()];
+        let decoded = vec![false; source.count()];
         Self {
             source,
             max_share,
@@ -130,7 +130,7 @@ impl BadFiles {
     /// Files of which the bad ones are a share.
     fn judged(&self) -> usize {
         let seen = self.good + self.bad.len();
-        seen.max(JUDGED_FROM.min(self.source.len()))
+        seen.max(JUDGED_FROM.min(self.source.count()))
     }
 
     fn too_many(&self) -> anyhow::Error {
@@ -144,7 +144,7 @@ impl BadFiles {
             examples.push(format!("and {} more", files.len() - NAMED));
         }
         let examples = examples.join("; ");
-        if files.len() == self.source.len() {
+        if files.len() == self.source.count() {
             return anyhow::anyhow!(
                 "none of the {} files decodes: give other images ({examples})",
                 files.len()

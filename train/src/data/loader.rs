@@ -97,7 +97,7 @@ impl Loader {
         config: LoaderConfig,
         first_step: u64,
     ) -> anyhow::Result<Self> {
-        let images = source.len();
+        let images = source.count();
         let batch_size = config.batch_size;
         ensure!(
             batch_size >= 1,

@@ -23,6 +23,7 @@ mod spread;
 mod worker;
 
 pub use bad_files::{BadFile, BadFiles};
+pub use pack::Pack;
 pub use packing::{Packed, pack_pictures};
 pub use scenes::write_scenes;
 pub use source::Source;

@@ -98,7 +98,7 @@ impl Pack {
     }
 
     /// The number of pictures.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.entries.len()
     }
 

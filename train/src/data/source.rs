@@ -35,10 +35,10 @@ impl Source {
     }
 
     /// The number of images.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         match self {
             Self::Files(dataset) => dataset.paths().len(),
-            Self::Pack(pack) => pack.len(),
+            Self::Pack(pack) => pack.count(),
             Self::Memory(images) => images.len(),
         }
     }

@@ -97,7 +97,7 @@ fn throughput(
         threads => threads,
     };
     let config = LoaderConfig {
-        batch_size: BATCH_SIZE.min(source.len()),
+        batch_size: BATCH_SIZE.min(source.count()),
         seed: 0,
         threads,
         prefetch: 4,
@@ -133,7 +133,7 @@ fn stages(data: &Path, views: &ViewConfig, seconds: f64) -> anyhow::Result<Stage
             break;
         }
         let mut clock = Lap::start();
-        let Ok(pixels) = source.picture(index % source.len(), &mut decoder) else {
+        let Ok(pixels) = source.picture(index % source.count(), &mut decoder) else {
             continue;
         };
         clock.add(&mut spent.decode);

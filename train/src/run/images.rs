@@ -72,7 +72,7 @@ pub(crate) fn open(config: &RunConfig, observer: &mut dyn Observer) -> anyhow::R
     }
     let source = Source::open(Path::new(&config.data.source))?;
     let listing = Listing {
-        files: source.len(),
+        files: source.count(),
         fingerprint: source.fingerprint(),
         contents: source.contents(),
     };
@@ -80,7 +80,7 @@ pub(crate) fn open(config: &RunConfig, observer: &mut dyn Observer) -> anyhow::R
     let mut decoder = Decoder::new(DecodeLimits::default());
     let mut bad_pairs = Vec::new();
     let mut images = Vec::new();
-    for image in 0..held_out.len() {
+    for image in 0..held_out.count() {
         match held_out.picture(image, &mut decoder) {
             Ok(picture) => images.push(picture.into_owned()),
             Err(reason) => {
@@ -92,7 +92,7 @@ pub(crate) fn open(config: &RunConfig, observer: &mut dyn Observer) -> anyhow::R
         }
     }
     Ok(Data {
-        held_out: held_out.len(),
+        held_out: held_out.count(),
         pairs: views(config, &images),
         source,
         listing,
@@ -123,7 +123,7 @@ fn views(config: &RunConfig, images: &[RgbImage]) -> Vec<Pair> {
 
 /// Takes as many as wanted out of the data, but no more than a twentieth of it.
 fn hold_out(source: Source, wanted: usize) -> (Source, Source) {
-    let most = source.len() / 20;
+    let most = source.count() / 20;
     source.hold_out(wanted.min(most))
 }
 
@@ -141,7 +141,7 @@ pub(crate) fn example_pair(config: &RunConfig) -> anyhow::Result<Option<Pair>> {
         config.eval.pairs,
     );
     let mut decoder = Decoder::new(DecodeLimits::default());
-    let first = (0..held_out.len())
+    let first = (0..held_out.count())
         .find_map(|image| held_out.picture(image, &mut decoder).ok())
         .map(Cow::into_owned);
     Ok(first.and_then(|image| views(config, &[image]).pop()))

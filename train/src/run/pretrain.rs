@@ -16,12 +16,13 @@ use super::images;
 use super::result::{self, RunResult};
 use super::start;
 use super::training::train;
-use crate::config::{PRESETS, RunConfig};
+use crate::config::RunConfig;
 use crate::events::{Observer, Observers, TrainEvent};
 use crate::files::write_atomically;
 use crate::held_out;
 use crate::memory;
 use crate::plan::Plan;
+use crate::presets::PRESETS;
 use crate::report::{JsonlWriter, TensorBoardWriter};
 use crate::settings;
 
@@ -134,7 +135,7 @@ impl PreparedRun {
         }
         let data = images::open(&config, &mut *watching)?;
         let (pairs, bad_pairs) = (data.pairs, data.bad_pairs);
-        let plan = Plan::new(config, selected.device.clone(), data.source.len())?;
+        let plan = Plan::new(config, selected.device.clone(), data.source.count())?;
         let source = Arc::new(data.source);
         let mut note = |text: String| watching.event(&TrainEvent::Note(text));
         note(describe(&plan, data.held_out))?;

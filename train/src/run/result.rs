@@ -21,7 +21,7 @@ use crate::data::loader::{Loader, LoaderConfig};
 use crate::data::{BadFile, Source};
 use crate::events::{Observer, TrainEvent};
 use crate::files::{write_atomically, write_png};
-use crate::held_out::{self, Measured, Pair};
+use crate::held_out::{self, HeldOutFigures, Pair};
 use crate::paths;
 use crate::plan::Plan;
 use crate::report::{read_jsonl, resident_by_hour};
@@ -92,7 +92,7 @@ pub struct RunResult {
 ///
 /// # Errors
 /// When the device or the disk fails, or too many files are bad.
-pub fn measure_untrained(
+pub(crate) fn measure_untrained(
     plan: &Plan,
     source: &Arc<Source>,
     views: &[ViewSpec],
@@ -100,7 +100,7 @@ pub fn measure_untrained(
     run: &RunDir,
     observer: &mut dyn Observer,
     stop: &AtomicBool,
-) -> anyhow::Result<Option<Measured>> {
+) -> anyhow::Result<Option<HeldOutFigures>> {
     let RunConfig {
         model,
         train,
@@ -136,7 +136,7 @@ pub fn measure_untrained(
 ///
 /// # Errors
 /// When its file cannot be read.
-pub fn untrained(run: &RunDir) -> anyhow::Result<Option<Measured>> {
+pub(crate) fn untrained(run: &RunDir) -> anyhow::Result<Option<HeldOutFigures>> {
     let path = run.before();
     if !path.exists() {
         return Ok(None);
@@ -153,7 +153,7 @@ fn measure(
     pairs: &[Pair],
     step: u64,
     observer: &mut dyn Observer,
-) -> anyhow::Result<(Measured, RgbImage)> {
+) -> anyhow::Result<(HeldOutFigures, RgbImage)> {
     let measured = held_out::measure(encoder, pairs, held_out::FEATURE, &plan.device)?;
     observer.event(&TrainEvent::Measured {
         step,
@@ -172,12 +172,12 @@ fn measure(
 ///
 /// # Errors
 /// When the device or the disk fails.
-pub fn conclude(
+pub(crate) fn conclude(
     plan: &Plan,
     run: &RunDir,
     device: &str,
     pairs: &[Pair],
-    before: Option<Measured>,
+    before: Option<HeldOutFigures>,
     (ended, bad_files): (&Ended, &[BadFile]),
     observer: &mut dyn Observer,
 ) -> anyhow::Result<RunResult> {

@@ -88,16 +88,15 @@ fn seconds_before(run: &RunDir, step: u64) -> anyhow::Result<f64> {
     Ok(before.map_or(0.0, |row| row.seconds))
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "wgpu"))]
 mod tests {
     use burn::tensor::Device;
     use burn::tensor::wgpu::wgpu;
 
     use super::super::images::training_scenes;
     use super::*;
-    use crate::config::RunConfig;
     use crate::events::TrainEvent;
-    use crate::settings;
+    use crate::plan::tiny_settings;
 
     /// Loses the device as soon as a checkpoint was written, as a driver does that restarts.
     struct LosesTheDevice(wgpu::Device);
@@ -113,20 +112,7 @@ mod tests {
 
     #[test]
     fn a_device_lost_in_a_run_leaves_its_checkpoint_and_is_told_with_the_way_to_go_on() {
-        let sets = [
-            "train.steps=9",
-            "train.batch_size=4",
-            "model.backbone=resnet10",
-            "model.width=8",
-            "model.dim=16",
-            "views.size=32",
-            "method.bn_groups=1",
-            "method.queue=4",
-            "scenes.size=32",
-            "checkpoint.every_steps=2",
-            "log.every_steps=1",
-        ];
-        let config: RunConfig = settings::resolve(&[], &sets.map(String::from)).expect("settings");
+        let config = tiny_settings(&["train.steps=9", "log.every_steps=1"]);
         let scenes = training_scenes(&config.scenes, 0, 4);
         let (device, setup) = Device::wgpu_options()
             .init_with_setup()

@@ -56,7 +56,7 @@ fn what_was_packed_comes_back_in_order() {
     let (_folder, path, _) = small();
     assert!(Pack::is_one(&path));
     let pack = Pack::open(&path).expect("a pack");
-    assert_eq!(pack.len(), 4);
+    assert_eq!(pack.count(), 4);
     let mut decoder = decoder();
     for (number, name) in NAMES.into_iter().enumerate() {
         assert_eq!(pack.name(number), path.join(name));
@@ -71,7 +71,7 @@ fn what_was_packed_comes_back_in_order() {
     let (rest, held_out) = pack.hold_out(2);
     assert_eq!(held_out.name(0), path.join(NAMES[1]));
     assert_eq!(held_out.name(1), path.join(NAMES[3]));
-    assert_eq!((rest.len(), held_out.len()), (2, 2));
+    assert_eq!((rest.count(), held_out.count()), (2, 2));
     assert!(rest.picture(0, &mut decoder).is_ok());
 }
 

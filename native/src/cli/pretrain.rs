@@ -1,0 +1,121 @@
+//! `densecl pretrain`: what may be written, and its help.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueHint};
+
+use super::Device;
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  densecl pretrain --config quickstart --out runs/try --seed 3
+  densecl pretrain --config densecl_r50_coco_800ep --data /data/coco/train2017
+  densecl pretrain --config my.toml --data list.txt --set optim.lr=0.1 --set method.lambda=0
+  densecl pretrain --resume runs/mine --steps 20000
+  densecl pretrain --config densecl_r50_coco_800ep --data imgs --init moco_v2_800ep_pretrain.pth.tar
+  densecl pretrain --config densecl_r50_imagenet_200ep --data /data/imagenet --continue-from epoch_100.pth
+
+Every setting can be given with --set; `densecl config NAME` prints them all.")]
+pub(crate) struct Pretrain {
+    /// A preset (see `densecl config`) or a TOML file [default: the authors' settings]
+    #[arg(long, value_name = "PRESET|FILE", conflicts_with = "resume")]
+    pub(crate) config: Option<String>,
+    /// A folder of images (walked recursively), a text file with a path per line, a pack, or `scenes`
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub(crate) data: Option<String>,
+    /// Folder of the run [default: runs/NAME]
+    #[arg(long, value_name = "DIR", conflicts_with = "resume")]
+    pub(crate) out: Option<PathBuf>,
+    /// Continue the run in this folder exactly
+    #[arg(long, value_name = "RUN", value_hint = ValueHint::DirPath)]
+    pub(crate) resume: Option<PathBuf>,
+    /// Start from these weights, densecl's own or another program's (see `densecl import`), or from
+    /// `photos`, those that come with the program
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with_all = ["resume", "continue_from"])]
+    pub(crate) init: Option<String>,
+    /// Go on from a training state of the authors, MoCo v2 or mmselfsup: both encoders, queues, SGD, step
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "resume")]
+    pub(crate) continue_from: Option<String>,
+    /// Replace an earlier run in the same folder
+    #[arg(long, conflicts_with = "resume")]
+    pub(crate) overwrite: bool,
+    /// Set one setting; may be given often
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) sets: Vec<String>,
+    /// Steps of the whole run
+    #[arg(long, conflicts_with = "epochs", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) steps: Option<u64>,
+    /// Passes over the data
+    #[arg(long)]
+    pub(crate) epochs: Option<u64>,
+    /// Images per step
+    #[arg(long, value_name = "N")]
+    pub(crate) batch_size: Option<usize>,
+    /// The one seed everything random follows from
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+    /// f32, bf16 or f16: the numbers of convolutions and activations [default: f32]
+    #[arg(long)]
+    pub(crate) precision: Option<String>,
+    #[command(flatten)]
+    pub(crate) device: Device,
+    /// Also write the figures of the run to this file; - for standard output
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+}
+
+impl Pretrain {
+    /// All overrides as `--set` writes them; the named flags come last and win.
+    pub(crate) fn assignments(&self) -> Vec<String> {
+        let mut sets = self.sets.clone();
+        let mut set = |key: &str, value: Option<String>| {
+            sets.extend(value.map(|value| format!("{key}={value}")));
+        };
+        set("data.source", self.data.clone());
+        // A length given in epochs is not to be overruled by a preset's steps.
+        set("train.steps", self.epochs.map(|_| "0".to_string()));
+        set("train.epochs", self.epochs.map(|n| n.to_string()));
+        set("train.steps", self.steps.map(|n| n.to_string()));
+        set("train.batch_size", self.batch_size.map(|n| n.to_string()));
+        set("train.seed", self.seed.map(|n| n.to_string()));
+        set("train.device", self.device.device.clone());
+        set("optim.precision", self.precision.clone());
+        set("train.init", self.init.clone());
+        set("train.continue_from", self.continue_from.clone());
+        sets
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use crate::cli::{Cli, Command};
+
+    #[test]
+    fn named_flags_overrule_set() {
+        let cli = Cli::try_parse_from([
+            "densecl",
+            "pretrain",
+            "--epochs",
+            "3",
+            "--set",
+            "train.epochs=9",
+            "--seed",
+            "7",
+        ])
+        .expect("valid");
+        let Some(Command::Pretrain(pretrain)) = cli.command else {
+            panic!("another command")
+        };
+        assert_eq!(
+            pretrain.assignments(),
+            [
+                "train.epochs=9",
+                "train.steps=0",
+                "train.epochs=3",
+                "train.seed=7"
+            ]
+        );
+    }
+}
