@@ -29,12 +29,15 @@ impl Batches for Scenes<'_> {
             train,
             ..
         } = &self.plan.config;
+        let empty = ViewBytes {
+            size: views.size as usize,
+            pixels: Vec::new(),
+            geometry: Vec::new(),
+        };
         let mut batch = Batch {
             step: self.step,
             epoch: self.step / self.plan.steps_per_epoch,
-            query: Vec::new(),
-            key: Vec::new(),
-            geometry: Vec::new(),
+            views: vec![empty; 2],
             images: (0..train.batch_size).collect(),
         };
         let mut maker = ViewMaker::default();
@@ -43,17 +46,11 @@ impl Batches for Scenes<'_> {
             let (width, height) = pixels.dimensions();
             let index = self.step * train.batch_size as u64 + image as u64;
             let params = draw_two(width, height, views, train.seed, index);
-            let mut view = |i: usize| {
-                maker
-                    .make(&pixels, &params[i], views.size)
-                    .as_bytes()
-                    .to_vec()
-            };
-            batch.query.extend(view(0));
-            batch.key.extend(view(1));
-            batch
-                .geometry
-                .push(params.map(|params| params.geometry(views.size)));
+            for (view, params) in batch.views.iter_mut().zip(&params) {
+                let made = maker.make(&pixels, params, views.size);
+                view.pixels.extend_from_slice(made.as_bytes());
+                view.geometry.push(params.geometry(views.size));
+            }
         }
         self.step += 1;
         Ok(batch)
