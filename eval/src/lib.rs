@@ -38,7 +38,7 @@
 //! | [`classify`] | whole pictures, by nearest neighbours or a linear layer |
 //! | [`detect`], [`objects`] | a small detector on features, average precision; data sets of boxes |
 //! | [`matching`] | where a network finds the same thing in two pictures |
-//! | [`embedding`], [`contact_sheet`] | features of many pictures in a file; search in it; what was found as a picture |
+//! | [`embedding`] | features of many pictures in a file; search in it |
 //!
 //! `embedding` is here and not beside the data of `densecl-train`, because it does what an evaluation does: it reads
 //! features of a frozen network.
@@ -46,7 +46,6 @@
 pub mod backbone;
 pub mod classify;
 pub mod compare;
-pub mod contact_sheet;
 pub mod correspondence;
 pub mod detect;
 pub mod embedding;

@@ -1,5 +1,7 @@
 //! Held-out pairs with known truth, and how many cells a network matches within one cell of it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use anyhow::Context;
 use burn::tensor::{Device, Tensor};
 use densecl::augment::{ViewConfig, ViewGeometry, two_views};
@@ -13,6 +15,10 @@ use image::RgbImage;
 use image::imageops::flip_horizontal;
 use serde::{Deserialize, Serialize};
 
+use crate::batch::Batches;
+use crate::config::RunConfig;
+use crate::plan::Plan;
+
 /// Scenes from this number on are never trained on.
 const FIRST_HELD_OUT_SCENE: u64 = 1 << 32;
 
@@ -24,6 +30,11 @@ const LINES: usize = 30;
 
 /// Pairs that go through the network at once.
 const BATCH: usize = 8;
+
+/// Batches by whose statistics the untrained network's batch normalisation is calibrated. The
+/// statistics of a fresh network are mean 0 and variance 1, which would make it look worse than it
+/// is; after 40 batches 0.9⁴⁰ of that is left.
+const CALIBRATION_BATCHES: usize = 40;
 
 /// Two pictures and where the points of the first lie in the second.
 pub struct Pair {
@@ -115,6 +126,37 @@ pub fn held_out_scene(seed: u64, number: usize, config: &SceneConfig) -> ScenePa
     scene_pair(seed, FIRST_HELD_OUT_SCENE + number as u64, config)
 }
 
+/// The network that a run begins with at random, its batch normalisation calibrated by `batches`; `None` when `stop` was
+/// set meanwhile.
+///
+/// # Errors
+/// When there is no next batch.
+pub fn untrained_network(
+    plan: &Plan,
+    batches: &mut dyn Batches,
+    stop: &AtomicBool,
+) -> anyhow::Result<Option<Encoder>> {
+    let RunConfig {
+        model,
+        train,
+        method,
+        ..
+    } = &plan.config;
+    let mut encoder = Encoder::new(model, train.seed, &plan.device);
+    let mut calibrated = 0;
+    while calibrated < CALIBRATION_BATCHES {
+        for batch in plan.micro_batches(&batches.next()?) {
+            if stop.load(Ordering::SeqCst) {
+                return Ok(None);
+            }
+            let pixels = batch.views[0].pixels.clone();
+            encoder.backbone.forward_train(pixels, method.bn_groups);
+            calibrated += 1;
+        }
+    }
+    Ok(Some(encoder))
+}
+
 /// Correspondence accuracy of a `feature` of `encoder` on `pairs`.
 ///
 /// # Errors
@@ -178,7 +220,7 @@ fn best_cells(a: Tensor<4>, b: Tensor<4>) -> anyhow::Result<Vec<Vec<usize>>> {
         .collect())
 }
 
-/// The [`LINES`] clearest matches of one pair as lines to draw, each marked right or wrong: of the cells that choose each
+/// The clearest matches of one pair as lines to draw, each marked right or wrong: of the cells that choose each
 /// other, those with the greatest lead over the second-best place.
 ///
 /// # Errors

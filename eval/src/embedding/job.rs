@@ -184,7 +184,7 @@ pub fn embed(
 }
 
 /// A network and the fingerprint of its file.
-pub struct Network {
+pub(super) struct Network {
     /// The network and its heads.
     pub encoder: Encoder,
     /// What its file says of it.
@@ -198,7 +198,11 @@ impl Network {
     ///
     /// # Errors
     /// When the file cannot be read or used, or there is no such stride.
-    pub fn open(path: &Path, stride: Option<usize>, device: &Device) -> anyhow::Result<Self> {
+    pub(super) fn open(
+        path: &Path,
+        stride: Option<usize>,
+        device: &Device,
+    ) -> anyhow::Result<Self> {
         ensure_stride(stride)?;
         // Read once: read again, it could be another file by now than the one in use.
         let bytes = weights::bytes(path)?;

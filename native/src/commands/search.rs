@@ -1,9 +1,11 @@
 //! `densecl search`: the pictures of an index that are most like one.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::{Context, bail};
-use image::RgbImage;
+use densecl_eval::embedding::index::Index;
+use densecl_eval::embedding::{Found, Kind, SearchRequest, search};
+use densecl_train::files::write_png;
+use densecl_train::paths;
 use serde::Serialize;
 
 use crate::cli::embed::Search;
@@ -11,35 +13,17 @@ use crate::console;
 use crate::device;
 use crate::outputs::Files;
 use crate::results::{ensure_png, write_json};
-use densecl_eval::contact_sheet::{Tile, contact_sheet};
-use densecl_eval::embedding::index::{Hit, Index};
-use densecl_eval::embedding::{Kind, Network, Pool, Recipe};
-use densecl_train::data::decode::{DecodeLimits, decode};
-use densecl_train::files::write_png;
-use densecl_train::paths;
 
 /// `--json`.
 #[derive(Debug, Serialize)]
-struct Report<'a> {
+struct Report {
     query: String,
     index: String,
     feature: Kind,
     /// Rows of the index.
     rows: usize,
     /// The best first.
-    found: Vec<Found<'a>>,
-}
-
-#[derive(Debug, Serialize)]
-struct Found<'a> {
-    /// As the index has it.
-    name: &'a str,
-    #[serde(serialize_with = "paths::serialize")]
-    path: PathBuf,
-    /// Row of the index.
-    row: usize,
-    /// Cosine similarity, -1 to 1.
-    score: f32,
+    found: Vec<Found>,
 }
 
 /// Finds, prints and draws.
@@ -52,7 +36,6 @@ pub(crate) fn run(args: &Search) -> anyhow::Result<()> {
         ensure_png(out)?;
     }
     let index = Index::open(&args.index)?;
-    let shown = args.index.display();
     let root = args.images.clone();
     let root = root.unwrap_or_else(|| paths::path_of(&index.origin.images));
     let pictures = index
@@ -65,115 +48,32 @@ pub(crate) fn run(args: &Search) -> anyhow::Result<()> {
         .may_write("--out", args.out.as_deref())
         .may_write("--json", args.json.as_deref())
         .check()?;
-    let kinds = index.vectors();
-    let kind = match args.feature {
-        Some(kind) if kinds.contains(&kind) => kind,
-        Some(kind) => bail!(
-            "--feature {}: {shown} has no such vectors, it has {}",
-            kind.name(),
-            names(&kinds)
-        ),
-        None => *kinds.first().with_context(|| {
-            format!("{shown} has cells, not a vector per picture: embed again with --pool mean")
-        })?,
+    let request = SearchRequest {
+        query: &args.query,
+        weights: &args.weights,
+        feature: args.feature,
+        k: usize::from(args.k),
+        root: &root,
     };
-
-    let origin = &index.origin;
-    let network = Network::open(&args.weights, Some(origin.recipe.stride), device)?;
-    if network.sha256 != origin.weights_sha256 {
-        bail!(
-            "{} are not the weights of {shown}, which was made with {} (SHA-256 {}…, not {}…): give \
-             those, or embed again",
-            args.weights.display(),
-            origin.weights,
-            &origin.weights_sha256.chars().take(12).collect::<String>(),
-            &network.sha256[..12]
-        );
-    }
-    // The same as for the rows of the index.
-    let recipe = Recipe {
-        features: vec![kind],
-        pool: Pool::Mean,
-        ..origin.recipe.clone()
-    };
-    recipe
-        .validate()
-        .with_context(|| format!("{shown} is damaged"))?;
-    recipe.ensure_in(&network.encoder)?;
-    let pixels = decode(&args.query, &DecodeLimits::default())
-        .map_err(|reason| anyhow::anyhow!("{}: {reason}", args.query.display()))?;
-    let query = recipe.prepare(&pixels);
-    let computed = recipe.compute(&network.encoder, std::slice::from_ref(&query), device)?;
-    let hits = index.nearest(kind, &computed[0].values, usize::from(args.k))?;
-
-    let found: Vec<Found> = hits
-        .iter()
-        .map(|&Hit { row, score }| Found {
-            name: &index.names[row],
-            path: root.join(paths::path_of(&index.names[row])),
-            row,
-            score,
-        })
-        .collect();
+    let answer = search(&index, &request, device)?;
     if let Some(out) = &args.out {
-        write_png(out, &sheet(&query, &found, &recipe)?)?;
+        write_png(out, &answer.sheet()?)?;
         console::note(format_args!("the pictures found: {}", out.display()));
     }
     // Standard output is either for people or for programs.
     if args.json.as_deref() != Some(Path::new("-")) {
-        let lines = found
-            .iter()
-            .map(|found| format!("{:7.4}  {}\n", found.score, paths::line(&found.path)));
-        console::print(&lines.collect::<String>())?;
+        let line = |found: &Found| format!("{:7.4}  {}\n", found.score, paths::line(&found.path));
+        console::print(&answer.found.iter().map(line).collect::<String>())?;
     }
     if let Some(json) = &args.json {
         let report = Report {
             query: paths::text(&args.query),
             index: paths::text(&args.index),
-            feature: kind,
+            feature: answer.feature,
             rows: index.names.len(),
-            found,
+            found: answer.found,
         };
         write_json(json, &report)?;
     }
     Ok(())
-}
-
-/// The query and what was found, as the network saw them. A picture that is gone leaves its place
-/// empty.
-fn sheet(query: &RgbImage, found: &[Found], recipe: &Recipe) -> anyhow::Result<RgbImage> {
-    let mut tiles = vec![Tile {
-        picture: Some(query.clone()),
-        caption: "query".to_string(),
-    }];
-    for Found {
-        name, path, score, ..
-    } in found
-    {
-        let picture = match decode(path, &DecodeLimits::default()) {
-            Ok(pixels) => Some(recipe.prepare(&pixels)),
-            Err(reason) => {
-                log::warn!(
-                    "{}: {reason}; --images says where the pictures are",
-                    path.display()
-                );
-                None
-            }
-        };
-        let name = paths::path_of(name);
-        let name = paths::line(name.file_name().unwrap_or_default());
-        tiles.push(Tile {
-            picture,
-            caption: format!("{score:.3}  {name}"),
-        });
-    }
-    contact_sheet(&tiles)
-}
-
-fn names(kinds: &[Kind]) -> String {
-    if kinds.is_empty() {
-        return "none".to_string();
-    }
-    let names: Vec<&str> = kinds.iter().map(|kind| kind.name()).collect();
-    names.join(", ")
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use anyhow::Context;
 use densecl::features::Feature;
@@ -15,8 +15,6 @@ use image::RgbImage;
 use log::Level;
 use serde::Serialize;
 
-use crate::batch::Batches;
-use crate::config::RunConfig;
 use crate::data::loader::{Loader, LoaderConfig};
 use crate::data::{BadFile, Source};
 use crate::events::{Observer, TrainEvent};
@@ -30,11 +28,6 @@ use crate::run::images;
 use crate::run::pictures;
 use crate::settings;
 use crate::trainer::Ended;
-
-/// Batches by whose statistics the untrained network's batch normalisation is calibrated. The
-/// statistics of a fresh network are mean 0 and variance 1, which would make it look worse than it
-/// is; after 40 batches 0.9⁴⁰ of that is left.
-const CALIBRATION_BATCHES: usize = 40;
 
 /// The figures of a run: `result.json`.
 #[derive(Debug, Serialize)]
@@ -101,30 +94,16 @@ pub(crate) fn measure_untrained(
     observer: &mut dyn Observer,
     stop: &AtomicBool,
 ) -> anyhow::Result<Option<HeldOutFigures>> {
-    let RunConfig {
-        model,
-        train,
-        method,
-        ..
-    } = &plan.config;
-    let mut encoder = Encoder::new(model, train.seed, &plan.device);
     observer.event(&TrainEvent::Note(
         "measuring the untrained network".to_string(),
     ))?;
     // The training loop meets the same files and names the bad ones.
     let config = LoaderConfig::of(&plan.config, views, Level::Debug);
     let mut loader = Loader::start(Arc::clone(source), config, 0)?;
-    let mut calibrated = 0;
-    while calibrated < CALIBRATION_BATCHES {
-        for batch in plan.micro_batches(&loader.next()?) {
-            if stop.load(Ordering::SeqCst) {
-                return Ok(None);
-            }
-            let pixels = batch.views[0].pixels.clone();
-            encoder.backbone.forward_train(pixels, method.bn_groups);
-            calibrated += 1;
-        }
-    }
+    let Some(encoder) = held_out::untrained_network(plan, &mut loader, stop)? else {
+        return Ok(None);
+    };
+    drop(loader);
     let (measured, picture) = measure(plan, &encoder, pairs, 0, observer)?;
     write_png(&run.matches_before(), &picture)?;
     let json = serde_json::to_string_pretty(&measured).context("writing the figures as JSON")?;

@@ -19,18 +19,18 @@ const BACKGROUND: Rgb<u8> = Rgb([255; 3]);
 const MISSING: Rgb<u8> = Rgb([232; 3]);
 
 /// One place of the sheet.
-pub struct Tile {
+pub(super) struct Tile {
     /// A square; `None` for one that is gone.
-    pub picture: Option<RgbImage>,
+    pub(super) picture: Option<RgbImage>,
     /// Cut where it is wider than the picture.
-    pub caption: String,
+    pub(super) caption: String,
 }
 
 /// All of `tiles`, in their order.
 ///
 /// # Errors
 /// When the text cannot be drawn.
-pub fn contact_sheet(tiles: &[Tile]) -> anyhow::Result<RgbImage> {
+pub(super) fn contact_sheet(tiles: &[Tile]) -> anyhow::Result<RgbImage> {
     let [tile_width, tile_height] = [SIDE + GAP, SIDE + CAPTION + GAP];
     let columns = tiles.len().clamp(1, COLUMNS) as u32;
     let rows = tiles.len().div_ceil(COLUMNS) as u32;
