@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use densecl::torch;
+use densecl::foreign::torch;
 use densecl::weights::{Stored, Weights};
 use serde_json::Value;
 

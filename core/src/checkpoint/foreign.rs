@@ -6,17 +6,18 @@ use std::collections::BTreeMap;
 use burn::tensor::Device;
 use serde::Deserialize;
 
-use super::{KEY, QUERY, VELOCITY, describe, take_queue, take_velocity};
+use super::{describe, take_queue, take_velocity};
 use crate::{
     config::{MethodConfig, ModelConfig, OptimConfig},
     densecl::DenseCl,
     error::{Error, Result},
-    model::{Encoder, Kind, Tensors as _},
-    network::is_statistic,
-    torch::{
-        Momentum, TorchFile,
-        keys::{Imported, Mapping, Reason, recognise},
+    foreign::{
+        names::{Imported, Mapping, Reason, recognise},
+        torch::{Momentum, TorchFile},
     },
+    model::{Encoder, Kind, Tensors as _},
+    names::{KEY, QUERY, QUEUES, VELOCITY},
+    network::is_statistic,
     weights::{Account, Archive, Container, Stored, archive::metadata, container::Tensors},
 };
 
@@ -108,7 +109,7 @@ impl TrainingState {
             mut tensors,
             queue_positions,
         } = imported;
-        let lens = super::QUEUES.map(|name| tensors.get(name).map(|queue| queue.shape[0]));
+        let lens = QUEUES.map(|name| tensors.get(name).map(|queue| queue.shape[0]));
         let queue_len = lens[0].unwrap_or_default();
         if let Some(dense) = lens[1].filter(|dense| *dense != queue_len) {
             return Err(Error::Mismatch(format!(

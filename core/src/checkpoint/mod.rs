@@ -15,6 +15,7 @@ use crate::{
     error::{Error, Result},
     loss_scale::LossScale,
     model::{Kind, Tensors},
+    names::{KEY, QUERY, QUEUES, VELOCITY},
     network::in_metadata,
     queue::Queue,
     weights::{Archive, FORMAT_VERSION, Stored},
@@ -46,11 +47,6 @@ pub struct CheckpointInfo {
     #[serde(default)]
     pub loss_scale: Option<LossScale>,
 }
-
-const QUERY: &str = "query.";
-const KEY: &str = "key.";
-const VELOCITY: &str = "velocity.";
-const QUEUES: [&str; 2] = ["queue.global", "queue.dense"];
 
 /// The state of `learner` after `step` steps of the run with `seed` over `images` images.
 ///

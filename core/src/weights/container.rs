@@ -4,13 +4,11 @@ use std::{collections::HashMap, fmt};
 
 use safetensors::SafeTensors;
 
-use super::{
-    Stored,
-    archive::{damaged, stored},
-};
+use super::archive::{damaged, stored};
 use crate::{
     error::{Error, Result},
-    torch::{self, Listing, TorchFile},
+    foreign::torch::{self, Listing, TorchFile},
+    stored::Stored,
 };
 
 /// How a file packs its tensors.

@@ -5,16 +5,16 @@ use burn::tensor::Device;
 use serde::Deserialize;
 
 use super::{
-    Archive, Container, FORMAT_VERSION, Precision, WeightsInfo, archive, container::Tensors,
+    Archive, Container, FORMAT_VERSION, FilePrecision, WeightsInfo, archive, container::Tensors,
 };
 use crate::{
     config::ModelConfig,
     error::{Error, Result},
-    model::{Encoder, Heads},
-    torch::{
-        TorchFile,
-        keys::{Layout, Mapping, Reason, recognise},
+    foreign::{
+        names::{Layout, Mapping, Reason, recognise},
+        torch::TorchFile,
     },
+    model::{Encoder, Heads},
 };
 
 /// What became of every tensor of a file.
@@ -99,7 +99,7 @@ impl Weights {
     ///
     /// # Errors
     /// [`Error::Format`] when it cannot be written.
-    pub fn to_bytes(&self, precision: Precision) -> Result<Vec<u8>> {
+    pub fn to_bytes(&self, precision: FilePrecision) -> Result<Vec<u8>> {
         self.tensors.to_bytes_as(&self.info, precision)
     }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
-use densecl::weights::{Account, Precision, Weights};
+use densecl::weights::{Account, FilePrecision, Weights};
 use serde_json::{Value, json};
 
 use crate::console;
@@ -44,9 +44,9 @@ pub(crate) fn run(request: &Request) -> anyhow::Result<()> {
     let weights = read_quietly(file)?;
     if let Some(out) = out {
         let precision = if *half {
-            Precision::Half
+            FilePrecision::Half
         } else {
-            Precision::F32
+            FilePrecision::F32
         };
         write_atomically(out, &weights.to_bytes(precision)?)?;
     }

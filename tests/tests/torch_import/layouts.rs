@@ -3,9 +3,9 @@
 use densecl::{
     Error,
     config::Backbone,
-    torch::{
-        keys::{Imported, Layout, Mapping, Reason, recognise},
-        state_dict,
+    foreign::{
+        names::{Imported, Layout, Mapping, Reason, recognise},
+        torch::state_dict,
     },
     weights::Stored,
 };

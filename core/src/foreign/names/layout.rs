@@ -2,8 +2,8 @@
 
 use std::{collections::BTreeSet, fmt};
 
-use super::{POSITIONS, QUEUES};
 use crate::error::{Error, Result, SHOWN, first_names};
+use crate::names::{KEY, QUERY, QUEUE_POSITIONS, QUEUES};
 
 /// Whose names a checkpoint has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,7 +118,7 @@ impl Scheme {
         };
         let key = match layout {
             Layout::Authors | Layout::Moco | Layout::OpenMmlab => "encoder_k.",
-            _ => "key.",
+            _ => KEY,
         };
         Ok(Self {
             layout,
@@ -129,7 +129,7 @@ impl Scheme {
 
     /// What stands before our names of the query encoder.
     pub(super) fn query(&self) -> &'static str {
-        if self.both { "query." } else { "" }
+        if self.both { QUERY } else { "" }
     }
 
     /// The axis of a queue along which its keys lie: others keep them in columns.
@@ -150,7 +150,7 @@ impl Scheme {
                 if let Some(rest) = name.strip_prefix("encoder_q.") {
                     sequence(query, rest)
                 } else if let Some(rest) = name.strip_prefix("encoder_k.") {
-                    sequence("key.", rest)
+                    sequence(KEY, rest)
                 } else if let Some(rest) = name.strip_prefix("backbone.") {
                     // The authors' class has a second name for its backbone.
                     Fate::Drop(Reason::CopyOf(format!("{}encoder_q.0.{rest}", self.prefix)))
@@ -162,7 +162,7 @@ impl Scheme {
                 if let Some(rest) = name.strip_prefix("encoder_q.") {
                     moco(query, rest)
                 } else if let Some(rest) = name.strip_prefix("encoder_k.") {
-                    moco("key.", rest)
+                    moco(KEY, rest)
                 } else {
                     queue(name)
                 }
@@ -177,7 +177,7 @@ impl Scheme {
                 } else if name.starts_with("data_preprocessor.") || name == "encoder_k.steps" {
                     Fate::Drop(Reason::Constant)
                 } else if let Some(rest) = name.strip_prefix("encoder_k.") {
-                    sequence("key.", rest.strip_prefix("module.").unwrap_or(rest))
+                    sequence(KEY, rest.strip_prefix("module.").unwrap_or(rest))
                 } else {
                     queue(name)
                 }
@@ -237,8 +237,8 @@ fn queue(name: &str) -> Fate {
     let name = match name {
         "queue" => QUEUES[0],
         "queue2" => QUEUES[1],
-        "queue_ptr" => POSITIONS[0],
-        "queue2_ptr" => POSITIONS[1],
+        "queue_ptr" => QUEUE_POSITIONS[0],
+        "queue2_ptr" => QUEUE_POSITIONS[1],
         _ => return Fate::Unknown,
     };
     Fate::Use(name.to_string())

@@ -3,31 +3,32 @@
 //! A `.pth` is a pickle, a program that Python's reader runs, beside raw numbers. `pickle` reads the
 //! program without running it, and `meaning` says what its calls stand for; `zip` and `legacy` are
 //! the two ways in which torch packs both into one file (since 1.6 and before); `tensor` makes
-//! row-major f32 of a strided view; [`keys`] knows whose names the tensors have.
+//! row-major f32 of a strided view; `write` is what `torch.save` does. Whose names the
+//! tensors have is known to [`names`](super::names).
 //!
 //! What a file says of sizes is believed only as far as the file is long: memory stays within a small
 //! multiple of the file's, and whatever is wrong with it is an [`Error`].
 
 mod cursor;
-pub mod keys;
 mod legacy;
 mod meaning;
 mod momentum;
 mod pickle;
 mod tensor;
 mod value;
+mod write;
 mod zip;
 
 use std::collections::{HashMap, HashSet};
 
-pub use self::momentum::Momentum;
 use self::{
     cursor::Cursor,
     value::{Graph, Id, Node, TensorRef, clip},
 };
+pub use self::{momentum::Momentum, write::write};
 use crate::{
     error::{Error, Result},
-    weights::Stored,
+    stored::Stored,
 };
 
 /// Where programs put the state dict in a checkpoint, the more telling name first.
