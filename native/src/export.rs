@@ -142,10 +142,9 @@ pub(crate) fn export(request: &Request) -> anyhow::Result<String> {
     };
     let model = &weights.info.model;
     Ok(format!(
-        "{}: {} of width {} for {}, {:.1} MB",
+        "{}: {} for {}, {:.1} MB",
         out.display(),
-        model.backbone.name(),
-        model.width,
+        model.describe(),
         format.name(),
         bytes as f64 / 1e6
     ))

@@ -141,6 +141,7 @@ fn run(cli: Cli) -> anyhow::Result<bool> {
                 out: args.out,
                 json: args.json,
                 half: args.half,
+                stride_in_1x1: args.stride_in_1x1,
             };
             import::run(&request).map(|()| true)
         }

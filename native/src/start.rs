@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use densecl::checkpoint::{Progress, TrainingState};
+use densecl::checkpoint::{TrainedFor, TrainingState};
 use densecl::densecl::DenseCl;
 
 use crate::config::RunConfig;
@@ -69,14 +69,14 @@ fn go_on(plan: &Plan, state: TrainingState) -> anyhow::Result<(DenseCl, u64, Vec
         ..
     } = &plan.config;
     let shown = &train.continue_from;
-    let step = match state.progress {
-        Progress {
+    let step = match state.trained_for {
+        TrainedFor {
             step: Some(step), ..
         } => step,
-        Progress {
+        TrainedFor {
             epoch: Some(epoch), ..
         } => epoch.saturating_mul(plan.steps_per_epoch),
-        Progress { .. } => 0,
+        TrainedFor { .. } => 0,
     };
     if step >= plan.total_steps {
         bail!(

@@ -15,15 +15,15 @@ use crate::{
         names::{Imported, Mapping, Reason, recognise},
         torch::{Momentum, TorchFile},
     },
-    model::{Encoder, Kind, Tensors as _},
+    model::{Encoder, Kind, Tensors},
     names::{KEY, QUERY, QUEUES, VELOCITY},
     network::is_statistic,
-    weights::{Account, Archive, Container, Stored, archive::metadata, container::Tensors},
+    weights::{Account, Archive, Container, Stored, archive::metadata, container::OpenFile},
 };
 
 /// Where the other program had got to, as far as its file tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
+pub struct TrainedFor {
     /// Steps taken.
     pub step: Option<u64>,
     /// Passes over its data.
@@ -38,7 +38,9 @@ pub struct TrainingState {
     /// The network as far as shapes tell it: output stride and grid are the defaults.
     pub model: ModelConfig,
     /// Where it had got to.
-    pub progress: Progress,
+    pub trained_for: TrainedFor,
+    /// Whether the stride of bottlenecks is in their first 1×1 convolution, where the file says it.
+    stride_in_1x1: Option<bool>,
     tensors: Archive,
     queue_positions: [usize; 2],
     /// Keys in each queue.
@@ -52,6 +54,7 @@ pub struct TrainingState {
 struct Written {
     step: Option<u64>,
     queue_positions: Option<[usize; 2]>,
+    model: Option<ModelConfig>,
 }
 
 impl TrainingState {
@@ -64,19 +67,22 @@ impl TrainingState {
         let container = Container::of(bytes)?;
         if container == Container::Safetensors {
             let written: Option<Written> = metadata(bytes)?;
-            let file = Tensors::safetensors(bytes)?;
+            let file = OpenFile::safetensors(bytes)?;
             let (mapping, mut imported) = gather(&file)?;
             let Written {
                 step,
                 queue_positions,
+                model,
             } = written.unwrap_or_default();
             imported.queue_positions = queue_positions.unwrap_or(imported.queue_positions);
-            let progress = Progress { step, epoch: None };
+            let trained_for = TrainedFor { step, epoch: None };
             let account = Account::new(container, &file, &mapping);
-            return Self::new(account, mapping, imported, progress);
+            let mut state = Self::new(account, mapping, imported, trained_for)?;
+            state.stride_in_1x1 = model.map(|model| model.stride_in_1x1);
+            return Ok(state);
         }
         let torch = TorchFile::parse(bytes)?;
-        let file = Tensors::torch(&torch)?;
+        let file = OpenFile::torch(&torch)?;
         let (mapping, mut imported) = gather(&file)?;
         if let Some(momentum) = torch.momentum()? {
             let velocity = velocity(&file.keys(), &mapping, &momentum)?;
@@ -87,7 +93,7 @@ impl TrainingState {
                 .integer(keys)
                 .and_then(|value| u64::try_from(value).ok())
         };
-        let progress = Progress {
+        let trained_for = TrainedFor {
             step: integer(&["meta", "iter"]),
             epoch: integer(&["meta", "epoch"]).or_else(|| integer(&["epoch"])),
         };
@@ -95,7 +101,7 @@ impl TrainingState {
             Account::new(container, &file, &mapping),
             mapping,
             imported,
-            progress,
+            trained_for,
         )
     }
 
@@ -103,7 +109,7 @@ impl TrainingState {
         mut account: Account,
         mapping: Mapping,
         imported: Imported,
-        progress: Progress,
+        trained_for: TrainedFor,
     ) -> Result<Self> {
         let Imported {
             mut tensors,
@@ -142,7 +148,8 @@ impl TrainingState {
         Ok(Self {
             account,
             model: mapping.model,
-            progress,
+            trained_for,
+            stride_in_1x1: None,
             tensors: tensors.into(),
             queue_positions,
             queue_len,
@@ -172,6 +179,7 @@ impl TrainingState {
         let found = ModelConfig {
             output_stride: model.output_stride,
             num_grid: model.num_grid,
+            stride_in_1x1: self.stride_in_1x1.unwrap_or(model.stride_in_1x1),
             ..self.model.clone()
         };
         if found != *model {
@@ -226,7 +234,7 @@ fn restore(archive: &mut Archive, prefix: &str, encoder: &mut Encoder, dense: bo
     result
 }
 
-fn gather(file: &Tensors) -> Result<(Mapping, Imported)> {
+fn gather(file: &OpenFile) -> Result<(Mapping, Imported)> {
     let mapping = recognise(&file.keys())?;
     let needed = ["key encoder", "global head", "global queue"];
     if let Some(part) = needed.iter().find(|part| mapping.absent.contains(part)) {

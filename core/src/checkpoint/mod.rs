@@ -21,7 +21,7 @@ use crate::{
     weights::{Archive, FORMAT_VERSION, Stored},
 };
 
-pub use self::foreign::{Progress, TrainingState};
+pub use self::foreign::{TrainedFor, TrainingState};
 
 /// What a checkpoint says about itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -32,12 +32,12 @@ pub enum FilePrecision {
 }
 
 /// A tensor on its way into a file: its bytes are made one tensor at a time.
-struct Written<'a> {
+struct TensorBytes<'a> {
     stored: &'a Stored,
     half: bool,
 }
 
-impl View for Written<'_> {
+impl View for TensorBytes<'_> {
     fn dtype(&self) -> Dtype {
         if self.half { Dtype::F16 } else { Dtype::F32 }
     }
@@ -198,7 +198,7 @@ impl Archive {
         let header = HashMap::from([(METADATA_KEY.to_string(), json)]);
         let views = self.tensors.iter().map(|(name, stored)| {
             let half = precision == FilePrecision::Half && stored.fits_half();
-            (name, Written { stored, half })
+            (name, TensorBytes { stored, half })
         });
         safetensors::serialize(views, Some(header))
             .map_err(|e| Error::Format(format!("writing safetensors failed: {e}")))

@@ -62,12 +62,12 @@ impl Container {
 }
 
 /// An opened file.
-pub(crate) enum Tensors<'f, 'a> {
+pub(crate) enum OpenFile<'f, 'a> {
     Safetensors(SafeTensors<'a>),
     Torch(Listing<'f, 'a>, HashMap<String, usize>),
 }
 
-impl<'a> Tensors<'_, 'a> {
+impl<'a> OpenFile<'_, 'a> {
     /// # Errors
     /// [`Error::Format`] when the file is damaged.
     pub(crate) fn safetensors(bytes: &'a [u8]) -> Result<Self> {
@@ -76,7 +76,7 @@ impl<'a> Tensors<'_, 'a> {
     }
 }
 
-impl<'f, 'a> Tensors<'f, 'a> {
+impl<'f, 'a> OpenFile<'f, 'a> {
     /// # Errors
     /// [`Error::Format`] when the file holds no named tensors, or hides some.
     pub(crate) fn torch(file: &'f TorchFile<'a>) -> Result<Self> {

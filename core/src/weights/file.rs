@@ -5,7 +5,7 @@ use burn::tensor::Device;
 use serde::Deserialize;
 
 use super::{
-    Archive, Container, FORMAT_VERSION, FilePrecision, WeightsInfo, archive, container::Tensors,
+    Archive, Container, FORMAT_VERSION, FilePrecision, WeightsInfo, archive, container::OpenFile,
 };
 use crate::{
     config::ModelConfig,
@@ -37,7 +37,7 @@ pub struct Account {
 }
 
 impl Account {
-    pub(crate) fn new(container: Container, file: &Tensors, mapping: &Mapping) -> Self {
+    pub(crate) fn new(container: Container, file: &OpenFile, mapping: &Mapping) -> Self {
         let (under, beside) = file.surroundings();
         Self {
             container,
@@ -74,11 +74,11 @@ impl Weights {
     pub fn read(bytes: &[u8]) -> Result<Self> {
         let container = Container::of(bytes)?;
         if container == Container::Safetensors {
-            let written: Option<Written> = archive::metadata(bytes)?;
-            gather(container, &Tensors::safetensors(bytes)?, written)
+            let written: Option<OwnMetadata> = archive::metadata(bytes)?;
+            gather(container, &OpenFile::safetensors(bytes)?, written)
         } else {
             let file = TorchFile::parse(bytes)?;
-            gather(container, &Tensors::torch(&file)?, None)
+            gather(container, &OpenFile::torch(&file)?, None)
         }
     }
 
@@ -93,6 +93,17 @@ impl Weights {
             global: !self.account.absent.contains(&"global head"),
             dense: !self.account.absent.contains(&"dense head"),
         }
+    }
+
+    /// The same weights, as those of a network with the stride of bottlenecks in their first 1×1
+    /// convolution. Files of other programs do not say which placement they were trained for.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when the backbone has no bottlenecks.
+    pub fn with_stride_in_1x1(mut self) -> Result<Self> {
+        self.info.model.stride_in_1x1 = true;
+        self.info.model.validate()?;
+        Ok(self)
     }
 
     /// A file of ours, as [`super::save`] writes it.
@@ -128,7 +139,7 @@ impl Weights {
 /// What the metadata of our weights and of our checkpoints have in common, and what only weights
 /// have.
 #[derive(Deserialize)]
-struct Written {
+struct OwnMetadata {
     model: ModelConfig,
     #[serde(default = "unknown")]
     method: String,
@@ -145,7 +156,7 @@ fn unknown() -> String {
     "unknown".to_string()
 }
 
-fn gather(container: Container, file: &Tensors, written: Option<Written>) -> Result<Weights> {
+fn gather(container: Container, file: &OpenFile, written: Option<OwnMetadata>) -> Result<Weights> {
     let mut mapping = recognise(&file.keys())?;
     if let Some(written) = &written {
         ensure_same(&written.model, &mapping)?;
@@ -191,10 +202,7 @@ fn ensure_same(written: &ModelConfig, mapping: &Mapping) -> Result<()> {
     if (written.backbone, written.width) == (found.backbone, found.width) && dim {
         return Ok(());
     }
-    let describe = |model: &ModelConfig| {
-        let ModelConfig { width, dim, .. } = model;
-        format!("{} of width {width} and dim {dim}", model.backbone.name())
-    };
+    let describe = |model: &ModelConfig| format!("{} and dim {}", model.describe(), model.dim);
     Err(Error::Mismatch(format!(
         "the file says that it holds {}, but its tensors are those of {}",
         describe(written),
@@ -215,7 +223,7 @@ fn method(account: &Account) -> &'static str {
 
 /// Batches that the network was trained on, as its batch normalisations counted them: one number for
 /// all, or it is not known and 0.
-fn batches(mapping: &Mapping, file: &Tensors) -> Result<u64> {
+fn batches(mapping: &Mapping, file: &OpenFile) -> Result<u64> {
     let counters = mapping.dropped.iter();
     let counters = counters.filter(|(_, reason)| *reason == Reason::Counter);
     let mut count = None;

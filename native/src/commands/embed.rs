@@ -197,11 +197,7 @@ impl Network {
         stride: Option<usize>,
         device: &Device,
     ) -> anyhow::Result<Self> {
-        if let Some(stride) = stride
-            && !matches!(stride, 8 | 16 | 32)
-        {
-            bail!("--stride {stride}: must be 8, 16 or 32");
-        }
+        super::check_stride(stride)?;
         // Read once: read again, it could be another file by now than the one in use.
         let bytes = weights::bytes(path)?;
         let (encoder, info) = weights::open_bytes(path, &bytes, stride, device)?;

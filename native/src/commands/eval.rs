@@ -161,11 +161,7 @@ fn judge(task: &dyn Evaluation, common: &cli::Common) -> anyhow::Result<()> {
 /// Where to look, with the evaluation's usual stride and size unless others were asked for.
 pub(super) fn look(args: &cli::Look, usual: Look) -> anyhow::Result<Look> {
     let stride = args.stride.or(usual.stride);
-    if let Some(stride) = stride
-        && !matches!(stride, 8 | 16 | 32)
-    {
-        bail!("--stride {stride}: must be 8, 16 or 32");
-    }
+    super::check_stride(stride)?;
     let size = args.size.unwrap_or(usual.size);
     if !SIDES.contains(&size) {
         bail!(
@@ -201,6 +197,7 @@ mod tests {
 
     use clap::{CommandFactory, Parser};
     use densecl::augment::ViewConfig;
+    use densecl::features::Feature;
     use densecl::synthetic::SceneConfig;
 
     use super::*;
@@ -344,8 +341,8 @@ mod tests {
             );
         }
         given.retain(|option, value| {
-            let feature = option.ends_with("--feature") && value != "stage4";
-            assert!(!feature, "{option}: Look has stage4");
+            let feature = option.ends_with("--feature") && value != Feature::MATCHING.name();
+            assert!(!feature, "{option}: Look has {}", Feature::MATCHING.name());
             !(option.starts_with("eval ")
                 && of_every_evaluation.iter().any(|end| option.ends_with(end)))
         });

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::bail;
+use anyhow::{Context, bail};
+use densecl::error::first_names;
 use densecl::weights::{Account, FilePrecision, Weights};
 use serde_json::{Value, json};
 
@@ -19,6 +20,8 @@ pub(crate) struct Request {
     pub(crate) json: Option<PathBuf>,
     /// Half precision in `out`.
     pub(crate) half: bool,
+    /// The stride of bottlenecks is in their first 1×1 convolution, whatever the file says.
+    pub(crate) stride_in_1x1: bool,
 }
 
 /// Imports, and prints the account.
@@ -31,6 +34,7 @@ pub(crate) fn run(request: &Request) -> anyhow::Result<()> {
         out,
         json,
         half,
+        stride_in_1x1,
     } = request;
     if let Some(out) = out {
         let extension = out.extension().unwrap_or_default();
@@ -41,7 +45,10 @@ pub(crate) fn run(request: &Request) -> anyhow::Result<()> {
             );
         }
     }
-    let weights = read_quietly(file)?;
+    let mut weights = read_quietly(file)?;
+    if *stride_in_1x1 {
+        weights = weights.with_stride_in_1x1().context("--stride-in-1x1")?;
+    }
     if let Some(out) = out {
         let precision = if *half {
             FilePrecision::Half
@@ -87,14 +94,7 @@ fn table(file: &Path, weights: &Weights) -> String {
     row("file", file.display().to_string());
     row("packed by", container.to_string());
     row("layout", layout.to_string());
-    row(
-        "network",
-        format!(
-            "{} of width {}",
-            info.model.backbone.name(),
-            info.model.width
-        ),
-    );
+    row("network", info.model.describe());
     let place = match under.as_str() {
         "" => String::new(),
         under => format!(" under `{under}`"),
@@ -108,7 +108,7 @@ fn table(file: &Path, weights: &Weights) -> String {
     for (reason, keys) in by_reason(account) {
         row(
             "dropped",
-            format!("{}, {reason}: {}", keys.len(), some(&keys)),
+            format!("{}, {reason}: {}", keys.len(), first_names(&keys, SHOWN)),
         );
     }
     if !absent.is_empty() {
@@ -119,15 +119,6 @@ fn table(file: &Path, weights: &Weights) -> String {
         row("not read", names.join(", "));
     }
     text
-}
-
-/// `first, second and 12 more`.
-fn some(names: &[&str]) -> String {
-    let shown = names[..names.len().min(SHOWN)].join(", ");
-    match names.len().saturating_sub(SHOWN) {
-        0 => shown,
-        more => format!("{shown} and {more} more"),
-    }
 }
 
 fn report(request: &Request, weights: &Weights) -> Value {

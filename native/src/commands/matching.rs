@@ -82,11 +82,7 @@ pub(crate) fn run(request: &Request, selected: &Selected) -> anyhow::Result<()> 
     if !(-1.0..=1.0).contains(&threshold) {
         bail!("--threshold {threshold}: a cosine similarity is between -1 and 1");
     }
-    if let Some(stride) = request.stride
-        && !matches!(stride, 8 | 16 | 32)
-    {
-        bail!("--stride {stride}: must be 8, 16 or 32");
-    }
+    super::check_stride(request.stride)?;
     ensure_png(&request.out)?;
     let weights = Weights::parse(std::slice::from_ref(&request.weights), device)?;
     let network = weights[0].load(request.stride, 0, device)?;

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, fmt};
 
+use super::detectron2::from_detectron2;
 use crate::error::{Error, Result, SHOWN, first_names};
 use crate::names::{KEY, QUERY, QUEUE_POSITIONS, QUEUES};
 
@@ -23,6 +24,8 @@ pub enum Layout {
     OpenMmlab,
     /// lightly: the backbone as a sequence, `backbone.0.weight` to `backbone.7.*`.
     Lightly,
+    /// detectron2's backbones: `stem.*`, `res2.*` to `res5.*`.
+    Detectron2,
 }
 
 impl fmt::Display for Layout {
@@ -35,6 +38,7 @@ impl fmt::Display for Layout {
             Self::Moco => "a checkpoint of MoCo",
             Self::OpenMmlab => "a checkpoint of mmselfsup or mmpretrain",
             Self::Lightly => "a checkpoint of lightly",
+            Self::Detectron2 => "a backbone of detectron2",
         })
     }
 }
@@ -109,6 +113,8 @@ impl Scheme {
             Layout::Lightly
         } else if names.contains("backbone.conv1.weight") {
             Layout::OpenMmlab
+        } else if names.contains("stem.conv1.weight") {
+            Layout::Detectron2
         } else if names.contains("conv1.weight") && any("fc.") {
             Layout::Torchvision
         } else if names.contains("conv1.weight") {
@@ -183,6 +189,10 @@ impl Scheme {
                 }
             }
             Layout::Lightly => lightly(query, name),
+            Layout::Detectron2 => match from_detectron2(name) {
+                Some(name) => Fate::Use(format!("{query}{name}")),
+                None => Fate::Unknown,
+            },
         }
     }
 }
@@ -280,7 +290,7 @@ fn unrecognised(names: &BTreeSet<String>) -> Error {
     let what = if has("cls_token") || has("patch_embed") || has("pos_embed") {
         "a vision transformer, and only ResNets are read"
     } else {
-        "of no layout known here (torchvision, the authors', MoCo, mmselfsup, mmpretrain, lightly)"
+        "of no layout known here (torchvision, the authors', MoCo, mmselfsup, mmpretrain, lightly, detectron2)"
     };
     Error::Mismatch(format!(
         "the file is {what}; its keys: {}",

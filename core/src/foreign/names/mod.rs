@@ -148,11 +148,7 @@ impl Mapping {
     /// # Errors
     /// [`Error::Mismatch`] with the names when a key is unknown, missing or has another shape.
     pub fn check(&self) -> Result<()> {
-        let network = format!(
-            "{} of width {}",
-            self.model.backbone.name(),
-            self.model.width
-        );
+        let network = self.model.describe();
         let problems = [
             (&self.unknown, "keys that are no part of it"),
             (&self.missing, "missing tensors"),
