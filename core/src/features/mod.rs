@@ -86,7 +86,7 @@ pub fn map_similarity(a: Tensor<4>, b: Tensor<4>) -> Tensor<3> {
 /// The values of a tensor, row major: the way to read that works in a browser too.
 ///
 /// # Errors
-/// [`Error::Device`] when the device failed (lost, out of memory).
+/// [`crate::Error::Device`] when the device failed (lost, out of memory).
 pub async fn read<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>> {
     let failed = |e: &dyn std::fmt::Display| failure("when it was read", e);
     let data = tensor.into_data_async().await.map_err(|e| failed(&e))?;

@@ -140,11 +140,6 @@ impl Mapping {
         !self.absent.contains(&"key encoder")
     }
 
-    /// Whether training can continue from it: nothing is absent.
-    pub fn is_complete(&self) -> bool {
-        self.absent.is_empty()
-    }
-
     /// # Errors
     /// [`Error::Mismatch`] with the names when a key is unknown, missing or has another shape.
     pub fn check(&self) -> Result<()> {
