@@ -210,8 +210,29 @@ fn the_placement_of_the_stride_is_kept_by_what_can_say_it() {
     told("v1", ".onnx", None);
     assert_ne!(sandbox.read("v1.onnx"), sandbox.read("usual.onnx"));
     // The numbers are the same; only what is said of them differs.
-    assert_eq!(sandbox.read("v1.pkl"), sandbox.read("usual.pkl"));
     assert_eq!(sandbox.read("v1.pth"), sandbox.read("usual.pth"));
+
+    // A pickle for detectron2 is read again, with the placement.
+    for (name, in_1x1) in [("v1", true), ("usual", false)] {
+        let ran = sandbox
+            .run(&format!("import {name}.pkl --out back.safetensors"))
+            .succeeded();
+        assert!(
+            ran.stdout.contains("a backbone of detectron2"),
+            "{}",
+            ran.stdout
+        );
+        assert_eq!(ran.stdout.contains(placement), in_1x1, "{}", ran.stdout);
+        sandbox
+            .run("export back.safetensors --out back.pth")
+            .succeeded();
+        let tensors = |file: &str| {
+            let mut tensors = state_dict(&sandbox.read(file));
+            tensors.retain(|name, _| !name.ends_with("num_batches_tracked"));
+            tensors
+        };
+        assert_eq!(tensors("back.pth"), tensors("usual.pth"));
+    }
 
     sandbox
         .run("export v1.safetensors --web --out web")

@@ -12,11 +12,15 @@ use crate::{
 /// The place in the memo of the type of all arrays.
 const DTYPE: u8 = 0;
 
+/// The key under which a file says that the stride of bottlenecks is in their first 1×1 convolution.
+/// detectron2 does not look at it; it is for ourselves, as no name or shape tells the placement.
+pub const STRIDE_IN_1X1: &str = "stride_in_1x1";
+
 /// The file.
 ///
 /// # Errors
 /// [`Error::Mismatch`] for a tensor that is no part of a backbone: detectron2 has no use for heads.
-pub fn write(state_dict: &StateDict) -> Result<Vec<u8>> {
+pub fn write(state_dict: &StateDict, stride_in_1x1: bool) -> Result<Vec<u8>> {
     let mut arrays = Vec::new();
     for (name, value) in &state_dict.0 {
         if let Value::Floats(stored) = value {
@@ -26,12 +30,12 @@ pub fn write(state_dict: &StateDict) -> Result<Vec<u8>> {
             arrays.push((theirs, *stored));
         }
     }
-    Ok(pickle(&arrays))
+    Ok(pickle(&arrays, stride_in_1x1))
 }
 
 /// `{"model": {name: array}, "__author__": …, "matching_heuristics": True}`; the last lets detectron2
 /// find the backbone in whatever model it is a part of.
-fn pickle(arrays: &[(String, &Stored)]) -> Vec<u8> {
+fn pickle(arrays: &[(String, &Stored)], stride_in_1x1: bool) -> Vec<u8> {
     let mut pickle = Pickle::new(3);
     pickle.dict(|p| {
         p.text("__author__");
@@ -48,6 +52,10 @@ fn pickle(arrays: &[(String, &Stored)]) -> Vec<u8> {
                 array(p, stored);
             }
         });
+        if stride_in_1x1 {
+            p.text(STRIDE_IN_1X1);
+            p.bool(true);
+        }
     });
     pickle.finish()
 }
@@ -99,6 +107,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::foreign::torch::TorchFile;
 
     /// A value that the machine of Python's `pickle` would make.
     #[derive(Debug, Clone, PartialEq)]
@@ -239,6 +248,42 @@ mod tests {
                 Made::Dict(vec![(text("stem.conv1.norm.weight"), array)]),
             ),
         ]);
-        assert_eq!(unpickle(&write(&state_dict).expect("a backbone")), wanted);
+        assert_eq!(
+            unpickle(&write(&state_dict, false).expect("a backbone")),
+            wanted
+        );
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let kernel = Stored {
+            shape: vec![2, 1, 1, 3],
+            values: vec![1.5, -0.0, 3.0, f32::MIN_POSITIVE, -5.0, 6.25],
+        };
+        let norm = Stored {
+            shape: vec![2],
+            values: vec![0.1, 0.2],
+        };
+        let state_dict = StateDict(vec![
+            ("layer1.0.conv2.weight".to_string(), Value::Floats(&kernel)),
+            ("bn1.running_var".to_string(), Value::Floats(&norm)),
+        ]);
+        for stride_in_1x1 in [false, true] {
+            let bytes = write(&state_dict, stride_in_1x1).expect("a backbone");
+            let file = TorchFile::parse(&bytes).expect("a pickle of arrays");
+            assert!(file.is_numpy());
+            assert_eq!(file.truth(STRIDE_IN_1X1), stride_in_1x1.then_some(true));
+            let read = file.state_dict().expect("tensors");
+            assert_eq!(read.under, "model");
+            let expected = [
+                ("res2.0.conv2.weight".to_string(), kernel.clone()),
+                ("stem.conv1.norm.running_var".to_string(), norm.clone()),
+            ];
+            assert_eq!(read.tensors, expected);
+            for end in 0..bytes.len() {
+                let part = TorchFile::parse(&bytes[..end]).and_then(|file| file.state_dict());
+                part.expect_err("cut off");
+            }
+        }
     }
 }

@@ -1,12 +1,12 @@
 //! Files of other programs, read and written.
 //!
-//! Whatever is known of another program stands here: how its files pack tensors ([`torch`], pickles,
-//! ONNX), and what it calls the tensors of a ResNet ([`names`], in both directions). Reading and writing of one format are
-//! neighbours, so that a change of either meets the other. [`crate::weights`] is the door to it: it
-//! decides which reader a file needs, and what of a network is written.
+//! Whatever is known of another program stands here: how its files pack tensors ([`torch`],
+//! [`detectron2`], [`onnx`], [`safetensors`]), and what it calls the tensors of a ResNet ([`names`], in
+//! both directions). Reader and writer of a format are neighbours, so whoever changes one sees the other.
+//! [`crate::weights`] decides which reader a file needs, and what of a network is written.
 //!
-//! Writers are functions from a [`StateDict`] or a [`Source`] to bytes; putting them on a disk is for
-//! others.
+//! A writer is a function from a [`StateDict`] or a [`Source`] to the bytes of a file. The caller stores
+//! them.
 
 pub mod detectron2;
 pub mod names;

@@ -20,6 +20,8 @@ pub enum Container {
     TorchZip,
     /// `torch.save` before 1.6.
     TorchLegacy,
+    /// A pickle of numpy's arrays, as detectron2's model zoo has them.
+    NumpyPickle,
 }
 
 impl fmt::Display for Container {
@@ -28,12 +30,14 @@ impl fmt::Display for Container {
             Self::Safetensors => "safetensors",
             Self::TorchZip => "torch.save",
             Self::TorchLegacy => "torch.save, the format before 1.6",
+            Self::NumpyPickle => "a pickle of numpy arrays",
         })
     }
 }
 
 impl Container {
-    /// What these bytes are, by how they begin.
+    /// What these bytes are, by how they begin, which does not tell [`Self::NumpyPickle`] from
+    /// [`Self::TorchLegacy`].
     ///
     /// # Errors
     /// [`Error::Format`] when they are none of these.

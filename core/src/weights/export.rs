@@ -30,7 +30,9 @@ impl Weights {
         match format {
             Format::Safetensors => safetensors::write(&StateDict::new(&source, heads)?),
             Format::Torch => torch::write(&StateDict::new(&source, heads)?),
-            Format::Detectron2 => detectron2::write(&StateDict::new(&source, heads)?),
+            Format::Detectron2 => {
+                detectron2::write(&StateDict::new(&source, heads)?, source.model.stride_in_1x1)
+            }
             Format::Onnx => onnx::write(&source, heads),
         }
     }

@@ -11,6 +11,7 @@ use crate::{
     config::ModelConfig,
     error::{Error, Result},
     foreign::{
+        detectron2,
         names::{Layout, Mapping, Reason, recognise},
         torch::TorchFile,
     },
@@ -62,7 +63,7 @@ pub struct Weights {
 }
 
 impl Weights {
-    /// Reads our own weights and checkpoints, safetensors of others, and what torch.save writes, in
+    /// Reads our own weights and checkpoints, safetensors of others, what torch.save writes, and detectron2's pickles, in
     /// every layout of [`Layout`]. Of a training state it takes the query encoder.
     ///
     /// Nothing is made before the file's own shapes have been found to be those of a network, so
@@ -78,7 +79,17 @@ impl Weights {
             gather(container, &OpenFile::safetensors(bytes)?, written)
         } else {
             let file = TorchFile::parse(bytes)?;
-            gather(container, &OpenFile::torch(&file)?, None)
+            let container = if file.is_numpy() {
+                Container::NumpyPickle
+            } else {
+                container
+            };
+            let weights = gather(container, &OpenFile::torch(&file)?, None)?;
+            // Pickles for detectron2 that densecl wrote say it.
+            if file.truth(detectron2::STRIDE_IN_1X1) == Some(true) {
+                return weights.with_stride_in_1x1();
+            }
+            Ok(weights)
         }
     }
 

@@ -13,6 +13,7 @@ mod cursor;
 mod legacy;
 mod meaning;
 mod momentum;
+mod numpy;
 mod pickle;
 mod tensor;
 mod value;
@@ -112,6 +113,26 @@ impl<'a> TorchFile<'a> {
             storages,
             bytes: bytes.len(),
         })
+    }
+
+    /// Whether the file is a pickle of numpy's arrays, not of torch's tensors.
+    pub fn is_numpy(&self) -> bool {
+        let inside = |tensor: &TensorRef| tensor.storage.inside.is_some();
+        let nodes = self.graph.nodes.iter();
+        let mut tensors = nodes.filter_map(|node| match node {
+            Node::Tensor(tensor) => Some(inside(tensor)),
+            _ => None,
+        });
+        tensors.next().unwrap_or(false)
+    }
+
+    /// The truth value under this key of the outermost dictionary.
+    pub fn truth(&self, key: &str) -> Option<bool> {
+        let id = self.graph.get(self.dict(self.graph.root)?, key)?;
+        match self.graph.node(id) {
+            Node::Bool(value) => Some(*value),
+            _ => None,
+        }
     }
 
     /// The integer at these keys of nested dictionaries, e.g. `["meta", "iter"]`.
@@ -243,7 +264,8 @@ impl<'a> TorchFile<'a> {
 
     fn read(&self, tensor: &TensorRef) -> Result<Stored> {
         let key = tensor.storage.key;
-        let storage = self.storages.get(key);
+        let keyed = || self.storages.get(key).copied();
+        let storage = tensor.storage.inside.or_else(keyed);
         let storage =
             storage.ok_or_else(|| damaged(format!("its storage {} is missing", clip(key))))?;
         tensor.read(storage)
