@@ -94,7 +94,7 @@ bundled=$([ -d web/node_modules/esbuild ] && echo yes || echo no)
 done
 [ "$bundled" = no ] || node web/bundle.mjs "$dist"
 # A bundle is a manifest and shards. Those of weights that also ship as one file are cut from it here.
-shard_bytes=$((8 * 1024 * 1024)) # as in native/src/export/web.rs
+shard_bytes=$((8 * 1024 * 1024)) # as in core/src/weights/bundle.rs
 for bundle in web/weights/*/; do
     for file in "$bundle"*; do put "$dist/${file#web/}" "$file"; done
     name=$(basename "$bundle")

@@ -36,7 +36,7 @@
 //! | [`method`], [`optim`], [`loss_scale`] | what a method is; one training step |
 //! | [`memory`] | what a training step holds, from the settings alone |
 //! | [`checkpoint`], [`weights`] | state and networks as bytes |
-//! | [`torch`] | checkpoints of PyTorch programs, read without executing anything |
+//! | [`foreign`] | formats and names of other programs, read and written; nothing in a file is executed |
 //! | [`augment`] | seeded views and the geometry that relates them |
 //! | [`synthetic`] | procedural scenes with exact correspondence |
 //! | [`features`] | dense features and matches of any two pictures |
@@ -59,6 +59,7 @@ pub mod config;
 pub mod device;
 pub mod error;
 pub mod features;
+pub mod foreign;
 pub mod interpolate;
 pub mod loss;
 #[cfg(feature = "train")]
@@ -70,6 +71,7 @@ pub mod memory;
 pub mod method;
 pub mod metrics;
 pub mod model;
+mod names;
 pub mod network;
 pub mod ops;
 #[cfg(feature = "train")]
@@ -78,8 +80,8 @@ pub mod queue;
 pub mod rng;
 pub mod schedule;
 pub mod self_test;
+mod stored;
 pub mod synthetic;
-pub mod torch;
 #[cfg(feature = "train")]
 pub mod transfer;
 pub mod visualize;

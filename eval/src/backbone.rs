@@ -173,15 +173,7 @@ impl Backbone {
 
     /// Channels of a feature map.
     pub fn channels(&self, feature: Feature) -> usize {
-        let last = self.encoder.backbone.channels();
-        match feature {
-            Feature::Stage1 => last / 8,
-            Feature::Stage2 => last / 4,
-            Feature::Stage3 => last / 2,
-            Feature::Stage4 => last,
-            Feature::Stage3And4 => last / 2 + last,
-            Feature::Dense => self.model.dim,
-        }
+        feature.channels(&self.model)
     }
 }
 

@@ -155,9 +155,9 @@ pub(crate) fn spread<T>(items: Vec<T>, limit: Option<usize>) -> Vec<T> {
 /// # Errors
 /// For another than 8, 16 and 32.
 pub fn ensure_stride(stride: Option<usize>) -> anyhow::Result<()> {
-    match stride {
-        None | Some(8 | 16 | 32) => Ok(()),
-        Some(stride) => bail!("--stride {stride}: must be 8, 16 or 32"),
+    match stride.map(|stride| (stride, ModelConfig::check_output_stride(stride))) {
+        Some((stride, Err(expected))) => bail!("--stride {stride}: {expected}"),
+        _ => Ok(()),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Names and shapes of tensors, a tensor per line: `layer1.0.conv1.weight 64 64 3 3`.
 #![no_main]
 
-use densecl::torch::keys::recognise;
+use densecl::foreign::names::recognise;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {

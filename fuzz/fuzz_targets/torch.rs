@@ -2,7 +2,7 @@
 //! optimizer's state beside them.
 #![no_main]
 
-use densecl::torch::TorchFile;
+use densecl::foreign::torch::TorchFile;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

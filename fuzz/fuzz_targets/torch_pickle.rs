@@ -2,7 +2,7 @@
 //! ends there; here the archive is made around the pickle, with checksums that are right.
 #![no_main]
 
-use densecl::torch::state_dict;
+use densecl::foreign::torch::state_dict;
 use libfuzzer_sys::fuzz_target;
 
 /// Bytes of each storage.

@@ -241,6 +241,7 @@ pub(crate) struct LoaderSpeed {
   densecl import resnet50-0676ba61.pth              only say what is in it
   densecl import epoch_200.pth --out w.safetensors --json account.json
   densecl import runs/mine/weights.safetensors --half --out mine.safetensors
+  densecl import caffe_r50.pth --stride-in-1x1 --out r50.safetensors
 
 Reads what torch.save writes, without running anything in it, and safetensors: backbones and training
 states of the authors, MoCo, torchvision, mmselfsup, mmpretrain and lightly. Every command that takes
@@ -255,6 +256,11 @@ pub(crate) struct Import {
     /// Half precision: a file of half the size, for sending around
     #[arg(long, requires = "out")]
     pub(crate) half: bool,
+    /// The weights were trained with the stride of a bottleneck in its first 1x1 convolution (Caffe's
+    /// placement, also detectron2's ImageNet models), not in its 3x3 (torchvision's): shapes do not
+    /// tell, and the wrong one gives worse features. --out keeps it
+    #[arg(long, requires = "out")]
+    pub(crate) stride_in_1x1: bool,
     /// Write the whole account to this file; - for standard output, instead of the table
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use densecl::torch;
+use densecl::foreign::torch;
 use densecl::weights::{Stored, Weights};
 use serde_json::Value;
 
@@ -173,6 +173,84 @@ fn every_export_of_a_run_can_be_read() {
             "{PICTURES} --weights bundle.safetensors --feature dense"
         ))
         .succeeded();
+}
+
+/// A placement of the stride that is given on import goes wherever the receiver can be told.
+#[test]
+fn the_placement_of_the_stride_is_kept_by_what_can_say_it() {
+    let sandbox = Sandbox::new();
+    let file = golden("torch/torchvision_r50.pth");
+    sandbox
+        .run(&format!("import {file} --out usual.safetensors"))
+        .succeeded();
+    let ran = sandbox
+        .run(&format!(
+            "import {file} --stride-in-1x1 --out v1.safetensors"
+        ))
+        .succeeded();
+    let placement = "with the stride in the 1x1 convolution";
+    assert!(ran.stdout.contains(placement), "{}", ran.stdout);
+
+    let told = |weights: &str, out: &str, line: Option<&str>| {
+        let ran = sandbox
+            .run(&format!(
+                "export {weights}.safetensors --out {weights}{out}"
+            ))
+            .succeeded();
+        let has = |line: &str| ran.stderr.contains(line);
+        match line {
+            Some(line) => assert!(has(line), "{weights}{out}: {}", ran.stderr),
+            None => assert!(!has("torchvision's ResNet"), "{}", ran.stderr),
+        }
+    };
+    told("v1", ".pkl", Some("STRIDE_IN_1X1: True"));
+    told("usual", ".pkl", Some("STRIDE_IN_1X1: False"));
+    told("v1", ".pth", Some("torchvision's ResNet"));
+    told("usual", ".pth", None);
+    told("v1", ".onnx", None);
+    assert_ne!(sandbox.read("v1.onnx"), sandbox.read("usual.onnx"));
+    // The numbers are the same; only what is said of them differs.
+    assert_eq!(sandbox.read("v1.pth"), sandbox.read("usual.pth"));
+
+    // A pickle for detectron2 is read again, with the placement.
+    for (name, in_1x1) in [("v1", true), ("usual", false)] {
+        let ran = sandbox
+            .run(&format!("import {name}.pkl --out back.safetensors"))
+            .succeeded();
+        assert!(
+            ran.stdout.contains("a backbone of detectron2"),
+            "{}",
+            ran.stdout
+        );
+        assert_eq!(ran.stdout.contains(placement), in_1x1, "{}", ran.stdout);
+        sandbox
+            .run("export back.safetensors --out back.pth")
+            .succeeded();
+        let tensors = |file: &str| {
+            let mut tensors = state_dict(&sandbox.read(file));
+            tensors.retain(|name, _| !name.ends_with("num_batches_tracked"));
+            tensors
+        };
+        assert_eq!(tensors("back.pth"), tensors("usual.pth"));
+    }
+
+    sandbox
+        .run("export v1.safetensors --web --out web")
+        .succeeded();
+    let model = &sandbox.json("web/manifest.json")["info"]["model"];
+    assert_eq!(model["stride_in_1x1"], true);
+    sandbox
+        .run("export usual.safetensors --web --out usual")
+        .succeeded();
+    let model = &sandbox.json("usual/manifest.json")["info"]["model"];
+    assert!(model.get("stride_in_1x1").is_none());
+
+    let basic = golden("torch/torchvision_r18.pth");
+    sandbox
+        .run(&format!(
+            "import {basic} --stride-in-1x1 --out b.safetensors"
+        ))
+        .refused(&["--stride-in-1x1", "resnet50"]);
 }
 
 /// A shard that the new manifest does not name goes; what is not a shard stays.

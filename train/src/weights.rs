@@ -7,8 +7,8 @@ use std::path::Path;
 
 use anyhow::Context;
 use burn::tensor::Device;
+use densecl::foreign::names::Layout;
 use densecl::model::Encoder;
-use densecl::torch::keys::Layout;
 use densecl::weights::{Account, Weights, WeightsInfo};
 
 use crate::notes::note;

@@ -239,7 +239,7 @@ mod tests {
 
     /// The page and the element need the names before the module is there, so JavaScript has them, too.
     #[test]
-    fn javascript_knows_the_features_and_the_default_of_the_core() {
+    fn javascript_knows_the_features_the_strides_and_the_defaults_of_the_core() {
         let default = Feature::MATCHING.name();
         let names = Feature::COMPARED.map(|feature| format!("\"{}\"", feature.name()));
         let has = |file: &str, text: &str, line: &str| {
@@ -274,7 +274,34 @@ mod tests {
             include_str!("../js/engine.d.ts"),
             &format!("type Feature = {};", names.join(" | ")),
         );
+        // As for the features: the page, the element and the types know which strides there are.
+        let all = ModelConfig::OUTPUT_STRIDES.map(|stride| stride.to_string());
+        has(
+            "web/page/state.js",
+            page,
+            &format!("STRIDES = [{}];", all.join(", ")),
+        );
+        let usual = photos().output_stride.to_string();
+        let ordered = std::iter::once(&usual).chain(all.iter().filter(|stride| **stride != usual));
+        let ordered: Vec<String> = ordered.map(|stride| format!("\"{stride}\"")).collect();
+        has(
+            "web/js/element/attributes.js",
+            include_str!("../js/element/attributes.js"),
+            &format!("choice({})", ordered.join(", ")),
+        );
+        let mut ascending = all.clone();
+        ascending.reverse();
+        has(
+            "web/js/engine.d.ts",
+            include_str!("../js/engine.d.ts"),
+            &format!("type Stride = {};", ascending.join(" | ")),
+        );
         let index = include_str!("../../index.html");
+        for stride in all {
+            let checked = if stride == usual { " checked" } else { "" };
+            let radio = format!("name=\"stride\" value=\"{stride}\"{checked}>");
+            has("index.html", index, &radio);
+        }
         for name in Feature::COMPARED.map(Feature::name) {
             let checked = if name == default { " checked" } else { "" };
             let radio = format!("name=\"feature\" value=\"{name}\"{checked}>");

@@ -16,13 +16,18 @@ impl Weights {
     /// [`Error::Mismatch`] when the backbone is another one.
     pub fn begin(self, learner: &mut dyn Method, model: &ModelConfig) -> Result<Heads> {
         let found = &self.info.model;
-        if (found.backbone, found.width) != (model.backbone, model.width) {
+        let network = |model: &ModelConfig| (model.backbone, model.width, model.stride_in_1x1);
+        if network(found) != network(model) {
+            let remedy = if found.stride_in_1x1 == model.stride_in_1x1 {
+                ""
+            } else {
+                "; set model.stride_in_1x1 to what the weights were trained with, and import them with \
+                 --stride-in-1x1 where their file does not say it"
+            };
             return Err(Error::Mismatch(format!(
-                "the weights are those of {} of width {}, the run asks for {} of width {}",
-                found.backbone.name(),
-                found.width,
-                model.backbone.name(),
-                model.width
+                "the weights are those of {}, the run asks for {}{remedy}",
+                found.describe(),
+                model.describe()
             )));
         }
         let same_dim = found.dim == model.dim;

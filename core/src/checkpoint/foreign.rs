@@ -6,23 +6,24 @@ use std::collections::BTreeMap;
 use burn::tensor::Device;
 use serde::Deserialize;
 
-use super::{KEY, QUERY, VELOCITY, describe, positions_by_name, restore::restore};
+use super::{describe, positions_by_name, restore::restore};
 use crate::{
     config::{MethodConfig, ModelConfig, OptimConfig},
     error::{Error, Result},
-    method::DenseCl,
-    model::{Kind, Tensors as _},
-    network::is_statistic,
-    torch::{
-        Momentum, TorchFile,
-        keys::{Imported, Mapping, Reason, recognise},
+    foreign::{
+        names::{Imported, Mapping, Reason, recognise},
+        torch::{Momentum, TorchFile},
     },
-    weights::{Account, Archive, Container, Stored, archive::metadata, container::Tensors},
+    method::DenseCl,
+    model::{Kind, Tensors},
+    names::{KEY, QUERY, QUEUES, VELOCITY},
+    network::is_statistic,
+    weights::{Account, Archive, Container, Stored, archive::metadata, container::OpenFile},
 };
 
 /// Where the other program had got to, as far as its file tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
+pub struct TrainedFor {
     /// Steps taken.
     pub step: Option<u64>,
     /// Passes over its data.
@@ -37,7 +38,9 @@ pub struct TrainingState {
     /// The network as far as shapes tell it: output stride and grid are the defaults.
     pub model: ModelConfig,
     /// Where it had got to.
-    pub progress: Progress,
+    pub trained_for: TrainedFor,
+    /// Whether the stride of bottlenecks is in their first 1×1 convolution, where the file says it.
+    stride_in_1x1: Option<bool>,
     tensors: Archive,
     queue_positions: [usize; 2],
     /// Keys in each queue.
@@ -52,14 +55,14 @@ struct Written {
     step: Option<u64>,
     queue_positions: Option<[usize; 2]>,
     positions: Option<BTreeMap<String, usize>>,
+    model: Option<ModelConfig>,
 }
 
 impl Written {
     /// Where the global and the dense queue write next.
     fn positions(&self) -> Option<[usize; 2]> {
         let positions = self.positions.as_ref();
-        let named =
-            positions.map(|all| super::QUEUES.map(|name| all.get(name).copied().unwrap_or(0)));
+        let named = positions.map(|all| QUEUES.map(|name| all.get(name).copied().unwrap_or(0)));
         named.or(self.queue_positions)
     }
 }
@@ -74,19 +77,21 @@ impl TrainingState {
         let container = Container::of(bytes)?;
         if container == Container::Safetensors {
             let written: Option<Written> = metadata(bytes)?;
-            let file = Tensors::safetensors(bytes)?;
+            let file = OpenFile::safetensors(bytes)?;
             let (mapping, mut imported) = gather(&file)?;
             let written = written.unwrap_or_default();
             imported.queue_positions = written.positions().unwrap_or(imported.queue_positions);
-            let progress = Progress {
+            let trained_for = TrainedFor {
                 step: written.step,
                 epoch: None,
             };
             let account = Account::new(container, &file, &mapping);
-            return Self::new(account, mapping, imported, progress);
+            let mut state = Self::new(account, mapping, imported, trained_for)?;
+            state.stride_in_1x1 = written.model.map(|model| model.stride_in_1x1);
+            return Ok(state);
         }
         let torch = TorchFile::parse(bytes)?;
-        let file = Tensors::torch(&torch)?;
+        let file = OpenFile::torch(&torch)?;
         let (mapping, mut imported) = gather(&file)?;
         if let Some(momentum) = torch.momentum()? {
             let velocity = velocity(&file.keys(), &mapping, &momentum)?;
@@ -97,7 +102,7 @@ impl TrainingState {
                 .integer(keys)
                 .and_then(|value| u64::try_from(value).ok())
         };
-        let progress = Progress {
+        let trained_for = TrainedFor {
             step: integer(&["meta", "iter"]),
             epoch: integer(&["meta", "epoch"]).or_else(|| integer(&["epoch"])),
         };
@@ -105,7 +110,7 @@ impl TrainingState {
             Account::new(container, &file, &mapping),
             mapping,
             imported,
-            progress,
+            trained_for,
         )
     }
 
@@ -113,13 +118,13 @@ impl TrainingState {
         mut account: Account,
         mapping: Mapping,
         imported: Imported,
-        progress: Progress,
+        trained_for: TrainedFor,
     ) -> Result<Self> {
         let Imported {
             mut tensors,
             queue_positions,
         } = imported;
-        let lens = super::QUEUES.map(|name| tensors.get(name).map(|queue| queue.shape[0]));
+        let lens = QUEUES.map(|name| tensors.get(name).map(|queue| queue.shape[0]));
         let queue_len = lens[0].unwrap_or_default();
         if let Some(dense) = lens[1].filter(|dense| *dense != queue_len) {
             return Err(Error::Mismatch(format!(
@@ -152,7 +157,8 @@ impl TrainingState {
         Ok(Self {
             account,
             model: mapping.model,
-            progress,
+            trained_for,
+            stride_in_1x1: None,
             tensors: tensors.into(),
             queue_positions,
             queue_len,
@@ -182,6 +188,7 @@ impl TrainingState {
         let found = ModelConfig {
             output_stride: model.output_stride,
             num_grid: model.num_grid,
+            stride_in_1x1: self.stride_in_1x1.unwrap_or(model.stride_in_1x1),
             ..self.model.clone()
         };
         if found != *model {
@@ -212,7 +219,7 @@ impl TrainingState {
         }
         if !has("dense queue") {
             let keys = learner.dense_queue.keys();
-            archive.insert(super::QUEUES[1].to_string(), keys.dims().to_vec(), &keys)?;
+            archive.insert(QUEUES[1].to_string(), keys.dims().to_vec(), &keys)?;
         }
         if velocities {
             let parameters = learner.query.named().into_iter();
@@ -226,14 +233,14 @@ impl TrainingState {
         }
         let mut positions = positions_by_name(self.queue_positions);
         if !has("dense queue") {
-            positions.insert(super::QUEUES[1].to_string(), 0);
+            positions.insert(QUEUES[1].to_string(), 0);
         }
         restore(&mut archive, &positions, velocities, None, &mut learner)?;
         Ok(learner)
     }
 }
 
-fn gather(file: &Tensors) -> Result<(Mapping, Imported)> {
+fn gather(file: &OpenFile) -> Result<(Mapping, Imported)> {
     let mapping = recognise(&file.keys())?;
     let needed = ["key encoder", "global head", "global queue"];
     if let Some(part) = needed.iter().find(|part| mapping.absent.contains(part)) {

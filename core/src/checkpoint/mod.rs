@@ -17,13 +17,14 @@ use crate::{
     loss_scale::LossScale,
     method::{Method, StateVisitor},
     model::AnyNetwork,
+    names::QUEUES,
     network::in_metadata,
     optim::Sgd,
     queue::Queue,
     weights::{Archive, FORMAT_VERSION},
 };
 
-pub use self::foreign::{Progress, TrainingState};
+pub use self::foreign::{TrainedFor, TrainingState};
 
 /// What a checkpoint says about itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -61,11 +62,6 @@ pub struct CheckpointInfo {
 fn first_method() -> String {
     "densecl".to_string()
 }
-
-const QUERY: &str = "query.";
-const KEY: &str = "key.";
-const VELOCITY: &str = "velocity.";
-const QUEUES: [&str; 2] = ["queue.global", "queue.dense"];
 
 /// The state of `learner` after `step` steps of the run with `seed` over `images` images. The learner is only read.
 ///

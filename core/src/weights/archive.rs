@@ -15,37 +15,15 @@ use crate::{
     device::failure,
     error::{Error, Result, SHOWN, first_names},
     model::AnyNetwork,
+    stored::Stored,
 };
 
 /// The header key under which our metadata stands, as JSON.
 const METADATA_KEY: &str = "densecl";
 
-/// One tensor of an archive.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Stored {
-    /// Its shape.
-    pub shape: Vec<usize>,
-    /// Its values, row major.
-    pub values: Vec<f32>,
-}
-
-impl Stored {
-    /// The values as bytes, little-endian.
-    pub fn le_bytes(&self) -> Vec<u8> {
-        self.values.iter().flat_map(|v| v.to_le_bytes()).collect()
-    }
-
-    /// Whether half precision loses nothing but digits: a kernel, and every value within f16's range.
-    /// Batch normalisations and biases are few, and a variance below 6e-8 would become 0.
-    fn fits_half(&self) -> bool {
-        let limit = f32::from(f16::MAX);
-        self.shape.len() > 1 && self.values.iter().all(|value| value.abs() <= limit)
-    }
-}
-
 /// How numbers are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Precision {
+pub enum FilePrecision {
     /// As they are.
     F32,
     /// Kernels (tensors of two dimensions and more) as f16, rounded to nearest; the rest, and a kernel
@@ -54,12 +32,12 @@ pub enum Precision {
 }
 
 /// A tensor on its way into a file: its bytes are made one tensor at a time.
-struct Written<'a> {
+struct TensorBytes<'a> {
     stored: &'a Stored,
     half: bool,
 }
 
-impl View for Written<'_> {
+impl View for TensorBytes<'_> {
     fn dtype(&self) -> Dtype {
         if self.half { Dtype::F16 } else { Dtype::F32 }
     }
@@ -201,19 +179,23 @@ impl Archive {
     /// # Errors
     /// [`Error::Format`] when the metadata cannot be written as JSON.
     pub fn to_bytes(&self, metadata: &impl Serialize) -> Result<Vec<u8>> {
-        self.to_bytes_as(metadata, Precision::F32)
+        self.to_bytes_as(metadata, FilePrecision::F32)
     }
 
     /// Serialises with `metadata`, at this precision.
     ///
     /// # Errors
     /// As [`Self::to_bytes`].
-    pub fn to_bytes_as(&self, metadata: &impl Serialize, precision: Precision) -> Result<Vec<u8>> {
+    pub fn to_bytes_as(
+        &self,
+        metadata: &impl Serialize,
+        precision: FilePrecision,
+    ) -> Result<Vec<u8>> {
         let json = serde_json::to_string(metadata).map_err(|e| Error::Format(e.to_string()))?;
         let header = HashMap::from([(METADATA_KEY.to_string(), json)]);
         let views = self.tensors.iter().map(|(name, stored)| {
-            let half = precision == Precision::Half && stored.fits_half();
-            (name, Written { stored, half })
+            let half = precision == FilePrecision::Half && stored.fits_half();
+            (name, TensorBytes { stored, half })
         });
         safetensors::serialize(views, Some(header))
             .map_err(|e| Error::Format(format!("writing safetensors failed: {e}")))

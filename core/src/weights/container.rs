@@ -4,13 +4,11 @@ use std::{collections::HashMap, fmt};
 
 use safetensors::SafeTensors;
 
-use super::{
-    Stored,
-    archive::{damaged, stored},
-};
+use super::archive::{damaged, stored};
 use crate::{
     error::{Error, Result},
-    torch::{self, Listing, TorchFile},
+    foreign::torch::{self, Listing, TorchFile},
+    stored::Stored,
 };
 
 /// How a file packs its tensors.
@@ -22,6 +20,8 @@ pub enum Container {
     TorchZip,
     /// `torch.save` before 1.6.
     TorchLegacy,
+    /// A pickle of numpy's arrays, as detectron2's model zoo has them.
+    NumpyPickle,
 }
 
 impl fmt::Display for Container {
@@ -30,12 +30,14 @@ impl fmt::Display for Container {
             Self::Safetensors => "safetensors",
             Self::TorchZip => "torch.save",
             Self::TorchLegacy => "torch.save, the format before 1.6",
+            Self::NumpyPickle => "a pickle of numpy arrays",
         })
     }
 }
 
 impl Container {
-    /// What these bytes are, by how they begin.
+    /// What these bytes are, by how they begin, which does not tell [`Self::NumpyPickle`] from
+    /// [`Self::TorchLegacy`].
     ///
     /// # Errors
     /// [`Error::Format`] when they are none of these.
@@ -64,12 +66,12 @@ impl Container {
 }
 
 /// An opened file.
-pub(crate) enum Tensors<'f, 'a> {
+pub(crate) enum OpenFile<'f, 'a> {
     Safetensors(SafeTensors<'a>),
     Torch(Listing<'f, 'a>, HashMap<String, usize>),
 }
 
-impl<'a> Tensors<'_, 'a> {
+impl<'a> OpenFile<'_, 'a> {
     /// # Errors
     /// [`Error::Format`] when the file is damaged.
     pub(crate) fn safetensors(bytes: &'a [u8]) -> Result<Self> {
@@ -78,7 +80,7 @@ impl<'a> Tensors<'_, 'a> {
     }
 }
 
-impl<'f, 'a> Tensors<'f, 'a> {
+impl<'f, 'a> OpenFile<'f, 'a> {
     /// # Errors
     /// [`Error::Format`] when the file holds no named tensors, or hides some.
     pub(crate) fn torch(file: &'f TorchFile<'a>) -> Result<Self> {

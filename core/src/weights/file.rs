@@ -5,16 +5,17 @@ use burn::tensor::Device;
 use serde::Deserialize;
 
 use super::{
-    Archive, Container, FORMAT_VERSION, Precision, WeightsInfo, archive, container::Tensors,
+    Archive, Container, FORMAT_VERSION, FilePrecision, WeightsInfo, archive, container::OpenFile,
 };
 use crate::{
     config::ModelConfig,
     error::{Error, Result},
-    model::{Encoder, Heads},
-    torch::{
-        TorchFile,
-        keys::{Layout, Mapping, Reason, recognise},
+    foreign::{
+        detectron2,
+        names::{Layout, Mapping, Reason, recognise},
+        torch::TorchFile,
     },
+    model::{Encoder, Heads},
 };
 
 /// What became of every tensor of a file.
@@ -37,7 +38,7 @@ pub struct Account {
 }
 
 impl Account {
-    pub(crate) fn new(container: Container, file: &Tensors, mapping: &Mapping) -> Self {
+    pub(crate) fn new(container: Container, file: &OpenFile, mapping: &Mapping) -> Self {
         let (under, beside) = file.surroundings();
         Self {
             container,
@@ -62,7 +63,7 @@ pub struct Weights {
 }
 
 impl Weights {
-    /// Reads our own weights and checkpoints, safetensors of others, and what torch.save writes, in
+    /// Reads our own weights and checkpoints, safetensors of others, what torch.save writes, and detectron2's pickles, in
     /// every layout of [`Layout`]. Of a training state it takes the query encoder.
     ///
     /// Nothing is made before the file's own shapes have been found to be those of a network, so
@@ -74,11 +75,21 @@ impl Weights {
     pub fn read(bytes: &[u8]) -> Result<Self> {
         let container = Container::of(bytes)?;
         if container == Container::Safetensors {
-            let written: Option<Written> = archive::metadata(bytes)?;
-            gather(container, &Tensors::safetensors(bytes)?, written)
+            let written: Option<OwnMetadata> = archive::metadata(bytes)?;
+            gather(container, &OpenFile::safetensors(bytes)?, written)
         } else {
             let file = TorchFile::parse(bytes)?;
-            gather(container, &Tensors::torch(&file)?, None)
+            let container = if file.is_numpy() {
+                Container::NumpyPickle
+            } else {
+                container
+            };
+            let weights = gather(container, &OpenFile::torch(&file)?, None)?;
+            // Pickles for detectron2 that densecl wrote say it.
+            if file.truth(detectron2::STRIDE_IN_1X1) == Some(true) {
+                return weights.with_stride_in_1x1();
+            }
+            Ok(weights)
         }
     }
 
@@ -95,11 +106,22 @@ impl Weights {
         }
     }
 
+    /// The same weights, as those of a network with the stride of bottlenecks in their first 1×1
+    /// convolution. Files of other programs do not say which placement they were trained for.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when the backbone has no bottlenecks.
+    pub fn with_stride_in_1x1(mut self) -> Result<Self> {
+        self.info.model.stride_in_1x1 = true;
+        self.info.model.validate()?;
+        Ok(self)
+    }
+
     /// A file of ours, as [`super::save`] writes it.
     ///
     /// # Errors
     /// [`Error::Format`] when it cannot be written.
-    pub fn to_bytes(&self, precision: Precision) -> Result<Vec<u8>> {
+    pub fn to_bytes(&self, precision: FilePrecision) -> Result<Vec<u8>> {
         self.tensors.to_bytes_as(&self.info, precision)
     }
 
@@ -128,7 +150,7 @@ impl Weights {
 /// What the metadata of our weights and of our checkpoints have in common, and what only weights
 /// have.
 #[derive(Deserialize)]
-struct Written {
+struct OwnMetadata {
     model: ModelConfig,
     #[serde(default = "unknown")]
     method: String,
@@ -145,7 +167,7 @@ fn unknown() -> String {
     "unknown".to_string()
 }
 
-fn gather(container: Container, file: &Tensors, written: Option<Written>) -> Result<Weights> {
+fn gather(container: Container, file: &OpenFile, written: Option<OwnMetadata>) -> Result<Weights> {
     let mut mapping = recognise(&file.keys())?;
     if let Some(written) = &written {
         ensure_same(&written.model, &mapping)?;
@@ -191,10 +213,7 @@ fn ensure_same(written: &ModelConfig, mapping: &Mapping) -> Result<()> {
     if (written.backbone, written.width) == (found.backbone, found.width) && dim {
         return Ok(());
     }
-    let describe = |model: &ModelConfig| {
-        let ModelConfig { width, dim, .. } = model;
-        format!("{} of width {width} and dim {dim}", model.backbone.name())
-    };
+    let describe = |model: &ModelConfig| format!("{} and dim {}", model.describe(), model.dim);
     Err(Error::Mismatch(format!(
         "the file says that it holds {}, but its tensors are those of {}",
         describe(written),
@@ -215,7 +234,7 @@ fn method(account: &Account) -> &'static str {
 
 /// Batches that the network was trained on, as its batch normalisations counted them: one number for
 /// all, or it is not known and 0.
-fn batches(mapping: &Mapping, file: &Tensors) -> Result<u64> {
+fn batches(mapping: &Mapping, file: &OpenFile) -> Result<u64> {
     let counters = mapping.dropped.iter();
     let counters = counters.filter(|(_, reason)| *reason == Reason::Counter);
     let mut count = None;

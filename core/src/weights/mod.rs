@@ -4,17 +4,22 @@
 //! programs come in through the same door, [`Weights::read`].
 
 pub(crate) mod archive;
+mod bundle;
 pub(crate) mod container;
+mod export;
 mod file;
 
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    archive::{Archive, Precision, Stored},
+    archive::{Archive, FilePrecision},
+    bundle::{Bundle, MANIFEST, Shard, is_shard},
     container::Container,
+    export::Format,
     file::{Account, Weights},
 };
+pub use crate::stored::Stored;
 use crate::{
     error::Result,
     model::Encoder,

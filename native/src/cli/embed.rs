@@ -74,7 +74,7 @@ pub(crate) struct Embed {
     #[arg(long, value_name = "FILE")]
     pub(crate) out: PathBuf,
     /// Which features; several separated by commas
-    #[arg(long, value_parser = kinds(), value_delimiter = ',', default_value = "stage4")]
+    #[arg(long, value_parser = kinds(), value_delimiter = ',', default_value = Feature::Stage4.name())]
     pub(crate) feature: Vec<Kind>,
     /// What becomes of the cells of a map
     #[arg(long, value_enum, default_value = "mean")]

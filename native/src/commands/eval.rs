@@ -201,6 +201,7 @@ mod tests {
 
     use clap::{CommandFactory, Parser};
     use densecl::augment::ViewConfig;
+    use densecl::features::Feature;
     use densecl::synthetic::SceneConfig;
 
     use super::*;
@@ -344,8 +345,8 @@ mod tests {
             );
         }
         given.retain(|option, value| {
-            let feature = option.ends_with("--feature") && value != "stage4";
-            assert!(!feature, "{option}: Look has stage4");
+            let feature = option.ends_with("--feature") && value != Feature::MATCHING.name();
+            assert!(!feature, "{option}: Look has {}", Feature::MATCHING.name());
             !(option.starts_with("eval ")
                 && of_every_evaluation.iter().any(|end| option.ends_with(end)))
         });

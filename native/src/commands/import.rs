@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use anyhow::bail;
-use densecl::weights::{Account, Precision, Weights};
+use anyhow::{Context, bail};
+use densecl::error::first_names;
+use densecl::weights::{Account, FilePrecision, Weights};
 use serde_json::{Value, json};
 
 use crate::cli;
@@ -21,6 +22,7 @@ pub(crate) fn run(args: &cli::Import) -> anyhow::Result<()> {
         out,
         json,
         half,
+        stride_in_1x1,
     } = args;
     if let Some(out) = out {
         let extension = out.extension().unwrap_or_default();
@@ -31,12 +33,15 @@ pub(crate) fn run(args: &cli::Import) -> anyhow::Result<()> {
             );
         }
     }
-    let weights = read_quietly(file)?;
+    let mut weights = read_quietly(file)?;
+    if *stride_in_1x1 {
+        weights = weights.with_stride_in_1x1().context("--stride-in-1x1")?;
+    }
     if let Some(out) = out {
         let precision = if *half {
-            Precision::Half
+            FilePrecision::Half
         } else {
-            Precision::F32
+            FilePrecision::F32
         };
         write_atomically(out, &weights.to_bytes(precision)?)?;
     }
@@ -77,14 +82,7 @@ fn table(file: &Path, weights: &Weights) -> String {
     row("file", file.display().to_string());
     row("packed by", container.to_string());
     row("layout", layout.to_string());
-    row(
-        "network",
-        format!(
-            "{} of width {}",
-            info.model.backbone.name(),
-            info.model.width
-        ),
-    );
+    row("network", info.model.describe());
     let place = match under.as_str() {
         "" => String::new(),
         under => format!(" under `{under}`"),
@@ -98,7 +96,7 @@ fn table(file: &Path, weights: &Weights) -> String {
     for (reason, keys) in by_reason(account) {
         row(
             "dropped",
-            format!("{}, {reason}: {}", keys.len(), some(&keys)),
+            format!("{}, {reason}: {}", keys.len(), first_names(&keys, SHOWN)),
         );
     }
     if !absent.is_empty() {
@@ -109,15 +107,6 @@ fn table(file: &Path, weights: &Weights) -> String {
         row("not read", names.join(", "));
     }
     text
-}
-
-/// `first, second and 12 more`.
-fn some(names: &[&str]) -> String {
-    let shown = names[..names.len().min(SHOWN)].join(", ");
-    match names.len().saturating_sub(SHOWN) {
-        0 => shown,
-        more => format!("{shown} and {more} more"),
-    }
 }
 
 fn report(args: &cli::Import, weights: &Weights) -> Value {

@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf};
 
-use densecl::{torch::keys::Layout, weights::Weights};
+use densecl::{foreign::names::Layout, weights::Weights};
 use densecl_tests::{
     golden::{Golden, TOLERANCE, assert_close, relative_error},
     network::{cpu, input, tensor, values},

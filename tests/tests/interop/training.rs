@@ -48,7 +48,7 @@ fn the_next_steps_have_pytorchs_losses() {
     let golden = Golden::open_in("interop", "authors");
     let state = read();
     assert_eq!(
-        (state.progress.step, state.progress.epoch),
+        (state.trained_for.step, state.trained_for.epoch),
         (Some(3), Some(1))
     );
     assert_eq!(state.queue_len(), QUEUE);
@@ -93,7 +93,7 @@ fn moco_goes_on_as_densecl() {
     let absent = ["dense head", "dense queue", "velocity of SGD"];
     assert_eq!(state.account.absent, absent);
     assert_eq!(
-        (state.progress.step, state.progress.epoch),
+        (state.trained_for.step, state.trained_for.epoch),
         (None, Some(200))
     );
     let (_, method, optim) = settings();
@@ -118,7 +118,7 @@ fn our_checkpoints_go_on() {
     let mut learner = go_on(read(), &cpu()).expect("the same network");
     let bytes = checkpoint::save(&mut learner, &model, 0, 100, 3).expect("saved");
     let state = TrainingState::read(&bytes).expect("ours");
-    assert_eq!(state.progress.step, Some(3));
+    assert_eq!(state.trained_for.step, Some(3));
     let mut again = state
         .learner(&model, &method, &optim, QUEUE, 0, &cpu())
         .expect("the same network");

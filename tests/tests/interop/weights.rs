@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use densecl::{
     Error,
     features::Feature,
-    torch::{self, keys::Layout},
-    weights::{Container, Precision, Stored, Weights},
+    foreign::{names::Layout, torch},
+    weights::{Container, FilePrecision, Stored, Weights},
 };
 use densecl_tests::network::{cpu, named_values};
 use safetensors::{Dtype, serialize, tensor::TensorView};
@@ -101,7 +101,7 @@ fn every_layout_loads_from_both_containers() {
         assert_eq!(other.info, weights.info, "{file}");
 
         // As a file of ours: the same tensors, and whose they were.
-        let ours = weights.to_bytes(Precision::F32).expect("written");
+        let ours = weights.to_bytes(FilePrecision::F32).expect("written");
         let ours = Weights::read(&ours).expect("ours");
         assert_eq!(ours.account.layout, Layout::Densecl, "{file}");
         assert_eq!(all(&ours), all(&weights), "{file}");
@@ -124,8 +124,8 @@ fn every_layout_loads_from_both_containers() {
 fn half_precision_is_for_kernels() {
     let whole = tensors("ours.pth");
     let weights = Weights::read(&as_safetensors(&whole)).expect("whole");
-    let half = weights.to_bytes(Precision::Half).expect("written");
-    assert!(half.len() < 3 * weights.to_bytes(Precision::F32).expect("written").len() / 4);
+    let half = weights.to_bytes(FilePrecision::Half).expect("written");
+    assert!(half.len() < 3 * weights.to_bytes(FilePrecision::F32).expect("written").len() / 4);
     let half = all(&Weights::read(&half).expect("ours"));
     for (name, stored) in all(&weights) {
         let rounded = &half[&name];

@@ -5,13 +5,13 @@ use densecl::{
     checkpoint::{self, Checkpoint},
     config::{Backbone, ModelConfig},
     method::DenseCl,
-    model::Encoder,
-    weights::{self, Archive, FORMAT_VERSION, WeightsInfo},
+    model::{Encoder, Tensors},
+    weights::{self, Archive, FORMAT_VERSION, FilePrecision, Weights, WeightsInfo},
 };
 use densecl_tests::{
     cases,
     learner::{self, SIDE, Tiny, settings, state, views},
-    network::{cpu, named_values},
+    network::{cpu, named_values, values},
 };
 use proptest::prelude::*;
 
@@ -330,6 +330,64 @@ fn a_failed_restore_changes_nothing() {
         "{message}"
     );
     assert_eq!(named_values(&encoder), before);
+}
+
+/// A tiny network with bottlenecks.
+fn bottlenecks(stride_in_1x1: bool) -> Tiny {
+    let mut tiny = small();
+    tiny.model.backbone = Backbone::ResNet50;
+    tiny.model.output_stride = 32;
+    tiny.model.stride_in_1x1 = stride_in_1x1;
+    tiny
+}
+
+#[test]
+fn the_placement_of_the_stride_comes_back_and_decides_the_features() {
+    let [usual, in_1x1] = [false, true].map(bottlenecks);
+    let encoder = in_1x1.learner(&cpu()).query;
+    let images = || views("files", 2, &cpu()).query;
+    let features = |bytes: &[u8]| {
+        let (encoder, info) = weights::load(bytes, &cpu()).expect("loaded");
+        let map = encoder.backbone.forward(images());
+        (values(&map), info.model.stride_in_1x1)
+    };
+    let save = |tiny: &Tiny| weights::save(&encoder, &info(&tiny.model)).expect("saved");
+    let (with, without) = (features(&save(&in_1x1)), features(&save(&usual)));
+    let expected = values(&encoder.clone().inference().backbone.forward(images()));
+    assert_eq!(with, (expected, true));
+    assert!(!without.1);
+    assert_ne!(with.0, without.0, "the same numbers are another network");
+
+    // Files that do not say it have it said on import, and what is written then says it.
+    let weights = Weights::read(&save(&usual)).expect("ours");
+    let told = weights.with_stride_in_1x1().expect("bottlenecks");
+    let bytes = told.to_bytes(FilePrecision::F32).expect("written");
+    assert_eq!(features(&bytes), with);
+    let basic = Weights::read(&weights_file()).expect("ours");
+    let error = basic.with_stride_in_1x1().expect_err("basic blocks");
+    assert!(assert_one_line(&error).contains("model.stride_in_1x1"));
+}
+
+#[test]
+fn a_run_goes_on_only_with_its_own_placement_of_the_stride() {
+    let [usual, in_1x1] = [false, true].map(bottlenecks);
+    let bytes = checkpoint_file(&in_1x1, 1);
+    let (learner, read) = load_checkpoint(&bytes, &in_1x1).expect("its own");
+    assert!(read.model.stride_in_1x1);
+    assert_eq!(
+        named_values(&learner.query),
+        named_values(&after_steps(&in_1x1, 1).query)
+    );
+    let error = load_checkpoint(&bytes, &usual).expect_err("another network");
+    assert!(assert_one_line(&error).contains("stride in the 1x1 convolution"));
+
+    let begin = |tiny: &Tiny| {
+        let weights = Weights::read(&bytes).expect("a query encoder");
+        weights.begin(&mut tiny.learner(&cpu()), &tiny.model)
+    };
+    begin(&in_1x1).expect("the same network");
+    let error = begin(&usual).expect_err("another network");
+    assert!(assert_one_line(&error).contains("model.stride_in_1x1"));
 }
 
 #[test]

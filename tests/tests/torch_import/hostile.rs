@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use densecl::torch::{keys::recognise, state_dict};
+use densecl::foreign::{names::recognise, torch::state_dict};
 
 use crate::{bytes, path};
 

@@ -2,8 +2,8 @@
 
 use densecl::{
     config::{Backbone, ModelConfig},
+    foreign::names::recognise,
     model::{Encoder, Tensors},
-    torch::keys::recognise,
 };
 use densecl_tests::network::cpu;
 

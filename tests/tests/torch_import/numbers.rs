@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use densecl::{
-    torch::{TorchFile, state_dict},
+    foreign::torch::{TorchFile, state_dict},
     weights::Stored,
 };
 use serde_json::Value;

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use densecl::checkpoint::{Progress as Taken, TrainingState};
+use densecl::checkpoint::{TrainedFor, TrainingState};
 use densecl::method::Method;
 
 use crate::config::RunConfig;
@@ -69,14 +69,14 @@ fn go_on(plan: &Plan, state: TrainingState) -> anyhow::Result<(Box<dyn Method>, 
         ..
     } = &plan.config;
     let shown = &train.continue_from;
-    let step = match state.progress {
-        Taken {
+    let step = match state.trained_for {
+        TrainedFor {
             step: Some(step), ..
         } => step,
-        Taken {
+        TrainedFor {
             epoch: Some(epoch), ..
         } => epoch.saturating_mul(plan.steps_per_epoch),
-        Taken { .. } => 0,
+        TrainedFor { .. } => 0,
     };
     if step >= plan.total_steps {
         bail!(

@@ -2,16 +2,13 @@
 //! `torch.save` has written it since 1.6.
 
 use std::io::Write;
-use std::path::Path;
 
-use anyhow::Context;
-use densecl::weights::Weights;
-use rawzip::ZipArchiveWriter;
-use rawzip::extra_fields::ExtraFieldId;
+use rawzip::{ZipArchiveWriter, extra_fields::ExtraFieldId};
 
-use super::pickle::Pickle;
-use super::state_dict::{Value, entries};
-use densecl_train::files::write_atomically;
+use crate::{
+    error::{Error, Result},
+    foreign::{StateDict, Value, pickle_writer::Pickle},
+};
 
 /// torch's folder for a file without a name.
 const FOLDER: &str = "archive";
@@ -20,17 +17,15 @@ const VERSION: &[u8] = b"3\n";
 /// Raw numbers begin at multiples of this, as torch's do, so that they can be mapped.
 const ALIGNMENT: u64 = 64;
 
-/// Writes the file; returns its bytes.
+/// The file.
 ///
 /// # Errors
-/// When the heads are wanted and not there, or the file cannot be written.
-pub(super) fn write(path: &Path, weights: &Weights, heads: bool) -> anyhow::Result<usize> {
-    let bytes = archive(&entries(weights, heads)?).context("writing a zip archive")?;
-    write_atomically(path, &bytes)?;
-    Ok(bytes.len())
+/// [`Error::Format`] when it cannot be written.
+pub fn write(state_dict: &StateDict) -> Result<Vec<u8>> {
+    archive(&state_dict.0).map_err(|e| Error::Format(format!("writing a zip archive: {e}")))
 }
 
-fn archive(entries: &[(String, Value)]) -> Result<Vec<u8>, rawzip::Error> {
+fn archive(entries: &[(String, Value)]) -> std::result::Result<Vec<u8>, rawzip::Error> {
     let mut archive = ZipArchiveWriter::new(Vec::new());
     add(&mut archive, "data.pkl", &pickle(entries))?;
     add(&mut archive, "byteorder", b"little")?;
@@ -46,7 +41,7 @@ fn add(
     archive: &mut ZipArchiveWriter<Vec<u8>>,
     name: &str,
     bytes: &[u8],
-) -> Result<(), rawzip::Error> {
+) -> std::result::Result<(), rawzip::Error> {
     let name = format!("{FOLDER}/{name}");
     // The local header has 30 bytes and the name, the extra field 4 and its padding.
     let start = archive.stream_offset() + 30 + name.len() as u64 + 4;
@@ -79,10 +74,11 @@ fn pickle(entries: &[(String, Value)]) -> Vec<u8> {
 
 /// `_rebuild_tensor_v2(storage, offset, size, stride, requires_grad, hooks)`.
 fn tensor(p: &mut Pickle, index: usize, value: &Value) {
-    let (class, shape): (_, &[usize]) = match value {
-        Value::Floats(stored) => ("FloatStorage", &stored.shape),
-        Value::Counter(_) => ("LongStorage", &[]),
+    let class = match value {
+        Value::Floats(_) => "FloatStorage",
+        Value::Counter(_) => "LongStorage",
     };
+    let shape = value.shape();
     let mut strides = vec![1; shape.len()];
     for axis in (1..shape.len()).rev() {
         strides[axis - 1] = strides[axis] * shape[axis];

@@ -2,8 +2,9 @@
 
 use std::{collections::BTreeSet, fmt};
 
-use super::{POSITIONS, QUEUES};
+use super::detectron2::from_detectron2;
 use crate::error::{Error, Result, SHOWN, first_names};
+use crate::names::{KEY, QUERY, QUEUE_POSITIONS, QUEUES};
 
 /// Whose names a checkpoint has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub enum Layout {
     OpenMmlab,
     /// lightly: the backbone as a sequence, `backbone.0.weight` to `backbone.7.*`.
     Lightly,
+    /// detectron2's backbones: `stem.*`, `res2.*` to `res5.*`.
+    Detectron2,
 }
 
 impl fmt::Display for Layout {
@@ -35,6 +38,7 @@ impl fmt::Display for Layout {
             Self::Moco => "a checkpoint of MoCo",
             Self::OpenMmlab => "a checkpoint of mmselfsup or mmpretrain",
             Self::Lightly => "a checkpoint of lightly",
+            Self::Detectron2 => "a backbone of detectron2",
         })
     }
 }
@@ -109,6 +113,8 @@ impl Scheme {
             Layout::Lightly
         } else if names.contains("backbone.conv1.weight") {
             Layout::OpenMmlab
+        } else if names.contains("stem.conv1.weight") {
+            Layout::Detectron2
         } else if names.contains("conv1.weight") && any("fc.") {
             Layout::Torchvision
         } else if names.contains("conv1.weight") {
@@ -118,7 +124,7 @@ impl Scheme {
         };
         let key = match layout {
             Layout::Authors | Layout::Moco | Layout::OpenMmlab => "encoder_k.",
-            _ => "key.",
+            _ => KEY,
         };
         Ok(Self {
             layout,
@@ -129,7 +135,7 @@ impl Scheme {
 
     /// What stands before our names of the query encoder.
     pub(super) fn query(&self) -> &'static str {
-        if self.both { "query." } else { "" }
+        if self.both { QUERY } else { "" }
     }
 
     /// The axis of a queue along which its keys lie: others keep them in columns.
@@ -150,7 +156,7 @@ impl Scheme {
                 if let Some(rest) = name.strip_prefix("encoder_q.") {
                     sequence(query, rest)
                 } else if let Some(rest) = name.strip_prefix("encoder_k.") {
-                    sequence("key.", rest)
+                    sequence(KEY, rest)
                 } else if let Some(rest) = name.strip_prefix("backbone.") {
                     // The authors' class has a second name for its backbone.
                     Fate::Drop(Reason::CopyOf(format!("{}encoder_q.0.{rest}", self.prefix)))
@@ -162,7 +168,7 @@ impl Scheme {
                 if let Some(rest) = name.strip_prefix("encoder_q.") {
                     moco(query, rest)
                 } else if let Some(rest) = name.strip_prefix("encoder_k.") {
-                    moco("key.", rest)
+                    moco(KEY, rest)
                 } else {
                     queue(name)
                 }
@@ -177,12 +183,16 @@ impl Scheme {
                 } else if name.starts_with("data_preprocessor.") || name == "encoder_k.steps" {
                     Fate::Drop(Reason::Constant)
                 } else if let Some(rest) = name.strip_prefix("encoder_k.") {
-                    sequence("key.", rest.strip_prefix("module.").unwrap_or(rest))
+                    sequence(KEY, rest.strip_prefix("module.").unwrap_or(rest))
                 } else {
                     queue(name)
                 }
             }
             Layout::Lightly => lightly(query, name),
+            Layout::Detectron2 => match from_detectron2(name) {
+                Some(name) => Fate::Use(format!("{query}{name}")),
+                None => Fate::Unknown,
+            },
         }
     }
 }
@@ -237,8 +247,8 @@ fn queue(name: &str) -> Fate {
     let name = match name {
         "queue" => QUEUES[0],
         "queue2" => QUEUES[1],
-        "queue_ptr" => POSITIONS[0],
-        "queue2_ptr" => POSITIONS[1],
+        "queue_ptr" => QUEUE_POSITIONS[0],
+        "queue2_ptr" => QUEUE_POSITIONS[1],
         _ => return Fate::Unknown,
     };
     Fate::Use(name.to_string())
@@ -280,7 +290,7 @@ fn unrecognised(names: &BTreeSet<String>) -> Error {
     let what = if has("cls_token") || has("patch_embed") || has("pos_embed") {
         "a vision transformer, and only ResNets are read"
     } else {
-        "of no layout known here (torchvision, the authors', MoCo, mmselfsup, mmpretrain, lightly)"
+        "of no layout known here (torchvision, the authors', MoCo, mmselfsup, mmpretrain, lightly, detectron2)"
     };
     Error::Mismatch(format!(
         "the file is {what}; its keys: {}",

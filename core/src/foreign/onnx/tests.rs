@@ -6,11 +6,13 @@ use burn::tensor::activation::relu;
 use burn::tensor::module::{conv2d, max_pool2d};
 use burn::tensor::ops::{ConvOptions, MaxPoolOptions};
 use burn::tensor::{Device, Tensor, TensorData};
-use densecl::config::Backbone;
-use densecl::model::Encoder;
-use densecl::weights::{self, FORMAT_VERSION, WeightsInfo};
 
 use super::*;
+use crate::{
+    model::Encoder,
+    network::Backbone,
+    weights::{self, FORMAT_VERSION, Weights, WeightsInfo},
+};
 
 /// Every value as the rank-4 tensor that it is or would be, with ones at the end.
 struct Runtime {
@@ -86,12 +88,13 @@ impl Runtime {
     }
 }
 
-fn weights(backbone: Backbone, output_stride: usize) -> Weights {
+fn weights(backbone: Backbone, output_stride: usize, stride_in_1x1: bool) -> Weights {
     let model = ModelConfig {
         backbone,
         width: 4,
         output_stride,
         dim: 6,
+        stride_in_1x1,
         ..ModelConfig::default()
     };
     let mut encoder = Encoder::new(&model, 1, &Device::flex());
@@ -129,14 +132,16 @@ fn assert_close<const D: usize>(what: &str, graph: Tensor<4>, network: Tensor<D>
 
 #[test]
 fn the_graph_computes_what_the_network_does() {
-    for (backbone, stride) in [
-        (Backbone::ResNet18, 32),
-        (Backbone::ResNet18, 8),
-        (Backbone::ResNet50, 16),
+    for (backbone, stride, in_1x1) in [
+        (Backbone::ResNet18, 32, false),
+        (Backbone::ResNet18, 8, false),
+        (Backbone::ResNet50, 16, false),
+        (Backbone::ResNet50, 32, true),
+        (Backbone::ResNet50, 16, true),
     ] {
-        let what = format!("{} at stride {stride}", backbone.name());
-        let weights = weights(backbone, stride);
-        let bytes = describe(&weights, true)
+        let what = format!("{} at stride {stride}, {in_1x1}", backbone.name());
+        let weights = weights(backbone, stride, in_1x1);
+        let bytes = describe(&weights.source(), true)
             .expect("both heads")
             .encode_to_vec();
         let model = Model::decode(&bytes[..]).expect("what was written");
@@ -173,8 +178,8 @@ fn the_graph_computes_what_the_network_does() {
 /// Names are used once, made before they are used, and every tensor is needed.
 #[test]
 fn the_graph_is_in_order() {
-    let weights = weights(Backbone::ResNet10, 16);
-    let model = describe(&weights, false).expect("a backbone");
+    let weights = weights(Backbone::ResNet10, 16, false);
+    let model = describe(&weights.source(), false).expect("a backbone");
     assert_eq!(
         (model.ir_version, model.opset_import[0].version),
         (7, OPSET)

@@ -1,17 +1,13 @@
-//! Weights in the formats of other programs.
+//! `densecl export`: weights in the formats of other programs, and the bundle of the browser, on disk.
 
-mod detectron2;
-mod onnx;
-mod pickle;
-mod safetensors;
-mod state_dict;
-mod torch;
-mod web;
-
+use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::bail;
+use anyhow::{Context, bail};
+use densecl::weights::{self as core, Bundle, MANIFEST, Weights, is_shard};
 
+use crate::console;
+use densecl_train::files::write_atomically;
 use densecl_train::weights;
 
 /// A format to export to.
@@ -60,6 +56,17 @@ impl Format {
         }
     }
 
+    /// The core's format; none for a folder.
+    fn file(self) -> Option<core::Format> {
+        match self {
+            Self::Safetensors => Some(core::Format::Safetensors),
+            Self::Torch => Some(core::Format::Torch),
+            Self::Detectron2 => Some(core::Format::Detectron2),
+            Self::Onnx => Some(core::Format::Onnx),
+            Self::Web => None,
+        }
+    }
+
     /// The format that a file's name promises.
     fn of(path: &Path) -> Option<Self> {
         let extension = path.extension()?.to_str()?.to_lowercase();
@@ -95,8 +102,6 @@ impl Format {
     }
 }
 
-pub(crate) use web::outputs as bundle_files;
-
 /// What to export and how.
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
@@ -131,20 +136,83 @@ pub(crate) fn export(request: &Request) -> anyhow::Result<String> {
         weights.info.model.output_stride = stride;
         weights.info.model.validate()?;
     }
-    let bytes = match format {
-        Format::Safetensors => safetensors::write(out, &weights, *heads)?,
-        Format::Torch => torch::write(out, &weights, *heads)?,
-        Format::Detectron2 => detectron2::write(out, &weights)?,
-        Format::Onnx => onnx::write(out, &weights, *heads)?,
-        Format::Web => web::write(out, &weights)?,
+    let bytes = match format.file() {
+        Some(file) => write_file(out, &weights, file, *heads)?,
+        None => write_bundle(out, &weights)?,
     };
     let model = &weights.info.model;
     Ok(format!(
-        "{}: {} of width {} for {}, {:.1} MB",
+        "{}: {} for {}, {:.1} MB",
         out.display(),
-        model.backbone.name(),
-        model.width,
+        model.describe(),
         format.name(),
         bytes as f64 / 1e6
     ))
+}
+
+/// Writes a file; returns its bytes. What the receiver has to be told is printed.
+fn write_file(
+    path: &Path,
+    weights: &Weights,
+    format: core::Format,
+    heads: bool,
+) -> anyhow::Result<usize> {
+    let bytes = weights.export(format, heads);
+    let bytes = if heads {
+        bytes.context("--heads")?
+    } else {
+        bytes?
+    };
+    write_atomically(path, &bytes)?;
+    if let Some(advice) = weights.stride_advice(format) {
+        console::note(format_args!("{}: {advice}", path.display()));
+    }
+    Ok(bytes.len())
+}
+
+/// Writes the bundle into `folder`, which gives it its name; returns the bytes written.
+///
+/// The manifest comes last, and shards of an earlier bundle of that name are removed.
+fn write_bundle(folder: &Path, weights: &Weights) -> anyhow::Result<usize> {
+    let shown = folder.display();
+    let name = folder.file_name().and_then(|name| name.to_str());
+    let name = name.with_context(|| format!("{shown}: give the bundle a folder with a name"))?;
+    if folder.is_file() {
+        bail!("{shown} is a file; a web bundle is a folder");
+    }
+    fs::create_dir_all(folder).with_context(|| format!("making the folder {shown}"))?;
+    let bundle = Bundle::new(weights, name)?;
+    for (shard, bytes) in bundle.parts() {
+        write_atomically(&folder.join(&shard.file), bytes)?;
+    }
+    write_atomically(&folder.join(MANIFEST), bundle.manifest.as_bytes())?;
+    for path in shards_in(folder) {
+        let current = |file: &str| bundle.shards.iter().any(|shard| shard.file == file);
+        let file = path.file_name().and_then(|file| file.to_str());
+        if !file.is_some_and(current) {
+            fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
+        }
+    }
+    Ok(bundle.bytes.len())
+}
+
+/// The files that a bundle in `folder` writes or removes, as far as they are there already or always come.
+pub(crate) fn bundle_files(folder: &Path) -> Vec<PathBuf> {
+    let mut files = shards_in(folder);
+    files.push(folder.join(MANIFEST));
+    files
+}
+
+/// The files in `folder` that are called as the shards of its bundle.
+fn shards_in(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let name = folder.file_name().and_then(|name| name.to_str());
+    entries
+        .map(|entry| entry.path())
+        .filter(|path| {
+            let file = path.file_name().and_then(|file| file.to_str());
+            name.zip(file)
+                .is_some_and(|(name, file)| is_shard(name, file))
+        })
+        .collect()
 }

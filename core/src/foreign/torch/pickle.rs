@@ -20,7 +20,7 @@ use crate::error::Result;
 /// Opcodes in one pickle. A ResNet-101's training state takes some fifty thousand.
 const MAX_STEPS: usize = 1 << 20;
 /// Dimensions of a tensor.
-const MAX_RANK: usize = 8;
+pub(super) const MAX_RANK: usize = 8;
 
 /// Reads one pickle at `cursor`, which then stands behind it.
 ///
@@ -329,13 +329,13 @@ impl<'a> Machine<'a, '_> {
 
     fn text(&mut self, length: u64) -> Result<()> {
         let bytes = self.cursor.take_u64(length)?;
-        self.push(std::str::from_utf8(bytes).map_or(Node::Bytes, Node::Str));
+        self.push(std::str::from_utf8(bytes).map_or(Node::Bytes(bytes), Node::Str));
         Ok(())
     }
 
     fn bytes(&mut self, length: u64) -> Result<()> {
-        self.cursor.take_u64(length)?;
-        self.push(Node::Bytes);
+        let bytes = self.cursor.take_u64(length)?;
+        self.push(Node::Bytes(bytes));
         Ok(())
     }
 

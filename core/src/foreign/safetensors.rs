@@ -1,27 +1,21 @@
 //! safetensors that need no program of ours to be understood.
 
-use std::borrow::Cow;
-use std::collections::HashMap;
-use std::path::Path;
+use std::{borrow::Cow, collections::HashMap};
 
-use anyhow::Context;
-use densecl::weights::Weights;
 use safetensors::{Dtype, View, serialize};
 
-use super::state_dict::{Value, entries};
-use densecl_train::files::write_atomically;
+use super::{StateDict, Value};
+use crate::error::{Error, Result};
 
-/// Writes the file; returns its bytes.
+/// The file.
 ///
 /// # Errors
-/// When the heads are wanted and not there, or the file cannot be written.
-pub(super) fn write(path: &Path, weights: &Weights, heads: bool) -> anyhow::Result<usize> {
+/// [`Error::Format`] when it cannot be written.
+pub fn write(state_dict: &StateDict) -> Result<Vec<u8>> {
     // Which numbers these are; Hugging Face's loaders ask for it.
     let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
-    let bytes =
-        serialize(entries(weights, heads)?, Some(metadata)).context("writing safetensors")?;
-    write_atomically(path, &bytes)?;
-    Ok(bytes.len())
+    serialize(state_dict.0.iter().cloned(), Some(metadata))
+        .map_err(|e| Error::Format(format!("writing safetensors failed: {e}")))
 }
 
 impl View for Value<'_> {
@@ -33,10 +27,7 @@ impl View for Value<'_> {
     }
 
     fn shape(&self) -> &[usize] {
-        match self {
-            Self::Floats(stored) => &stored.shape,
-            Self::Counter(_) => &[],
-        }
+        self.shape()
     }
 
     fn data(&self) -> Cow<'_, [u8]> {

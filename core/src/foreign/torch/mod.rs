@@ -3,31 +3,33 @@
 //! A `.pth` is a pickle, a program that Python's reader runs, beside raw numbers. `pickle` reads the
 //! program without running it, and `meaning` says what its calls stand for; `zip` and `legacy` are
 //! the two ways in which torch packs both into one file (since 1.6 and before); `tensor` makes
-//! row-major f32 of a strided view; [`keys`] knows whose names the tensors have.
+//! row-major f32 of a strided view; `write` is what `torch.save` does. Whose names the
+//! tensors have is known to [`names`](super::names).
 //!
 //! What a file says of sizes is believed only as far as the file is long: memory stays within a small
 //! multiple of the file's, and whatever is wrong with it is an [`Error`].
 
 mod cursor;
-pub mod keys;
 mod legacy;
 mod meaning;
 mod momentum;
+mod numpy;
 mod pickle;
 mod tensor;
 mod value;
+mod write;
 mod zip;
 
 use std::collections::{HashMap, HashSet};
 
-pub use self::momentum::Momentum;
 use self::{
     cursor::Cursor,
     value::{Graph, Id, Node, TensorRef, clip},
 };
+pub use self::{momentum::Momentum, write::write};
 use crate::{
     error::{Error, Result},
-    weights::Stored,
+    stored::Stored,
 };
 
 /// Where programs put the state dict in a checkpoint, the more telling name first.
@@ -111,6 +113,26 @@ impl<'a> TorchFile<'a> {
             storages,
             bytes: bytes.len(),
         })
+    }
+
+    /// Whether the file is a pickle of numpy's arrays, not of torch's tensors.
+    pub fn is_numpy(&self) -> bool {
+        let inside = |tensor: &TensorRef| tensor.storage.inside.is_some();
+        let nodes = self.graph.nodes.iter();
+        let mut tensors = nodes.filter_map(|node| match node {
+            Node::Tensor(tensor) => Some(inside(tensor)),
+            _ => None,
+        });
+        tensors.next().unwrap_or(false)
+    }
+
+    /// The truth value under this key of the outermost dictionary.
+    pub fn truth(&self, key: &str) -> Option<bool> {
+        let id = self.graph.get(self.dict(self.graph.root)?, key)?;
+        match self.graph.node(id) {
+            Node::Bool(value) => Some(*value),
+            _ => None,
+        }
     }
 
     /// The integer at these keys of nested dictionaries, e.g. `["meta", "iter"]`.
@@ -242,7 +264,8 @@ impl<'a> TorchFile<'a> {
 
     fn read(&self, tensor: &TensorRef) -> Result<Stored> {
         let key = tensor.storage.key;
-        let storage = self.storages.get(key);
+        let keyed = || self.storages.get(key).copied();
+        let storage = tensor.storage.inside.or_else(keyed);
         let storage =
             storage.ok_or_else(|| damaged(format!("its storage {} is missing", clip(key))))?;
         tensor.read(storage)

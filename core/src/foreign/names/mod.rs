@@ -5,23 +5,23 @@
 //! a reason, or unknown. [`Mapping::apply`] then moves the values. Nothing is loaded in part without
 //! saying so.
 
+mod detectron2;
 mod layout;
-mod network;
+mod shapes;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use self::layout::{Fate, Scheme};
-pub use self::layout::{Layout, Reason};
+pub use self::{
+    detectron2::{from_detectron2, to_detectron2},
+    layout::{Layout, Reason},
+};
 use crate::{
     config::ModelConfig,
     error::{Error, Result, SHOWN, first_names},
-    weights::Stored,
+    names::{KEY, QUERY, QUEUE_POSITIONS, QUEUES, VELOCITY},
+    stored::Stored,
 };
-
-/// Target names of the queues, [K, dim] each.
-const QUEUES: [&str; 2] = ["queue.global", "queue.dense"];
-/// Target names of the places at which they are written next.
-const POSITIONS: [&str; 2] = ["queue_position.global", "queue_position.dense"];
 
 /// An account of a checkpoint's tensors.
 #[derive(Debug, Clone, PartialEq)]
@@ -99,9 +99,9 @@ pub fn recognise(keys: &[(String, Vec<usize>)]) -> Result<Mapping> {
         .iter()
         .map(|(name, (_, shape))| (name.as_str(), *shape))
         .collect();
-    mapping.model = network::infer(&scheme, &shapes)?;
+    mapping.model = shapes::infer(&scheme, &shapes)?;
     mapping.absent = absent(&shapes);
-    let expected = network::expected(&mapping.model, &scheme, &shapes);
+    let expected = shapes::expected(&mapping.model, &scheme, &shapes);
     for (name, (key, shape)) in &found {
         match expected.get(name) {
             None => mapping.unknown.push((*key).to_string()),
@@ -140,19 +140,10 @@ impl Mapping {
         !self.absent.contains(&"key encoder")
     }
 
-    /// Whether training can continue from it: nothing is absent.
-    pub fn is_complete(&self) -> bool {
-        self.absent.is_empty()
-    }
-
     /// # Errors
     /// [`Error::Mismatch`] with the names when a key is unknown, missing or has another shape.
     pub fn check(&self) -> Result<()> {
-        let network = format!(
-            "{} of width {}",
-            self.model.backbone.name(),
-            self.model.width
-        );
+        let network = self.model.describe();
         let problems = [
             (&self.unknown, "keys that are no part of it"),
             (&self.missing, "missing tensors"),
@@ -171,8 +162,8 @@ impl Mapping {
     /// The same account for whoever wants the query encoder alone, under bare names: the rest of a
     /// training state becomes dropped.
     pub fn weights_alone(mut self) -> Self {
-        let query = if self.is_checkpoint() { "query." } else { "" };
-        let others = ["key.", "velocity.", "queue.", "queue_position."];
+        let query = if self.is_checkpoint() { QUERY } else { "" };
+        let others = [KEY, VELOCITY, "queue.", "queue_position."];
         for (key, name) in std::mem::take(&mut self.used) {
             if others.iter().any(|part| name.starts_with(part)) {
                 self.dropped.push((key, Reason::TrainingState));
@@ -223,7 +214,7 @@ impl Mapping {
             if let Some(value) = stored.values.iter().find(|value| !value.is_finite()) {
                 return Err(Error::Format(format!("{key} holds {value}")));
             }
-            if let Some(which) = POSITIONS.iter().position(|position| position == name) {
+            if let Some(which) = QUEUE_POSITIONS.iter().position(|position| position == name) {
                 // The shape was checked to be that of one number; f32 holds it exactly up to 2²⁴.
                 let at = stored.values.first().copied().unwrap_or_default();
                 if at < 0.0 {

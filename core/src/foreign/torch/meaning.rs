@@ -108,6 +108,7 @@ impl<'a> Machine<'a, '_> {
         let mut storage = Storage {
             class: class.name,
             key: self.str(key)?,
+            inside: None,
             offset: 0,
             elements: self.size(elements)?,
         };

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    weights::Stored,
+    stored::Stored,
 };
 
 /// A type of numbers in a storage.

@@ -3,30 +3,39 @@
 //! As the authors' `convert-pretrain-to-detectron2.py` writes it. The counters of batches stay behind:
 //! detectron2's batch normalisations are frozen.
 
-use std::path::Path;
-
-use densecl::weights::{Stored, Weights};
-
-use super::pickle::Pickle;
-use super::state_dict::{Value, entries};
-use densecl_train::files::write_atomically;
+use super::{StateDict, Value, names::to_detectron2, pickle_writer::Pickle};
+use crate::{
+    error::{Error, Result},
+    stored::Stored,
+};
 
 /// The place in the memo of the type of all arrays.
 const DTYPE: u8 = 0;
 
-/// Writes the file; returns its bytes.
+/// The key under which a file says that the stride of bottlenecks is in their first 1×1 convolution.
+/// detectron2 does not look at it; it is for ourselves, as no name or shape tells the placement.
+pub const STRIDE_IN_1X1: &str = "stride_in_1x1";
+
+/// The file.
 ///
 /// # Errors
-/// When the file cannot be written.
-pub(super) fn write(path: &Path, weights: &Weights) -> anyhow::Result<usize> {
-    let bytes = pickle(&entries(weights, false)?);
-    write_atomically(path, &bytes)?;
-    Ok(bytes.len())
+/// [`Error::Mismatch`] for a tensor that is no part of a backbone: detectron2 has no use for heads.
+pub fn write(state_dict: &StateDict, stride_in_1x1: bool) -> Result<Vec<u8>> {
+    let mut arrays = Vec::new();
+    for (name, value) in &state_dict.0 {
+        if let Value::Floats(stored) = value {
+            let theirs = to_detectron2(name).ok_or_else(|| {
+                Error::Mismatch(format!("detectron2 has no tensor that could be {name}"))
+            })?;
+            arrays.push((theirs, *stored));
+        }
+    }
+    Ok(pickle(&arrays, stride_in_1x1))
 }
 
 /// `{"model": {name: array}, "__author__": …, "matching_heuristics": True}`; the last lets detectron2
 /// find the backbone in whatever model it is a part of.
-fn pickle(entries: &[(String, Value)]) -> Vec<u8> {
+fn pickle(arrays: &[(String, &Stored)], stride_in_1x1: bool) -> Vec<u8> {
     let mut pickle = Pickle::new(3);
     pickle.dict(|p| {
         p.text("__author__");
@@ -38,33 +47,17 @@ fn pickle(entries: &[(String, Value)]) -> Vec<u8> {
         p.remember(DTYPE);
         p.pop();
         p.dict(|p| {
-            for (name, value) in entries {
-                if let Value::Floats(stored) = value {
-                    p.text(&renamed(name));
-                    array(p, stored);
-                }
+            for (name, stored) in arrays {
+                p.text(name);
+                array(p, stored);
             }
         });
+        if stride_in_1x1 {
+            p.text(STRIDE_IN_1X1);
+            p.bool(true);
+        }
     });
     pickle.finish()
-}
-
-/// `layer1.0.bn2.bias` → `res2.0.conv2.norm.bias`.
-fn renamed(name: &str) -> String {
-    let mut parts: Vec<String> = name.split('.').map(str::to_string).collect();
-    let stage = parts[0]
-        .strip_prefix("layer")
-        .and_then(|n| n.parse::<u32>().ok());
-    match stage {
-        Some(stage) => parts[0] = format!("res{}", stage + 1),
-        None => parts.insert(0, "stem".to_string()),
-    }
-    let name = parts.join(".");
-    let name = ["1", "2", "3"].iter().fold(name, |name, n| {
-        name.replace(&format!(".bn{n}."), &format!(".conv{n}.norm."))
-    });
-    name.replace(".downsample.0.", ".shortcut.")
-        .replace(".downsample.1.", ".shortcut.norm.")
 }
 
 /// `numpy.dtype("f4")`, little-endian.
@@ -114,23 +107,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-
-    #[test]
-    fn names_are_detectron2s() {
-        for (ours, theirs) in [
-            ("conv1.weight", "stem.conv1.weight"),
-            ("bn1.running_mean", "stem.conv1.norm.running_mean"),
-            ("layer1.0.conv3.weight", "res2.0.conv3.weight"),
-            ("layer4.2.bn3.bias", "res5.2.conv3.norm.bias"),
-            ("layer2.0.downsample.0.weight", "res3.0.shortcut.weight"),
-            (
-                "layer3.0.downsample.1.running_var",
-                "res4.0.shortcut.norm.running_var",
-            ),
-        ] {
-            assert_eq!(renamed(ours), theirs);
-        }
-    }
+    use crate::foreign::torch::TorchFile;
 
     /// A value that the machine of Python's `pickle` would make.
     #[derive(Debug, Clone, PartialEq)]
@@ -229,10 +206,10 @@ mod tests {
             shape: vec![2, 1],
             values: vec![1.5, -0.0],
         };
-        let entries = [
+        let state_dict = StateDict(vec![
             ("bn1.weight".to_string(), Value::Floats(&stored)),
             ("bn1.num_batches_tracked".to_string(), Value::Counter(3)),
-        ];
+        ]);
         let text = |text: &str| Made::Text(text.to_string());
         let global = |name: &str| Made::Global(name.to_string());
         let ints = |values: &[i32]| values.iter().map(|&i| Made::Int(i)).collect::<Vec<_>>();
@@ -271,6 +248,42 @@ mod tests {
                 Made::Dict(vec![(text("stem.conv1.norm.weight"), array)]),
             ),
         ]);
-        assert_eq!(unpickle(&pickle(&entries)), wanted);
+        assert_eq!(
+            unpickle(&write(&state_dict, false).expect("a backbone")),
+            wanted
+        );
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let kernel = Stored {
+            shape: vec![2, 1, 1, 3],
+            values: vec![1.5, -0.0, 3.0, f32::MIN_POSITIVE, -5.0, 6.25],
+        };
+        let norm = Stored {
+            shape: vec![2],
+            values: vec![0.1, 0.2],
+        };
+        let state_dict = StateDict(vec![
+            ("layer1.0.conv2.weight".to_string(), Value::Floats(&kernel)),
+            ("bn1.running_var".to_string(), Value::Floats(&norm)),
+        ]);
+        for stride_in_1x1 in [false, true] {
+            let bytes = write(&state_dict, stride_in_1x1).expect("a backbone");
+            let file = TorchFile::parse(&bytes).expect("a pickle of arrays");
+            assert!(file.is_numpy());
+            assert_eq!(file.truth(STRIDE_IN_1X1), stride_in_1x1.then_some(true));
+            let read = file.state_dict().expect("tensors");
+            assert_eq!(read.under, "model");
+            let expected = [
+                ("res2.0.conv2.weight".to_string(), kernel.clone()),
+                ("stem.conv1.norm.running_var".to_string(), norm.clone()),
+            ];
+            assert_eq!(read.tensors, expected);
+            for end in 0..bytes.len() {
+                let part = TorchFile::parse(&bytes[..end]).and_then(|file| file.state_dict());
+                part.expect_err("cut off");
+            }
+        }
     }
 }

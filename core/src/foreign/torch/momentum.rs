@@ -10,7 +10,7 @@ use super::{
     TorchFile, about, damaged,
     value::{Id, Node, TensorRef},
 };
-use crate::{error::Result, weights::Stored};
+use crate::{error::Result, stored::Stored};
 
 /// The buffers by the number of their parameter.
 #[derive(Debug)]

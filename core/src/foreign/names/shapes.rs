@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::{POSITIONS, QUEUES, layout::Scheme};
+use super::layout::Scheme;
 use crate::{
     config::{Backbone, ModelConfig},
     error::{Error, Result},
+    names::{KEY, QUEUE_POSITIONS, QUEUES, VELOCITY},
     network::{
         DENSE_HEAD, GLOBAL_HEAD, Kind, Network, STEM_NAMES, TensorShape, block_name, chain_names,
         head_tensors,
@@ -86,18 +87,18 @@ pub(super) fn expected(
             encoder.extend(head_tensors(model, head));
         }
     }
-    let velocities = any("velocity.");
+    let velocities = any(VELOCITY);
     let mut expected = BTreeMap::new();
     for TensorShape { name, shape, kind } in encoder {
         if velocities && kind == Kind::Parameter {
-            expected.insert(format!("velocity.{name}"), shape.clone());
+            expected.insert(format!("{VELOCITY}{name}"), shape.clone());
         }
         if scheme.both {
-            expected.insert(format!("key.{name}"), shape.clone());
+            expected.insert(format!("{KEY}{name}"), shape.clone());
         }
         expected.insert(format!("{}{name}", scheme.query()), shape);
     }
-    for (queue, position) in QUEUES.iter().zip(POSITIONS) {
+    for (queue, position) in QUEUES.iter().zip(QUEUE_POSITIONS) {
         let shape = found.get(queue);
         if shape.is_none() && !found.contains_key(position) {
             continue;

@@ -17,7 +17,7 @@ pub(super) enum Node<'a> {
     Float,
     Str(&'a str),
     /// Bytes, or text that is not UTF-8.
-    Bytes,
+    Bytes(&'a [u8]),
     /// A list or a set.
     List(Vec<Id>),
     Tuple(Vec<Id>),
@@ -57,6 +57,8 @@ pub(super) struct Storage<'a> {
     /// torch's name of its type, e.g. `FloatStorage`.
     pub(super) class: &'a str,
     pub(super) key: &'a str,
+    /// The numbers, where they lie inside the pickle: numpy's. Then there is no key.
+    pub(super) inside: Option<&'a [u8]>,
     pub(super) offset: usize,
     pub(super) elements: usize,
 }

@@ -7,24 +7,22 @@ mod proto;
 #[cfg(test)]
 mod tests;
 
-use std::path::Path;
-
-use anyhow::bail;
-use densecl::augment::{IMAGENET_MEAN, IMAGENET_STD};
-use densecl::config::ModelConfig;
-use densecl::model::EPSILON;
-use densecl::network::{Block, Convolution, Network, POOL};
-use densecl::weights::{Archive, Weights};
 use prost::Message;
 
 use self::proto::{
     Attribute, Dimension, Graph, Initializer, Model, Node, OperatorSet, Property, Shape, Side,
     TensorType, Type, ValueInfo,
 };
-use densecl_train::files::write_atomically;
+use super::Source;
+use crate::{
+    augment::{IMAGENET_MEAN, IMAGENET_STD},
+    error::{Error, Result},
+    model::EPSILON,
+    network::{Block, Convolution, DENSE_HEAD, GLOBAL_HEAD, ModelConfig, Network, POOL},
+};
 
 /// Version of the operators. Those used are in every runtime of the last years.
-pub(super) const OPSET: i64 = 13;
+const OPSET: i64 = 13;
 /// Version of the file format that came with it.
 const IR_VERSION: i64 = 7;
 /// `TensorProto.FLOAT`.
@@ -39,24 +37,24 @@ const FEATURES: &str = "features";
 const DENSE: &str = "dense";
 const GLOBAL: &str = "global";
 
-/// Writes the network of `weights` at the output stride of its model; returns the bytes written.
+/// The network at the output stride of its model, with `heads` also the dense head and, where there is one,
+/// the global head.
 ///
 /// # Errors
-/// When the heads are wanted and not there, or the file cannot be written.
-pub(super) fn write(path: &Path, weights: &Weights, heads: bool) -> anyhow::Result<usize> {
-    let bytes = describe(weights, heads)?.encode_to_vec();
-    write_atomically(path, &bytes)?;
-    Ok(bytes.len())
+/// [`Error::Mismatch`] when the heads are wanted and there is no dense one, or a tensor is missing.
+pub fn write(source: &Source, heads: bool) -> Result<Vec<u8>> {
+    Ok(describe(source, heads)?.encode_to_vec())
 }
 
-fn describe(weights: &Weights, heads: bool) -> anyhow::Result<Model> {
-    let there = weights.heads();
-    if heads && !there.dense {
-        bail!("--heads: the weights have no dense head; leave it out to export the backbone alone");
+fn describe(source: &Source, heads: bool) -> Result<Model> {
+    if heads && !source.has(DENSE_HEAD) {
+        return Err(Error::Mismatch(
+            "the weights have no dense head; leave it out to export the backbone alone".to_string(),
+        ));
     }
-    let model = &weights.info.model;
+    let model = source.model;
     let mut writer = Writer {
-        tensors: weights.tensors(),
+        source,
         graph: Graph {
             name: format!("densecl_{}", model.backbone.name()),
             ..Graph::default()
@@ -79,7 +77,7 @@ fn describe(weights: &Weights, heads: bool) -> anyhow::Result<Model> {
         let what = "the dense head at every cell of `features`, not normalised";
         output.push(value(DENSE, cells(model.dim), what));
     }
-    if heads && there.global {
+    if heads && source.has(GLOBAL_HEAD) {
         writer.global_head()?;
         let sides = vec![named("batch"), fixed(model.dim)];
         output.push(value(GLOBAL, sides, "the global head, not normalised"));
@@ -103,23 +101,29 @@ fn describe(weights: &Weights, heads: bool) -> anyhow::Result<Model> {
             domain: String::new(),
             version: OPSET,
         }],
-        metadata_props: properties(weights),
+        metadata_props: properties(source),
     })
 }
 
 /// What a program needs to feed the network, and where it comes from.
-fn properties(weights: &Weights) -> Vec<Property> {
-    let info = &weights.info;
+fn properties(source: &Source) -> Vec<Property> {
+    let Source {
+        model,
+        method,
+        steps,
+        data,
+        ..
+    } = source;
     let three = |values: [f32; 3]| values.map(|value| value.to_string()).join(", ");
     let pairs = [
         ("mean", three(IMAGENET_MEAN)),
         ("std", three(IMAGENET_STD)),
-        ("output_stride", info.model.output_stride.to_string()),
-        ("backbone", info.model.backbone.name().to_string()),
-        ("width", info.model.width.to_string()),
-        ("method", info.method.clone()),
-        ("steps", info.steps.to_string()),
-        ("data", info.data.clone()),
+        ("output_stride", model.output_stride.to_string()),
+        ("backbone", model.backbone.name().to_string()),
+        ("width", model.width.to_string()),
+        ("method", (*method).to_string()),
+        ("steps", steps.to_string()),
+        ("data", (*data).to_string()),
     ];
     let property = |(key, value): (&str, String)| Property {
         key: key.to_string(),
@@ -130,13 +134,13 @@ fn properties(weights: &Weights) -> Vec<Property> {
 
 /// A graph that grows, and the tensors that it takes along.
 struct Writer<'a> {
-    tensors: &'a Archive,
+    source: &'a Source<'a>,
     graph: Graph,
 }
 
 impl Writer<'_> {
     /// `images` → `features`; returns the channels.
-    fn backbone(&mut self, model: &ModelConfig) -> anyhow::Result<usize> {
+    fn backbone(&mut self, model: &ModelConfig) -> Result<usize> {
         let network = Network::new(model);
         let stem = self.conv_norm(INPUT, &network.stem)?;
         let stem = self.node("Relu", "relu", &[&stem], Vec::new());
@@ -153,7 +157,7 @@ impl Writer<'_> {
         Ok(network.channels())
     }
 
-    fn block(&mut self, x: &str, block: &Block) -> anyhow::Result<String> {
+    fn block(&mut self, x: &str, block: &Block) -> Result<String> {
         let Block {
             name,
             convolutions,
@@ -180,7 +184,7 @@ impl Writer<'_> {
     }
 
     /// A convolution of the backbone and its batch normalisation.
-    fn conv_norm(&mut self, x: &str, convolution: &Convolution) -> anyhow::Result<String> {
+    fn conv_norm(&mut self, x: &str, convolution: &Convolution) -> Result<String> {
         let kernel = Kernel {
             size: convolution.size,
             stride: convolution.stride,
@@ -192,7 +196,7 @@ impl Writer<'_> {
 
     /// `features` → `dense`. The pooling to a grid that training may use is left out: every cell has
     /// its vector.
-    fn dense_head(&mut self) -> anyhow::Result<()> {
+    fn dense_head(&mut self) -> Result<()> {
         let point = Kernel {
             size: 1,
             stride: 1,
@@ -207,7 +211,7 @@ impl Writer<'_> {
     }
 
     /// `features` → `global`.
-    fn global_head(&mut self) -> anyhow::Result<()> {
+    fn global_head(&mut self) -> Result<()> {
         let x = self.node(
             "GlobalAveragePool",
             "global_head.pool",
@@ -227,7 +231,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn linear(&mut self, x: &str, name: &str) -> anyhow::Result<String> {
+    fn linear(&mut self, x: &str, name: &str) -> Result<String> {
         let [weight, bias] = ["weight", "bias"].map(|leaf| format!("{name}.{leaf}"));
         self.take(&weight)?;
         self.take(&bias)?;
@@ -242,7 +246,7 @@ impl Writer<'_> {
         name: &str,
         kernel: Kernel,
         bias: Option<String>,
-    ) -> anyhow::Result<String> {
+    ) -> Result<String> {
         let Kernel {
             size,
             stride,
@@ -265,7 +269,7 @@ impl Writer<'_> {
     }
 
     /// By the running statistics.
-    fn norm(&mut self, x: &str, name: &str) -> anyhow::Result<String> {
+    fn norm(&mut self, x: &str, name: &str) -> Result<String> {
         let leaves = ["weight", "bias", "running_mean", "running_var"];
         let tensors = leaves.map(|leaf| format!("{name}.{leaf}"));
         for tensor in &tensors {
@@ -308,9 +312,9 @@ impl Writer<'_> {
     }
 
     /// Takes a tensor along.
-    fn take(&mut self, name: &str) -> anyhow::Result<()> {
-        let Some(stored) = self.tensors.get(name) else {
-            bail!("the weights lack {name}");
+    fn take(&mut self, name: &str) -> Result<()> {
+        let Some(stored) = self.source.tensors.get(name) else {
+            return Err(Error::Mismatch(format!("the weights lack {name}")));
         };
         self.graph.initializer.push(Initializer {
             dims: stored.shape.iter().map(|&side| side as i64).collect(),

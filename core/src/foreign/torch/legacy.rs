@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use super::{
     cursor::Cursor,
     damaged,
+    numpy::arrays_to_tensors,
     pickle::read_pickle,
     tensor::Dtype,
     value::{Graph, Node, clip},
@@ -22,16 +23,19 @@ use crate::error::{Error, Result};
 const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
 const VERSION: i64 = 1001;
 
-/// The object and the storages.
+/// The object and the storages; of a single pickle with numpy's arrays, the object with the numbers inside.
 ///
 /// # Errors
 /// `Error::Format` when `bytes` are damaged, or a pickle of another origin.
 pub(super) fn read(bytes: &[u8]) -> Result<(Graph<'_>, HashMap<&str, &[u8]>)> {
     let mut cursor = Cursor::new(bytes, 0);
-    let magic = read_pickle(&mut cursor)?;
+    let mut magic = read_pickle(&mut cursor)?;
     if !matches!(magic.node(magic.root), Node::BigInt(digits) if **digits == MAGIC) {
+        if arrays_to_tensors(&mut magic)? {
+            return Ok((magic, HashMap::new()));
+        }
         return Err(Error::Format(
-            "a pickle, but not one that torch.save wrote".to_string(),
+            "a pickle, but neither one that torch.save wrote nor one of numpy's arrays".to_string(),
         ));
     }
     let version = read_pickle(&mut cursor)?;

@@ -1,0 +1,94 @@
+//! Features of any picture, and the matches between two.
+
+mod feature;
+mod picture;
+#[cfg(test)]
+mod tests;
+
+use burn::tensor::Tensor;
+
+pub use self::{
+    feature::Feature,
+    picture::{Fit, SIDES, image_batch, network_picture, square},
+};
+use crate::{
+    device::failure,
+    error::Result,
+    interpolate::{pixel_centers, resample},
+    matching::{l2_normalize, similarity},
+    model::{Encoder, Stages},
+    ops,
+};
+
+/// Two maps of one picture side by side, [B, C + C', h, w] on the grid of the finer one, `fine`: each of
+/// unit length, so that none outweighs the other.
+fn fused(fine: Tensor<4>, coarse: Tensor<4>) -> Tensor<4> {
+    let [_, _, rows, columns] = fine.dims();
+    let [_, _, coarse_rows, coarse_columns] = coarse.dims();
+    let mut coarse = l2_normalize(coarse, 1);
+    if [coarse_rows, coarse_columns] != [rows, columns] {
+        let rows = pixel_centers(rows, coarse_rows);
+        let columns = pixel_centers(columns, coarse_columns);
+        // Between two directions a mean is shorter than either.
+        coarse = l2_normalize(resample(coarse, &rows, &columns), 1);
+    }
+    Tensor::cat(vec![l2_normalize(fine, 1), coarse], 1)
+}
+
+/// The feature maps of a batch [B, 3, H, W], BN by its running statistics.
+///
+/// `encoder` and `images` are outside any gradient graph ([`Tensors::inference`](crate::model::Tensors::inference)).
+pub fn stages(encoder: &Encoder, images: Tensor<4>) -> Stages {
+    let device = images.device();
+    ops::together(&device, || encoder.backbone.stages(images))
+}
+
+/// One of the maps [B, C, h, w] that an encoder makes of these stages, of any length.
+///
+/// # Panics
+/// When the encoder has no such feature; ask [`Feature::ensure_in`] first.
+pub fn map_of(encoder: &Encoder, stages: &Stages, feature: Feature) -> Tensor<4> {
+    feature.of_backbone(stages).unwrap_or_else(|| {
+        let [.., last] = &stages.0;
+        let head = encoder.dense_head.as_ref();
+        head.expect("asked for before").forward(last.clone())
+    })
+}
+
+/// The feature map of a batch [B, C, h, w], of any length, BN by its running statistics.
+///
+/// `encoder` and `images` are outside any gradient graph ([`Tensors::inference`](crate::model::Tensors::inference)).
+///
+/// # Panics
+/// When the encoder has no such feature; ask [`Feature::ensure_in`] first.
+pub fn feature_map(encoder: &Encoder, images: Tensor<4>, feature: Feature) -> Tensor<4> {
+    map_of(encoder, &stages(encoder, images), feature)
+}
+
+/// [`feature_map`] with every cell's vector of unit length.
+///
+/// # Panics
+/// As [`feature_map`].
+pub fn dense_features(encoder: &Encoder, images: Tensor<4>, feature: Feature) -> Tensor<4> {
+    l2_normalize(feature_map(encoder, images, feature), 1)
+}
+
+/// Similarity of every cell of A with every cell of B: unit-length maps [B, C, h, w] and
+/// [B, C, h', w'] → [B, h·w, h'·w'].
+pub fn map_similarity(a: Tensor<4>, b: Tensor<4>) -> Tensor<3> {
+    let cells = |map: Tensor<4>| {
+        let [n, c, h, w] = map.dims();
+        map.reshape([n, c, h * w])
+    };
+    similarity(cells(a), cells(b))
+}
+
+/// The values of a tensor, row major: the way to read that works in a browser too.
+///
+/// # Errors
+/// [`crate::Error::Device`] when the device failed (lost, out of memory).
+pub async fn read<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>> {
+    let failed = |e: &dyn std::fmt::Display| failure("when it was read", e);
+    let data = tensor.into_data_async().await.map_err(|e| failed(&e))?;
+    data.try_into_vec().map_err(|e| failed(&e))
+}
