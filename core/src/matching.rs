@@ -123,10 +123,13 @@ pub fn best_cell(row: &[f32]) -> Option<usize> {
 pub fn lead(row: &[f32], best: usize, [height, width]: [usize; 2]) -> f32 {
     debug_assert_eq!(row.len(), height * width);
     let [x, y] = [best % width, best / width];
-    let others = row.iter().enumerate().filter(|&(cell, _)| {
-        x.abs_diff(cell % width) > 1 || y.abs_diff(cell / width) > 1
-    });
-    let next = others.map(|(_, &score)| score).fold(f32::NEG_INFINITY, f32::max);
+    let others = row
+        .iter()
+        .enumerate()
+        .filter(|&(cell, _)| x.abs_diff(cell % width) > 1 || y.abs_diff(cell / width) > 1);
+    let next = others
+        .map(|(_, &score)| score)
+        .fold(f32::NEG_INFINITY, f32::max);
     row[best] - next
 }
 
@@ -271,9 +274,18 @@ mod tests {
     fn a_lead_is_over_the_cells_that_do_not_touch_the_best() {
         // The best of 3×4 cells is the first of the second row; 0.9 beside it is the same peak.
         let row = [
-            0.1, 0.9, 0.6, 0.0, //
-            1.0, 0.8, 0.5, 0.7, //
-            0.2, 0.3, f32::NAN, 0.4,
+            0.1,
+            0.9,
+            0.6,
+            0.0, //
+            1.0,
+            0.8,
+            0.5,
+            0.7, //
+            0.2,
+            0.3,
+            f32::NAN,
+            0.4,
         ];
         assert!((lead(&row, 4, [3, 4]) - 0.3).abs() < 1e-6);
         assert_eq!(lead(&[0.5; 16], 0, [4, 4]), 0.0);

@@ -132,7 +132,7 @@ fn measure(
         step,
         measured: &measured,
     })?;
-    let image = pictures::matches(encoder, &pairs[0], probe::FEATURE, &plan.device)?;
+    let image = pictures::matches(encoder, pairs, probe::FEATURE, &plan.device)?;
     observer.event(&TrainEvent::Picture {
         tag: "matches",
         step,

@@ -8,6 +8,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use anyhow::{Context, bail};
+use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{RunConfig, SCENES};
@@ -16,7 +17,7 @@ use crate::data::{BadFile, Source};
 use crate::events::{Observer, TrainEvent};
 use crate::files::write_atomically;
 use crate::paths;
-use crate::probe::{self, Pair};
+use crate::probe::{self, EXAMPLES, Pair};
 use crate::run_dir::RunDir;
 
 /// What a run was started on.
@@ -104,26 +105,30 @@ fn hold_out(source: Source, wanted: usize) -> (Source, Source) {
     source.hold_out(wanted.min(most))
 }
 
-/// The first of the pairs that are kept out of training, as [`open`] would give it; `None` where
-/// nothing is kept out.
+/// The first of the pairs that are kept out of training, as [`open`] would give them: [`EXAMPLES`] of them, or as
+/// many as there are.
 ///
 /// # Errors
 /// When the data is not there any more.
-pub(crate) fn example_pair(config: &RunConfig) -> anyhow::Result<Option<Pair>> {
+pub(crate) fn example_pairs(config: &RunConfig) -> anyhow::Result<Vec<Pair>> {
     let seed = config.train.seed;
     if config.data.source == SCENES {
-        let count = config.eval.pairs.min(1);
-        return Ok(Pair::scenes(&config.scenes, seed, count).pop());
+        let count = config.eval.pairs.min(EXAMPLES);
+        return Ok(Pair::scenes(&config.scenes, seed, count));
     }
     let (_, held_out) = hold_out(
         Source::open(Path::new(&config.data.source))?,
         config.eval.pairs,
     );
     let mut decoder = Decoder::new(DecodeLimits::default());
-    let first = (0..held_out.len())
-        .find_map(|image| held_out.picture(image, &mut decoder).ok())
-        .map(Cow::into_owned);
-    Ok(first.and_then(|image| Pair::views(&[image], &config.views, seed).pop()))
+    let pictures = (0..held_out.len()).filter_map(|image| {
+        held_out
+            .picture(image, &mut decoder)
+            .ok()
+            .map(Cow::into_owned)
+    });
+    let pictures: Vec<RgbImage> = pictures.take(EXAMPLES).collect();
+    Ok(Pair::views(&pictures, &config.views, seed))
 }
 
 impl Listing {

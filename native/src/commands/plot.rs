@@ -58,14 +58,16 @@ pub(crate) fn plot(
 
     let path = run.weights();
     // While the run goes on, its pictures are its own to write.
-    if may_write
-        && path.exists()
-        && let Some(pair) = run_data::example_pair(&config)?
-    {
+    let pairs = if may_write && path.exists() {
+        run_data::example_pairs(&config)?
+    } else {
+        Vec::new()
+    };
+    if !pairs.is_empty() {
         let (encoder, _) = weights::open(&path, None, device)?;
         // By what the picture above it was drawn, which an older program may have left.
         let feature = outcome::untrained(&run)?.map_or(probe::FEATURE, |before| before.feature);
-        let after = pictures::matches(&encoder, &pair, feature, device)?;
+        let after = pictures::matches(&encoder, &pairs, feature, device)?;
         pictures::save_before_and_after(&run, after)?;
         drawn.push(run.matches());
     }
