@@ -21,7 +21,7 @@ fn missing_and_unusable_data_is_named() {
             "nothing.txt",
             &["nothing.txt lists no images", "a path per line"],
         ),
-        ("binary.lst", &["binary.lst is not a UTF-8 text file"]),
+        ("binary.lst", &["binary.lst is not a text file"]),
         (
             "few",
             &["3 images are fewer than the batch of 4", "at most 3"],

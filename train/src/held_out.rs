@@ -25,6 +25,9 @@ const FIRST_HELD_OUT_SCENE: u64 = 1 << 32;
 /// The features that held-out pairs are measured and drawn by.
 pub const FEATURE: Feature = Feature::Stage3And4;
 
+/// How many of the pairs are drawn: one alone may be easy or hard.
+pub(crate) const EXAMPLES: usize = 2;
+
 /// Lines of a picture of matches: more cannot be followed by eye.
 const LINES: usize = 30;
 
@@ -220,8 +223,9 @@ fn best_cells(a: Tensor<4>, b: Tensor<4>) -> anyhow::Result<Vec<Vec<usize>>> {
         .collect())
 }
 
-/// The clearest matches of one pair as lines to draw, each marked right or wrong: of the cells that choose each
-/// other, those with the greatest lead over the second-best place.
+/// The [`LINES`] clearest matches of one pair as lines to draw, each marked right or wrong: of the cells that choose each
+/// other, those with the greatest lead over the second-best place. Cells at the border are left out: they know their
+/// place by the zero padding, and lead without a look at the picture.
 ///
 /// # Errors
 /// When the device fails.
@@ -243,6 +247,13 @@ pub fn lines(
     let center = |cell: usize| cell_center(cell, columns).map(|cells| cells * stride);
     let cells = rows * columns;
     let mut matches = mutual_matches(&values, cells, -1.0);
+    // A grid of four cells a side is all border.
+    let border = usize::from(rows.min(columns) > 4);
+    let is_inner = |cell: usize| {
+        let [x, y] = [cell % columns, cell / columns];
+        (border..columns - border).contains(&x) && (border..rows - border).contains(&y)
+    };
+    matches.retain(|found| is_inner(found.a) && is_inner(found.b));
     let lead_of = |found: &MutualMatch| lead(&values[found.a * cells..][..cells], found.b, grid);
     matches.sort_by(|x, y| lead_of(y).total_cmp(&lead_of(x)));
     matches.truncate(LINES);

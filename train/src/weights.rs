@@ -21,12 +21,12 @@ pub const PHOTOS: &str = "photos";
 static PHOTOS_FILE: &[u8] = include_bytes!("../../weights/densecl_r18_photos.safetensors");
 
 /// The bytes of a file of weights; those of the program's own when it is called [`PHOTOS`] and there
-/// is no such file.
+/// is no such file (a folder of that name is none).
 ///
 /// # Errors
 /// When the file cannot be read.
 pub fn bytes(path: &Path) -> anyhow::Result<Cow<'static, [u8]>> {
-    if path == Path::new(PHOTOS) && !path.exists() {
+    if path == Path::new(PHOTOS) && !path.is_file() {
         return Ok(Cow::Borrowed(PHOTOS_FILE));
     }
     let bytes = fs::read(path).with_context(|| format!("reading {}", path.display()))?;

@@ -18,7 +18,7 @@ use crate::data::decode::{DecodeLimits, Decoder};
 use crate::data::{BadFile, Source};
 use crate::events::{Observer, TrainEvent};
 use crate::files::write_atomically;
-use crate::held_out::Pair;
+use crate::held_out::{EXAMPLES, Pair};
 use crate::paths;
 use crate::run::folder::RunDir;
 
@@ -127,24 +127,26 @@ fn hold_out(source: Source, wanted: usize) -> (Source, Source) {
     source.hold_out(wanted.min(most))
 }
 
-/// The first of the pairs that are kept out of training, as [`open`] would give it; `None` where
-/// nothing is kept out.
+/// The first of the pairs that are kept out of training, as [`open`] would give them: [`EXAMPLES`] of them, or as
+/// many as there are.
 ///
 /// # Errors
 /// When the data is not there any more.
-pub(crate) fn example_pair(config: &RunConfig) -> anyhow::Result<Option<Pair>> {
+pub(crate) fn example_pairs(config: &RunConfig) -> anyhow::Result<Vec<Pair>> {
     if config.data.source == SCENES {
-        return Ok(scenes(config, config.eval.pairs.min(1)).pop());
+        return Ok(scenes(config, config.eval.pairs.min(EXAMPLES)));
     }
     let (_, held_out) = hold_out(
         Source::open(Path::new(&config.data.source))?,
         config.eval.pairs,
     );
     let mut decoder = Decoder::new(DecodeLimits::default());
-    let first = (0..held_out.count())
-        .find_map(|image| held_out.picture(image, &mut decoder).ok())
-        .map(Cow::into_owned);
-    Ok(first.and_then(|image| views(config, &[image]).pop()))
+    let pictures = (0..held_out.count()).filter_map(|image| {
+        let picture = held_out.picture(image, &mut decoder);
+        picture.ok().map(Cow::into_owned)
+    });
+    let pictures: Vec<RgbImage> = pictures.take(EXAMPLES).collect();
+    Ok(views(config, &pictures))
 }
 
 impl Listing {

@@ -12,5 +12,5 @@ mod training;
 
 pub use folder::RunDir;
 pub use plot::plot;
-pub use pretrain::{PreparedRun, RunRequest, preset_or_file, settings_and_folder};
+pub use pretrain::{MakeMethod, PreparedRun, RunRequest, preset_or_file, settings_and_folder};
 pub use result::RunResult;

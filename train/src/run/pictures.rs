@@ -6,18 +6,20 @@ use burn::tensor::Device;
 use densecl::features::Feature;
 use densecl::method::Figure;
 use densecl::model::Encoder;
-use densecl::visualize::{DrawOptions, draw_matches, stack_vertical};
+use densecl::visualize::{DrawOptions, draw_matches, side_by_side, stack_vertical};
 use image::{Rgb, RgbImage};
 
 use crate::config::RunConfig;
 use crate::files::write_png;
-use crate::held_out::{self, Pair};
+use crate::held_out::{self, EXAMPLES, Pair};
 use crate::report::curves_png;
 use crate::row::MetricRow;
 use crate::run::folder::RunDir;
 
 /// Pixels to which small pictures are enlarged, roughly.
-const WIDTH: u32 = 480;
+const WIDTH: u32 = 300;
+/// Pixels between pairs.
+const GAP: u32 = 12;
 
 /// The curves of `rows`, whose method measures these figures.
 ///
@@ -33,22 +35,29 @@ pub(crate) fn curves(
     curves_png(rows, figures, &title, path)
 }
 
-/// Cells of a held-out pair that choose each other, right ones and wrong ones.
+/// The clearest matches of the first held-out pairs, right ones and wrong ones; the pairs side by side.
 ///
 /// # Errors
 /// When the device fails.
 pub(crate) fn matches(
     encoder: &Encoder,
-    pair: &Pair,
+    pairs: &[Pair],
     feature: Feature,
     device: &Device,
 ) -> anyhow::Result<RgbImage> {
-    let lines = held_out::lines(encoder, pair, feature, device)?;
-    let options = DrawOptions {
-        scale: (WIDTH / pair.a.width()).max(1),
-        ..DrawOptions::default()
-    };
-    Ok(draw_matches(&pair.a, &pair.b, &lines, &options))
+    let drawn = pairs.iter().take(EXAMPLES).map(|pair| {
+        let lines = held_out::lines(encoder, pair, feature, device)?;
+        let options = DrawOptions {
+            scale: (WIDTH / pair.a.width()).max(1),
+            ..DrawOptions::default()
+        };
+        anyhow::Ok(draw_matches(&pair.a, &pair.b, &lines, &options))
+    });
+    let drawn: Vec<RgbImage> = drawn.collect::<anyhow::Result<_>>()?;
+    let joined = drawn
+        .into_iter()
+        .reduce(|left, right| side_by_side(&left, &right, GAP).0);
+    Ok(joined.unwrap_or_default())
 }
 
 /// Writes `after` below the picture of the untrained network, where there is one.
@@ -57,7 +66,7 @@ pub(crate) fn matches(
 /// When the picture cannot be written.
 pub(crate) fn save_before_and_after(run: &RunDir, after: RgbImage) -> anyhow::Result<()> {
     let both = match image::open(run.matches_before()) {
-        Ok(before) => stack_vertical(&[&before.to_rgb8(), &after], 12, Rgb([255; 3])),
+        Ok(before) => stack_vertical(&[&before.to_rgb8(), &after], GAP, Rgb([255; 3])),
         Err(_) => after,
     };
     write_png(&run.matches(), &both)

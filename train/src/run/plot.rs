@@ -51,14 +51,16 @@ pub fn plot(run: &Path, out: Option<&Path>, device: &Device) -> anyhow::Result<V
 
     let path = run.weights();
     // While the run goes on, its pictures are its own to write.
-    if may_write
-        && path.exists()
-        && let Some(pair) = images::example_pair(&config)?
-    {
+    let pairs = if may_write && path.exists() {
+        images::example_pairs(&config)?
+    } else {
+        Vec::new()
+    };
+    if !pairs.is_empty() {
         let (encoder, _) = weights::open(&path, None, device)?;
         // By what the picture above it was drawn, which an older program may have left.
         let feature = result::untrained(&run)?.map_or(held_out::FEATURE, |before| before.feature);
-        let after = pictures::matches(&encoder, &pair, feature, device)?;
+        let after = pictures::matches(&encoder, &pairs, feature, device)?;
         pictures::save_before_and_after(&run, after)?;
         drawn.push(run.matches());
     }

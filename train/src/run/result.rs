@@ -138,7 +138,7 @@ fn measure(
         step,
         measured: &measured,
     })?;
-    let image = pictures::matches(encoder, &pairs[0], held_out::FEATURE, &plan.device)?;
+    let image = pictures::matches(encoder, pairs, held_out::FEATURE, &plan.device)?;
     observer.event(&TrainEvent::Picture {
         tag: "matches",
         step,
