@@ -1,19 +1,21 @@
 //! DenseCL: one training step, in the order of the paper's figure 2.
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
-use rand::{RngExt, seq::SliceRandom};
+mod positives;
 
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use rand::seq::SliceRandom;
+
+use self::positives::{has_geometry, pairs, per_cell};
 use super::{
     Figure, Method, MicroBatch, Panel, StateVisitor, StepOutput, StepSettings, ViewSpec,
     figures::{FigureSums, feature_std},
 };
 use crate::{
-    augment::ViewGeometry,
-    config::{InViewPositives, Matching, MethodConfig, ModelConfig, OptimConfig, Precision},
+    config::{MethodConfig, ModelConfig, OptimConfig, Precision},
     error::{Error, Result},
-    loss::{self, InfoNce, Positives, in_view, info_nce, weighted},
+    loss::{self, in_view, info_nce, weighted},
     loss_scale::LossScale,
-    matching::{best_match, centred, gather_cells, similarity},
+    matching::gather_cells,
     model::{Embeddings, Encoder, Tensors, follow},
     optim::{ParameterGradients, Sgd},
     queue::Queue,
@@ -41,8 +43,37 @@ pub struct DenseCl {
     seed: u64,
 }
 
+/// Places of the views in a batch.
 const QUERY: usize = 0;
 const KEY: usize = 1;
+
+/// What every step measures.
+const FIGURES: [Figure; 9] = [
+    Figure::of("loss", "loss/total", Panel::Loss, "total"),
+    Figure::of("loss_global", "loss/global", Panel::Loss, "global"),
+    Figure::of("loss_dense", "loss/dense", Panel::Loss, "dense"),
+    Figure::of(
+        "accuracy_global",
+        "accuracy/global",
+        Panel::Accuracy,
+        "global",
+    ),
+    Figure::of("accuracy_dense", "accuracy/dense", Panel::Accuracy, "dense"),
+    Figure::of("feature_std", "features/std", Panel::Spread, "embeddings"),
+    Figure::of("grad_norm", "optim/grad_norm", Panel::Hidden, ""),
+    Figure::of("lambda", "", Panel::Hidden, ""),
+    Figure::of("chance_loss", "", Panel::LossReference, "chance"),
+];
+/// What it measures besides, if the in-view loss has a weight.
+const IN_VIEW_FIGURES: [Figure; 2] = [
+    Figure::of("loss_in_view", "loss/in_view", Panel::Loss, "in view"),
+    Figure::of(
+        "accuracy_in_view",
+        "accuracy/in_view",
+        Panel::Accuracy,
+        "in view",
+    ),
+];
 
 impl DenseCl {
     /// A learner at step 0. Both encoders begin with the same weights.
@@ -203,43 +234,12 @@ impl DenseCl {
 
     /// The figures of a step with these settings.
     pub(super) fn figures_with(method: &MethodConfig) -> Vec<Figure> {
-        let figure = |name, tag, panel, label| Figure {
-            name,
-            tag,
-            panel,
-            label,
+        let in_view: &[Figure] = if method.in_view_weight > 0.0 {
+            &IN_VIEW_FIGURES
+        } else {
+            &[]
         };
-        let mut figures = vec![
-            figure("loss", "loss/total", Panel::Loss, "total"),
-            figure("loss_global", "loss/global", Panel::Loss, "global"),
-            figure("loss_dense", "loss/dense", Panel::Loss, "dense"),
-            figure(
-                "accuracy_global",
-                "accuracy/global",
-                Panel::Accuracy,
-                "global",
-            ),
-            figure("accuracy_dense", "accuracy/dense", Panel::Accuracy, "dense"),
-            figure("feature_std", "features/std", Panel::Spread, "embeddings"),
-        ];
-        if method.in_view_weight > 0.0 {
-            figures.push(figure(
-                "loss_in_view",
-                "loss/in_view",
-                Panel::Loss,
-                "in view",
-            ));
-            figures.push(figure(
-                "accuracy_in_view",
-                "accuracy/in_view",
-                Panel::Accuracy,
-                "in view",
-            ));
-        }
-        figures.push(figure("grad_norm", "optim/grad_norm", Panel::Hidden, ""));
-        figures.push(figure("lambda", "", Panel::Hidden, ""));
-        figures.push(figure("chance_loss", "", Panel::LossReference, "chance"));
-        figures
+        [&FIGURES, in_view].concat()
     }
 
     /// λ at a step.
@@ -268,62 +268,6 @@ impl DenseCl {
             dense: k.dense.select(0, back.clone()),
             dense_pooled: k.dense_pooled.select(0, back.clone()),
             backbone: k.backbone.select(0, back),
-        }
-    }
-
-    fn match_cells(&self, q: &Embeddings, k: &Embeddings, draw: u64) -> Tensor<2, Int> {
-        match self.method.matching {
-            // By features even where the positives are the true cells: it is their share of right matches that a
-            // run shows.
-            Matching::Backbone | Matching::Geometry => {
-                best_match(similarity(q.backbone.clone().inner(), k.backbone.clone()))
-            }
-            Matching::Centred => best_match(similarity(
-                centred(q.backbone.clone().inner()),
-                centred(k.backbone.clone()),
-            )),
-            Matching::Dense => best_match(similarity(q.dense.clone().inner(), k.dense.clone())),
-            Matching::Random => {
-                let [b, _, n] = k.dense.dims();
-                let mut rng = stream(self.seed, Purpose::Matching, draw);
-                let cells: Vec<i32> = (0..b * n).map(|_| rng.random_range(0..n as i32)).collect();
-                Tensor::from_data(TensorData::new(cells, [b, n]), &k.dense.device())
-            }
-        }
-    }
-
-    /// The positive of each query cell: the chosen cell, or the true one.
-    fn positives(&self, chosen: Tensor<2, Int>, geometry: &[[ViewGeometry; 2]]) -> Matched {
-        if self.method.matching != Matching::Geometry {
-            return Matched {
-                cells: chosen,
-                valid: None,
-            };
-        }
-        let [b, n] = chosen.dims();
-        assert_eq!(geometry.len(), b, "one pair of views for each image");
-        let truth: Vec<Option<usize>> = geometry
-            .iter()
-            .flat_map(|[query, key]| query.true_cells(key, n.isqrt()))
-            .collect();
-        // Any cell where there is none: it is left out.
-        let cells = truth.iter().map(|cell| cell.unwrap_or(0) as i32).collect();
-        let valid = (0..truth.len()).filter(|&i| truth[i].is_some());
-        Matched {
-            valid: Some(valid.map(|i| i as i32).collect()),
-            cells: Tensor::from_data(TensorData::new::<i32, _>(cells, [b, n]), &chosen.device()),
-        }
-    }
-
-    fn in_view_positives(&self, matched: &Matched, geometry: &[[ViewGeometry; 2]]) -> Positives {
-        let device = matched.cells.device();
-        let [_, n] = matched.cells.dims();
-        match self.method.in_view_positives {
-            InViewPositives::Match => Positives::One {
-                cells: matched.cells.clone(),
-                valid: matched.mask(),
-            },
-            InViewPositives::Near => Positives::near(geometry, n.isqrt(), &device),
         }
     }
 }
@@ -383,69 +327,6 @@ impl Method for DenseCl {
         let orders: Vec<Vec<usize>> = orders.collect();
         self.step_in_order(micro_batches, &orders, settings)
     }
-}
-
-/// The positive of each query cell of a micro-batch.
-struct Matched {
-    /// Its key cell [B, N].
-    cells: Tensor<2, Int>,
-    /// Numbers in 0..B·N of the query cells that have one; `None` = all of them.
-    valid: Option<Vec<i32>>,
-}
-
-impl Matched {
-    /// InfoNCE over the query cells that have a positive; rows [B·N, D].
-    fn info_nce(
-        &self,
-        query: Tensor<2>,
-        positive: Tensor<2>,
-        queue: Tensor<2>,
-        temperature: f64,
-    ) -> InfoNce {
-        let Some(valid) = &self.valid else {
-            return info_nce(query, positive, queue, temperature);
-        };
-        if valid.is_empty() {
-            return InfoNce::none(&query.device());
-        }
-        let rows = TensorData::new(valid.clone(), [valid.len()]);
-        let taken = |x: Tensor<2>| {
-            let rows = Tensor::<1, Int>::from_data(rows.clone(), &x.device());
-            x.select(0, rows)
-        };
-        info_nce(taken(query), taken(positive), queue, temperature)
-    }
-
-    /// 1 for a query cell that has a positive, else 0 [B, N].
-    fn mask(&self) -> Tensor<2> {
-        let [b, n] = self.cells.dims();
-        let device = self.cells.device();
-        let Some(valid) = &self.valid else {
-            return Tensor::ones([b, n], &device);
-        };
-        let mut mask = vec![0.0f32; b * n];
-        valid.iter().for_each(|&i| mask[i as usize] = 1.0);
-        Tensor::from_data(TensorData::new(mask, [b, n]), &device)
-    }
-}
-
-/// [B, D, N] → [B·N, D].
-fn per_cell(dense: Tensor<3>) -> Tensor<2> {
-    let [b, d, n] = dense.dims();
-    dense.swap_dims(1, 2).reshape([b * n, d])
-}
-
-fn has_geometry(batch: &MicroBatch) -> bool {
-    [QUERY, KEY]
-        .iter()
-        .all(|&view| batch.views[view].geometry.is_some())
-}
-
-/// Where each image's query and key view lie in it; empty where the views do not say.
-fn pairs(batch: &MicroBatch) -> Vec<[ViewGeometry; 2]> {
-    let of = |view: usize| batch.views[view].geometry.as_deref().unwrap_or_default();
-    let pairs = of(QUERY).iter().zip(of(KEY));
-    pairs.map(|(&query, &key)| [query, key]).collect()
 }
 
 /// The shuffle of a batch of `n` keys: a permutation that depends on `(seed, draw)` alone.

@@ -19,6 +19,23 @@ pub struct Figure {
     pub label: &'static str,
 }
 
+impl Figure {
+    /// A figure of this name, TensorBoard tag, plot and label.
+    pub const fn of(
+        name: &'static str,
+        tag: &'static str,
+        panel: Panel,
+        label: &'static str,
+    ) -> Self {
+        Self {
+            name,
+            tag,
+            panel,
+            label,
+        }
+    }
+}
+
 /// A plot of the curves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Panel {

@@ -3,11 +3,13 @@
 //! Drawn with plotters at twice the size and then halved, which smooths its lines and text; the font
 //! is embedded, so the figure looks the same on every machine.
 
+mod panels;
+
 use std::ops::Range;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use densecl::method::{Figure, Panel as Shown};
+use densecl::method::Figure;
 use image::imageops::{self, FilterType};
 use image::{ImageFormat, RgbImage};
 use plotters::coord::Shift;
@@ -15,7 +17,8 @@ use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::scale::{Axis, envelope, moving_average, step_label, x_range};
+use self::panels::{FAINT_INK, Panel, panels};
+use super::scale::{envelope, moving_average, step_label, x_range};
 use super::text::{self, FONT};
 use crate::row::MetricRow;
 
@@ -24,24 +27,17 @@ const SIZE: (u32, u32) = (1600, 1000);
 /// Drawn pixels per pixel of the figure, along each axis.
 const OVERSAMPLING: u32 = 2;
 
-/// Okabe and Ito's palette: distinct with every kind of colour-blindness.
-const BLUE: RGBColor = RGBColor(0, 114, 178);
-const VERMILION: RGBColor = RGBColor(213, 94, 0);
-const GREEN: RGBColor = RGBColor(0, 158, 115);
-const PURPLE: RGBColor = RGBColor(204, 121, 167);
-const PALETTE: [RGBColor; 4] = [BLUE, GREEN, VERMILION, PURPLE];
 const INK: RGBColor = RGBColor(40, 40, 40);
-const FAINT_INK: RGBColor = RGBColor(115, 115, 115);
 const GRID: RGBColor = RGBColor(228, 228, 228);
 
 type Area<'a> = DrawingArea<BitMapBackend<'a>, Shift>;
 type Chart<'a, 'b> =
     ChartContext<'a, BitMapBackend<'b>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
 
-/// Draws, of a method with these figures, loss, correspondence accuracy, top-1 accuracies, learning rate, feature deviation and speed
-/// over the steps into a PNG of 1600 × 1000 pixels: the values as logged in a light tone, their moving
-/// average in a strong one, chance levels dashed. Values that are missing or not finite are gaps; any
-/// number of rows will do, none included.
+/// Draws the curves of a run whose method measures these `figures` into a PNG of 1600 × 1000 pixels: losses,
+/// correspondence accuracy, top-1 accuracies, learning rate, spread of the features and speed over the steps. The
+/// values as logged are in a light tone, their moving average in a strong one, chance levels dashed. Values that are
+/// missing or not finite are gaps; a history without rows gives empty plots.
 ///
 /// # Errors
 /// If the file cannot be written.
@@ -54,142 +50,6 @@ pub(crate) fn curves_png(
     draw(history, figures, title)?
         .save_with_format(path, ImageFormat::Png)
         .with_context(|| format!("cannot write {}", path.display()))
-}
-
-/// One curve: its values by row, NaN where there is none.
-struct Series {
-    name: &'static str,
-    color: RGBColor,
-    values: Vec<f64>,
-    /// A level to compare with, drawn dashed and only smoothed.
-    reference: bool,
-}
-
-/// One of the six plots.
-struct Panel {
-    title: &'static str,
-    note: &'static str,
-    axis: Axis,
-    series: Vec<Series>,
-}
-
-/// The panels of a history, row by row: those of the method's figures, and those of every run.
-fn panels(history: &[MetricRow], figures: &[Figure]) -> [Panel; 6] {
-    [
-        Panel {
-            title: "Loss (InfoNCE, nats)",
-            note: "an early rise is normal",
-            axis: Axis::Fitted,
-            series: of_figures(history, figures, &[Shown::LossReference, Shown::Loss]),
-        },
-        Panel {
-            title: "Correspondence accuracy",
-            note: "matches within one cell",
-            axis: Axis::Percent,
-            series: vec![
-                reference(history, "chance", FAINT_INK, |row| {
-                    row.correspondence_chance
-                }),
-                reference(history, "same place", VERMILION, |row| {
-                    row.correspondence_same_place
-                }),
-                series(history, "matches", BLUE, |row| row.correspondence_accuracy),
-            ],
-        },
-        Panel {
-            title: "Top-1 accuracy",
-            note: "positive against the negatives",
-            axis: Axis::Percent,
-            series: std::iter::once(reference(history, "cells that overlap", FAINT_INK, |row| {
-                row.overlap
-            }))
-            .chain(of_figures(history, figures, &[Shown::Accuracy]))
-            .collect(),
-        },
-        Panel {
-            title: "Learning rate",
-            note: "",
-            axis: Axis::FromZero,
-            series: vec![series(history, "learning rate", BLUE, |row| {
-                Some(row.learning_rate)
-            })],
-        },
-        Panel {
-            title: "Feature standard deviation",
-            note: "0 is collapse",
-            axis: Axis::FromZero,
-            series: of_figures(history, figures, &[Shown::Spread]),
-        },
-        Panel {
-            title: "Speed (images/s)",
-            note: "",
-            axis: Axis::FromZero,
-            series: vec![series(history, "images/s", BLUE, |row| {
-                Some(row.images_per_second)
-            })],
-        },
-    ]
-}
-
-/// One curve of a history; what is missing or not finite is a gap.
-fn series(
-    history: &[MetricRow],
-    name: &'static str,
-    color: RGBColor,
-    value: impl Fn(&MetricRow) -> Option<f64>,
-) -> Series {
-    let values = history
-        .iter()
-        .map(|row| value(row).filter(|v| v.is_finite()));
-    Series {
-        name,
-        color,
-        values: values.map(|value| value.unwrap_or(f64::NAN)).collect(),
-        reference: false,
-    }
-}
-
-/// A level to compare with.
-fn reference(
-    history: &[MetricRow],
-    name: &'static str,
-    color: RGBColor,
-    value: impl Fn(&MetricRow) -> Option<f64>,
-) -> Series {
-    Series {
-        reference: true,
-        ..series(history, name, color, value)
-    }
-}
-
-/// The curves of the figures that are shown there: the first figure is drawn last, above the others. What has one name
-/// has one colour in all panels.
-fn of_figures(history: &[MetricRow], figures: &[Figure], there: &[Shown]) -> Vec<Series> {
-    let mut labels: Vec<&str> = Vec::new();
-    for figure in figures {
-        if matches!(figure.panel, Shown::Loss | Shown::Accuracy) && !labels.contains(&figure.label)
-        {
-            labels.push(figure.label);
-        }
-    }
-    let drawn = there.iter().flat_map(|panel| {
-        let of_panel = figures
-            .iter()
-            .rev()
-            .filter(move |figure| figure.panel == *panel);
-        of_panel.collect::<Vec<_>>()
-    });
-    drawn
-        .map(|figure| {
-            let value = |row: &MetricRow| Some(row.figure(figure.name));
-            if figure.panel == Shown::LossReference {
-                return reference(history, figure.label, FAINT_INK, value);
-            }
-            let number = labels.iter().position(|label| *label == figure.label);
-            let color = PALETTE[number.unwrap_or(0) % PALETTE.len()];
-            series(history, figure.label, color, value)
-        })
-        .collect()
 }
 
 /// Draws the whole figure.
