@@ -35,7 +35,8 @@ pub(super) fn read(bytes: &[u8]) -> Result<(Graph<'_>, HashMap<&str, &[u8]>)> {
             return Ok((magic, HashMap::new()));
         }
         return Err(Error::Format(
-            "a pickle, but neither one that torch.save wrote nor one of numpy's arrays".to_string(),
+            "a pickle, but not one that torch.save wrote, and without arrays of numpy's"
+                .to_string(),
         ));
     }
     let version = read_pickle(&mut cursor)?;
