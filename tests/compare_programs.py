@@ -4,7 +4,7 @@
     python3 tests/compare_programs.py OLD NEW        # two `densecl` binaries, on one machine
 
 Trains tiny networks with both (a few steps on embedded scenes, CPU), resumes one, and turns the weights into
-features and exports. Tensors must be identical; metadata may differ. For changes that move code and should change no
+features, exports and figures of `eval compare`. Tensors must be identical; metadata may differ. For changes that move code and should change no
 number. Needs nothing but Python; takes about a minute. Exit code 1 when something differs.
 """
 
@@ -30,6 +30,9 @@ RUNS = {
     "dense": "--set method.matching=dense --set model.num_grid=3",
     "random": "--set method.matching=random --set optim.accumulate=2",
     "half": "--set optim.precision=f16",
+    # The size of the first quick start, some of its steps.
+    "quickstart": "--set model.width=32 --set model.dim=128 --set model.output_stride=8 --set scenes.size=128 "
+    "--set data.scene_count=1024 --set method.queue=512 --set train.batch_size=16",
 }
 
 
@@ -53,6 +56,8 @@ def work(program, folder):
         run(program, folder, [*line, "--out", f"{feature}.npy"])
     for to, out in (("onnx", "e.onnx"), ("torch", "e.pth"), ("detectron2", "e.pkl")):
         run(program, folder, ["export", weights, "--to", to, "--out", out])
+    line = ["eval", "compare", "--weights", f"w={weights}", "--weights", "r=random:resnet10", "--seeds", "2"]
+    run(program, folder, [*line, "--corr", "scenes", "--limit", "2", "--out", "compared"])
 
 
 def safetensors(path):
@@ -70,10 +75,22 @@ def payload(path):
     """What must be the same: the tensors of a file, by name."""
     if path.suffix == ".safetensors":
         return safetensors(path)
+    if path.name == "compare.json":
+        return compared_figures(path)
     if path.suffix == ".pth":
         with zipfile.ZipFile(path) as archive:
             return {name: archive.read(name) for name in archive.namelist() if "/data/" in name}
     return {"bytes": path.read_bytes()}
+
+
+def compared_figures(path):
+    """The values of a compare.json by task, column and name."""
+    return {
+        f"{part['task']}, column {i}, {figure['name']}": figure["values"]
+        for part in json.loads(path.read_text())["parts"]
+        for i, column in enumerate(part["columns"])
+        for figure in column
+    }
 
 
 def figures(path):
@@ -94,7 +111,7 @@ def main():
             work(program, folder)
         old, new = folders
         compared, different = 0, []
-        wanted = re.compile(r"\.(safetensors|pth|npy|onnx|pkl|jsonl)$")
+        wanted = re.compile(r"(\.(safetensors|pth|npy|onnx|pkl|jsonl)|compare\.json)$")
         for path in sorted(p for p in old.rglob("*") if wanted.search(p.name)):
             name = path.relative_to(old)
             other = new / name

@@ -208,6 +208,7 @@ fn the_placement_of_the_stride_is_kept_by_what_can_say_it() {
     told("v1", ".pth", Some("torchvision's ResNet"));
     told("usual", ".pth", None);
     told("v1", ".onnx", None);
+    told("usual", ".onnx", None);
     assert_ne!(sandbox.read("v1.onnx"), sandbox.read("usual.onnx"));
     // The numbers are the same; only what is said of them differs.
     assert_eq!(sandbox.read("v1.pth"), sandbox.read("usual.pth"));
