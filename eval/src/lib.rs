@@ -1,7 +1,7 @@
 //! What weights are worth: evaluations, and features of pictures in files.
 //!
 //! An [`Evaluation`] knows its data and its protocol; [`evaluate`] runs it for any number of backbones and seeds and gives
-//! a [`Report`](report::Report), which is a table, JSON and a picture. [`compare`](compare::compare) runs several in one
+//! a [`Report`], which is a table, JSON and a picture. [`compare`](compare::compare) runs several in one
 //! table, which is kept while it grows.
 //!
 //! ```no_run

@@ -85,7 +85,7 @@ pub struct Recipe {
 
 /// One feature of a batch.
 pub struct Computed {
-    /// The shape of one picture's: [C], or [C, h, w] where cells stay.
+    /// The shape of one picture's: `[C]`, or `[C, h, w]` where cells stay.
     pub shape: Vec<usize>,
     /// Picture after picture, row major.
     pub values: Vec<f32>,

@@ -2,7 +2,7 @@
 //!
 //! Every box is checked against its picture, whose size is read from its header. An object whose box lies
 //! outside, has no area or is no number, or whose class is unknown, is left out and told; too many are an
-//! error ([`account`]). One pixel beyond an edge is rounding and is cut off.
+//! error (`account.rs`). One pixel beyond an edge is rounding and is cut off.
 
 mod account;
 mod coco;
