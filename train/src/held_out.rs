@@ -223,7 +223,7 @@ fn best_cells(a: Tensor<4>, b: Tensor<4>) -> anyhow::Result<Vec<Vec<usize>>> {
         .collect())
 }
 
-/// The [`LINES`] clearest matches of one pair as lines to draw, each marked right or wrong: of the cells that choose each
+/// The 30 clearest matches of one pair as lines to draw, each marked right or wrong: of the cells that choose each
 /// other, those with the greatest lead over the second-best place. Cells at the border are left out: they know their
 /// place by the zero padding, and lead without a look at the picture.
 ///

@@ -2,7 +2,7 @@
 //! settings would fit.
 //!
 //! How much memory a graphics card has, wgpu does not tell. There only the size of single tensors is
-//! checked beforehand; running out is an error of the step ([`advice`]).
+//! checked beforehand; running out is an error of the step (`advice`).
 
 mod available;
 mod bytes;

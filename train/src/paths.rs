@@ -20,7 +20,7 @@ pub fn text(path: impl AsRef<OsStr>) -> String {
     }
 }
 
-/// The path of a [`text`] or a [`line`].
+/// The path of a [`text`] or a [`line()`].
 pub fn path_of(text: &str) -> PathBuf {
     let inner = text.strip_prefix('"').and_then(|t| t.strip_suffix('"'));
     let unquoted = inner.and_then(unescaped).and_then(path_of_bytes);
@@ -32,7 +32,7 @@ pub fn line(path: impl AsRef<OsStr>) -> String {
     in_line(&text(path)).into_owned()
 }
 
-/// A [`text`] as a [`line`].
+/// A [`text`] as a [`line()`].
 pub fn in_line(text: &str) -> Cow<'_, str> {
     if text.contains(char::is_control) {
         Cow::Owned(quoted(text.as_bytes()))

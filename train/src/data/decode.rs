@@ -6,7 +6,7 @@
 //! orientation is not applied, as in torchvision's `ImageFolder`: a view is cropped and flipped at
 //! random anyway. Of an animation the first frame is taken.
 //!
-//! JPEGs that the usual codec gets wrong are decoded by another ([`super::jpeg`]).
+//! JPEGs that the usual codec gets wrong are decoded by another (`jpeg.rs`).
 //!
 //! What is in the file decides, not its extension. Limits are checked on the header, before memory
 //! for pixels is asked for.
