@@ -25,9 +25,6 @@ const FIRST_HELD_OUT_SCENE: u64 = 1 << 32;
 /// The features that held-out pairs are measured and drawn by.
 pub const FEATURE: Feature = Feature::Stage3And4;
 
-/// How many of the pairs are drawn: one alone may be easy or hard.
-pub(crate) const EXAMPLES: usize = 2;
-
 /// Lines of a picture of matches: more cannot be followed by eye.
 const LINES: usize = 30;
 

@@ -18,9 +18,12 @@ use crate::data::decode::{DecodeLimits, Decoder};
 use crate::data::{BadFile, Source};
 use crate::events::{Observer, TrainEvent};
 use crate::files::write_atomically;
-use crate::held_out::{EXAMPLES, Pair};
+use crate::held_out::Pair;
 use crate::paths;
 use crate::run::folder::RunDir;
+
+/// How many of the held-out pairs are drawn: one alone may be easy or hard.
+pub(crate) const EXAMPLES: usize = 2;
 
 /// What a run was started on.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

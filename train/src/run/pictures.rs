@@ -11,10 +11,11 @@ use image::{Rgb, RgbImage};
 
 use crate::config::RunConfig;
 use crate::files::write_png;
-use crate::held_out::{self, EXAMPLES, Pair};
+use crate::held_out::{self, Pair};
 use crate::report::curves_png;
 use crate::row::MetricRow;
 use crate::run::folder::RunDir;
+use crate::run::images::EXAMPLES;
 
 /// Pixels to which small pictures are enlarged, roughly.
 const WIDTH: u32 = 300;
