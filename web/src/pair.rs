@@ -39,9 +39,9 @@ pub struct Match {
 
 #[wasm_bindgen]
 impl Match {
-    /// Similarity with every cell of B, row major.
-    pub fn row(&self) -> Vec<f32> {
-        self.row.clone()
+    /// Similarity with every cell of B, row major, handed out without a copy: a second call gives nothing.
+    pub fn row(&mut self) -> Vec<f32> {
+        std::mem::take(&mut self.row)
     }
 }
 

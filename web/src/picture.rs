@@ -142,14 +142,14 @@ impl Scene {
         Ok(Self(scene_pair(u64::from(seed), u64::from(index), &config)))
     }
 
-    /// The first view.
-    pub fn a(&self) -> Picture {
-        self.0.a.image.clone().into()
+    /// The first view, handed out without a copy: a second call gives an empty picture.
+    pub fn a(&mut self) -> Picture {
+        std::mem::take(&mut self.0.a.image).into()
     }
 
-    /// The second view.
-    pub fn b(&self) -> Picture {
-        self.0.b.image.clone().into()
+    /// The second view, likewise.
+    pub fn b(&mut self) -> Picture {
+        std::mem::take(&mut self.0.b.image).into()
     }
 
     /// Where the points of the first view lie in the second.

@@ -143,7 +143,7 @@ impl DenseCl {
         follow(&mut self.key, &self.query, momentum);
 
         for (index, batch) in micro_batches.into_iter().enumerate() {
-            let draw = settings.step * count as u64 + index as u64;
+            let draw = settings.draw(index, count);
             let [query, key] =
                 [QUERY, KEY].map(|view| batch.views[view].pixels.clone().cast(dtype));
             let q = self.query.forward_train(query.autodiff(), groups);
@@ -315,11 +315,11 @@ impl Method for DenseCl {
         micro_batches: Vec<MicroBatch>,
         settings: &StepSettings,
     ) -> Result<StepOutput> {
-        let count = micro_batches.len() as u64;
-        let orders = micro_batches.iter().zip(0..).map(|(batch, index)| {
+        let count = micro_batches.len();
+        let orders = micro_batches.iter().enumerate().map(|(index, batch)| {
             let [images, ..] = batch.views[KEY].pixels.dims();
             if self.method.shuffle_keys {
-                key_order(images, self.seed, settings.step * count + index)
+                key_order(images, self.seed, settings.draw(index, count))
             } else {
                 (0..images).collect()
             }

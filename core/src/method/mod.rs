@@ -121,3 +121,10 @@ pub struct StepSettings {
     /// Learning rate of this step.
     pub learning_rate: f64,
 }
+
+impl StepSettings {
+    /// The number, unique in a run, by which micro-batch `index` of `count` draws at random.
+    pub fn draw(&self, index: usize, count: usize) -> u64 {
+        self.step * count as u64 + index as u64
+    }
+}

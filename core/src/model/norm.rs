@@ -85,6 +85,25 @@ impl BatchNorm {
         out.output
     }
 
+    /// Rows [N, C] → the same shape, by the running statistics: PyTorch's `BatchNorm1d`, for projection heads.
+    pub fn forward_rows(&self, x: Tensor<2>) -> Tensor<2> {
+        let [n, c] = x.dims();
+        let map = FeatureMap::new(x.reshape([n, c, 1, 1]));
+        let out = self.forward(map, Activation::Identity).into_tensor();
+        out.reshape([n, c])
+    }
+
+    /// Rows [N, C] → the same shape, by the batch; the running statistics follow.
+    ///
+    /// # Panics
+    /// When `groups` does not divide N.
+    pub fn forward_train_rows(&mut self, x: Tensor<2>, groups: usize) -> Tensor<2> {
+        let [n, c] = x.dims();
+        let map = FeatureMap::new(x.reshape([n, c, 1, 1]));
+        let out = self.forward_train(map, groups, Activation::Identity);
+        out.into_tensor().reshape([n, c])
+    }
+
     /// a = γ/√(σ²+ε) and b = β − μ·a of the running statistics: x·a + b is normalised.
     pub(super) fn by_running(&self) -> [Tensor<1>; 2] {
         let tracked = self.gamma.is_autodiff();
@@ -154,5 +173,50 @@ impl Tensors for BatchNorm {
         for ((leaf, kind), tensor) in NORM_TENSORS.into_iter().zip(tensors) {
             visitor.tensor(&format!("{prefix}{leaf}"), kind, tensor);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_normalised_by_their_channels() {
+        let device = burn::tensor::Device::flex();
+        let mut norm = BatchNorm::new(&Init::new(0, &device), 2);
+        let rows = [[1.0, 2.0], [3.0, 6.0], [5.0, 10.0]];
+        let x = Tensor::<2>::from_data(rows, &device)
+            .autodiff()
+            .require_grad();
+        let values =
+            |x: Tensor<2>| -> Vec<f32> { x.inner().try_into_vec_as().expect("on the CPU") };
+        let out = norm.forward_train_rows(x.clone(), 1);
+        // Means 3 and 6, variances 8/3 and 32/3: both channels are ±√1.5 around 0.
+        let want = [-1.5f32, 0.0, 1.5].map(|x| x.signum() * x.abs().sqrt());
+        for (row, want) in values(out.clone()).chunks_exact(2).zip(want) {
+            assert!(
+                row.iter().all(|x| (x - want).abs() < 1e-4),
+                "{row:?}, {want}"
+            );
+        }
+        // A shift of a whole channel changes nothing, so the gradient of each channel sums to 0.
+        let weights = Tensor::<2>::from_data([[1.0, 0.5], [0.0, 2.0], [0.0, 0.0]], &device);
+        let gradients = (out * weights.autodiff()).sum().backward();
+        let gradient = values(x.grad(&gradients).expect("tracked"));
+        for channel in 0..2 {
+            let column = gradient.iter().skip(channel).step_by(2);
+            assert!(
+                column.clone().sum::<f32>().abs() < 1e-5 && column.clone().any(|g| g.abs() > 1e-3)
+            );
+        }
+        // Running statistics: a tenth of the means, and of the unbiased variances 4 and 16.
+        let zero = values(norm.forward_rows(Tensor::zeros([1, 2], &device)));
+        let want = [(0.3f32, 1.3f32), (0.6, 2.5)].map(|(mean, var)| -mean / (var + 1e-5).sqrt());
+        assert!(
+            zero.iter()
+                .zip(want)
+                .all(|(x, want)| (x - want).abs() < 1e-4),
+            "{zero:?}"
+        );
     }
 }
