@@ -1,4 +1,4 @@
-//! Features of any picture, and the matches between two.
+//! Dense features of pictures of any size.
 
 use std::{ops::RangeInclusive, str::FromStr};
 
@@ -17,7 +17,7 @@ use crate::{
     ops,
 };
 
-/// Which features describe a cell. Files and addresses hold its [`name`](Self::name).
+/// Which features of the network describe a cell. Files and URLs contain its [`name`](Self::name).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "&'static str")]
 pub enum Feature {
@@ -25,29 +25,29 @@ pub enum Feature {
     Stage1,
     /// The backbone's second stage, at stride 8.
     Stage2,
-    /// The backbone's third stage.
+    /// The backbone's third stage, at stride 16 or the output stride if that is smaller.
     Stage3,
-    /// The backbone's last stage: what the method matches by.
+    /// The backbone's last stage, at the output stride. Training chooses its matches by it.
     Stage4,
-    /// The third and the last stage, both of unit length, side by side on the finer of their grids: the
-    /// cosine of two cells is the mean of both stages' cosines.
+    /// The third and the last stage, each normalised to unit length, concatenated on the finer of their grids.
+    /// The cosine of two cells is the mean of both stages' cosines.
     Stage3And4,
     /// The dense head's output.
     Dense,
 }
 
-/// How a picture of any shape becomes a square.
+/// How a picture of any aspect ratio becomes a square.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Fit {
-    /// The largest square about its centre: nothing is distorted, the longer side loses its ends.
+    /// The largest centred square: no distortion, but the ends of the longer side are cut off.
     Crop,
-    /// All of it, squeezed: nothing is lost.
+    /// The whole picture, with its aspect ratio changed: nothing is cut off, but shapes are distorted.
     Stretch,
 }
 
-/// `image` as a square of `size` pixels: torchvision's `CenterCrop` of the shorter side, or all of it,
-/// then its `Resize` as in the views of training.
+/// `image` as a square of `size` × `size` pixels: the centred square as by torchvision's `CenterCrop`, or the
+/// whole picture, resized as the views of training are.
 ///
 /// # Panics
 /// When `image` has no pixels, or `size` is 0.
@@ -75,14 +75,14 @@ pub fn square(image: &RgbImage, size: u32, fit: Fit) -> RgbImage {
     crop_resize(image, crop, size)
 }
 
-/// Lengths in pixels that the longer side of a picture may have for the network.
+/// Permitted lengths of the longer side of a network's input, in pixels.
 pub const SIDES: RangeInclusive<u32> = 32..=4096;
 
-/// Both sides of a picture that the network sees are multiples of this: the coarsest stride.
+/// Both sides of a network's input are multiples of this, the largest output stride, in pixels.
 const STEP: u32 = 32;
 
-/// A picture as the network sees it: resized so that the longer side is about `side` pixels and both
-/// are multiples of 32, at least 32.
+/// Resizes a picture for the network: the longer side becomes about `side` pixels, and both sides are multiples
+/// of 32, at least 32.
 ///
 /// # Panics
 /// When `side` is not in [`SIDES`], or the picture is empty.
@@ -99,10 +99,10 @@ pub fn network_picture(image: &RgbImage, side: u32) -> RgbImage {
     imageops::resize(image, fit(width), fit(height), filter)
 }
 
-/// Pictures of one size to a batch [B, 3, H, W], normalised as in training.
+/// Converts pictures of one size to a batch [B, 3, H, W], normalised as in training.
 ///
 /// # Panics
-/// When there is no picture, or their sizes differ.
+/// When there is no picture, or a picture has another number of pixels than the first.
 pub fn image_batch(images: &[RgbImage], device: &Device) -> Tensor<4> {
     let (width, height) = images.first().expect("at least one picture").dimensions();
     let pixels = (width * height) as usize;
@@ -115,7 +115,7 @@ pub fn image_batch(images: &[RgbImage], device: &Device) -> Tensor<4> {
 }
 
 impl Feature {
-    /// All of them, from the first layers to the last.
+    /// All features, from the first layers to the last.
     pub const ALL: [Self; 6] = [
         Self::Stage1,
         Self::Stage2,
@@ -125,15 +125,15 @@ impl Feature {
         Self::Dense,
     ];
 
-    /// Those by which cells are compared: what matching, evaluations and the browser offer. The first two
-    /// stages know edges and colours, not things.
+    /// The features that matching, evaluations and the browser offer for the comparison of cells. The first two
+    /// stages are missing, because they describe edges and colours more than objects.
     pub const COMPARED: [Self; 4] = [Self::Stage3, Self::Stage4, Self::Stage3And4, Self::Dense];
 
-    /// The default for matching: of `densecl match`, `densecl eval correspondence`, the page and the
-    /// element. JavaScript has it in `web/js/features.js`, which a test of the web crate compares with this.
+    /// The default for matching in `densecl match`, `densecl eval correspondence`, the demo page and the
+    /// `<dense-match>` element. JavaScript has copies of it, which a test in `web/src/weights.rs` compares with this.
     pub const MATCHING: Self = Self::Stage4;
 
-    /// The name on the command line, in files and in addresses.
+    /// The name on the command line, in files and in URLs.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Stage1 => "stage1",
@@ -145,21 +145,24 @@ impl Feature {
         }
     }
 
-    /// What it is, in a line of a help text.
+    /// A description in one line, for help texts.
     pub const fn about(self) -> &'static str {
         match self {
             Self::Stage1 => "The backbone's first stage, at stride 4",
             Self::Stage2 => "The second stage, at stride 8",
             Self::Stage3 => "The third stage, finer than the last",
-            Self::Stage4 => "The last stage: what transfers, and what training matches by",
+            Self::Stage4 => {
+                "The last stage: the one to transfer, and the one that training matches by"
+            }
             Self::Stage3And4 => {
-                "Both, each of unit length, side by side on the finer grid: vectors half as long again"
+                "Stages 3 and 4, each of unit length, concatenated on the finer grid: vectors 1.5 times as long"
             }
             Self::Dense => "The dense head",
         }
     }
 
-    /// Pixels per cell in a network of `model`; `None` where the dense head pools to a grid of its own.
+    /// Pixels per cell along each axis in a network of `model`; `None` for a dense head that pools to a fixed
+    /// number of cells.
     pub fn stride(self, model: &ModelConfig) -> Option<usize> {
         let last = model.output_stride;
         match self {
@@ -171,8 +174,8 @@ impl Feature {
         }
     }
 
-    /// Its map [B, C, h, w] of a backbone's stages, of any length; `None` for the dense head, which is no
-    /// part of a backbone. On autodiff maps the gradient flows through.
+    /// The feature map [B, C, h, w] from the maps of a backbone's stages; vectors are not normalised. `None` for
+    /// the dense head, which is not part of a backbone. The gradient flows through.
     pub fn of_backbone(self, stages: &Stages) -> Option<Tensor<4>> {
         let Stages([stage1, stage2, stage3, stage4]) = stages;
         match self {
@@ -185,10 +188,10 @@ impl Feature {
         }
     }
 
-    /// Whether `encoder` has this feature: a backbone from elsewhere has no dense head.
+    /// Checks that `encoder` has this feature. A backbone of other programs has no dense head.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] when it has not.
+    /// [`Error::Mismatch`] when `encoder` does not have the feature.
     pub fn ensure_in(self, encoder: &Encoder) -> Result<()> {
         if self == Self::Dense && encoder.dense_head.is_none() {
             return Err(Error::Mismatch(
@@ -229,8 +232,8 @@ impl From<Feature> for &'static str {
     }
 }
 
-/// Two maps of one picture side by side, [B, C + C', h, w] on the grid of the finer one, `fine`: each of
-/// unit length, so that none outweighs the other.
+/// Concatenates two maps of the same pictures on the grid of `fine`: [B, C + C', h, w]. Both are normalised to
+/// unit length first, so that they have equal weight.
 fn fused(fine: Tensor<4>, coarse: Tensor<4>) -> Tensor<4> {
     let [_, _, rows, columns] = fine.dims();
     let [_, _, coarse_rows, coarse_columns] = coarse.dims();
@@ -238,38 +241,44 @@ fn fused(fine: Tensor<4>, coarse: Tensor<4>) -> Tensor<4> {
     if [coarse_rows, coarse_columns] != [rows, columns] {
         let rows = pixel_centers(rows, coarse_rows);
         let columns = pixel_centers(columns, coarse_columns);
-        // Between two directions a mean is shorter than either.
+        // A mean of unit vectors is shorter than 1, so the interpolated vectors are normalised again.
         coarse = l2_normalize(resample(coarse, &rows, &columns), 1);
     }
     Tensor::cat(vec![l2_normalize(fine, 1), coarse], 1)
 }
 
-/// The feature maps of a batch [B, 3, H, W], BN by its running statistics.
+/// The feature maps of all stages of the backbone for a batch [B, 3, H, W]; batch normalisation uses the running
+/// statistics.
 ///
-/// `encoder` and `images` are outside any gradient graph ([`Tensors::inference`](crate::model::Tensors::inference)).
+/// `encoder` and `images` must be outside any gradient graph
+/// ([`Tensors::inference`](crate::model::Tensors::inference)).
 pub fn stages(encoder: &Encoder, images: Tensor<4>) -> Stages {
     let device = images.device();
     ops::together(&device, || encoder.backbone.stages(images))
 }
 
-/// One of the maps [B, C, h, w] that an encoder makes of these stages, of any length.
+/// The map [B, C, h, w] of `feature` from the stages that [`stages`] computed with `encoder`; vectors are not
+/// normalised.
 ///
 /// # Panics
-/// When the encoder has no such feature; ask [`Feature::ensure_in`] first.
+/// When the encoder does not have the feature; check with [`Feature::ensure_in`] first.
 pub fn map_of(encoder: &Encoder, stages: &Stages, feature: Feature) -> Tensor<4> {
     feature.of_backbone(stages).unwrap_or_else(|| {
         let [.., last] = &stages.0;
         let head = encoder.dense_head.as_ref();
-        head.expect("asked for before").forward(last.clone())
+        head.expect("checked with `ensure_in`")
+            .forward(last.clone())
     })
 }
 
-/// The feature map of a batch [B, C, h, w], of any length, BN by its running statistics.
+/// The map [B, C, h, w] of `feature` for a batch [B, 3, H, W]; vectors are not normalised. Batch normalisation uses
+/// the running statistics.
 ///
-/// `encoder` and `images` are outside any gradient graph ([`Tensors::inference`](crate::model::Tensors::inference)).
+/// `encoder` and `images` must be outside any gradient graph
+/// ([`Tensors::inference`](crate::model::Tensors::inference)).
 ///
 /// # Panics
-/// When the encoder has no such feature; ask [`Feature::ensure_in`] first.
+/// When the encoder does not have the feature; check with [`Feature::ensure_in`] first.
 pub fn feature_map(encoder: &Encoder, images: Tensor<4>, feature: Feature) -> Tensor<4> {
     map_of(encoder, &stages(encoder, images), feature)
 }
@@ -282,8 +291,8 @@ pub fn dense_features(encoder: &Encoder, images: Tensor<4>, feature: Feature) ->
     l2_normalize(feature_map(encoder, images, feature), 1)
 }
 
-/// Similarity of every cell of A with every cell of B: unit-length maps [B, C, h, w] and
-/// [B, C, h', w'] → [B, h·w, h'·w'].
+/// Cosine similarity of every cell of `a` with every cell of `b`: maps [B, C, h, w] and [B, C, h', w'] of unit
+/// length → [B, h·w, h'·w'].
 pub fn map_similarity(a: Tensor<4>, b: Tensor<4>) -> Tensor<3> {
     let cells = |map: Tensor<4>| {
         let [n, c, h, w] = map.dims();
@@ -292,7 +301,7 @@ pub fn map_similarity(a: Tensor<4>, b: Tensor<4>) -> Tensor<3> {
     similarity(cells(a), cells(b))
 }
 
-/// The values of a tensor, row major: the way to read that works in a browser too.
+/// Reads the values of a tensor in row-major order; asynchronous, because a browser cannot block on a GPU.
 ///
 /// # Errors
 /// [`Error::Device`] when the device failed (lost, out of memory).
@@ -327,7 +336,8 @@ mod tests {
         a.iter().zip(b).map(|(a, b)| a * b).sum()
     }
 
-    /// Unit vectors of a grid of `columns`, bilinearly at a cell of one `times` as fine; of unit length.
+    /// The bilinear interpolation of the unit vectors `coarse`, a grid of `columns` columns, at the centre of cell
+    /// (x, y) of a grid that is `times` as fine; normalised to unit length.
     fn between(coarse: &[Vec<f64>], columns: usize, times: usize, [x, y]: [usize; 2]) -> Vec<f64> {
         let rows = coarse.len() / columns;
         let position = |cell: usize| (cell as f32 + 0.5) / times as f32;
@@ -347,7 +357,7 @@ mod tests {
 
     #[test]
     fn fused_features_are_both_stages_of_unit_length_on_the_finer_grid() {
-        // Neither square nor of a side that both grids divide evenly into powers of two.
+        // The picture is not square, and its sides are no powers of two.
         let picture = RgbImage::from_fn(160, 96, |x, y| {
             let [r, g, b] = [x * 3 + y, x ^ (5 * y), (x * y) / 7];
             image::Rgb([r, g, b].map(|value| (value % 256) as u8))
