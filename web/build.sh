@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Builds both wasm modules and assembles the npm package `dense-match` in web/dist/.
 #
-#   web/build.sh            both modules; needs Rust with the wasm32 target, and the first time also the
-#                           network, for wasm-bindgen's program (unless the right version is on PATH)
-#   web/build.sh --check    the same with bundled JavaScript (needs npm), and fails when something is
-#                           larger than it may be
-#   web/build.sh cpu        that module alone (or gpu); the GPU's takes long to compile
+#   web/build.sh            builds both modules. Needs Rust with the wasm32 target; the first time it downloads
+#                           the wasm-bindgen program, unless the right version is on PATH
+#   web/build.sh --check    also bundles the JavaScript (needs npm), and fails when a file is larger than its
+#                           budget
+#   web/build.sh cpu        builds only this module (or gpu); the GPU module takes long to compile
 #
-# CARGO_TARGET_DIR is respected. Tools that are missing go to DENSECL_WEB_TOOLS (~/.cache/densecl-web).
+# CARGO_TARGET_DIR is respected. Missing tools are installed into DENSECL_WEB_TOOLS (~/.cache/densecl-web).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -25,7 +25,7 @@ target=${CARGO_TARGET_DIR:-target}
 dist=web/dist
 export CARGO_INCREMENTAL=0
 
-# The program and the crate must be of one version.
+# The wasm-bindgen program must have the same version as the crate.
 bindgen_version=$(sed -n '/^name = "wasm-bindgen"$/{n;s/version = "\(.*\)"/\1/p}' Cargo.lock)
 is_bindgen() { [ "$("$1" --version 2>/dev/null)" = "wasm-bindgen $bindgen_version" ]; }
 if is_bindgen wasm-bindgen; then
@@ -34,8 +34,8 @@ else
     bindgen=$tools/bin/wasm-bindgen
     if ! is_bindgen "$bindgen"; then
         echo "web/build.sh: installing wasm-bindgen $bindgen_version into $tools (once, some minutes)"
-        # It runs for a second: quick to build counts for more than quick to run. Not --locked: its lock file
-        # names versions that a mirror may not have.
+        # The program runs for a second only, so it is built quickly instead of optimised. Without --locked,
+        # because its lock file may name versions that a registry mirror does not have.
         CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_DEBUG=false \
         CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
             cargo install wasm-bindgen-cli --version "=$bindgen_version" --quiet --root "$tools" --target-dir "$tools/target"
@@ -45,8 +45,8 @@ fi
 
 mkdir -p "$dist"
 
-# The comments in what wasm-bindgen writes are a third of it. Only lines that are nothing but comment go, so no string
-# is touched.
+# Removes comments, which are a third of the JavaScript that wasm-bindgen writes. Only lines that consist of a comment
+# are removed, so that no string changes.
 without_comments() {
     sed -E -e '/^\s*\/\*.*\*\/\s*$/d' -e '/^\s*\/\*([^*]|\*[^/])*$/,/\*\/\s*$/d' -e '/^\s*\/\//d' -e '/^\s*$/d' -e 's/^\s+//' "$1"
 }
@@ -64,7 +64,7 @@ module() {
     "$bindgen" --target web --remove-name-section --remove-producers-section \
         --out-name "densecl_$name" --out-dir "$out" "$raw"
     sed -i "s/densecl_${name}_bg\.wasm/densecl_$name.wasm/g" "$out/densecl_$name.js"
-    # For the progress bar: with a compressing server the length is not known otherwise.
+    # The progress bar needs the length, which a server that compresses does not send.
     printf '\nexport const BYTES = %d;\n' "$(stat -c %s "$out/densecl_${name}_bg.wasm")" >>"$out/densecl_$name.js"
     without_comments "$out/densecl_$name.js" >"$dist/densecl_$name.js"
     mv "$out/densecl_$name.d.ts" "$dist/"
@@ -74,26 +74,27 @@ module() {
 [ "$only" = gpu ] || module cpu web-cpu "-C target-feature=+simd128"
 [ "$only" = cpu ] || module gpu web ""
 
-# A file that is the same stays as it is: what watches the folder need not wake up.
+# put TARGET SOURCE: copies a file, but does not touch an equal one, so that watchers of the folder are not triggered.
 put() {
     mkdir -p "$(dirname "$1")"
     cmp -s "$2" "$1" || cp "$2" "$1"
 }
-# The package: types, README and package.json, weights beside them. Its JavaScript is bundled where esbuild is
-# installed (`npm ci --prefix web`, once); elsewhere the modules go there as they are and do the same.
+# The package contains types, README, package.json and weights. Its JavaScript is bundled if esbuild is installed
+# (`npm ci --prefix web`, once); otherwise the modules are copied as they are, which works the same.
 if [ "$check" = yes ] && [ ! -d web/node_modules/esbuild ]; then
     npm ci --prefix web --no-audit --no-fund --loglevel=error
 fi
 bundled=$([ -d web/node_modules/esbuild ] && echo yes || echo no)
 (cd web/js && find . -type f) | while read -r file; do
     case $bundled/$file in
-        yes/./dense-match.js | yes/./engine.js | yes/./draw.js | yes/./worker.js) continue ;; # bundle.mjs writes them
-        yes/*.js) rm -f "$dist/$file" && continue ;; # part of a bundle; an earlier build may have left it
+        yes/./dense-match.js | yes/./engine.js | yes/./draw.js | yes/./worker.js) continue ;; # written by bundle.mjs
+        yes/*.js) rm -f "$dist/$file" && continue ;; # part of a bundle; an earlier build may have copied it
     esac
     put "$dist/$file" "web/js/$file"
 done
 [ "$bundled" = no ] || node web/bundle.mjs "$dist"
-# A bundle is a manifest and shards. Those of weights that also ship as one file are cut from it here.
+# A bundle of weights is a manifest and shards. If the weights are also in the repository as one file, the shards are
+# cut from it here.
 shard_bytes=$((8 * 1024 * 1024)) # as in core/src/weights/bundle.rs
 for bundle in web/weights/*/; do
     for file in "$bundle"*; do put "$dist/${file#web/}" "$file"; done
@@ -104,7 +105,8 @@ for bundle in web/weights/*/; do
     bytes=$(wc -c <"$whole")
     for ((at = 0, index = 0; at < bytes; at += shard_bytes, index++)); do
         shard=$(printf '%s-%03d.bin' "$name" "$index")
-        tail -c +$((at + 1)) "$whole" | head -c $shard_bytes >"$shards/$shard" || [ $? = 141 ] # head ends first
+        # Status 141 is SIGPIPE: head exits before tail has written the rest.
+        tail -c +$((at + 1)) "$whole" | head -c $shard_bytes >"$shards/$shard" || [ $? = 141 ]
         put "$dist/weights/$name/$shard" "$shards/$shard"
     done
     rm -r "$shards"
@@ -113,7 +115,7 @@ for file in LICENSE-MIT LICENSE-APACHE; do put "$dist/$file" "$file"; done
 
 [ "$check" = yes ] || exit 0
 
-# What a visitor pays, in bytes, gzipped as a static host does it.
+# The budgets of what a visitor downloads, in bytes, gzipped as by a static host.
 failed=0
 budget() {
     local what=$1 most=$2 size=$3

@@ -1,7 +1,7 @@
-// Makes the package's JavaScript small: `node web/bundle.mjs DIST` writes one file per entry of web/js into DIST.
+// Bundles and minifies the package's JavaScript: `node web/bundle.mjs DIST` writes one file per entry point into DIST.
 //
-// Needs esbuild (`npm ci` in web/). Without this step the package works as well, from the modules as they are in web/js;
-// it is then about twice the size and more files.
+// Needs esbuild (`npm ci` in web/). The package also works without this step, with the unchanged modules of web/js, but
+// is then about twice as large and has more files.
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
@@ -11,11 +11,11 @@ const from = fileURLToPath(new URL("js", import.meta.url));
 const to = process.argv[2];
 if (!to) throw new Error("usage: node web/bundle.mjs DIST");
 
-// engine.js is a file of its own, because all who import it must meet the same engines. draw.js has no state, so the
-// element takes what it needs of it along and saves a request.
+// engine.js is not bundled into other files, because all importers must share its engines. draw.js has no state, so the
+// element's bundle includes the functions that it needs and saves a request.
 const ENGINE = path.join(from, "engine.js");
 
-/** Leaves the engine out, and makes the element's style sheet small too. */
+/** A plugin that keeps engine.js external and minifies the element's style sheet. */
 const house = {
   name: "dense-match",
   setup(build) {
@@ -42,7 +42,7 @@ const { outputFiles } = await build({
   write: false,
 });
 
-// A file that is as it was keeps its time, or a watcher of the folder would never come to rest.
+// Unchanged files are not written, because a watcher of the folder that starts this build would run it again and again.
 await mkdir(to, { recursive: true });
 for (const { path: file, contents } of outputFiles) {
   const before = await readFile(file).catch(() => null);

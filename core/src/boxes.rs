@@ -1,8 +1,9 @@
-//! Axis-aligned boxes: overlap, and suppression of those that say the same twice.
+//! Axis-aligned boxes, their overlap, and non-maximum suppression.
 
 use serde::{Deserialize, Serialize};
 
-/// A box from (x0, y0) to (x1, y1) in pixels, continuous: pixel (i, j) covers [i, i+1) × [j, j+1).
+/// A box from (x0, y0) to (x1, y1) in continuous pixel coordinates: pixel (i, j) covers
+/// [i, i+1) × [j, j+1).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Rect {
     /// Left edge.
@@ -16,7 +17,7 @@ pub struct Rect {
 }
 
 impl Rect {
-    /// From its corners.
+    /// A box with the corners (`x0`, `y0`) and (`x1`, `y1`).
     pub fn new(x0: f64, y0: f64, x1: f64, y1: f64) -> Self {
         Self { x0, y0, x1, y1 }
     }
@@ -31,7 +32,7 @@ impl Rect {
         [0.5 * (self.x0 + self.x1), 0.5 * (self.y0 + self.y1)]
     }
 
-    /// Area of what both cover.
+    /// Area of the intersection.
     pub fn intersection(&self, other: &Self) -> f64 {
         let shared = Self {
             x0: self.x0.max(other.x0),
@@ -49,12 +50,12 @@ impl Rect {
         if union > 0.0 { shared / union } else { 0.0 }
     }
 
-    /// Every edge moved by the same factors: from one picture size to another.
+    /// The box after resizing the picture by the factors `x` and `y`.
     pub fn scaled(&self, x: f64, y: f64) -> Self {
         Self::new(self.x0 * x, self.y0 * y, self.x1 * x, self.y1 * y)
     }
 
-    /// What of it lies inside a picture of `width` × `height`.
+    /// The part inside a picture of `width` × `height` pixels; a box without area if there is no such part.
     pub fn clipped(&self, width: f64, height: f64) -> Self {
         Self {
             x0: self.x0.clamp(0.0, width),
@@ -64,7 +65,7 @@ impl Rect {
         }
     }
 
-    /// The box in the mirrored picture (left ↔ right) of `width`.
+    /// The box after mirroring a picture of `width` pixels left to right.
     pub fn mirrored(&self, width: f64) -> Self {
         Self {
             x0: width - self.x1,
@@ -74,21 +75,21 @@ impl Rect {
     }
 }
 
-/// A box that a detector names.
+/// A box that a detector predicts.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Detection {
-    /// Where.
+    /// The box in pixels.
     #[serde(flatten)]
     pub rect: Rect,
-    /// What, as an index into the classes.
+    /// The index of the class.
     pub class: usize,
-    /// How sure, in [0, 1].
+    /// The confidence, in [0, 1].
     pub score: f64,
 }
 
-/// Greedy non-maximum suppression within each class: the best first, and none whose IoU with a
-/// better one of its class is above `bound`. At most `keep` remain, in descending order of score
-/// (equal scores in the order given).
+/// Greedy non-maximum suppression within each class: a detection is dropped when its IoU with a kept
+/// one of the same class and a higher score is above `bound`. At most `keep` detections remain, in
+/// descending order of score (equal scores in the given order).
 pub fn suppress(mut detections: Vec<Detection>, bound: f64, keep: usize) -> Vec<Detection> {
     detections.sort_by(|a, b| b.score.total_cmp(&a.score));
     let mut kept: Vec<Detection> = Vec::new();

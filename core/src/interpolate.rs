@@ -1,16 +1,16 @@
-//! Values between the centres of cells: bilinear, constant beyond the outermost centres.
+//! Bilinear interpolation between the centres of cells, constant beyond the outermost centres.
 //!
-//! A grid covers its picture, so the centre of cell i lies at (i + 0.5) / cells of the picture's side.
+//! A grid covers the whole picture, so the centre of cell i of n lies at (i + 0.5) / n of the picture's side.
 //! This is PyTorch's `interpolate(mode="bilinear", align_corners=False)`.
 
 use burn::tensor::{Device, Tensor, TensorData};
 
-/// The two cells around a position along one axis, and the weight of the second.
+/// The indices of the two cells around a position along one axis, and the weight of the second in [0, 1].
 ///
-/// `position` is in cells, centres at +0.5; the weight is in [0, 1].
+/// `position` is in cells; the centre of cell i is at i + 0.5.
 ///
 /// # Panics
-/// When there is no cell.
+/// When `cells` is 0.
 pub fn taps(position: f32, cells: usize) -> (usize, usize, f32) {
     assert!(cells > 0, "an axis has at least one cell");
     let position = (position - 0.5).clamp(0.0, (cells - 1) as f32);
@@ -18,13 +18,14 @@ pub fn taps(position: f32, cells: usize) -> (usize, usize, f32) {
     (first, (first + 1).min(cells - 1), position - first as f32)
 }
 
-/// Positions in cells of the centres of `pixels` pixels that `cells` cells cover.
+/// The positions, in cells, of the centres of `pixels` pixels along an axis that `cells` cells cover.
 pub fn pixel_centers(pixels: usize, cells: usize) -> Vec<f32> {
     let per_pixel = cells as f32 / pixels as f32;
     (0..pixels).map(|i| (i as f32 + 0.5) * per_pixel).collect()
 }
 
-/// Interpolation along one axis as a matrix [positions, cells]: values there = matrix · values of cells.
+/// Interpolation along one axis as a matrix [positions, cells]. Multiplied by the values of the cells it gives the
+/// values at the positions.
 fn matrix(positions: &[f32], cells: usize, device: &Device) -> Tensor<2> {
     let mut values = vec![0.0; positions.len() * cells];
     for (row, &position) in values.chunks_exact_mut(cells).zip(positions) {
@@ -35,12 +36,13 @@ fn matrix(positions: &[f32], cells: usize, device: &Device) -> Tensor<2> {
     Tensor::from_data(TensorData::new(values, [positions.len(), cells]), device)
 }
 
-/// A map [B, C, h, w] on the lattice of the positions `rows` × `columns`, both in cells of the map:
-/// [B, C, rows, columns]. On an autodiff map the gradient flows through.
+/// Interpolates a map [B, C, h, w] at all pairs of the positions `rows` and `columns`, both in cells of the
+/// map: [B, C, rows, columns]. The gradient flows through.
 pub fn resample(map: Tensor<4>, rows: &[f32], columns: &[f32]) -> Tensor<4> {
     let [b, c, h, w] = map.dims();
     let device = map.device();
-    // Separable, and each axis one product of matrices: the map is small, the lattice may be large.
+    // Interpolation is separable, so each axis is one matrix product. The map is small, but there may be many
+    // positions.
     let along_x = map.reshape([b * c * h, w]);
     let along_x = along_x.matmul(matrix(columns, w, &device).transpose());
     let along_x = along_x.reshape([b * c, h, columns.len()]);
@@ -51,7 +53,8 @@ pub fn resample(map: Tensor<4>, rows: &[f32], columns: &[f32]) -> Tensor<4> {
         .reshape([b, c, rows.len(), columns.len()])
 }
 
-/// The vectors of a map [1, C, h, w] at any `points` (x, y), in cells of the map: [1, C, points].
+/// Interpolates the vectors of a map [1, C, h, w] at arbitrary `points` (x, y) in cells of the map:
+/// [1, C, points].
 pub fn sample(map: Tensor<4>, points: &[[f32; 2]]) -> Tensor<3> {
     let [_, c, h, w] = map.dims();
     let mut values = vec![0.0; h * w * points.len()];

@@ -1,24 +1,26 @@
-//! Correspondence by the features themselves (section 3.4 of the paper).
+//! Matching of cells by the similarity of their features (section 3.4 of the paper).
 //!
-//! Knows tensors and grids, no model: the trainer, the evaluator and the browser share it.
+//! The functions work on tensors and grids of similarities, without a model, so that training, evaluation and
+//! the browser share them.
 
 use burn::tensor::{Int, Tensor};
 
 use crate::error::{Error, Result};
 
-/// Divides by the L2 norm along `dim` (at least 1e-12, as PyTorch's `normalize`).
+/// Divides by the L2 norm along `dim`. As in PyTorch's `normalize`, the norm is at least 1e-12.
 pub fn l2_normalize<const D: usize>(x: Tensor<D>, dim: usize) -> Tensor<D> {
-    // Before the root, whose slope at 0 is infinite: the gradient at a vector of zeros would be NaN.
+    // The clamp comes before the root: the slope of the root at 0 is infinite, so the gradient of a vector of
+    // zeros would be NaN.
     let squares = x.clone().square().sum_dim(dim).clamp_min(1e-24);
     let norm = squares.sqrt();
     x / norm
 }
 
-/// Features [B, C, N] less their mean over the batch at the same cell, of unit length again.
+/// Features [B, C, N] minus the mean over the batch of the same cell, normalised to unit length again.
 ///
-/// That mean is what the place of a cell alone says about its features: under zero padding a cell near
-/// the border is more like the same cell of any other picture than like the same thing elsewhere.
-/// Without it the cosine compares what the cells show.
+/// That mean is the part of the features that depends on the position alone: because of zero padding, a cell
+/// near the border is more similar to the same cell of another picture than to the same object at another
+/// position. Without the mean the cosine compares the content of the cells.
 pub fn centred(features: Tensor<3>) -> Tensor<3> {
     let mean = features.clone().mean_dim(0);
     l2_normalize(features - mean, 1)
@@ -31,11 +33,11 @@ pub fn similarity(query: Tensor<3>, key: Tensor<3>) -> Tensor<3> {
     query.swap_dims(1, 2).matmul(key)
 }
 
-/// Whether every cell of one picture can be compared with every cell of another: to be asked before the
-/// network runs. `most` is how many similarities may be held, 4 bytes each.
+/// Checks, before the network runs, that the similarities of every cell of one picture with every cell of
+/// another fit into memory. `most` is the largest permitted number of similarities, 4 bytes each.
 ///
 /// # Errors
-/// [`Error::TooLarge`] when they are more.
+/// [`Error::TooLarge`] when there are more than `most`.
 pub fn ensure_comparable([cells_a, cells_b]: [usize; 2], most: usize) -> Result<()> {
     if cells_a.saturating_mul(cells_b) <= most {
         return Ok(());
@@ -46,37 +48,38 @@ pub fn ensure_comparable([cells_a, cells_b]: [usize; 2], most: usize) -> Result<
     )))
 }
 
-/// For each query cell the key cell that is most similar: [B, N, M] → [B, N].
+/// For each query cell the number of the most similar key cell: [B, N, M] → [B, N].
 ///
 /// c_i = argmax_j sim(f_i, f'_j), equation 4 of the paper.
 pub fn best_match(similarity: Tensor<3>) -> Tensor<2, Int> {
     similarity.argmax(2).squeeze_dim(2)
 }
 
-/// The key cell's vector for each query cell: [B, D, M] and [B, N] → [B, D, N].
+/// The vector of the matched key cell for each query cell: `key` [B, D, M] and `matches` [B, N] → [B, D, N].
 pub fn gather_cells(key: Tensor<3>, matches: Tensor<2, Int>) -> Tensor<3> {
     let [b, d, _] = key.dims();
     let [_, n] = matches.dims();
     key.gather(2, matches.unsqueeze_dim::<3>(1).expand([b, d, n]))
 }
 
-/// One match of a mutual pair.
+/// A mutual match: two cells, each of which is the most similar cell to the other.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct MutualMatch {
-    /// Cell of A.
+    /// The cell of A, numbered row by row.
     pub a: usize,
-    /// Cell of B.
+    /// The cell of B, numbered row by row.
     pub b: usize,
     /// Their cosine similarity.
     pub score: f32,
 }
 
-/// Pairs of cells that choose each other, at least `threshold` similar, best first.
+/// The mutual matches with a similarity of at least `threshold`, most similar first.
 ///
-/// `similarity` is row major, cells of A by cells of B. Ties go to the lower cell; NaN never matches.
+/// `similarity` is row major, cells of A by cells of B. Of equally similar cells the one with the lower number is
+/// chosen; NaN never matches.
 ///
 /// # Panics
-/// When `similarity` is not a multiple of `cells_b` long.
+/// When the length of `similarity` is no multiple of `cells_b`.
 pub fn mutual_matches(similarity: &[f32], cells_b: usize, threshold: f32) -> Vec<MutualMatch> {
     assert!(
         cells_b > 0 && similarity.len().is_multiple_of(cells_b),
@@ -105,8 +108,7 @@ pub fn mutual_matches(similarity: &[f32], cells_b: usize, threshold: f32) -> Vec
     matches
 }
 
-/// The most similar cell of a row of similarities, the first among equals; NaN is never the best. `None`
-/// when no cell is a number.
+/// The index of the largest similarity of a row, the first of equal ones; NaN is ignored. `None` when all are NaN.
 pub fn best_cell(row: &[f32]) -> Option<usize> {
     row.iter()
         .enumerate()
@@ -115,11 +117,12 @@ pub fn best_cell(row: &[f32]) -> Option<usize> {
         .map(|(cell, _)| cell)
 }
 
-/// How much more similar the best cell is than any cell that does not touch it: a small lead means that the picture
-/// shows the same thing in several places, such as a bare wall, and the match is a guess.
+/// The difference in similarity between the best cell and the best one of the cells that do not touch it. A small
+/// lead means that several places look like the query cell, as on a bare wall, so the match is unreliable.
 ///
-/// Lowe's test of 2004 (section 7.1), as a difference because cosines may be negative. `row` holds `height`·`width`
-/// similarities of one query cell. At least 0; infinite where every cell touches the best one.
+/// This is the test of Lowe (2004, section 7.1), but with a difference instead of a ratio, because cosines may be
+/// negative. `row` holds the `height`·`width` similarities of one query cell, `best` is the index of the largest.
+/// The result is at least 0, and infinite when every cell touches the best one.
 pub fn lead(row: &[f32], best: usize, [height, width]: [usize; 2]) -> f32 {
     debug_assert_eq!(row.len(), height * width);
     let [x, y] = [best % width, best / width];
@@ -133,16 +136,17 @@ pub fn lead(row: &[f32], best: usize, [height, width]: [usize; 2]) -> f32 {
     row[best] - next
 }
 
-/// The centre of a cell of a row-major grid, (x, y) in cells: its column and row, each + 0.5.
+/// The centre of a cell of a row-major grid, (x, y) in cells: column + 0.5 and row + 0.5.
 pub fn cell_center(cell: usize, columns: usize) -> [f32; 2] {
     [(cell % columns) as f32 + 0.5, (cell / columns) as f32 + 0.5]
 }
 
-/// The peak of a similarity map between its cells: a parabola through the best cell and its
-/// neighbours, separately along x and y.
+/// The position of the peak of a similarity map with sub-cell precision: the peak of a parabola through the best
+/// cell and its two neighbours, separately along x and y.
 ///
-/// `row` holds `height`·`width` similarities of one query cell. Returns (x, y) in cells, cell
-/// centres at +0.5; the offset from the best cell is at most half a cell, and 0 at the border.
+/// `row` holds the `height`·`width` similarities of one query cell, `best` is the index of the largest. Returns
+/// (x, y) in cells, with cell centres at +0.5. The offset from the centre of the best cell is at most half a
+/// cell, and 0 along an axis on which the best cell lies at the border.
 pub fn subcell_peak(row: &[f32], best: usize, [height, width]: [usize; 2]) -> [f32; 2] {
     let (x, y) = (best % width, best / width);
     let offset = |before: f32, at: f32, after: f32| {
@@ -206,7 +210,7 @@ mod tests {
 
     #[test]
     fn only_cells_that_choose_each_other_match() {
-        // A0 and A1 both prefer B0, which prefers A1; A2 and B2 choose each other below 0.5.
+        // A0 and A1 are most similar to B0, which is most similar to A1. A2 and B2 match below 0.5.
         let sim = [0.8, 0.1, 0.0, 0.9, 0.2, 0.0, 0.1, 0.3, 0.4];
         let matches = mutual_matches(&sim, 3, -1.0);
         assert_eq!(
@@ -219,8 +223,8 @@ mod tests {
 
     #[test]
     fn centred_features_match_by_what_is_there_and_not_by_place() {
-        // Two pictures of two cells, two channels for what a cell shows and two for where it is. The
-        // second views show the cells of the first in the other order.
+        // Two pictures of two cells; two channels describe the content of a cell and two its position. The second
+        // views show the cells of the first in the opposite order.
         let device = burn::tensor::Device::flex();
         let view = |cells: [[f32; 2]; 4]| {
             let place = [[3.0, 0.0], [0.0, 3.0]];
@@ -261,7 +265,7 @@ mod tests {
 
     #[test]
     fn a_parabola_peaks_between_cells() {
-        // −(x − 1.25)² sampled at x = 0, 1, 2 on the middle row of a 3×3 map.
+        // A 3×3 map of a paraboloid with its peak at x = 1.25, y = 1 in units of cell indices.
         let at = |x: f32, y: f32| -(x - 1.25).powi(2) - (y - 1.0).powi(2);
         let row: Vec<f32> = (0..9).map(|i| at((i % 3) as f32, (i / 3) as f32)).collect();
         let [x, y] = subcell_peak(&row, 4, [3, 3]);
@@ -272,7 +276,7 @@ mod tests {
 
     #[test]
     fn a_lead_is_over_the_cells_that_do_not_touch_the_best() {
-        // The best of 3×4 cells is the first of the second row; 0.9 beside it is the same peak.
+        // The best of 3×4 cells is the first of the second row; the 0.9 next to it belongs to the same peak.
         let row = [
             0.1,
             0.9,

@@ -1,4 +1,4 @@
-//! The dictionary of negatives: a first-in, first-out queue of keys (He et al. 2020).
+//! The queue of negatives: a first-in, first-out dictionary of keys (MoCo, He et al. 2020).
 //!
 //! DenseCL keeps two of the same type, one of global keys and one of pooled dense keys.
 
@@ -6,7 +6,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::rng::{Purpose, normal_pair, stream};
 
-/// K unit-length keys of dimension D, oldest overwritten first.
+/// K keys of dimension D and unit length. New keys overwrite the oldest.
 #[derive(Debug, Clone)]
 pub struct Queue {
     keys: Tensor<2>,
@@ -14,7 +14,11 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// A queue filled with random unit vectors; `which` tells the queues of one run apart.
+    /// A queue of `len` random unit vectors of dimension `dim`. Queues of one run have different numbers `which`,
+    /// so that their vectors differ.
+    ///
+    /// # Panics
+    /// When `len` or `dim` is 0.
     pub fn new(len: usize, dim: usize, seed: u64, which: u64, device: &Device) -> Self {
         assert!(len > 0 && dim > 0, "an empty queue");
         let mut rng = stream(seed, Purpose::Queue, which);
@@ -31,7 +35,7 @@ impl Queue {
         Self { keys, position: 0 }
     }
 
-    /// A queue in a given state: keys [K, D] and the place of the next key.
+    /// A queue in a given state: the keys [K, D] and the row that the next key overwrites.
     ///
     /// # Panics
     /// When `position` is not below K.
@@ -51,22 +55,25 @@ impl Queue {
         self.keys.clone()
     }
 
-    /// Where the next key goes.
+    /// The row that the next key overwrites.
     pub fn position(&self) -> usize {
         self.position
     }
 
-    /// K.
+    /// The number of keys, K.
     pub fn len(&self) -> usize {
         self.keys.dims()[0]
     }
 
-    /// Never: a queue has at least one key.
+    /// Always false, because a queue has at least one key.
     pub fn is_empty(&self) -> bool {
         false
     }
 
-    /// Replaces the oldest keys by `keys` [B, D], B ≤ K, in order; wraps around at the end.
+    /// Overwrites the oldest keys by `keys` [B, D] in order, wrapping around at the end.
+    ///
+    /// # Panics
+    /// When B > K.
     pub fn enqueue(&mut self, keys: Tensor<2>) {
         let [batch, dim] = keys.dims();
         let len = self.len();

@@ -1,13 +1,13 @@
-//! Randomness from one seed, split per purpose.
+//! Random numbers from one seed, with an independent stream for each purpose.
 //!
-//! Every random decision of a run is a pure function of `(seed, purpose, index)`: no generator is
-//! carried from one sample to the next, so the number of loader threads, the order in which they
-//! finish and a restart from a checkpoint change nothing.
+//! Every random decision of a run is a pure function of `(seed, purpose, index)`. No generator is carried
+//! from one sample to the next, so results do not depend on the number of loader threads, the order in
+//! which they finish, or a restart from a checkpoint.
 
 use rand::{RngExt, SeedableRng};
 
-/// The generator behind every stream: ChaCha with 8 rounds, whose output is fixed by its
-/// specification and so is the same on every platform.
+/// The generator of every stream: ChaCha with 8 rounds, whose output is specified and therefore the same
+/// on every platform.
 pub type Rng = rand_chacha::ChaCha8Rng;
 
 /// What a stream of random numbers is used for; two purposes never share a stream.
@@ -18,19 +18,20 @@ pub enum Purpose {
     Weights = 1,
     /// The order of the images; index = epoch.
     Order = 2,
-    /// The two views of a sample; index = position in the run (epoch · images + position in the epoch).
+    /// The views of a sample; index = position in the run (epoch · images + position in the epoch).
     Views = 3,
-    /// The unit vectors that fill a queue at the start; index = which queue.
+    /// The unit vectors that fill a queue at the start; index = number of the queue.
     Queue = 4,
-    /// The permutation of the keys across the groups of split BN; index = micro-batch of the run.
+    /// The permutation of the keys across the groups of split batch normalisation; index = number of the
+    /// micro-batch in the run.
     Shuffle = 5,
     /// A procedural scene; index = its number.
     Scene = 6,
-    /// Random matches (the paper's ablation); index = micro-batch of the run.
+    /// Random matches (an ablation of the paper); index = number of the micro-batch in the run.
     Matching = 7,
-    /// Pictures drawn for a bootstrap interval; index = draw.
+    /// Pictures drawn for a bootstrap interval; index = number of the draw.
     Bootstrap = 8,
-    /// What an evaluation draws: order, pixels, crops; index = step, or picture.
+    /// Random choices of an evaluation (order, pixels, crops); index = step or picture.
     Evaluation = 9,
     /// A known warp of a picture; index = its number.
     Warp = 10,

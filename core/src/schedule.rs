@@ -1,22 +1,22 @@
-//! Learning rate and λ as pure functions of the step.
+//! The schedules of the learning rate, of λ and of the momentum encoder, as pure functions of the step.
 
 use crate::config::{MomentumSchedule, SchedulePer};
 
-/// Where a run stands in its schedule.
+/// The progress of a run, on which its schedules depend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
     /// Steps already taken.
     pub step: u64,
-    /// Steps of the whole run.
+    /// Number of steps of the whole run.
     pub total_steps: u64,
-    /// Steps of one epoch.
+    /// Number of steps of one epoch.
     pub steps_per_epoch: u64,
 }
 
-/// Cosine to zero: lr(t) = ½·lr₀·(1 + cos(π·t/T)).
+/// The learning rate, which falls from `base` to 0 along a cosine: lr(t) = ½·lr₀·(1 + cos(π·t/T)).
 ///
-/// With [`SchedulePer::Epoch`] t is the epoch and T the number of epochs (the last one begun counts
-/// whole), so the rate is constant within an epoch, as the authors'.
+/// With [`SchedulePer::Step`] t counts steps. With [`SchedulePer::Epoch`] t is the epoch and T the number of
+/// epochs, rounded up, so the rate is constant within an epoch as in the authors' code.
 pub fn learning_rate(base: f64, per: SchedulePer, progress: Progress) -> f64 {
     let Progress {
         step,
@@ -34,13 +34,14 @@ pub fn learning_rate(base: f64, per: SchedulePer, progress: Progress) -> f64 {
     0.5 * base * (1.0 + (std::f64::consts::PI * share).cos())
 }
 
-/// λ at `step`: 0 during the warm-up, then its value (the authors' `loss_lambda` hook).
+/// λ, the weight of the dense loss, at `step`: 0 during the first `warmup_steps`, then `value` (as set by the
+/// authors' `loss_lambda` hook).
 pub fn lambda(value: f64, warmup_steps: u64, step: u64) -> f64 {
     if step < warmup_steps { 0.0 } else { value }
 }
 
-/// m of the momentum encoder at `step` of `total_steps`: its value throughout, or from it to 1 by cosine,
-/// m(t) = 1 − (1 − m₀)·(cos(π·t/T) + 1)/2 (BYOL, Grill et al. 2020, section 3.2).
+/// m of the momentum encoder at `step` of `total_steps`: either constant, or rising from `value` to 1 along a
+/// cosine, m(t) = 1 − (1 − m₀)·(cos(π·t/T) + 1)/2 (BYOL, Grill et al. 2020, section 3.2).
 pub fn momentum(value: f64, schedule: MomentumSchedule, step: u64, total_steps: u64) -> f64 {
     match schedule {
         MomentumSchedule::Constant => value,

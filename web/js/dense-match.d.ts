@@ -1,4 +1,4 @@
-/** `<dense-match>`: where two pictures show the same thing. Importing this module defines the element. */
+/** `<dense-match>` finds the places in two pictures that show the same thing. Importing this module defines it. */
 
 import type { DeviceInfo, ErrorType, Feature, PictureSource, ProgressDetail, Stride, WeightsSource } from "./engine.js";
 
@@ -7,29 +7,29 @@ export type { DeviceInfo, ErrorType, Feature, ProgressDetail, Stride } from "./e
 export type View = "heatmap" | "matches" | "pca";
 export type Loading = "auto" | "lazy" | "eager";
 
-/** Pixels of a picture in its natural size. */
+/** A position in pixels of a picture in its natural size. */
 export interface PixelPosition {
   x: number;
   y: number;
 }
 
 export interface DenseMatchPair {
-  /** In picture A: the centre of the grid cell asked for. */
+  /** The centre, in picture A, of the grid cell that was matched. */
   point: PixelPosition;
-  /** Its match in picture B, between the cells of the grid. */
+  /** The match in picture B, interpolated between the cells of the grid. */
   position: PixelPosition;
   /** Cosine similarity, in [-1, 1]. */
   score: number;
 }
 
 export interface DenseMatchDetail extends DenseMatchPair {
-  /** Whether the visitor holds this point. */
+  /** Whether the visitor has pinned this point. */
   pinned: boolean;
 }
 
 export interface DenseMatchErrorDetail {
   type: ErrorType;
-  /** Words that a visitor understands; the element shows them too. */
+  /** A message for visitors, which the element shows, too. */
   message: string;
 }
 
@@ -42,12 +42,12 @@ export interface DenseMatchEventMap {
 }
 
 export interface DenseMatch extends HTMLElement {
-  /** Address of picture A, or the picture itself; an object is not reflected. */
+  /** URL of picture A, or the picture itself. An object is not reflected in the attribute. */
   get srcA(): PictureSource;
   set srcA(value: PictureSource | null);
   get srcB(): PictureSource;
   set srcB(value: PictureSource | null);
-  /** Empty: the weights of the package. */
+  /** URL or content of the weights; if empty, the weights of the package. */
   get weights(): WeightsSource;
   set weights(value: WeightsSource | null);
   get view(): View;
@@ -56,10 +56,10 @@ export interface DenseMatch extends HTMLElement {
   set feature(value: Feature | null);
   get stride(): Stride;
   set stride(value: Stride | null);
-  /** Least similarity of the match view and of `matches()`, in [-1, 1]; default 0.9. */
+  /** Smallest similarity in the match view and in `matches()`, in [-1, 1]; default 0.9. */
   get threshold(): number;
   set threshold(value: number | null);
-  /** Longer side of the pictures as the network sees them, in pixels; default 224. */
+  /** Longer side of the network's input in pixels; default 224. */
   get size(): number;
   set size(value: number | null);
   get loading(): Loading;
@@ -71,19 +71,23 @@ export interface DenseMatch extends HTMLElement {
   get poster(): string;
   set poster(value: string | URL | null);
 
-  /** Whether the comparison that the attributes ask for is shown. */
+  /** Whether the comparison for the current attributes is shown. */
   readonly loaded: boolean;
-  /** What computes; null before that is known. */
+  /** The device that computes; null before it is known. */
   readonly device: DeviceInfo | null;
 
   /**
-   * Finds and shows the match of a point of picture A, in pixels of its natural size. Loads what is missing first.
-   * Rejects with an EngineError, a RangeError outside the picture, or a DOMException where there is nothing to load.
+   * Finds and shows the match of a point of picture A, in pixels of its natural size. Loads missing inputs first.
+   * Rejects with an EngineError, with a RangeError if the point lies outside the picture, or with a DOMException if
+   * there are no pictures to load.
    */
   match(x: number, y: number): Promise<DenseMatchPair>;
-  /** All mutual nearest neighbours at least `threshold` similar, best first; with a selector, `Element.matches`. */
+  /**
+   * All mutual nearest neighbours with a similarity of at least `threshold`, most similar first. With a selector it is
+   * `Element.matches`.
+   */
   matches: (() => Promise<DenseMatchPair[]>) & HTMLElement["matches"];
-  /** What is shown, as a picture file; `width` in pixels, default 1200. */
+  /** The current view as a picture file, `width` pixels wide (default 1200). */
   toBlob(options?: { type?: string; quality?: number; width?: number }): Promise<Blob>;
 
   addEventListener<K extends keyof DenseMatchEventMap>(

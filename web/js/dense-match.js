@@ -1,8 +1,9 @@
 /**
- * `<dense-match>`: where two pictures show the same thing, found on the visitor's machine. README.md has the reference.
+ * `<dense-match>` finds the places in two pictures that show the same thing, on the visitor's machine. README.md has
+ * the reference.
  *
- * This file is the element's life: which inputs are wanted, loading them (the latest wins), asking for matches, telling
- * the page. What is seen and touched is in element/view.js.
+ * This file has the attributes and properties of the element, the loading of its inputs (a newer load aborts an older
+ * one), the requests for matches, and the events for the page. Drawing, pointer and keyboard are in element/view.js.
  */
 
 import { ATTRIBUTES, INPUTS, propertyName } from "./element/attributes.js";
@@ -13,7 +14,7 @@ import { cellAt, centre, engine } from "./engine.js";
 /** The weights that come with the package. */
 const WEIGHTS = new URL("./weights/densecl_r18_photos/manifest.json", import.meta.url).href;
 
-// Where there is no DOM (a server that renders) the module can still be imported.
+// Without a DOM, as in server-side rendering, the module can still be imported.
 const Base = globalThis.HTMLElement ?? class {};
 
 let elements = 0;
@@ -24,26 +25,26 @@ export class DenseMatch extends Base {
   #key = `dense-match-${++elements}`;
   #view;
   #internals;
-  /** Inputs given as objects (File, Blob, ImageBitmap, …) instead of addresses, by attribute. */
+  /** Inputs given as objects (File, Blob, ImageBitmap, …) instead of URLs, by the attribute's name. */
   #given = new Map();
   #alive = false;
   #scheduled = false;
   /** @type {"idle" | "loading" | "ready" | "error"} */
   #phase = "idle";
-  /** Whether what is shown is not what is wanted: a load is due or under way, or has failed. */
+  /** Whether the comparison shown is out of date: a load is scheduled or running, or has failed. */
   #stale = true;
-  /** Ends the load under way. */
+  /** Aborts the running load. */
   #controller = null;
-  /** A method asked for a result, so loading does not wait for the screen. */
+  /** Whether a method waits for a result, so that loading does not wait until the element is near the screen. */
   #demanded = false;
-  /** What methods wait for: `{promise, resolve, reject}`; null when none does. */
+  /** The promise that methods wait for, as `{promise, resolve, reject}`; null when no method waits. */
   #waiting = null;
-  /** Pictures loaded and not closed yet, for the next load to find: `{source, size, picture}`. */
+  /** Loaded pictures that are not closed yet, as `{source, size, picture}`; the next load can use them again. */
   #pictures = new Set();
   #engine = null;
-  /** Ends listening to the engine. */
+  /** Removes the listeners from the engine. */
   #listening = null;
-  /** The cell to ask for next, and the end of the queue of questions. */
+  /** `#next`: the cell whose match is requested next. `#last`: the promise of the last request in the queue. */
   #next = null;
   #last = Promise.resolve();
 
@@ -58,7 +59,7 @@ export class DenseMatch extends Base {
   }
 
   connectedCallback() {
-    // Properties set before the element was defined hide those of the class.
+    // A property that was set before the element was defined hides the accessor of the class, so it is set anew.
     for (const name of DenseMatch.observedAttributes.map(propertyName)) {
       if (!Object.hasOwn(this, name)) continue;
       const value = this[name];
@@ -72,7 +73,7 @@ export class DenseMatch extends Base {
   }
 
   disconnectedCallback() {
-    // An element that is moved is disconnected and connected at once; that must stop nothing.
+    // Moving an element disconnects it and connects it again immediately, which must not stop anything.
     queueMicrotask(() => {
       if (this.isConnected || !this.#alive) return;
       this.#alive = false;
@@ -97,12 +98,12 @@ export class DenseMatch extends Base {
     }
   }
 
-  /** Whether the comparison that the attributes ask for is shown. */
+  /** Whether the comparison for the current attributes is shown. */
   get loaded() {
     return !this.#stale;
   }
 
-  /** What computes; null before that is known. */
+  /** The device that computes; null before it is known. */
   get device() {
     return this.#engine?.device ?? null;
   }
@@ -118,7 +119,10 @@ export class DenseMatch extends Base {
     return detail(a, b, pair, found);
   }
 
-  /** All mutual matches; with a selector what `matches` is for every element, or code that delegates events would break. */
+  /**
+   * All mutual matches over the threshold. With a selector it is `Element.matches`, which scripts that delegate events
+   * call on every element.
+   */
   matches(selector) {
     return selector === undefined ? this.#allMatches() : super.matches(selector);
   }
@@ -163,7 +167,7 @@ export class DenseMatch extends Base {
     });
   }
 
-  /** Several changes at once are one load. */
+  /** Schedules a load. Several changes in one task make one load. */
   #schedule() {
     this.#stale = true;
     if (this.#scheduled || !this.#alive) return;
@@ -190,7 +194,7 @@ export class DenseMatch extends Base {
       await turn(this, this.#demanded ? "eager" : this.loading, signal);
       this.#state("loading");
       await this.#fetch(a, b, signal);
-      await this.#last; // the first point is shown
+      await this.#last; // until the first point is shown
       if (signal.aborted || this.#scheduled || this.#phase === "error") return;
       this.#stale = this.#demanded = false;
       this.#state("ready");
@@ -199,7 +203,7 @@ export class DenseMatch extends Base {
       this.dispatchEvent(new CustomEvent("load"));
     } catch (error) {
       if (signal.aborted || this.#scheduled) return;
-      controller.abort(); // what else was loading
+      controller.abort(); // stops the loading of the other inputs
       this.#fail(error);
     }
   }
@@ -210,7 +214,7 @@ export class DenseMatch extends Base {
     this.#join(shared);
     this.#view.progress(0);
     const pictures = Promise.all([sourceA, sourceB].map((source) => this.#picture(shared, source, size, signal)));
-    // The pictures are shown while the network still loads.
+    // The pictures are shown before the network is loaded.
     pictures.then(([a, b]) => signal.aborted || this.#view.shown?.pair || this.#view.show(a, b), () => {});
     const [weights, [a, b]] = await Promise.all([shared.weights(this.#input("weights") || WEIGHTS, { signal }), pictures]);
     signal.throwIfAborted();
@@ -227,7 +231,7 @@ export class DenseMatch extends Base {
     }
   }
 
-  /** A picture; the one there is where it is the same, for the engine remembers its features. */
+  /** Loads a picture. One that is loaded already is used again, because the engine caches its features. */
   async #picture(shared, source, size, signal) {
     const known = [...this.#pictures].find((known) => known.source === source && known.size === size);
     if (known) return known.picture;
@@ -237,7 +241,7 @@ export class DenseMatch extends Base {
     return picture;
   }
 
-  /** Frees what is shown, and all pictures but those to keep. */
+  /** Frees the comparison shown and all pictures except those in `keep`. */
   #drop(keep = []) {
     this.#view.shown?.pair?.dispose();
     this.#view.clear();
@@ -248,7 +252,7 @@ export class DenseMatch extends Base {
     }
   }
 
-  /** Listens to an engine, and to no other. */
+  /** Listens to the events of an engine instead of the previous one; null for none. */
   #join(shared) {
     if (shared === this.#engine) return;
     this.#listening?.abort();
@@ -287,33 +291,33 @@ export class DenseMatch extends Base {
     this.dispatchEvent(new CustomEvent("error", { detail: { type, message } }));
   }
 
-  // --- asking ---
+  // --- matches ---
 
-  /** What is shown, as soon as it is what the attributes ask for. */
+  /** Resolves to the comparison for the current attributes, as soon as it is shown. */
   #whenLoaded() {
     if (!this.#stale) return Promise.resolve(this.#view.shown);
     if (!this.#alive) return Promise.reject(new DOMException("The element is in no page.", "InvalidStateError"));
     this.#demanded = true;
     this.#waiting ??= Promise.withResolvers();
-    this.#waiting.promise.catch(() => {}); // each method that waits handles it
+    this.#waiting.promise.catch(() => {}); // the waiting methods handle the rejection
     if (this.#phase !== "loading") this.#schedule();
     return this.#waiting.promise;
   }
 
-  /** Ends the wait of all methods. @param {"resolve" | "reject"} how */
+  /** Resolves or rejects the promise that methods wait for. @param {"resolve" | "reject"} how */
   #settle(how, value) {
     this.#waiting?.[how](value);
     this.#waiting = null;
   }
 
-  /** Asks one thing after the other: a question never makes an earlier one fail. */
+  /** Runs requests one after the other, because a newer `pair.match` makes an older one reject. */
   #inOrder(question) {
     const answer = this.#last.then(question);
     this.#last = answer.catch(() => {});
     return answer;
   }
 
-  /** Asks for the match of a cell; of cells that wait only the latest is asked for. */
+  /** Requests the match of a cell. While a request waits in the queue, a newer cell replaces its cell. */
   async #ask(cell, chooser) {
     const waits = this.#next !== null;
     this.#next = { cell, chooser };
@@ -328,7 +332,7 @@ export class DenseMatch extends Base {
         if (this.#view.answer(found, chooser) && chooser === "visitor") this.#tell(found);
       });
     } catch (error) {
-      // The pair may have been replaced meanwhile.
+      // A request whose pair was replaced in the meantime is aborted, which is no failure.
       if (error.name !== "AbortError" && error.type !== "aborted") this.#fail(error);
     }
   }
@@ -341,12 +345,12 @@ export class DenseMatch extends Base {
 
 for (const attribute of DenseMatch.observedAttributes) DenseMatch.reflect(attribute);
 
-/** A match for the page, in pixels of the natural sizes. */
+/** A match as events and methods give it, with positions in pixels of the natural sizes. */
 function detail(a, b, pair, { cell, point, score }) {
   return { point: inPixels(a, centre(pair.gridA, cell)), position: inPixels(b, point), score };
 }
 
-/** Frees a picture's pixels at once; some browsers take their time to find that nothing needs them. */
+/** Frees a picture's pixels at once; in some browsers garbage collection frees them late. */
 function close({ bitmap, preview }) {
   bitmap.close();
   preview.close();

@@ -1,15 +1,15 @@
-/** Which of the two wasm modules runs, in the worker: finds a GPU, loads a module, asks it for a known answer. */
+/** In the worker: chooses one of the two wasm modules by looking for a GPU, loads it and runs its self-test. */
 
 import { EngineError } from "./errors.js";
 import { fetchFile } from "./fetch.js";
 
-/** What Burn's wgpu runtime needs beyond WebGPU's defaults; without timestamps it panics. */
+/** The feature and the limits that Burn's wgpu runtime needs beyond WebGPU's defaults; it panics without them. */
 const FEATURE = "timestamp-query";
 const LIMITS = { maxComputeInvocationsPerWorkgroup: 256, maxStorageBuffersPerShaderStage: 8, maxComputeWorkgroupStorageSize: 16384 };
 
 /**
- * The browser's GPU, or why there is none to use.
- * @param {boolean} takeSoftware a software GPU is slower than the CPU module: only when asked for
+ * The browser's GPU as `{name, kind}`, or as `{why}` the reason why none can be used.
+ * @param {boolean} takeSoftware whether to accept a software GPU, which is slower than the CPU module
  */
 async function findGpu(takeSoftware) {
   if (!navigator.gpu) return { why: "this browser has no WebGPU" };
@@ -32,13 +32,13 @@ async function findGpu(takeSoftware) {
   return { name, kind: software ? "software" : "gpu" };
 }
 
-/** Some 30 bytes that are valid only where wasm has SIMD. */
+/** A wasm module of some 30 bytes that is valid only if the browser supports SIMD. */
 const SIMD = Uint8Array.of(0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0, 65, 0, 253, 15, 253, 98, 11);
 
 /**
  * Loads a module and instantiates it.
  * @param {"cpu" | "gpu"} which
- * @param {string} folder URL of the folder the modules lie in
+ * @param {string} folder URL of the folder that contains the modules
  * @param {import("./progress.js").Progress} progress
  */
 async function loadModule(which, folder, progress) {
@@ -67,7 +67,7 @@ async function loadModule(which, folder, progress) {
     const body = new Response(response.body.pipeThrough(count), { headers: { "content-type": "application/wasm" } });
     await module.default({ module_or_path: body });
     const timing = /** @type {any} */ (performance.getEntriesByName(binary).at(-1));
-    // What the cache had, asked for again or not, sends no body.
+    // A file from the cache, revalidated or not, is not sent, so its transfer is smaller than its body.
     counted.done(timing?.encodedBodySize > timing?.transferSize);
     return module;
   } catch (error) {
@@ -77,10 +77,10 @@ async function loadModule(which, folder, progress) {
   }
 }
 
-/** Longest that a GPU may take to compile its shaders and answer the self-test; then it is taken for hung. */
+/** Time limit in which a GPU must compile its shaders and pass the self-test; after it the GPU counts as hung. */
 const PATIENCE_MS = 120_000;
 
-/** Opens a module's device and checks its numbers. */
+/** Opens a module's device and runs the self-test. */
 async function start(which, folder, progress, listener) {
   const module = await loadModule(which, folder, progress);
   const begun = performance.now();
@@ -94,14 +94,14 @@ async function start(which, folder, progress, listener) {
 }
 
 /**
- * The best device there is.
+ * Opens the best device available.
  * @param {"auto" | "gpu" | "cpu"} choice
- * @param {string | null} why why the choice is "cpu", when it is not the page's
- * @param {string} folder URL of the folder the modules lie in
+ * @param {string | null} why the reason for the choice "cpu", when the page did not choose it
+ * @param {string} folder URL of the folder that contains the modules
  * @param {import("./progress.js").Progress} progress
- * @param {(type: string, message: string) => void} listener told when the device is lost
- * @throws an EngineError of type "device" when a GPU is there, but does not work: the CPU then needs a
- *   worker of its own, since a module that failed is not to be trusted to clean up
+ * @param {(type: string, message: string) => void} listener called when the device is lost or the module panics
+ * @throws an EngineError of type "device" when there is a GPU that does not work. The CPU then needs a new worker,
+ *   because a module that failed cannot be relied on to clean up
  */
 export async function openDevice(choice, why, folder, progress, listener) {
   let reason = why ?? "as asked";

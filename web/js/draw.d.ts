@@ -1,6 +1,6 @@
 /** Drawing on a 2D canvas: pictures, heat maps, match lines, PCA colours and markers. */
 
-/** Where a picture lies on the canvas, in CSS pixels. */
+/** The place of a picture on the canvas, in CSS pixels. */
 export interface Rect {
   x: number;
   y: number;
@@ -11,10 +11,10 @@ export interface Rect {
 /** A position in a picture, [u, v] in [0, 1], x to the right, y down. */
 export type Position = [u: number, v: number];
 
-/** Cells of a picture, row-major. */
+/** Rows and columns of a grid of cells that covers a picture; cells are numbered row by row. */
 export type Grid = [rows: number, columns: number];
 
-/** A match to draw; `correct` where the truth is known. */
+/** A match to draw; `correct` is a boolean if the truth is known. */
 export interface Line {
   a: Position;
   b: Position;
@@ -33,7 +33,7 @@ export function viridis(t: number): [r: number, g: number, b: number];
 export function viridisCss(t: number): string;
 export function finiteRange(values: Iterable<number>): [least: number, greatest: number];
 
-/** Where two pictures lie: side by side, or one above the other where that makes them larger. */
+/** The places of two pictures: side by side, or stacked if they would be too narrow and stacking makes them larger. */
 export function layout(
   width: number,
   a: { width: number; height: number },
@@ -46,7 +46,7 @@ export function positionAt(rect: Rect, x: number, y: number): Position | null;
 export function pointAt(rect: Rect, position: Position): [x: number, y: number];
 export function cellRect(rect: Rect, grid: Grid, cell: number): Rect;
 
-/** Sizes and clears a canvas; the context returned draws in CSS pixels. */
+/** Sets the size of a canvas and clears it; the returned context draws in CSS pixels. */
 export function prepare(
   canvas: HTMLCanvasElement,
   width: number,
@@ -81,7 +81,7 @@ export function drawLines(
   lines: Line[],
   options?: { range?: [number, number]; colour?: "auto" | "score" | "truth"; highlight?: number; width?: number },
 ): void;
-/** The CSS colour of a line: by truth where `correct` is a boolean, else by `level` in [0, 1] of its score. */
+/** The CSS colour of a line: by truth if `correct` is a boolean, else by the `level` of its score in [0, 1]. */
 export function lineColour(
   correct: boolean | null | undefined,
   level: number,
@@ -102,5 +102,5 @@ export function drawMarker(
   options?: { kind?: "ring" | "dot" | "truth"; colour?: string; radius?: number },
 ): void;
 export function drawError(context: Context, rect: Rect, found: Position, truth: Position): void;
-/** The two cells whose centres enclose a pixel's centre along one axis, and the weight of the second. */
+/** The two cells between whose centres a pixel's centre lies along one axis, and the weight of the second. */
 export function neighbours(pixel: number, factor: number, cells: number): [first: number, second: number, weight: number];

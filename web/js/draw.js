@@ -1,10 +1,10 @@
 /**
  * Drawing on a 2D canvas: pictures, heat maps, match lines, PCA colours and markers. The element and the demo
- * page share it. It knows no network.
+ * page share it; it does not depend on the network.
  *
- * Positions in a picture are `[u, v]` in [0, 1], x to the right, y down. A `Rect` says where a picture lies on the
- * canvas, in CSS pixels. A grid is `[rows, columns]`, row-major, and covers its picture. Colours are those of the
- * native program (`core/src/visualize`), so both show the same picture of the same result.
+ * Positions in a picture are `[u, v]` in [0, 1], x to the right, y down. A `Rect` is the place of a picture on the
+ * canvas in CSS pixels. A grid is `[rows, columns]`, row-major, and covers its picture. Colours are those of the
+ * native program (`core/src/visualize`), so both draw the same result in the same way.
  *
  * @typedef {{x: number, y: number, width: number, height: number}} Rect
  * @typedef {[number, number]} Point
@@ -12,19 +12,19 @@
  * @typedef {{a: Point, b: Point, score: number, correct?: boolean | null}} Line
  */
 
-/** A match known to be right, and one known to be wrong: they stay apart with every kind of colour-blindness. */
+/** Colours of correct and wrong matches, distinguishable with every kind of colour-blindness. */
 export const CORRECT = "#56b4e9";
 export const WRONG = "#ee7714";
-/** A match where no truth can be had: its point is hidden in the other picture. */
+/** Colour of a match without truth, because its point is hidden in the other picture. */
 export const UNKNOWN = "#b4b8bc";
 
-// viridis (Smith and van der Walt), eleven evenly spaced samples.
+// Eleven evenly spaced samples of the colour map viridis (Smith and van der Walt).
 const VIRIDIS = [
   [68, 1, 84], [72, 37, 118], [65, 68, 135], [53, 96, 141], [42, 120, 142], [33, 144, 140],
   [34, 168, 132], [67, 191, 113], [122, 209, 81], [187, 223, 39], [253, 231, 37],
 ];
 
-/** The colour `[r, g, b]` at `t` in [0, 1] (clamped; what is not a number counts as 0). */
+/** The colour `[r, g, b]` of viridis at `t` in [0, 1] (clamped; NaN counts as 0). */
 export function viridis(t) {
   const position = Math.min(Math.max(t || 0, 0), 1) * (VIRIDIS.length - 1);
   const first = Math.min(Math.floor(position), VIRIDIS.length - 2);
@@ -35,7 +35,7 @@ export function viridis(t) {
 /** `viridis` as a CSS colour. */
 export const viridisCss = (t) => `rgb(${viridis(t).join(" ")})`;
 
-/** `[least, greatest]` finite value; `[0, 0]` when there is none. */
+/** The smallest and the largest finite value; `[0, 0]` when there is none. */
 export function finiteRange(values) {
   let [low, high] = [Infinity, -Infinity];
   for (const value of values) {
@@ -47,21 +47,21 @@ export function finiteRange(values) {
 }
 
 /**
- * Where two pictures lie: side by side, or one above the other where that leaves each too narrow. Both get the same
- * height side by side and the same width when stacked, and keep their proportions.
+ * The places of two pictures: side by side, or stacked if they would be too narrow. They have the same height side by
+ * side and the same width when stacked, and keep their aspect ratios.
  *
- * @param {number} width CSS pixels there are
+ * @param {number} width available width in CSS pixels
  * @param {{width: number, height: number}} a
  * @param {{width: number, height: number}} b
- * @param {{gap?: number, minWidth?: number, maxHeight?: number}} options `minWidth`: the least width of the narrower
- *   picture side by side; `maxHeight` of the whole
+ * @param {{gap?: number, minWidth?: number, maxHeight?: number}} options `minWidth`: the smallest width of the narrower
+ *   picture side by side; `maxHeight`: the largest height of both together
  * @returns {{a: Rect, b: Rect, width: number, height: number, stacked: boolean}}
  */
 export function layout(width, a, b, { gap = 8, minWidth = 180, maxHeight = Infinity } = {}) {
   const [ratioA, ratioB] = [a.width / a.height, b.width / b.height];
   const beside = Math.min(Math.max(width - gap, 1) / (ratioA + ratioB), maxHeight);
   const narrower = beside * Math.min(ratioA, ratioB);
-  // Two pictures above each other are only better where they come out larger.
+  // Stacking is better only if it makes the pictures larger.
   const above = Math.min(width, Math.max(maxHeight - gap, 1) / (1 / ratioA + 1 / ratioB));
   const stacked = narrower < minWidth && above > 1.2 * (beside * Math.max(ratioA, ratioB));
   if (stacked) {
@@ -93,7 +93,7 @@ export function cellRect(rect, [rows, columns], cell) {
 }
 
 /**
- * Gives a canvas `width` × `height` CSS pixels at the screen's resolution and clears it.
+ * Sets the size of a canvas to `width` × `height` CSS pixels at the screen's resolution and clears it.
  * @returns {CanvasRenderingContext2D} scaled so that one unit is one CSS pixel
  */
 export function prepare(canvas, width, height, ratio = globalThis.devicePixelRatio || 1) {
@@ -107,10 +107,10 @@ export function prepare(canvas, width, height, ratio = globalThis.devicePixelRat
 }
 
 /**
- * A picture into its place.
+ * Draws a picture in its place.
  * @param {CanvasImageSource} source
- * @param {{grey?: number, dim?: number, radius?: number}} options `grey`: how much of its colour is taken away, `dim`:
- *   how much darker it gets, both 0 to 1; `radius` of the corners, in CSS pixels
+ * @param {{grey?: number, dim?: number, radius?: number}} options `grey`: how much its colours are desaturated, `dim`:
+ *   how much it is darkened, both 0 to 1; `radius`: radius of the corners in CSS pixels
  */
 export function drawPicture(context, source, rect, { grey = 0, dim = 0, radius = 0 } = {}) {
   const { width, height } = rect;
@@ -120,13 +120,13 @@ export function drawPicture(context, source, rect, { grey = 0, dim = 0, radius =
   if (layer?.wanted !== wanted) {
     layer = { wanted, canvas: document.createElement("canvas") };
     paintPicture(prepare(layer.canvas, width, height, ratio), source, { x: 0, y: 0, width, height }, grey, dim, radius);
-    // Only of these is it certain that they stay as they are.
+    // Only an ImageBitmap never changes, so only it can be cached.
     if (source instanceof ImageBitmap) layers.set(source, layer);
   }
   context.drawImage(layer.canvas, rect.x, rect.y, width, height);
 }
 
-/** Pictures as they were drawn last: scaling one well, at every move of the pointer, is slow without a GPU. */
+/** Cache of scaled pictures, because scaling one in high quality at every move of the pointer is slow without a GPU. */
 const layers = new WeakMap();
 
 function paintPicture(context, source, rect, grey, dim, radius) {
@@ -147,26 +147,26 @@ function paintPicture(context, source, rect, grey, dim, radius) {
 }
 
 /**
- * Similarities as colours over a picture (draw that with `grey: 1`, or its colours read as similarity): bilinear
- * between cell centres.
+ * Draws similarities as colours over a picture, interpolated bilinearly between cell centres. Draw the picture with
+ * `grey: 1`, because its own colours could be mistaken for similarities.
  * @param {ArrayLike<number>} values one per cell
  * @param {Grid} grid
  * @param {{opacity?: number, range?: [number, number], radius?: number}} options `range`: the values at the two ends of
- *   the colour map; without it the least and greatest of `values`. Fix it to compare two maps.
+ *   the colour map, by default the smallest and largest of `values`; two maps are comparable only with the same `range`
  */
 export function drawHeat(context, values, grid, rect, { opacity = 0.65, range, radius = 0 } = {}) {
   const [low, high] = range ?? finiteRange(values);
   const span = high - low;
-  // A constant map has no contrast to show: the middle of the colour map says neither hot nor cold.
+  // A constant map has no contrast, so it gets the middle of the colour map, neither its high nor its low end.
   const levels = Float32Array.from(values, (s) =>
     !Number.isFinite(s) ? 0 : span > 0 ? Math.min(Math.max((s - low) / span, 0), 1) : 0.5);
-  // Values are interpolated, then coloured: interpolated colours would not lie on the colour map.
+  // Values are interpolated before they are coloured, because interpolated colours would not lie on the colour map.
   const image = enlargeValues(levels, grid, Math.max(1, Math.ceil(224 / Math.max(...grid))));
   drawPixels(context, image, rect, opacity, radius);
 }
 
 /**
- * PCA colours over a picture.
+ * Draws PCA colours over a picture.
  * @param {Uint8ClampedArray} rgba four bytes per cell
  * @param {{opacity?: number, smooth?: boolean, radius?: number}} options
  */
@@ -176,11 +176,11 @@ export function drawPca(context, rgba, [rows, columns], rect, { opacity = 0.75, 
 }
 
 /**
- * One line per match, best on top. Coloured by truth where it is known, else by score.
+ * Draws one line per match, the most similar on top, coloured by truth if it is known, else by score.
  * @param {Line[]} lines
  * @param {{range?: [number, number], colour?: "auto" | "score" | "truth", highlight?: number, width?: number}} options
- *   `range`: the scores at the ends of the colour map and of the opacity; `colour`: see `lineColour`; `highlight`: the index of a line that stands
- *   out while the others recede
+ *   `range`: the scores at the ends of the colour map and of the opacity; `colour`: see `lineColour`; `highlight`: the
+ *   index of a line that is emphasised while the others are faded
  */
 export function drawLines(context, rectA, rectB, lines, options = {}) {
   const { range = [0, 1], colour = "auto", highlight = -1, width = 1.5 } = options;
@@ -205,7 +205,7 @@ export function drawLines(context, rectA, rectB, lines, options = {}) {
     }
     stroke(context, style(line), strong ? width + 0.5 : width);
   }
-  // Dots after all lines, so that where a match begins and ends is never covered.
+  // The dots are drawn after all lines, so that no line covers an end of a match.
   for (const index of order) {
     const line = lines[index];
     context.globalAlpha = fade(index);
@@ -220,17 +220,17 @@ export function drawLines(context, rectA, rectB, lines, options = {}) {
 }
 
 /**
- * The CSS colour of a line: by truth where `correct` is a boolean, else by `level` (0 to 1) of its score. `colour` can
- * ask for the one or the other alone; by truth alone, what is not known is grey.
+ * The CSS colour of a line. `colour` "auto": by truth if `correct` is a boolean, else by the `level` of its score, 0 to
+ * 1. "score": by level only. "truth": by truth only, and grey where the truth is unknown.
  */
 export function lineColour(correct, level, colour = "auto") {
   if (typeof correct === "boolean" && colour !== "score") return correct ? CORRECT : WRONG;
   if (colour === "truth") return UNKNOWN;
-  // The dark end of viridis cannot be seen on a dimmed picture.
+  // The dark end of viridis is left out, because it is hardly visible on a dimmed picture.
   return viridisCss(0.35 + 0.65 * level);
 }
 
-/** Hair lines through a position, to the edges of its picture. */
+/** Draws a horizontal and a vertical hairline through a position, up to the edges of its picture. */
 export function drawCrosshair(context, rect, position) {
   const [x, y] = pointAt(rect, position);
   context.save();
@@ -245,7 +245,7 @@ export function drawCrosshair(context, rect, position) {
   context.restore();
 }
 
-/** The outline of one cell. */
+/** Draws the outline of one cell. */
 export function drawCell(context, rect, grid, cell, { colour = "#fff", width = 1.5 } = {}) {
   const { x, y, width: w, height: h } = cellRect(rect, grid, cell);
   context.save();
@@ -257,9 +257,9 @@ export function drawCell(context, rect, grid, cell, { colour = "#fff", width = 1
 }
 
 /**
- * A marker at a position, legible on any picture.
- * @param {{kind?: "ring" | "dot" | "truth", colour?: string, radius?: number}} options `ring`: a found position (with a
- *   dot at its centre), `dot`: a chosen one, `truth`: where it really is (a diamond)
+ * Draws a marker at a position, visible on any picture.
+ * @param {{kind?: "ring" | "dot" | "truth", colour?: string, radius?: number}} options `ring`: a found position (a ring
+ *   with a dot at its centre), `dot`: a chosen position, `truth`: the true position (a diamond)
  */
 export function drawMarker(context, rect, position, { kind = "ring", colour = "#ff5d73", radius = 8 } = {}) {
   const [x, y] = pointAt(rect, position);
@@ -287,7 +287,7 @@ export function drawMarker(context, rect, position, { kind = "ring", colour = "#
   context.restore();
 }
 
-/** The distance from a found position to the true one, dashed. */
+/** Draws a dashed line from a found position to the true one. */
 export function drawError(context, rect, found, truth) {
   context.save();
   context.setLineDash([4, 4]);
@@ -299,7 +299,7 @@ export function drawError(context, rect, found, truth) {
   context.restore();
 }
 
-/** Levels in [0, 1] of a grid as viridis pixels, `factor` per cell along each side. */
+/** Interpolates the levels in [0, 1] of a grid and colours them by viridis, `factor` pixels per cell and axis. */
 function enlargeValues(levels, [rows, columns], factor) {
   const image = new ImageData(columns * factor, rows * factor);
   const pixels = new Uint32Array(image.data.buffer);
@@ -315,7 +315,7 @@ function enlargeValues(levels, [rows, columns], factor) {
   return image;
 }
 
-/** The two cells whose centres enclose a pixel's centre along one axis, and the weight of the second. */
+/** The two cells between whose centres a pixel's centre lies along one axis, and the weight of the second. */
 export function neighbours(pixel, factor, cells) {
   const position = Math.min(Math.max((pixel + 0.5) / factor - 0.5, 0), cells - 1);
   const first = Math.floor(position);
@@ -323,14 +323,14 @@ export function neighbours(pixel, factor, cells) {
 }
 
 let paletteOnce;
-/** 256 steps of viridis as pixels, in the machine's byte order. */
+/** 256 colours of viridis as 32-bit pixels in the machine's byte order. */
 function palette() {
   paletteOnce ??= new Uint32Array(Uint8Array.from({ length: 1024 }, (_, i) => [...viridis((i >> 2) / 255), 255][i & 3]).buffer);
   return paletteOnce;
 }
 
 let scratch;
-/** Pixels (of a grid, say) over the whole of `rect`. */
+/** Draws an image, such as one pixel per cell, scaled to the whole of `rect`. */
 function drawPixels(context, image, rect, opacity, radius, smooth = true) {
   scratch ??= document.createElement("canvas");
   scratch.width = image.width;

@@ -1,4 +1,4 @@
-/** The engine behind `<dense-match>`: one Web Worker with the network, shared by all of a page. */
+/** The engine behind `<dense-match>`: a client of one Web Worker that runs the network, shared by a whole page. */
 
 /** Rows and columns of a feature map that covers its picture. */
 export type Grid = [rows: number, columns: number];
@@ -10,28 +10,28 @@ export type Feature = "stage3" | "stage4" | "stage3+stage4" | "dense";
 export type Stride = 8 | 16 | 32;
 
 export interface DeviceInfo {
-  /** `software`: WebGPU without a GPU. */
+  /** `software` is a software implementation of WebGPU, without a GPU. */
   kind: "gpu" | "software" | "cpu";
   /** The adapter's name. */
   name: string;
-  /** Why this one, in one line. */
+  /** Why this device was chosen, in one line. */
   reason: string;
   selfTestMs: number;
 }
 
-/** Loading of all files together: the WebAssembly module and the weights. */
+/** Progress of loading all files together: the WebAssembly module and the weights. */
 export interface ProgressDetail {
-  /** Bytes. */
+  /** Bytes loaded so far. */
   loaded: number;
-  /** Bytes. */
+  /** Bytes of all files. */
   total: number;
-  /** In [0, 1]. */
+  /** Fraction loaded, in [0, 1]; it never decreases while files load. */
   fraction: number;
-  /** Whether what was loaded so far came from the browser's storage. */
+  /** Whether all files loaded so far came from the browser's cache. */
   cached: boolean;
 }
 
-/** Stable: programs may rely on it. */
+/** The types of errors. They are stable: programs may rely on them. */
 export type ErrorType =
   | "network"
   | "not-found"
@@ -47,13 +47,16 @@ export type ErrorType =
   | "out-of-memory"
   | "aborted";
 
-/** `message`: words that a visitor understands, with what to do about it. One of type `aborted` is named `AbortError`. */
+/**
+ * An error of the engine. `message` is written for visitors and says what to do. An error of type `aborted` has the
+ * name `AbortError`.
+ */
 export class EngineError extends Error {
   constructor(type: ErrorType, message: string);
   readonly type: ErrorType;
 }
 
-/** Address of a `manifest.json`, `.safetensors` or `.pth` file, such a file itself, or random weights. */
+/** URL of a `manifest.json`, `.safetensors` or `.pth` file, the content of such a file, or random weights. */
 export type WeightsSource = string | URL | Blob | ArrayBuffer | "untrained" | `untrained:${number}`;
 
 export type PictureSource = string | URL | Blob | ImageBitmap | ImageData | HTMLImageElement;
@@ -61,7 +64,7 @@ export type PictureSource = string | URL | Blob | ImageBitmap | ImageData | HTML
 export interface WeightsInfo {
   backbone: string;
   width: number;
-  /** The stride it was trained at. */
+  /** The output stride in training, in pixels. */
   output_stride: number;
   dim: number;
   steps: number;
@@ -81,34 +84,34 @@ export interface Weights {
 
 export interface Picture {
   readonly id: number;
-  /** Pixels as the network sees them: both multiples of 32. */
+  /** Size of the network's input in pixels; both sides are multiples of 32. */
   readonly width: number;
   readonly height: number;
   readonly naturalWidth: number;
   readonly naturalHeight: number;
-  /** `width` × `height`. */
+  /** The network's input, `width` × `height` pixels. */
   readonly bitmap: ImageBitmap;
-  /** The same for drawing: up to 1024 pixels, where the picture has them. */
+  /** The picture for drawing. Its longer side has 1024 pixels, or fewer if the picture is smaller. */
   readonly preview: ImageBitmap;
 }
 
-/** Where each point of picture A really is in B; opaque. */
+/** The true position in picture B of each point of picture A; its content is not public. */
 export interface Truth {}
 
 export interface Found {
-  /** Cell of A. */
+  /** Number of the cell of A, row by row. */
   cell: number;
   /** Cosine similarity with every cell of B, row-major. */
   row: Float32Array;
-  /** Most similar cell of B. */
+  /** Number of the most similar cell of B. */
   best: number;
-  /** The peak around it, between cells. */
+  /** Position of the similarity's peak around that cell, interpolated between cells. */
   point: Position;
-  /** Cosine similarity, in [-1, 1]. */
+  /** Cosine similarity of the two cells, in [-1, 1]. */
   score: number;
-  /** Where it really is; null where that is unknown or hidden. */
+  /** The true position in B; null where it is unknown or the point is hidden. */
   truth: Position | null;
-  /** Distance of `point` from it, in pixels as the network sees them. */
+  /** Distance of `point` from `truth`, in pixels of the network's input. */
   error: number | null;
 }
 
@@ -118,17 +121,17 @@ export interface Mutual {
   score: number;
   cellA: number;
   cellB: number;
-  /** Null without truth. */
+  /** Whether the cell of B lies within one cell of the true position; null without truth. */
   correct: boolean | null;
 }
 
 export interface Accuracy {
-  /** Share of cells within 0.05, and within 0.1, of the longer side. */
+  /** `pck05` and `pck10`: share of the cells with an error of at most 0.05 and 0.1 of the longer side of B. */
   pck05: number;
   pck10: number;
-  /** Pixels as the network sees them. */
+  /** Mean error in pixels of the network's input. */
   meanError: number;
-  /** Cells with a truth. */
+  /** Number of cells whose true position is known and visible. */
   cells: number;
 }
 
@@ -140,16 +143,16 @@ export class Pair {
   readonly stride: Stride;
   readonly gridA: Grid;
   readonly gridB: Grid;
-  /** Milliseconds of the network on both pictures, and of the comparison. */
+  /** Milliseconds that the network took for both pictures, and the comparison of all cells. */
   readonly ms: { features: number; similarity: number };
   readonly device: DeviceInfo;
-  /** The match of a cell of A. A newer call makes the older one reject with an AbortError. */
+  /** The match of a cell of A. A newer call makes an older one that still waits reject with an AbortError. */
   match(cell: number): Promise<Found>;
-  /** Mutual nearest neighbours, best first. */
+  /** The mutual nearest neighbours with a similarity of at least `threshold`, most similar first. */
   matches(threshold: number): Promise<Mutual[]>;
-  /** Colours of both feature maps in one common PCA: four bytes per cell. */
+  /** Colours of the cells of both feature maps by a joint PCA: four bytes (RGBA) per cell. */
   pca(): Promise<{ a: Uint8ClampedArray; b: Uint8ClampedArray }>;
-  /** Null without truth. */
+  /** The errors of the matches of all cells; null without truth. */
   accuracy(): Promise<Accuracy | null>;
   dispose(): void;
 }
@@ -161,14 +164,14 @@ export interface EngineEventMap {
 
 export class Engine extends EventTarget {
   private constructor();
-  /** Rejects with an EngineError only when not even the CPU module starts. */
+  /** Resolves when the device has passed its self-test. Rejects (EngineError) if not even the CPU module starts. */
   readonly ready: Promise<DeviceInfo>;
   readonly device: DeviceInfo | null;
-  /** The same source twice is loaded once. */
+  /** Loads weights. A source that was loaded before is not loaded again. */
   weights(source: WeightsSource, options?: { signal?: AbortSignal }): Promise<Weights>;
-  /** Decoded, over white, its longer side `size` (default 224) pixels. */
+  /** Decodes a picture over white and resizes it: the longer side becomes about `size` pixels (default 224). */
   picture(source: PictureSource, options?: { size?: number; signal?: AbortSignal }): Promise<Picture>;
-  /** A rendered scene from two viewpoints. */
+  /** Renders a scene from two viewpoints. */
   scene(options?: {
     seed?: number;
     index?: number;
@@ -176,9 +179,9 @@ export class Engine extends EventTarget {
     baseline?: number;
     signal?: AbortSignal;
   }): Promise<{ a: Picture; b: Picture; truth: Truth }>;
-  /** The picture under a random homography and other light. */
+  /** Warps a picture by a random homography and changes its brightness and contrast. */
   warp(picture: Picture, options?: { seed?: number; signal?: AbortSignal }): Promise<{ b: Picture; truth: Truth }>;
-  /** Runs the network. A newer call with the same `key` makes the older one reject with an AbortError. */
+  /** Runs the network on two pictures. A newer call with the same `key` makes an older one reject (AbortError). */
   pair(
     a: Picture,
     b: Picture,
@@ -203,16 +206,16 @@ export class Engine extends EventTarget {
   ): void;
 }
 
-/** The page's engine for these addresses and this device; the same options give the same engine. */
+/** The engine for these URLs and this device. Within a page, the same options give the same engine. */
 export function engine(options?: {
-  /** The module worker.js; by default the one beside this module. */
+  /** URL of worker.js; by default the one next to this module. */
   workerUrl?: string | URL;
-  /** The folder of the densecl_*.wasm files. */
+  /** URL of the folder of the densecl_*.wasm files; by default that of this module. */
   wasmUrl?: string | URL;
   device?: "auto" | "gpu" | "cpu";
 }): Engine;
 
-/** The cell that holds a position. */
+/** The number of the cell that contains a position. */
 export function cellAt(grid: Grid, u: number, v: number): number;
 /** The position of a cell's centre. */
 export function centre(grid: Grid, cell: number): Position;

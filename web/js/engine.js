@@ -1,9 +1,9 @@
 /**
  * The engine: the main thread's client of the worker in which the network runs.
  *
- * One engine per (worker, wasm folder, device) and page: all elements share its worker and its weights. The
- * worker may die (a GPU is lost, memory runs out); the engine then starts another one, on the CPU if it was
- * the GPU that failed, and asks again.
+ * A page has one engine per (worker, wasm folder, device), so all elements share its worker and its weights. When the
+ * worker fails (a GPU is lost, memory runs out), the engine starts another one and repeats the requests; if the GPU
+ * failed, the new worker uses the CPU.
  */
 
 import { EngineError, aborted, engineError } from "./errors.js";
@@ -14,8 +14,8 @@ export { EngineError };
 /**
  * @typedef {{kind: "gpu" | "software" | "cpu", name: string, reason: string, selfTestMs: number}} DeviceInfo
  * @typedef {{id: number, width: number, height: number, naturalWidth: number, naturalHeight: number,
- *   bitmap: ImageBitmap, preview: ImageBitmap, rgb: Uint8Array}} Picture `preview` is for drawing: up to 1024
- *   pixels, where the picture has them
+ *   bitmap: ImageBitmap, preview: ImageBitmap, rgb: Uint8Array}} Picture `preview` is for drawing: its longer side has
+ *   1024 pixels, or fewer if the picture is smaller
  * @typedef {{kind: "scene", seed: number, index: number, size: number, baseline?: number} |
  *   {kind: "warp", seed: number, width: number, height: number}} Truth
  * @typedef {[rows: number, columns: number]} Grid
@@ -25,7 +25,7 @@ const engines = new Map();
 let count = 0;
 const next = () => ++count;
 
-/** The cell of a grid that shows a point. @param {Grid} grid @param {number} u @param {number} v in [0, 1] */
+/** The cell of a grid that contains a point (u, v) in [0, 1]. @param {Grid} grid @param {number} u @param {number} v */
 export function cellAt([rows, columns], u, v) {
   const index = (value, length) => Math.min(length - 1, Math.max(0, Math.floor(value * length)));
   return index(v, rows) * columns + index(u, columns);
@@ -40,7 +40,7 @@ const REMEDY = "If this page is yours: check worker-url, and worker-src of its s
 /** @param {string} what */
 const noWorker = (what) => new EngineError("worker", `The page's worker ${what}`);
 
-/** Rejects when the signal says so. @param {AbortSignal} [signal] @returns {Promise<never>} */
+/** A promise that rejects when the signal aborts. @param {AbortSignal} [signal] @returns {Promise<never>} */
 function whenAborted(signal) {
   if (signal?.aborted) return Promise.reject(aborted());
   return new Promise((_, reject) => signal?.addEventListener("abort", () => reject(aborted()), { once: true }));
@@ -62,12 +62,13 @@ export function engine({ workerUrl, wasmUrl, device = "auto" } = {}) {
 /** @param {string | undefined} url */
 function spawn(url) {
   const here = (address) => new URL(address).origin === location.origin;
-  // Bundlers know this form.
+  // Bundlers recognise this form and include worker.js.
   if (!url && here(import.meta.url)) return new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
   url ??= new URL("./worker.js", import.meta.url).href;
   if (here(url)) return new Worker(url, { type: "module" });
-  // A worker may not come from another origin, but it may import from there. A static import would count as a worker for
-  // the page's policy, which has blob: for these; so it is a dynamic one, and what is sent meanwhile is kept.
+  // A worker cannot be started from another origin, but a worker from a blob can import from there. The import is
+  // dynamic, because the page's security policy checks a static one against worker-src, which allows only blob:.
+  // Messages that arrive before the import has finished are kept and dispatched again.
   const code = `const early=[],keep=e=>early.push(e.data);addEventListener("message",keep);
 import(${JSON.stringify(url)}).then(()=>{removeEventListener("message",keep);
 for(const data of early)dispatchEvent(new MessageEvent("message",{data}))}).catch(e=>setTimeout(()=>{throw e}))`;
@@ -96,7 +97,7 @@ export class Engine extends EventTarget {
     this.#choice = choice;
   }
 
-  /** The device, when it has passed its self-test. Rejects only if even the CPU cannot start; then a later call tries again. */
+  /** Resolves to the device that passed its self-test. Rejects if not even the CPU starts; a later call tries again. */
   get ready() {
     return this.#open().ready;
   }
@@ -153,8 +154,8 @@ export class Engine extends EventTarget {
   }
 
   /**
-   * A worker is no more. The request that brought it down fails; the others go to its successor.
-   * @param {number | null} [running] that request, where a module died of one
+   * Handles the end of a worker. The request that crashed it fails; the others are repeated in a new worker.
+   * @param {number | null} [running] id of the request that crashed the module, if one did
    */
   #dead(link, error, running) {
     if (link.lost) return;
@@ -164,7 +165,7 @@ export class Engine extends EventTarget {
     const gpu = this.#choice !== "cpu" && running !== undefined && this.device?.kind !== "cpu";
     if (gpu) {
       this.#choice = "cpu";
-      // What lies below the first line is for a debugger.
+      // The lines after the first are only useful in a debugger.
       this.#why = `the GPU failed: ${error.message.split("\n")[0]}`;
     }
     for (const [id, call] of link.waiting) {
@@ -174,7 +175,10 @@ export class Engine extends EventTarget {
     link.waiting.clear();
   }
 
-  /** Asks the worker, and its successor if it dies meanwhile; `args` may be a function that makes them for each. */
+  /**
+   * Sends a request to the worker, and again to a new one if the worker fails. `args` can be a function that makes the
+   * arguments for each attempt.
+   */
   async #call(method, args, { signal, transfer = () => [], early = false } = {}) {
     for (let attempt = 0; ; attempt++) {
       if (signal?.aborted) throw aborted();
@@ -197,7 +201,7 @@ export class Engine extends EventTarget {
     }
   }
 
-  /** What names a source of weights for the worker. */
+  /** Describes a source of weights for the worker, with a key that is equal for equal sources. */
   #source(source) {
     if (source instanceof ArrayBuffer || source instanceof Blob) {
       if (!this.#blobs.has(source)) {
@@ -213,14 +217,14 @@ export class Engine extends EventTarget {
   }
 
   /**
-   * Loads weights; the same source twice is one load. A failed load is forgotten, so it can be tried again.
-   * @param {string | URL | Blob | ArrayBuffer} source URL of a manifest.json or of a file that `densecl` wrote, such a
-   *   file itself, or "untrained" or "untrained:<seed>"
+   * Loads weights. A source that was loaded before is not loaded again, except after a failure.
+   * @param {string | URL | Blob | ArrayBuffer} source URL of a manifest.json or of a file that `densecl` wrote, the
+   *   content of such a file, or "untrained" or "untrained:<seed>"
    */
   async weights(source, { signal } = {}) {
     const named = this.#source(source);
     if (!this.#weights.has(named.key)) {
-      // The download need not wait for the module.
+      // `early`: the download begins before the module is ready.
       const loaded = this.#call("weights", named, { early: true }).then((facts) => ({ id: named.key, source: named, ...facts }));
       loaded.catch(() => this.#weights.delete(named.key));
       this.#weights.set(named.key, loaded);
@@ -229,7 +233,8 @@ export class Engine extends EventTarget {
   }
 
   /**
-   * A picture as the network sees it: upright, over white, its longer side about `size` pixels, both multiples of 32.
+   * Decodes a picture and resizes it for the network: upright, over white, the longer side about `size` pixels, both
+   * sides multiples of 32.
    * @param {string | URL | Blob | ImageBitmap | ImageData | HTMLImageElement} source
    * @returns {Promise<Picture>}
    */
@@ -245,7 +250,7 @@ export class Engine extends EventTarget {
   }
 
   /**
-   * A rendered scene from two viewpoints, and where the points of one lie in the other.
+   * Renders a scene from two viewpoints; `truth` is the true position in `b` of the points of `a`.
    * @param {{seed?: number, index?: number, size?: number, baseline?: number, signal?: AbortSignal}} [options]
    * @returns {Promise<{a: Picture, b: Picture, truth: Truth}>}
    */
@@ -257,7 +262,8 @@ export class Engine extends EventTarget {
   }
 
   /**
-   * A picture through a random homography, with another exposure: a pure function of picture and seed.
+   * Warps a picture by a random homography and changes its brightness and contrast. The result depends only on the
+   * picture and the seed.
    * @param {Picture} picture
    * @returns {Promise<{b: Picture, truth: Truth}>}
    */
@@ -297,7 +303,7 @@ export class Engine extends EventTarget {
 /** @param {any} picture @returns {Picture} */
 const withId = (picture) => ({ id: next(), naturalWidth: picture.width, naturalHeight: picture.height, preview: picture.bitmap, ...picture });
 
-/** Two pictures, compared cell by cell. Positions are in [0, 1] of a picture, x to the right, y down. */
+/** Two pictures whose cells are compared. Positions are [u, v] in [0, 1] of a picture, x to the right, y down. */
 export class Pair {
   #call;
   #request;
@@ -318,7 +324,7 @@ export class Pair {
     /** @type {{features: number, similarity: number}} */ this.ms = made.ms;
   }
 
-  /** Asks about this pair; the worker may have forgotten it, then it is made again first. */
+  /** Sends a request about this pair. If the worker has evicted the pair, it is computed again first. */
   async #ask(method, args = {}) {
     if (this.#disposed) throw aborted();
     const ask = () => this.#call(method, { pair: this.#request.pair, ...args });
@@ -332,11 +338,12 @@ export class Pair {
   }
 
   /**
-   * Where a cell of A is found in B. Of several calls that wait only the newest is answered; the others reject (type "aborted").
+   * The match of a cell of A in B. Of several waiting calls only the newest runs; the others reject (type "aborted").
    * @param {number} cell
    * @returns {Promise<{cell: number, row: Float32Array, best: number, point: [number, number], score: number,
    *   truth: [number, number] | null, error: number | null}>} `row` is the similarity with every cell of B;
-   *   `point` its peak between the cells; `error` the distance from the truth in pixels of the network's B
+   *   `point` the position of its peak, interpolated between cells; `error` the distance of `point` from `truth` in
+   *   pixels of the network's input
    */
   match(cell) {
     if (!this.#match) return this.#run(cell);
@@ -360,8 +367,8 @@ export class Pair {
   }
 
   /**
-   * Cells that choose each other, at least `threshold` similar, best first.
-   * @param {number} threshold cosine
+   * The mutual matches with a similarity of at least `threshold`, most similar first.
+   * @param {number} threshold a cosine, -1 to 1
    * @returns {Promise<Array<{a: [number, number], b: [number, number], score: number, cellA: number, cellB: number,
    *   correct: boolean | null}>>} `correct`: whether the cell of B lies within one cell of the truth
    */
@@ -373,23 +380,23 @@ export class Pair {
     });
   }
 
-  /** Colours of both pictures' cells by their joint principal components: RGBA of gridA and of gridB. */
+  /** Colours of the cells of both pictures by joint principal components: RGBA of gridA and of gridB. */
   async pca() {
     const { colors, split } = await this.#ask("pca");
     return { a: new Uint8ClampedArray(colors.buffer, 0, split), b: new Uint8ClampedArray(colors.buffer, split) };
   }
 
   /**
-   * How far the best match of every cell with a known truth is from it; null without truth.
+   * The errors of the matches of all cells whose true position is known and visible; null if there are none.
    * @returns {Promise<{pck05: number, pck10: number, meanError: number, cells: number} | null>} `pck05`: share of
-   *   cells within 0.05 of B's longer side; `meanError` in pixels
+   *   the cells with an error of at most 0.05 of B's longer side; `meanError` in pixels; `cells`: their number
    */
   async accuracy() {
     const [pck05, pck10, meanError, cells] = (await this.#ask("accuracy")) ?? [];
     return cells ? { pck05, pck10, meanError, cells } : null;
   }
 
-  /** Frees what the worker holds of this pair. */
+  /** Frees the pair in the worker. */
   dispose() {
     if (this.#disposed) return;
     this.#disposed = true;

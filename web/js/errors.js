@@ -1,4 +1,4 @@
-/** What can go wrong, with a type for programs and words for visitors. */
+/** The errors of the engine, with a type for programs and a message for visitors. */
 
 /**
  * @typedef {"network" | "not-found" | "truncated" | "hash-mismatch" | "wrong-weights" | "unsupported-weights" |
@@ -8,7 +8,7 @@
 export class EngineError extends Error {
   /**
    * @param {ErrorType} type stable; programs may rely on it
-   * @param {string} message words a visitor understands, with what to do about it
+   * @param {string} message a message for visitors that says what to do
    */
   constructor(type, message) {
     super(message);
@@ -17,13 +17,13 @@ export class EngineError extends Error {
   }
 }
 
-/** The error of a request that a newer one, or its caller, has made pointless. */
+/** The error of a request that was aborted by its caller or replaced by a newer one. */
 export const aborted = () => new EngineError("aborted", "No longer needed.");
 
 /**
- * Any thrown value as an EngineError. Errors of the wasm modules have a `type` of their own.
+ * Converts any thrown value to an EngineError. Errors of the wasm modules have a `type` already.
  * @param {any} error
- * @param {ErrorType} [type] for those that have none
+ * @param {ErrorType} [type] the type if the error has none
  */
 export function engineError(error, type = "worker") {
   if (error instanceof EngineError) return error;

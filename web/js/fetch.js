@@ -1,16 +1,16 @@
-/** Files from the network, and what can go wrong on the way. */
+/** Fetches files, with errors for visitors. */
 
 import { EngineError, aborted } from "./errors.js";
 
-/** The last part of an address. @param {string} url */
+/** The file name at the end of a URL. @param {string} url */
 export const name = (url) => new URL(url).pathname.split("/").pop() || url;
 
 const failed = (error, message) => (error?.name === "AbortError" ? aborted() : new EngineError("network", message));
 
-/** The error of a body that did not come to its end. @param {string} url */
+/** The error of a response whose body ended early. @param {string} url */
 export const broken = (error, url) => failed(error, `The connection broke while loading ${name(url)}. Try again.`);
 
-/** @param {string} url @param {RequestInit} [init] @returns {Promise<Response>} one that is ok */
+/** Fetches a file. @param {string} url @param {RequestInit} [init] @returns {Promise<Response>} a successful one */
 export async function fetchFile(url, init) {
   const response = await fetch(url, init).catch((error) => {
     throw failed(error, `${name(url)} could not be loaded: no connection, or its server does not allow this page to. Try again.`);

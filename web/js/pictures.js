@@ -1,14 +1,14 @@
-/** Pictures of any kind, decoded by the browser: the network's size is made of them in the worker. */
+/** Decodes pictures of any format with the browser. The worker then resizes them for the network. */
 
 import { EngineError, aborted } from "./errors.js";
 import { broken, fetchFile, name } from "./fetch.js";
 
-/** More pixels than these are scaled down by the browser while it decodes; the core resizes the rest. */
+/** Pictures with more pixels are scaled down by the browser while it decodes; the core does all other resizing. */
 const MAX_PIXELS = 1 << 24;
-/** A picture that would not fit into memory decoded is refused by its header. */
+/** Pictures with more pixels are refused before they are decoded, because they would not fit into memory. */
 const MAX_NATURAL = 1 << 28;
 const MAX_FILE_BYTES = 256 << 20;
-/** A drawing has no pixels of its own; it is drawn at this many times the network's. */
+/** An SVG has no pixels of its own; its longer side is drawn at this multiple of the network's input. */
 const SVG_SCALE = 2;
 
 const notAnImage = (what) => new EngineError("not-an-image", `${what} is not a picture that this browser can show. JPEG, PNG, WebP and SVG work everywhere.`);
@@ -16,13 +16,13 @@ const notAnImage = (what) => new EngineError("not-an-image", `${what} is not a p
 /**
  * @typedef {object} Decoded
  * @property {ImageBitmap} bitmap
- * @property {number} width what to draw it at
+ * @property {number} width width in pixels at which the bitmap is to be drawn
  * @property {number} height
- * @property {number} naturalWidth the picture's own
+ * @property {number} naturalWidth the picture's own width in pixels
  * @property {number} naturalHeight
  */
 
-/** Width and height as large as may be, at most `most` pixels together. */
+/** Width and height, scaled down if necessary so that the picture has at most `most` pixels. */
 function within(width, height, most) {
   const scale = Math.min(1, Math.sqrt(most / (width * height)));
   return [Math.max(1, Math.floor(width * scale)), Math.max(1, Math.floor(height * scale))];
@@ -61,7 +61,7 @@ async function decodeBlob(blob, what, size, signal) {
 /** @param {HTMLImageElement} image @returns {Promise<Decoded>} */
 async function decodeElement(image, what, size, svg) {
   if (!image.complete) await image.decode().catch(() => {});
-  // A drawing without a size of its own says 0 in some browsers.
+  // For an SVG without a size of its own some browsers return 0.
   let [naturalWidth, naturalHeight] = [image.naturalWidth, image.naturalHeight];
   if (svg && !naturalWidth) naturalWidth = naturalHeight = size;
   if (!naturalWidth || !naturalHeight) throw notAnImage(what);
@@ -79,7 +79,10 @@ async function decodeElement(image, what, size, svg) {
   }
 }
 
-/** Browsers disagree on createImageBitmap of an SVG, above all of one without a size; all can draw it. */
+/**
+ * Draws an SVG on a canvas. createImageBitmap of an SVG differs between browsers, above all if it has no size; drawing
+ * works in all.
+ */
 async function drawn(image, size, naturalWidth, naturalHeight) {
   const scale = (SVG_SCALE * size) / Math.max(naturalWidth, naturalHeight);
   const [width, height] = [naturalWidth, naturalHeight].map((side) => Math.max(1, Math.round(side * scale)));
@@ -90,7 +93,7 @@ async function drawn(image, size, naturalWidth, naturalHeight) {
 
 /**
  * @param {string | URL | Blob | ImageBitmap | ImageData | HTMLImageElement | HTMLCanvasElement} source
- * @param {number} size what the network's longer side will be
+ * @param {number} size longer side of the network's input in pixels
  * @param {AbortSignal} [signal]
  * @returns {Promise<Decoded>}
  */
@@ -99,7 +102,7 @@ export async function decode(source, size, signal) {
   if (source instanceof Blob) return decodeBlob(source, /** @type {any} */ (source).name ?? "This", size, signal);
   if (typeof source === "string" || source instanceof URL) {
     const url = new URL(source, document.baseURI).href;
-    // A page's policy lets it show these, but not fetch them.
+    // A page's security policy may allow showing these URLs, but not fetching them.
     if (/^(data|blob):/.test(url)) return decodeElement(await imageAt(url, "This", signal), "This", size, /^data:image\/svg/.test(url));
     const response = await fetchFile(url, { signal });
     const blob = await response.blob().catch((error) => {

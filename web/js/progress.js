@@ -1,6 +1,6 @@
-/** One figure over all files that are being loaded: the module and the weights. */
+/** The progress of loading as one fraction over all files: the module and the weights. */
 
-/** What a file counts for until its size is known, in bytes. */
+/** The assumed size of a file in bytes until its size is known. */
 const GUESS = 2 << 20;
 
 export class Progress {
@@ -14,7 +14,7 @@ export class Progress {
     this.#tell = tell;
   }
 
-  /** A file to come. @param {number} [bytes] its size, where known */
+  /** Adds a file that will be loaded. @param {number} [bytes] its size, if known */
   file(bytes) {
     const file = { loaded: 0, total: bytes ?? GUESS, done: false, cached: false };
     this.#files.add(file);
@@ -25,7 +25,7 @@ export class Progress {
         file.total = Math.max(file.total, count);
         this.#changed();
       },
-      /** @param {boolean} cached whether nothing had to be sent */
+      /** @param {boolean} cached whether it came from the cache */
       done: (cached) => {
         file.loaded = file.total = bytes ?? file.loaded;
         file.done = true;
@@ -43,7 +43,7 @@ export class Progress {
     const files = [...this.#files];
     const sum = (key) => files.reduce((total, file) => total + file[key], 0);
     const finished = files.length > 0 && files.every((file) => file.done);
-    // A file more makes the total larger; what the visitor sees never goes back.
+    // A new file increases the total, but the fraction that the visitor sees never decreases.
     const share = sum("total") ? sum("loaded") / sum("total") : 0;
     this.#fraction = finished ? 1 : Math.max(this.#fraction, Math.min(share, 0.99));
     const time = performance.now();

@@ -1,26 +1,26 @@
 /**
- * Weights from the network, in the worker: every byte is verified before it is used, what is verified is
- * kept by its hash, and a download that broke off goes on at the shard where it broke.
+ * In the worker: downloads weights. Every shard is verified by its SHA-256 before it is used. Verified shards are
+ * cached under their SHA-256, so an interrupted download resumes at the shard where it stopped.
  */
 
 import { EngineError } from "./errors.js";
 import { broken, fetchFile, name } from "./fetch.js";
 
 const MIB = 1 << 20;
-/** More than any file `densecl` reads; a longer one is refused before memory is asked for. */
+/** The largest file that is accepted, larger than any that `densecl` reads; checked before memory is allocated. */
 const MAX_BYTES = 512 * MIB;
 const MAX_SHARD = 25 * MIB;
 const MAX_MANIFEST = MIB;
 const CACHE = "densecl-weights-1";
 
-/** Verified shards of a download that is not complete, by hash: it resumes even without storage. */
+/** Verified shards of incomplete downloads by their hash, so that a download resumes even without a cache. */
 const kept = new Map();
 
 /**
  * Reads a response piece by piece.
  * @param {Response} response
- * @param {string} url what it answers
- * @param {number} limit bytes; a longer body is an error
+ * @param {string} url the URL of the response, for messages
+ * @param {number} limit in bytes; a longer body is an error
  * @param {(loaded: number) => void} onBytes
  */
 async function readBody(response, url, limit, onBytes = () => {}) {
@@ -55,7 +55,7 @@ function join(pieces, length) {
   return all;
 }
 
-/** The cache, or null where storage is forbidden (private windows, sandboxed frames, insecure pages). */
+/** The cache, or null where storage is not allowed (private windows, sandboxed frames, insecure pages). */
 async function openCache() {
   try {
     return await caches.open(CACHE);
@@ -64,13 +64,13 @@ async function openCache() {
   }
 }
 
-/** A cache knows requests only; this address is never fetched. @param {string} hash */
+/** The key of a shard in the cache. Keys of a cache must be URLs; this one is never fetched. @param {string} hash */
 const cacheKey = (hash) => `https://weights.invalid/sha256/${hash}`;
 
 const isHash = (value) => typeof value === "string" && /^[0-9a-f]{64}$/.test(value);
 const isSize = (value, most) => Number.isSafeInteger(value) && value > 0 && value <= most;
 
-/** Checks a manifest as a stranger's; see "Weights bundle" in the README. */
+/** Checks every field of a manifest, which may come from anywhere. */
 function checkManifest(manifest) {
   const wrong = (what) => new EngineError("unsupported-weights", `The weights' manifest is not usable: ${what}. \`densecl export --web\` writes one.`);
   if (manifest?.format !== "densecl-web-bundle") throw wrong("it is not of the format densecl-web-bundle");
@@ -83,7 +83,7 @@ function checkManifest(manifest) {
 }
 
 /**
- * One shard, from the cache or the network, verified.
+ * Loads one shard from the cache or the network and verifies it.
  * @param {(bytes: Uint8Array) => Promise<string>} sha256
  */
 async function loadShard(shard, url, sha256, file, signal) {
@@ -102,7 +102,7 @@ async function loadShard(shard, url, sha256, file, signal) {
     throw new EngineError("hash-mismatch", `${shard.file} is not the file that its manifest describes: it was changed or damaged on the way. Try again; if it stays, the weights have to be exported anew.`);
   }
   kept.set(shard.sha256, bytes);
-  // A full or forbidden storage costs the next visit a download, nothing else.
+  // If the storage is full or not allowed, the next visit downloads the shard again.
   await cache?.put(cacheKey(shard.sha256), new Response(bytes)).catch(() => {});
   return { bytes, fresh: true };
 }
@@ -117,7 +117,8 @@ async function cached(cache, shard) {
 }
 
 /**
- * @param {string} url of a manifest
+ * Loads a bundle: a manifest and its shards.
+ * @param {string} url that of the manifest
  * @param {(bytes: Uint8Array) => Promise<string>} sha256
  * @param {import("./progress.js").Progress} progress
  */
@@ -153,10 +154,10 @@ async function loadBundle(url, sha256, progress, signal) {
   return { bytes, name: String(manifest.name ?? name(url)), sha256: manifest.sha256, cached: !anyFresh };
 }
 
-/** A file as `densecl` writes it, at a URL. */
+/** Loads a single file of weights from a URL. */
 async function loadPlain(url, sha256, progress, signal) {
   const response = await fetchFile(url, { signal });
-  // With a content encoding the header counts other bytes than arrive.
+  // With a content encoding the header gives the encoded length, but the decoded bytes are read.
   const length = response.headers.has("content-encoding") ? 0 : Number(response.headers.get("content-length"));
   const file = progress.file(length || undefined);
   try {
@@ -170,16 +171,16 @@ async function loadPlain(url, sha256, progress, signal) {
   }
 }
 
-/** A file that the visitor dropped or picked. @param {Blob} blob */
+/** Reads a file that the visitor dropped or picked. @param {Blob} blob */
 async function loadBlob(blob, sha256) {
   if (blob.size > MAX_BYTES) throw new EngineError("unsupported-weights", `The file has ${blob.size} bytes; weights have at most ${MAX_BYTES}.`);
   const bytes = new Uint8Array(await blob.arrayBuffer());
   return { bytes, name: /** @type {any} */ (blob).name ?? "weights", sha256: await sha256(bytes), cached: false };
 }
 
-/** A safetensors file says how long it is; what ends earlier was cut off. @param {Uint8Array} bytes */
+/** Rejects a safetensors file that is shorter than its header states. @param {Uint8Array} bytes */
 function checkLength(bytes) {
-  if (bytes.length < 9 || bytes[8] !== 0x7b) return; // no safetensors: the core names what it is
+  if (bytes.length < 9 || bytes[8] !== 0x7b) return; // not safetensors: the core reports the format
   const header = Number(new DataView(bytes.buffer, bytes.byteOffset, 8).getBigUint64(0, true));
   let end = 8 + header;
   if (end <= bytes.length) {
@@ -188,14 +189,14 @@ function checkLength(bytes) {
       const ends = Object.values(tensors).map((tensor) => tensor.data_offsets?.[1] ?? 0);
       end += Math.max(0, ...ends);
     } catch {
-      return; // the core says what is wrong with it
+      return; // the core reports what is wrong
     }
   }
   if (end > bytes.length && end <= MAX_BYTES) throw new EngineError("truncated", `The weights end after ${bytes.length} of ${end} bytes. Get the file again.`);
 }
 
 /**
- * The bytes of weights, verified where there is something to verify them by.
+ * Loads the bytes of weights. A bundle is verified by the hashes of its manifest; a single file has none.
  * @param {{url?: string, blob?: Blob}} source
  * @param {(bytes: Uint8Array) => Promise<string>} sha256
  * @param {import("./progress.js").Progress} progress

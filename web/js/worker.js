@@ -1,8 +1,8 @@
 /**
- * The Web Worker: holds a wasm module with its device, weights, features and pairs, and answers engine.js.
+ * The Web Worker: holds a wasm module with its device, weights, features and pairs, and serves engine.js.
  *
- * All it holds is a cache. A request names what it needs in full (pixels, the weights' source), so what is
- * gone, because it was the oldest or because the worker was replaced after a crash, is made again.
+ * All its state is a cache. A request contains everything that it needs (pixels, the source of the weights), so entries
+ * that were evicted, or lost when the worker was replaced after a crash, are computed again.
  */
 
 import { openDevice } from "./device.js";
@@ -10,13 +10,13 @@ import { EngineError, aborted, engineError } from "./errors.js";
 import { Progress } from "./progress.js";
 import { loadWeights } from "./weights.js";
 
-/** Longer side of a picture for the page to draw, in pixels. */
+/** Longer side in pixels of the preview that a page draws. */
 const PREVIEW = 1024;
 
 const tell = (message, transfer = []) => self.postMessage(message, { transfer });
 const progress = new Progress((detail) => tell({ event: "progress", detail }));
 
-/** A map that forgets, and frees, what was not used for longest. */
+/** A map of limited size that evicts and frees the least recently used entry. */
 class Recent extends Map {
   constructor(most) {
     super();
@@ -44,25 +44,25 @@ const loading = new Map(); // source key → Promise of weights
 const features = new Recent(12); // weights|picture|feature|stride → {data, ms, free}
 const pairs = new Recent(8);
 const truths = new Recent(8);
-const stopped = new Set(); // requests nobody waits for any more
-let running = null; // the request whose computation may bring the module down
+const stopped = new Set(); // ids of requests whose result is no longer needed
+let running = null; // id of the request that is being computed, which fails if the module crashes
 let dead = false;
 
-/** Ends this worker's work; engine.js replaces it. */
+/** Reports that this worker cannot go on; engine.js then replaces it. */
 function die(type, message) {
   if (dead) return;
   dead = true;
   tell({ event: "dead", type, message, running });
 }
 
-/** What a module says of itself: "panic", or "device" when its GPU is lost. */
+/** Handles the events of a module: "panic", or "device" when its GPU is lost. */
 function listener(type, message) {
   if (type === "device") die("device", message);
   else die("worker", `Something went wrong inside: ${message}. Try again.`);
 }
 
-// In an async call a trap of the module reaches nobody else. One without a panic before it is what a failed
-// allocation looks like.
+// Handles a trap of the module. In an async call no other handler receives it. A trap without a panic before it comes
+// from a failed allocation.
 function trapped(error) {
   if (error instanceof WebAssembly.RuntimeError) die("out-of-memory", "There is not enough memory for this. Choose a smaller size, a larger stride or smaller weights.");
   else die("worker", `Something went wrong inside: ${error?.message ?? error}. Try again.`);
@@ -70,10 +70,10 @@ function trapped(error) {
 self.addEventListener("error", (event) => trapped(event.error ?? event));
 self.addEventListener("unhandledrejection", (event) => trapped(event.reason));
 
-/** Lets waiting messages in between two computations. */
+/** Yields to the event loop, so that waiting messages are handled between two computations. */
 const breathe = () => new Promise((resolve) => setTimeout(resolve));
 
-/** One computation after another; each is dropped if nobody waits for it any more. */
+/** The queue of computations, which run one after the other. A stopped request is skipped. */
 let last = Promise.resolve();
 function queued(id, work) {
   const result = last.then(async () => {
@@ -99,7 +99,7 @@ async function sha256(bytes) {
   return hex;
 }
 
-/** Weights of a source, loaded once. @param {{key: string, url?: string, blob?: Blob, seed?: number}} source */
+/** Loads the weights of a source once. @param {{key: string, url?: string, blob?: Blob, seed?: number}} source */
 function load(id, source) {
   if (weights.has(source.key)) return Promise.resolve(weights.get(source.key));
   if (!loading.has(source.key)) {
@@ -126,9 +126,9 @@ async function loadNew(id, source) {
   });
 }
 
-/** Work that needs weights. They are loaded outside of the queue: a download must not keep others waiting. */
+/** Queues work that needs weights. They are loaded before, so that the queue does not wait for a download. */
 async function withWeights(id, source, work) {
-  const entry = await load(0, source); // 0: others may wait for it when this request is given up
+  const entry = await load(0, source); // not under `id`: other requests may need it if this one is stopped
   entry.users++;
   try {
     return await queued(id, (device) => work(device, entry.net));
@@ -168,7 +168,7 @@ function truthOf({ module }, recipe) {
 
 function pairOf(id) {
   const pair = pairs.get(id);
-  if (!pair) throw new EngineError("worker", "gone"); // engine.js makes it again
+  if (!pair) throw new EngineError("worker", "gone"); // engine.js requests the pair again
   return pair;
 }
 
@@ -181,14 +181,14 @@ async function picture(pixels) {
   return { width, height, rgb, bitmap };
 }
 
-/** What a page draws of a picture: sharper than what the network sees, and still quick to draw. */
+/** The preview that a page draws: sharper than the network's input, and small enough to draw quickly. */
 function reduced(canvas) {
   const scale = Math.min(1, PREVIEW / Math.max(canvas.width, canvas.height));
   const [width, height] = [canvas.width, canvas.height].map((pixels) => Math.max(1, Math.round(pixels * scale)));
   return createImageBitmap(canvas, { resizeWidth: width, resizeHeight: height, resizeQuality: "high" });
 }
 
-/** An answer whose parts are moved, not copied. */
+/** A result whose buffers and bitmaps are transferred to the page instead of copied. */
 class Moved {
   constructor(value, transfer) {
     this.value = value;
@@ -197,7 +197,7 @@ class Moved {
 }
 const moved = (value, ...pictures) => new Moved(value, pictures.flatMap((p) => [p.bitmap, p.preview, p.rgb.buffer].filter(Boolean)));
 
-/** What engine.js may ask for: (request id, arguments) → value. */
+/** The requests of engine.js: (request id, arguments) → result. */
 const methods = {
   async start(_, { device, why, wasmUrl }) {
     opened = openDevice(device, why, wasmUrl, progress, listener);
@@ -208,7 +208,7 @@ const methods = {
     return (await load(id, source)).facts;
   },
 
-  /** Pixels of a decoded picture, over white. */
+  /** Draws a decoded picture over white and resizes it for the network. */
   picture: (id, { bitmap, width, height, size }) =>
     queued(id, async ({ module }) => {
       const canvas = new OffscreenCanvas(width, height);

@@ -1,6 +1,6 @@
 /**
- * Radio groups, the slider, switches and menus of index.html. Each shows a key of the store and writes it back; the
- * elements are the browser's own, so keyboard and screen reader need nothing more.
+ * Connects the radio groups, the slider, switches and menus of index.html with the store. Each shows the value of a key
+ * and writes changes back. They are standard form elements, so keyboards and screen readers need no additional code.
  */
 import { byId } from "./dom.js";
 
@@ -16,7 +16,7 @@ export function startControls(store, { chooseWeights }) {
     menu.addEventListener("change", () => {
       const choice = menu.value;
       if (choice === "pick") {
-        // Until a file has been picked the column stays what it was.
+        // The column keeps its weights until a file has been picked.
         show(store.state);
         chooseWeights(index);
         return;
@@ -41,7 +41,7 @@ export function startControls(store, { chooseWeights }) {
   store.subscribe(show);
 }
 
-/** The radio group whose inputs carry the name of a key. */
+/** Connects the radio group whose inputs have the name of a key of the store. */
 function radios(store, name) {
   const inputs = [...document.querySelectorAll(`input[type=radio][name=${name}]`)];
   const typed = (value) => (typeof store.state[name] === "number" ? Number(value) : value);

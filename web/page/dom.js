@@ -1,8 +1,8 @@
-/** Elements without strings of HTML, which a strict content security policy is there to forbid. */
+/** Creates elements without HTML strings, which a strict content security policy forbids. */
 
 /**
  * @param {string} tag
- * @param {Record<string, string | number | boolean>} attributes true sets an empty attribute, false none
+ * @param {Record<string, string | number | boolean>} attributes `true` sets an empty attribute, `false` sets none
  * @param {...(Node | string | null)} children
  */
 export function element(tag, attributes = {}, ...children) {
@@ -14,13 +14,13 @@ export function element(tag, attributes = {}, ...children) {
   return node;
 }
 
-/** The element with an id that index.html promises. */
+/** The element of index.html with this id. */
 export const byId = (id) => document.getElementById(id);
 
-/** Shows a file as a download. */
+/** Offers a file as a download. */
 export function download(blob, name) {
   const url = URL.createObjectURL(blob);
   element("a", { href: url, download: name }).click();
-  // The browser reads the address after the click has been handled.
+  // The browser reads the URL only after the click has been handled.
   setTimeout(() => URL.revokeObjectURL(url), 10_000);
 }

@@ -1,4 +1,4 @@
-/** What is on the screen as a file: the picture of a view as PNG; the mutual matches as SVG and CSV. */
+/** Exports results as files: the current view as PNG, the mutual matches as SVG and CSV. */
 import { layout, lineColour, pointAt, prepare } from "../dense-match/draw.js";
 import { byId, download } from "./dom.js";
 import { lineColours, paint } from "./paint.js";
@@ -6,7 +6,7 @@ import { lineColours, paint } from "./paint.js";
 /** Width of an exported picture of one column in pixels; two columns are twice as wide. */
 const WIDTH = 1200;
 const GAP = 12;
-/** Points of an SVG per pixel of the network's input. */
+/** Units of the SVG per pixel of the network's input. */
 const SVG_SCALE = 3;
 
 export function startExport(store, say) {
@@ -32,7 +32,7 @@ export function startExport(store, say) {
   });
 }
 
-/** The columns that are shown. */
+/** The visible columns with results. */
 const shown = ({ sides, weights }) => sides.filter((side, index) => weights[index] !== null && side.pair);
 
 const fileName = ({ view, kind, seed }, extension) =>
@@ -55,7 +55,7 @@ async function exportPng(state) {
   download(blob, fileName(state, "png"));
 }
 
-/** The mutual matches of each shown column, asked anew: the view on the screen may be another. */
+/** Computes the mutual matches of each visible column, because the current view may be another than the matches. */
 const allMatches = (state) => Promise.all(shown(state).map((side) => side.pair.matches(state.threshold)));
 
 async function exportSvg(state) {
@@ -93,11 +93,11 @@ async function exportSvg(state) {
 function dataUrl({ preview }, { width, height }) {
   const canvas = document.createElement("canvas");
   prepare(canvas, width, height, 1).drawImage(preview, 0, 0, width, height);
-  // Photographs as PNG would make the file ten times larger.
+  // With photographs as PNG the file would be ten times larger.
   return canvas.toDataURL("image/jpeg", 0.9);
 }
 
-/** One row per match; positions in pixels of the pictures as the network saw them, x to the right, y down. */
+/** One row per match. Positions are in pixels of the network's inputs, x to the right, y down. */
 async function exportCsv(state) {
   const { a, b } = state.pictures;
   const columns = shown(state);
@@ -114,5 +114,5 @@ async function exportCsv(state) {
   download(new Blob([text], { type: "text/csv" }), fileName(state, "csv"));
 }
 
-/** A name as a CSV field; a file's name may hold commas and quotes, or begin like a formula. */
+/** Quotes a name as a CSV field. A file's name may contain commas and quotes, or begin like a formula. */
 const quoted = (text) => `"${text.replace(/^[=+\-@]/, "'$&").replaceAll('"', '""')}"`;

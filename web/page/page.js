@@ -1,6 +1,7 @@
 /**
- * The demo page. State (state.js, in a store.js) → the engine's answers (session.js) → columns (panel.js) and the
- * rest of the page. No numbers are computed here: the engine, which is the core crate in a worker, is asked.
+ * The demo page. The state (state.js) is kept in a store (store.js); session.js adds the engine's results to it, and
+ * the columns (panel.js) and the rest of the page show it. All numbers are computed by the engine, the core crate in
+ * a worker.
  */
 import { engine } from "../dense-match/engine.js";
 import { startControls } from "./controls.js";
@@ -33,20 +34,20 @@ startSession(store, engine());
 startTour(store, stage);
 if (lost.length) tellLost(lost);
 
-/** Keeps the address in step with the state, and the state with an address that is pasted or gone back to. */
+/** Writes the state into the URL's fragment, and updates the state when the visitor changes the fragment. */
 function startAddress({ subscribe, set }) {
   let written = null;
   let timer = 0;
   const write = () => {
     timer = 0;
     const { state } = store;
-    // The wandering point is nobody's choice.
+    // The point of the automatic tour is not a choice of the visitor, so it is left out.
     const hash = toHash(state.touring ? { ...state, point: null } : state);
     if (hash === written) return;
     written = hash;
     history.replaceState(null, "", hash);
   };
-  // Browsers limit how often a page may write its address.
+  // Browsers limit how often a page may change its URL.
   subscribe(() => (timer ||= setTimeout(write, 250)));
   addEventListener("hashchange", () => {
     if (location.hash === written) return;
@@ -56,7 +57,7 @@ function startAddress({ subscribe, set }) {
   });
 }
 
-/** A link cannot carry what never left its maker's browser. */
+/** Tells the visitor which choices of the link could not be restored, because they were local files. */
 function tellLost(what) {
   say(`This link was made with ${what.join(" and ")} from a file. Files never leave their browser, so here is what ` +
     "the page starts with instead.");

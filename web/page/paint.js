@@ -1,5 +1,6 @@
 /**
- * One column's two pictures on a canvas, for the screen and for export: a function of what is known, nothing else.
+ * Draws the two pictures of a column on a canvas, for the screen and for export. The drawing depends only on the
+ * arguments.
  *
  * @typedef {import("../js/draw.js").Rect} Rect
  * @typedef {object} Scene
@@ -7,7 +8,7 @@
  * @property {{a: object, b: object, truth: object | null}} pictures
  * @property {import("./state.js").Side} side
  * @property {[number, number] | null} point in the first picture
- * @property {boolean} looking the pointer or the keyboard's cursor is on the first picture
+ * @property {boolean} looking whether the pointer or the keyboard's cursor is on the first picture
  * @property {boolean} pinned
  * @property {boolean} truthShown
  * @property {number} threshold
@@ -18,7 +19,7 @@ import {
 
 const RADIUS = 4;
 
-/** @param {{a: Rect, b: Rect}} rects where the pictures lie @param {Scene} scene */
+/** Draws a scene. @param {{a: Rect, b: Rect}} rects the places of the pictures @param {Scene} scene */
 export function paint(context, rects, scene) {
   PAINTERS[scene.view](context, rects, scene);
 }
@@ -59,10 +60,10 @@ const PAINTERS = {
   },
 };
 
-/** Markers that leave something to see of a small picture. */
+/** The radius of markers, smaller on small pictures so that they do not cover too much. */
 const markerRadius = ({ width }) => (width < 240 ? 5.5 : 8);
 
-/** The point that is looked at, where the network finds it, and where it truly is. */
+/** Draws the chosen point, its match, and its true position. */
 function drawPointed(context, { a, b }, { side, point, truthShown }) {
   if (!point) return;
   drawCrosshair(context, a, point);
@@ -78,10 +79,10 @@ function drawPointed(context, { a, b }, { side, point, truthShown }) {
   drawMarker(context, b, match.point, { kind: "ring", colour: WRONG, radius });
 }
 
-/** What the colour of a match says: whether it is right, where that is known, else how alike its ends are. */
+/** What the colours of matches show: whether they are correct, if the truth is known and shown, else similarity. */
 export const lineColours = ({ pictures, truthShown }) => (pictures.truth && truthShown ? "truth" : "score");
 
-/** The index of the match that begins nearest to a point, at most a cell and a half away; -1 if there is none. */
+/** The index of the match whose position in A is nearest to a point, less than 1.5 cells away; -1 if there is none. */
 export function nearestMatch(matches, [u, v], [rows, columns]) {
   let [nearest, least] = [-1, 1.5];
   matches.forEach(({ a }, index) => {

@@ -1,25 +1,25 @@
 /**
- * One column: a canvas with both pictures, what the network says in words, and the whole picture's figures. All
- * columns follow the same point, wherever it is moved.
+ * One column of the page: a canvas with both pictures, the match in words, and the accuracy over the whole picture. All
+ * columns show the same point.
  */
 import { layout, pointAt, positionAt, prepare } from "../dense-match/draw.js";
 import { element } from "./dom.js";
 import { paint } from "./paint.js";
 import { accuracyLine, matchLine, weightsLine } from "./words.js";
 
-/** The grid an arrow key walks while no pair is there. */
+/** The grid in which arrow keys move the point before the pictures are compared. */
 const DEFAULT_GRID = [14, 14];
 
-/** What pictures will look like before there are any: the page does not jump when they come. */
+/** The assumed sizes of the pictures before they are loaded, so that the layout does not change then. */
 const PLACEHOLDER = { a: { width: 1, height: 1 }, b: { width: 1, height: 1 } };
 
-/** What a canvas depends on; nothing else makes it draw. */
+/** The values that the drawing depends on. The canvas is drawn again only when one of them changes. */
 const drawn = (state, index) => [
   state.pictures, state.engineError, state.sides[index], state.view, state.point, state.truthShown, state.threshold,
   state.looking, state.weights[1] !== null,
 ];
 
-/** What a set of weights is compared with first. */
+/** The weights of the second column when it is opened. */
 const opponent = (choice) => (choice === "untrained" ? "trained" : "untrained");
 
 export class Panel {
@@ -78,7 +78,7 @@ export class Panel {
     if (width === 0) return;
     const pictures = state.pictures ?? PLACEHOLDER;
     const comparing = state.weights[1] !== null;
-    // Both fit into the window, also upright ones, or stacked on a phone.
+    // Both pictures fit into the window, even if they are upright or stacked on a phone.
     const most = width < 560 ? Math.max(480, innerHeight * 0.87) : Math.max(320, innerHeight * 0.64);
     const maxHeight = comparing ? Infinity : most;
     const rects = layout(width, pictures.a, pictures.b, {
@@ -91,14 +91,14 @@ export class Panel {
     else this.#drawPlaceholder(context, rects);
   }
 
-  /** The way to two columns, in the first; the way back, in the second. */
+  /** Updates the button that opens the second column (shown in the first column) or closes it (in the second). */
   #showCompare([first, second]) {
     this.#compare.hidden = this.#index === 0 && second !== null;
     this.#compare.textContent = this.#index === 1 ? "Close" : `Compare with ${opponent(first)} weights`;
   }
 
   #drawPlaceholder(context, { a, b }) {
-    // A veil that suits light and dark.
+    // A translucent grey that works in both themes.
     context.fillStyle = "rgb(128 128 128 / 0.11)";
     for (const { x, y, width, height } of [a, b]) {
       context.beginPath();
@@ -141,7 +141,7 @@ export class Panel {
       if (event.button !== 0 || !follow(event)) return;
       this.#store.set({ pinned: event.pointerType === "mouse" ? !pinned : true });
     });
-    // A finger on the first picture looks around; anywhere else it scrolls.
+    // A finger on the first picture moves the point; elsewhere it scrolls the page.
     canvas.addEventListener("touchstart", (event) => {
       if (event.touches.length === 1 && at(event.touches[0])) event.preventDefault();
     }, { passive: false });
@@ -174,7 +174,7 @@ export class Panel {
     event.preventDefault();
   }
 
-  /** Which picture lies under a point of the window: "a", "b" or null. */
+  /** The picture under a point of the window: "a", "b" or null. */
   pictureAt(x, y) {
     const box = this.#canvas.getBoundingClientRect();
     const inside = (rect) => rect && positionAt(rect, x - box.left, y - box.top);

@@ -1,12 +1,12 @@
 /**
- * From what the visitor chose to what the engine answers. Each effect asks for one thing when what it depends on has
- * changed, and drops answers that came too late.
+ * Requests results from the engine for the visitor's choices. Each effect makes one request when one of its
+ * dependencies has changed, and drops results that are out of date.
  */
 import { cellAt } from "../dense-match/engine.js";
 import { emptySide, SHIPPED } from "./state.js";
 import { effect } from "./store.js";
 
-/** Both sides of every picture's network input; the longer one, in pixels. */
+/** The longer side of the network's input in pixels. */
 const SIZE = 224;
 
 const isAbort = (error) => error?.name === "AbortError" || error?.type === "aborted";
@@ -33,7 +33,7 @@ export function startSession(store, engine) {
       if (!signal.aborted) store.set({ pictures, picturesBusy: false });
     } catch (picturesError) {
       if (signal.aborted || isAbort(picturesError)) return;
-      // Where no engine runs there are no pictures either; that is told once, in the columns.
+      // Without an engine there are no pictures either, but the columns already report the engine's error.
       store.set({ picturesError: engine.device ? picturesError : null, picturesBusy: false });
     }
   });
@@ -41,7 +41,7 @@ export function startSession(store, engine) {
   for (const index of [0, 1]) startSide(store, engine, index);
 }
 
-/** The two pictures that a state asks for, and what is known about where their points belong. */
+/** The two pictures for a state, and their true correspondence if it is known. */
 async function makePictures(engine, { kind, seed, warpSeed, own }, signal) {
   const options = { size: SIZE, signal };
   if (kind === "own" && own[1]) {
@@ -56,7 +56,7 @@ async function makePictures(engine, { kind, seed, warpSeed, own }, signal) {
   return { a, ...(await engine.warp(a, { seed: warpSeed })) };
 }
 
-/** What the network with one set of weights says about the pictures. */
+/** Starts the effects of one column: weights, features, and the results of the comparison. */
 function startSide(store, engine, index) {
   const set = (patch) => {
     const sides = [...store.state.sides];
@@ -64,7 +64,7 @@ function startSide(store, engine, index) {
     store.set({ sides });
   };
   const side = (state) => state.sides[index];
-  /** Nothing is shown any more of what the network said. */
+  /** Frees the pair and removes its results from the column. */
   const clear = (patch = {}) => {
     side(store.state).pair?.dispose();
     set({ pair: null, match: null, matches: null, pca: null, accuracy: null, ...patch });
@@ -89,8 +89,8 @@ function startSide(store, engine, index) {
     if (!weights || !state.pictures) return;
     const { a, b, truth } = state.pictures;
     const { feature, stride } = state;
-    // What other weights said, or of other pictures, is not to be taken for what these will say; another grid may stand
-    // until the new one is there.
+    // Results of other weights or pictures are removed at once, so that they are not mistaken for the new ones. Results
+    // of another feature or stride stay until the new ones arrive.
     if (shown[0] !== weights || shown[1] !== state.pictures) clear();
     set({ phase: "features", error: null });
     try {
@@ -103,8 +103,9 @@ function startSide(store, engine, index) {
     }
   });
 
-  // What is asked of a pair: each answer belongs to the pair it was asked of. Answers come in the order of the
-  // questions, and one to a question before the last is shown too: while a pointer moves fast there is no other.
+  // Starts an effect that requests a result from the current pair. A result is shown only if its pair is still current.
+  // Results arrive in the order of the requests. A result is shown even if a newer request is waiting, because while
+  // the pointer moves fast there is always a newer one.
   const ask = (key, dependencies, question) =>
     effect(store, (s) => [side(s).pair, ...dependencies(s)], async (state, signal) => {
       const { pair } = side(state);

@@ -1,6 +1,6 @@
 /**
- * Where pictures and weights come from: another scene, another warp, files that are picked, dropped or pasted. Files
- * stay in this browser.
+ * The sources of pictures and weights: rendered scenes, warps, and files that are picked, dropped or pasted. Files are
+ * not uploaded.
  */
 import { byId, element } from "./dom.js";
 
@@ -19,14 +19,14 @@ export function startSources(store, { pictureAt }) {
     take(store, files, null);
   });
   return {
-    /** Asks for a file of weights for a column. */
+    /** Lets the visitor pick a file of weights for a column. */
     chooseWeights(index) {
       picker({ accept: ".safetensors,.pth,.pt" }, ([file]) => takeWeights(store, file, index))();
     },
   };
 }
 
-/** The three kinds of pairs, and the button that makes another of the kind. */
+/** Connects the choice between the three kinds of pairs, and the button that makes another pair of the same kind. */
 function startKinds(store, pickPictures) {
   const another = byId("another");
   byId("pick").addEventListener("click", pickPictures);
@@ -86,7 +86,7 @@ function startDrop(store, pictureAt) {
   });
 }
 
-/** Files of any kind: weights become a column to compare with, everything else is tried as a picture. */
+/** Takes files of any kind: weights are shown in the second column, all other files are tried as pictures. */
 function take(store, files, place) {
   const weights = files.find(({ name }) => WEIGHTS_FILE.test(name));
   if (weights) takeWeights(store, weights, 1);
@@ -95,8 +95,8 @@ function take(store, files, place) {
 }
 
 /**
- * Two pictures are a pair. One alone is matched with a warp of itself, or takes the place of the picture it was
- * dropped on, or joins the one that is there alone.
+ * Takes pictures. Two pictures become a pair. A single one replaces the picture that it was dropped on, or becomes the
+ * second picture of one that has no partner yet; otherwise it is compared with a warp of itself.
  */
 function takePictures(store, files, place = null) {
   if (!files.length) return;

@@ -1,12 +1,12 @@
 /**
- * What a visitor can choose, and how it is written into the address: a copied link shows the same thing.
+ * The state of the page, and the encoding of the visitor's choices in the URL's fragment, so that a link restores them.
  *
- * @typedef {object} Side one of the two columns: a set of weights, and what the network with them says
+ * @typedef {object} Side one of the two columns: a set of weights, and the results of the network with them
  * @property {"idle" | "weights" | "features" | "ready" | "error"} phase
  * @property {import("../js/engine.js").Weights | null} weights
  * @property {import("../js/engine.js").Pair | null} pair
- * @property {object | null} match of the cell under the pointer
- * @property {object[] | null} matches mutual nearest neighbours over the threshold
+ * @property {object | null} match the match of the chosen point's cell
+ * @property {object[] | null} matches the mutual nearest neighbours over the threshold
  * @property {{a: Uint8ClampedArray, b: Uint8ClampedArray} | null} pca
  * @property {{pck05: number, pck10: number, meanError: number, cells: number} | null} accuracy
  * @property {Error | null} error
@@ -16,7 +16,7 @@ export const VIEWS = ["heatmap", "matches", "pca"];
 export const FEATURES = ["stage3", "stage4", "stage3+stage4", "dense"];
 export const STRIDES = [32, 16, 8];
 export const PAIRS = ["scene", "warp", "own"];
-/** Where the shipped weights lie, from the page. */
+/** URL of the shipped weights, relative to the page. */
 export const SHIPPED = "dense-match/weights/densecl_r18_photos/manifest.json";
 
 const DEFAULT_SEED = 6;
@@ -27,37 +27,37 @@ export const emptySide = () => ({
 });
 
 export const initialState = {
-  // What the visitor chose; this part goes into the address.
+  // The visitor's choices that are encoded in the URL.
   kind: "scene",
   seed: DEFAULT_SEED,
   warpSeed: 1,
   view: "heatmap",
   feature: "stage4",
   stride: 16,
-  /** Lower than the element's 0.9: the shipped weights' cosines are low, and over 0.9 little but the border is left. */
+  /** Lower than the element's 0.9, because with the shipped weights mostly cells at the border match over 0.9. */
   threshold: 0.75,
-  /** One choice per column, "trained", "untrained" or "file"; null: no second column. */
+  /** One choice per column: "trained", "untrained" or "file"; null if there is no second column. */
   weights: ["trained", null],
-  /** Where the first picture is looked at, in [0, 1]²; null: nowhere yet. */
+  /** The chosen point of the first picture in [0, 1]²; null before one is chosen. */
   point: null,
 
-  // Choices that an address cannot hold.
+  // Choices that are not encoded in the URL.
   pinned: false,
-  /** The pointer, or the keyboard's cursor, is on a first picture. */
+  /** Whether the pointer or the keyboard's cursor is on the first picture of a column. */
   looking: false,
-  /** The point wanders by itself; nobody chose it. */
+  /** Whether the automatic tour moves the point. */
   touring: false,
-  /** The last move came from the keyboard: screen readers are told what it found. */
+  /** Whether the point was last moved by keyboard, so that screen readers announce the match. */
   spoken: false,
   truthShown: true,
   /** The visitor's own pictures (File or Blob), first and second. */
   own: [null, null],
   /** The visitor's own weights per column. */
   files: [null, null],
-  /** Raised to try again what failed. */
+  /** Increased to repeat what failed. */
   attempt: 0,
 
-  // What the engine answered.
+  // Results of the engine.
   device: null,
   progress: null,
   pictures: null,
@@ -72,17 +72,17 @@ const clamp01 = (x) => Math.min(Math.max(x, 0), 1);
 const among = (list, value, otherwise) => (list.includes(value) ? value : otherwise);
 const wholeNumber = (text, otherwise) => (/^\d{1,9}$/.test(text ?? "") ? Number(text) : otherwise);
 
-/** A value of an address whose `+` a mail program or a form may have written as %2B, as a space, or as %20. */
+/** Decodes a value of the fragment. Mail programs and forms may have changed its `+` to %2B, a space or %20. */
 function asWritten(value) {
   try {
     value = decodeURIComponent(value);
   } catch {
-    // Not an encoding of anything: what it says is then not known.
+    // The value is not valid percent-encoding, so it is used as it is.
   }
   return value.replaceAll(" ", "+");
 }
 
-/** The address' fragment for a state. A `+` is allowed in it and stays one. */
+/** The URL's fragment for a state. A `+` is allowed in a fragment and is not encoded. */
 export function toHash({ kind, seed, warpSeed, view, feature, stride, threshold, weights, point }) {
   const parts = {
     pair: { scene: `scene.${seed}`, warp: `warp.${seed}.${warpSeed}`, own: "own" }[kind],
@@ -97,8 +97,8 @@ export function toHash({ kind, seed, warpSeed, view, feature, stride, threshold,
 }
 
 /**
- * The choices an address asks for. What is missing or makes no sense keeps its default; what cannot be restored, since
- * files never leave their owner's machine, is told in `lost`.
+ * The choices that a fragment encodes. Missing and invalid values keep their defaults. `lost` lists what could not be
+ * restored, because the link was made with local files, which are never uploaded.
  * @returns {{choices: Partial<typeof initialState>, lost: string[]}}
  */
 export function fromHash(hash) {

@@ -1,8 +1,8 @@
-/** What the page tells about itself: device, progress, timings, notices, and a line for screen readers. */
+/** The status displays of the page: device, progress, timings, notices, and a live region for screen readers. */
 import { byId, element } from "./dom.js";
 import { deviceName, megabytes, milliseconds, spokenMatch, timings } from "./words.js";
 
-/** @returns {(message: string) => void} shows a notice */
+/** @returns {(message: string) => void} a function that shows a notice */
 export function startStatus(store) {
   const say = (notice) => store.set({ notice });
   const badge = byId("device");
@@ -37,7 +37,7 @@ function showDevice(badge, { device, engineError, sides }) {
     : "";
 }
 
-/** One bar over module and weights until the first pair is there; later work shows in its column. */
+/** Shows one progress bar for module and weights until the first pair is computed; later work shows in its column. */
 function showProgress(box, { progress, pictures, picturesBusy, picturesError, engineError, sides }) {
   const waiting = !sides[0].pair && !engineError && !picturesError && !sides[0].error;
   box.hidden = !waiting;
@@ -56,7 +56,7 @@ const fetching = ({ loaded, total, cached }) =>
   cached ? `Reading the network from your browser's cache: ${megabytes(total)}`
   : `Fetching the network: ${megabytes(loaded)} of ${megabytes(total)}`;
 
-/** Which weights are at work, exactly. */
+/** The exact identity of the weights shown: name, number of parameters, size and hash. */
 function provenance(state) {
   return shownSides(state).filter(({ weights }) => weights).map(({ weights }) => {
     const { bytes, cached, sha256, info, name } = weights;

@@ -1,6 +1,6 @@
 /**
- * The one place where the page keeps what it knows. Views are functions of it; effects (see `effect`) do what its
- * changes ask for. Nothing else holds state that two parts of the page share.
+ * The store holds all state that parts of the page share. Views are functions of the state; effects (see `effect`) run
+ * when it changes.
  */
 
 /**
@@ -22,7 +22,7 @@ export function createStore(initial) {
     get state() {
       return state;
     },
-    /** Replaces some keys, and tells listeners once per turn of the event loop. @param {Partial<S>} patch */
+    /** Replaces some keys. Listeners are called once for all changes of a task. @param {Partial<S>} patch */
     set(patch) {
       if (Object.keys(patch).every((key) => Object.is(state[key], patch[key]))) return;
       state = { ...state, ...patch };
@@ -30,7 +30,7 @@ export function createStore(initial) {
       queued = true;
       queueMicrotask(notify);
     },
-    /** @param {(state: Readonly<S>) => void} listener called at once, and after every change */
+    /** @param {(state: Readonly<S>) => void} listener called immediately and after every change */
     subscribe(listener) {
       listeners.add(listener);
       listener(state);
@@ -39,8 +39,8 @@ export function createStore(initial) {
 }
 
 /**
- * Runs `run` whenever one of the values that `dependencies` picks has changed. The run before is aborted by its
- * signal, so what it still finds out is known to be stale.
+ * Calls `run` at the start and whenever one of the values that `dependencies` returns has changed. The signal of the
+ * previous call is aborted, so that it can drop results that are out of date.
  *
  * @template S
  * @param {{subscribe: (listener: (state: S) => void) => void}} store

@@ -1,10 +1,10 @@
-// Before the first paint, so that a page that was left dark does not flash: a classic script, not a module.
+// A classic script instead of a module, because it must run before the first paint: a dark page would flash otherwise.
 (() => {
   const KEY = "densecl-theme";
   const CHOICES = ["auto", "light", "dark"];
   const root = document.documentElement;
 
-  // Storage may be forbidden; then the choice lasts as long as the page.
+  // If storage is not allowed, the choice lasts until the page is closed.
   let stored = null;
   try {
     stored = localStorage.getItem(KEY);
@@ -31,7 +31,7 @@
       try {
         localStorage.setItem(KEY, choice);
       } catch {
-        // Nothing to do: it holds until the page is left.
+        // The choice then lasts until the page is closed.
       }
       apply();
     });

@@ -1,15 +1,15 @@
 /**
- * Until the visitor takes over, the point wanders over the first picture by itself, so that the page explains itself
- * before anything is touched. Who prefers less motion gets a resting point.
+ * Until the visitor uses the pictures, the point moves over the first picture automatically to show what the page does.
+ * For visitors who prefer reduced motion the point does not move.
  */
 
 const REST = [0.7, 0.36];
-/** Seconds for one round. */
+/** Duration of one round in seconds. */
 const PERIOD = 24;
-/** Milliseconds between two steps: slow enough to leave the worker time for the pointer. */
+/** Milliseconds between two steps, long enough that the worker is free for other requests. */
 const STEP = 80;
 
-/** A slow figure over the middle of the picture. */
+/** The path of the point, a slow Lissajous figure around the middle of the picture. */
 const path = (seconds) => {
   const t = (2 * Math.PI * seconds) / PERIOD;
   return [0.5 + 0.34 * Math.sin(2 * t + 0.9), 0.56 + 0.26 * Math.sin(3 * t)];

@@ -1,4 +1,4 @@
-/** What the network says, in words and small bars: for a column, for a screen reader, and for the line of timings. */
+/** Texts and bars for results: those of a column, for screen readers, and the line of timings. */
 import { finiteRange } from "../dense-match/draw.js";
 import { element } from "./dom.js";
 
@@ -6,13 +6,13 @@ const ARCHITECTURES = { resnet: "ResNet-" };
 const percent = (share) => `${Math.round(share * 100)} %`;
 const pixels = (distance) => `${distance.toFixed(distance < 9.95 ? 1 : 0)} px`;
 
-/** `2460000` as "2.5 MB". */
+/** Formats bytes: `2460000` as "2.5 MB". */
 export const megabytes = (bytes) => `${(bytes / 1e6).toFixed(1)} MB`;
 
 const architecture = (backbone) =>
   Object.entries(ARCHITECTURES).reduce((name, [from, to]) => name.replace(from, to), backbone ?? "");
 
-/** Which weights a column shows. @param {import("./state.js").Side} side @param {File | null} file the visitor's own */
+/** The weights of a column. @param {import("./state.js").Side} side @param {File | null} file the visitor's own file */
 export function weightsLine({ weights, phase }, choice, file) {
   const name = { trained: "Trained", untrained: "Untrained", file: file?.name }[choice] ?? "";
   return [element("strong", {}, name), element("span", { class: "quiet" }, weightsDetail(weights, phase))];
@@ -30,7 +30,7 @@ function weightsDetail(weights, phase) {
   return [architecture(backbone), training].filter(Boolean).join(", ");
 }
 
-/** What the column found, below its pictures. */
+/** The results below the pictures of a column. */
 export function matchLine(state, side) {
   return state.view === "matches" ? matchesWords(state, side) : pointWords(state, side);
 }
@@ -53,7 +53,7 @@ function truthWords({ truth, error }) {
   return element("span", {}, mark("truth"), element("b", {}, pixels(error)), from);
 }
 
-/** What the colours of a heat map stand for. Their upper end is the cosine that is told beside it. */
+/** The legend of a heat map. Its upper end is the match's cosine, which is shown next to it. */
 function scale(row) {
   const [low] = finiteRange(row);
   return element("span", { class: "scale quiet long", title: "Cosine, from the least to the most similar cell" },
@@ -81,7 +81,7 @@ function matchesWords({ threshold, truthShown }, { matches }) {
 
 const mark = (kind) => element("i", { class: `mark ${kind}`, "aria-hidden": "true" });
 
-/** How well the column does over the whole picture: PCK, the share of points found near enough. */
+/** The accuracy of a column over the whole picture: PCK, the share of points found close to their true position. */
 export function accuracyLine({ pictures, truthShown }, { accuracy, phase }) {
   if (!truthShown || !pictures?.truth) return [];
   const measuring = element("p", { class: "quiet" }, "measuring over the whole picture…");
@@ -130,10 +130,10 @@ export function timings({ sides, weights, device, pictures }) {
   return parts.join(" · ");
 }
 
-/** `1240` as "1.2 s", `2.34` as "2.3 ms". */
+/** Formats milliseconds: `1240` as "1.2 s", `2.34` as "2.3 ms". */
 export const milliseconds = (ms) =>
   ms >= 1000 ? `${(ms / 1000).toFixed(1)} s` : ms < 9.95 ? `${ms.toFixed(1)} ms` : `${Math.round(ms)} ms`;
 
-/** What the badge says. */
+/** The name of the device on the badge. */
 export const deviceName = ({ kind, name }) =>
   ({ gpu: `GPU${name ? `: ${name}` : ""}`, software: "software GPU", cpu: "CPU" })[kind];

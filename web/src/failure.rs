@@ -1,8 +1,8 @@
-//! What goes wrong, as JavaScript catches it.
+//! The errors that JavaScript catches.
 
 use wasm_bindgen::prelude::wasm_bindgen;
 
-/// A type for programs and words for people.
+/// An error with a type for programs and a message for people.
 #[wasm_bindgen]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
@@ -18,7 +18,7 @@ impl Failure {
         self.kind.to_string()
     }
 
-    /// One line: what was expected, what was found.
+    /// One line that names what was expected and what was found.
     #[wasm_bindgen(getter)]
     pub fn message(&self) -> String {
         self.message.clone()
@@ -33,7 +33,7 @@ impl Failure {
         }
     }
 
-    /// A request that our own JavaScript should not have made.
+    /// An error of type `worker` for an invalid request, which the package's own JavaScript should not make.
     pub(crate) fn request(message: impl Into<String>) -> Self {
         Self::new("worker", message)
     }

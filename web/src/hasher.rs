@@ -1,24 +1,24 @@
 //! SHA-256 of files that arrive in pieces.
 //!
-//! Browsers have `crypto.subtle`, but only for whole buffers and only on secure origins.
+//! The browser's `crypto.subtle` hashes only whole buffers and exists only on secure origins.
 
 use sha2::{Digest, Sha256};
 use wasm_bindgen::prelude::wasm_bindgen;
 
-/// SHA-256 in progress.
+/// An incremental SHA-256.
 #[wasm_bindgen]
 #[derive(Debug, Clone, Default)]
 pub struct Hasher(Sha256);
 
 #[wasm_bindgen]
 impl Hasher {
-    /// Of nothing yet.
+    /// Starts a hash of no bytes.
     #[wasm_bindgen(constructor)]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Takes the next bytes.
+    /// Adds the next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }

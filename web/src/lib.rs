@@ -1,12 +1,12 @@
 //! DenseCL in the browser: a thin surface over the core for `js/worker.js`.
 //!
-//! Two modules are built from it (`web/build.sh`): `densecl_cpu` (feature `cpu`: Burn's `flex`, SIMD) and
-//! `densecl_gpu` (feature `gpu`: WebGPU). Their interface is the same; only [`Session::open`] differs in
-//! what it opens. Nothing here knows the network: pictures, features, matches and truth are the core's.
+//! `web/build.sh` builds two modules from it: `densecl_cpu` (feature `cpu`: Burn's `flex` with SIMD) and
+//! `densecl_gpu` (feature `gpu`: WebGPU). They have the same interface; [`Session::open`] opens the CPU in
+//! one and the GPU in the other. Pictures, features, matches and truth are computed by the core.
 //!
-//! Numbers cross the border as typed arrays, pictures as bytes, settings and facts as JSON. Whatever a
-//! visitor can get wrong is a [`Failure`]; a panic is reported through the function given to
-//! [`Session::open`], and the module is then to be thrown away with its worker.
+//! Numbers are passed to JavaScript as typed arrays, pictures as bytes, settings and facts as JSON. Errors
+//! that a visitor can cause are a [`Failure`]. A panic is reported through the function given to
+//! [`Session::open`]; the worker with the module must then be replaced.
 
 mod failure;
 mod hasher;

@@ -1,4 +1,4 @@
-//! Two pictures, compared.
+//! Comparison of two pictures.
 
 use densecl::features::{map_similarity, read};
 use densecl::matching::{best_cell, cell_center, ensure_comparable, mutual_matches, subcell_peak};
@@ -8,30 +8,30 @@ use wasm_bindgen::prelude::wasm_bindgen;
 
 use crate::{failure::Failure, truth::Truth, weights::Features};
 
-/// Most similarities of a pair: 128 MiB.
+/// The most similarities of a pair: 128 MiB of `f32`.
 const MAX_SIMILARITIES: usize = 1 << 25;
 
 /// The similarity of every cell of A with every cell of B.
 #[wasm_bindgen]
 #[derive(Debug)]
 pub struct Pair {
-    /// Row major, cells of A by cells of B.
+    /// Cosine similarities, row major: cells of A by cells of B.
     similarity: Vec<f32>,
-    /// Rows and columns.
+    /// Rows and columns of A's feature map.
     grid_a: [usize; 2],
     grid_b: [usize; 2],
 }
 
-/// Where one cell of A is found in B.
+/// The match of one cell of A in B.
 #[wasm_bindgen]
 #[derive(Debug, Clone)]
 pub struct Match {
     row: Vec<f32>,
-    /// The most similar cell.
+    /// The number of the most similar cell of B, row by row.
     pub best: usize,
-    /// The similarity's peak between the cells, x in [0, 1] of B.
+    /// x of the similarity's peak around that cell, in [0, 1] of B's width.
     pub u: f32,
-    /// Its y.
+    /// y of the peak, in [0, 1] of B's height.
     pub v: f32,
     /// Cosine similarity of the best cell.
     pub score: f32,
@@ -55,12 +55,12 @@ impl Pair {
         &self.similarity[cell * cells..][..cells]
     }
 
-    /// The first of the most similar cells; `None` when no similarity is a number.
+    /// The most similar cell of B, the first of equal ones; `None` when all similarities are NaN.
     fn best(&self, cell: usize) -> Option<usize> {
         best_cell(self.row(cell))
     }
 
-    /// The peak of a cell's similarity around `best`, in [0, 1] of B.
+    /// The peak of a cell's similarities around `best`, (u, v) in [0, 1] of B.
     fn peak(&self, cell: usize, best: usize) -> [f32; 2] {
         normalised(subcell_peak(self.row(cell), best, self.grid_b), self.grid_b)
     }
@@ -81,23 +81,23 @@ impl Pair {
     }
 }
 
-/// (x, y) in cells → [0, 1].
+/// Converts a position (x, y) in cells to (u, v) in [0, 1].
 fn normalised([x, y]: [f32; 2], [rows, columns]: [usize; 2]) -> [f32; 2] {
     [x / columns as f32, y / rows as f32]
 }
 
-/// Distance in pixels of two normalised points.
+/// Distance in pixels between two points (u, v) in [0, 1] of a picture of (width, height) pixels.
 fn distance(a: [f32; 2], b: [f32; 2], [width, height]: [f32; 2]) -> f32 {
     ((a[0] - b[0]) * width).hypot((a[1] - b[1]) * height)
 }
 
 #[wasm_bindgen]
 impl Pair {
-    /// Compares two pictures' features, of the same network.
+    /// Compares the features of two pictures, which must come from the same network.
     ///
     /// # Errors
-    /// `image-too-large` when there are too many pairs of cells; `device` when it fails; `worker` when
-    /// the features do not belong together.
+    /// `image-too-large` when there are too many pairs of cells; `device` when the device fails; `worker`
+    /// when the features have different numbers of channels.
     pub async fn compare(a: &Features, b: &Features) -> Result<Pair, Failure> {
         let (grid_a, grid_b) = (a.grid(), b.grid());
         if a.channels() != b.channels() {
@@ -111,19 +111,19 @@ impl Pair {
         })
     }
 
-    /// Whether as many cells can be compared: to be asked before the network runs.
+    /// Checks, before the network runs, that pictures with these numbers of cells can be compared.
     ///
     /// # Errors
-    /// `image-too-large` when they cannot.
+    /// `image-too-large` when there are too many pairs of cells.
     pub fn admit(cells_a: usize, cells_b: usize) -> Result<(), Failure> {
         ensure_comparable([cells_a, cells_b], MAX_SIMILARITIES)
             .map_err(|error| Failure::new("image-too-large", error.to_string()))
     }
 
-    /// Where `cell` of A is found in B; nothing when its similarities are not numbers.
+    /// The match of `cell` of A; `undefined` in JavaScript when all its similarities are NaN.
     ///
     /// # Errors
-    /// `worker` when A has no such cell.
+    /// `worker` when `cell` is not below the number of A's cells.
     #[wasm_bindgen(js_name = matchCell)]
     pub fn match_cell(&self, cell: usize) -> Result<Option<Match>, Failure> {
         let cells = self.grid_a[0] * self.grid_a[1];
@@ -148,15 +148,15 @@ impl Pair {
         self.centre_a(cell).into()
     }
 
-    /// Cells that choose each other and are at least `threshold` similar, best first: eight numbers for
-    /// each, namely the cell of A, the cell of B, (u, v) in A, (u, v) in B, the similarity, and whether it
-    /// is right: −1, unknown.
+    /// The mutual matches with a similarity of at least `threshold`, most similar first. Each is eight
+    /// numbers: the cell of A, the cell of B, u and v in A, u and v in B, the similarity, and whether the
+    /// match is correct, here always −1 for unknown.
     pub fn mutual(&self, threshold: f32) -> Vec<f32> {
         self.listed(threshold, |_, _| None)
     }
 
-    /// [`Pair::mutual`] with the truth known: right (1) when the cell of B lies within one cell of the
-    /// true point, else wrong (0).
+    /// As [`Pair::mutual`], with known truth: the last number is 1 (correct) when the cell of B lies within
+    /// one cell of the true point, else 0 (wrong).
     pub fn judged(&self, threshold: f32, truth: &Truth) -> Vec<f32> {
         let [rows, columns] = self.grid_b;
         self.listed(threshold, |a, b| {
@@ -166,8 +166,8 @@ impl Pair {
         })
     }
 
-    /// How far the match of each cell of A is from the truth: [PCK at 0.05, PCK at 0.1 of B's longer
-    /// side, mean error in pixels, cells]. Empty when no cell of A is seen in B.
+    /// The errors of the matches of all cells of A whose true point is visible in B: [PCK at 0.05 of B's
+    /// longer side, PCK at 0.1, mean error in pixels, number of such cells]. Empty when there is none.
     pub fn accuracy(&self, truth: &Truth) -> Vec<f32> {
         let size = truth.size();
         let cells = 0..self.grid_a[0] * self.grid_a[1];
@@ -188,10 +188,10 @@ impl Pair {
     }
 }
 
-/// Joint PCA colours of two pictures' cells: opaque RGBA of A's grid, then of B's.
+/// Joint PCA colours of the cells of two pictures: opaque RGBA of A's grid, then of B's.
 ///
 /// # Errors
-/// `worker` when the features do not belong together.
+/// `worker` when the features have different numbers of channels.
 #[wasm_bindgen(js_name = jointPca)]
 pub fn pca(a: &Features, b: &Features) -> Result<Vec<u8>, Failure> {
     if a.channels() != b.channels() {

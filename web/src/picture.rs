@@ -1,4 +1,4 @@
-//! Pictures: of the visitor, and rendered ones.
+//! Pictures, those of the visitor and rendered scenes.
 
 use densecl::features::{SIDES, network_picture};
 use densecl::synthetic::{SceneConfig, ScenePair, scene_pair, warp};
@@ -7,10 +7,10 @@ use wasm_bindgen::prelude::wasm_bindgen;
 
 use crate::{failure::Failure, truth::Truth};
 
-/// Most pixels of a decoded picture: 4096 × 4096. JavaScript has larger ones scaled by the browser.
+/// The most pixels of a decoded picture: 4096 × 4096. Larger pictures are scaled down by the browser first.
 const MAX_PIXELS: u64 = 1 << 24;
 
-/// A picture as the network sees it.
+/// A picture of the size of the network's input.
 #[wasm_bindgen]
 #[derive(Debug, Clone)]
 pub struct Picture {
@@ -31,11 +31,12 @@ impl From<RgbImage> for Picture {
 
 #[wasm_bindgen]
 impl Picture {
-    /// From opaque RGBA pixels, resized as `densecl match` does: the longer side about `side` pixels,
-    /// both multiples of 32.
+    /// Makes a picture from opaque RGBA pixels, resized as by `densecl match`: the longer side becomes about
+    /// `side` pixels, and both sides are multiples of 32.
     ///
     /// # Errors
-    /// `image-too-large`; `worker` when `rgba` is not `width` × `height` pixels or `side` out of range.
+    /// `image-too-large` for more than 4096 × 4096 pixels; `worker` when `rgba` does not hold `width` ×
+    /// `height` pixels or `side` is out of range.
     pub fn resized(rgba: &[u8], width: u32, height: u32, side: u32) -> Result<Picture, Failure> {
         if u64::from(width) * u64::from(height) > MAX_PIXELS {
             return Err(Failure::new(
@@ -66,10 +67,10 @@ impl Picture {
         Ok(network_picture(&image, side).into())
     }
 
-    /// From the bytes of [`Picture::rgb`].
+    /// Makes a picture from the bytes of [`Picture::rgb`].
     ///
     /// # Errors
-    /// `worker` when `rgb` is not `width` × `height` pixels.
+    /// `worker` when `rgb` does not hold `width` × `height` pixels.
     #[wasm_bindgen(js_name = fromRgb)]
     pub fn from_rgb(rgb: Vec<u8>, width: u32, height: u32) -> Result<Picture, Failure> {
         let within = width <= *SIDES.end() && height <= *SIDES.end();
@@ -85,13 +86,13 @@ impl Picture {
             })
     }
 
-    /// Pixels across.
+    /// Width in pixels.
     #[wasm_bindgen(getter)]
     pub fn width(&self) -> u32 {
         self.image.width()
     }
 
-    /// Pixels down.
+    /// Height in pixels.
     #[wasm_bindgen(getter)]
     pub fn height(&self) -> u32 {
         self.image.height()
@@ -102,13 +103,14 @@ impl Picture {
         self.image.as_raw().clone()
     }
 
-    /// The same for an `ImageData`: opaque RGBA.
+    /// The pixels as opaque RGBA, for an `ImageData`.
     pub fn rgba(&self) -> Vec<u8> {
         let opaque = |&Rgb([r, g, b]): &Rgb<u8>| [r, g, b, 255];
         self.image.pixels().flat_map(opaque).collect()
     }
 
-    /// The known warp of this picture with this seed; its truth is [`Truth::warp`].
+    /// This picture warped by a random homography that `seed` determines; [`Truth::warp`] is the
+    /// correspondence.
     pub fn warped(&self, seed: u32) -> Picture {
         warp(&self.image, u64::from(seed)).image.into()
     }
@@ -121,11 +123,11 @@ pub struct Scene(ScenePair);
 
 #[wasm_bindgen]
 impl Scene {
-    /// Scene number `index` of `seed`, `size` pixels square; `baseline` is how far the viewpoints are
-    /// apart, 0 to 1, and the core's default when absent.
+    /// Renders scene number `index` of `seed` in `size` × `size` pixels. `baseline` is the distance between the
+    /// viewpoints as a fraction of their distance from the scene, 0 to 1; without it the core's default.
     ///
     /// # Errors
-    /// `worker` when a number is out of range.
+    /// `worker` when `size` or `baseline` is out of range.
     pub fn render(
         seed: u32,
         index: u32,
@@ -152,7 +154,7 @@ impl Scene {
         std::mem::take(&mut self.0.b.image).into()
     }
 
-    /// Where the points of the first view lie in the second.
+    /// The true positions of the first view's points in the second.
     pub fn truth(self) -> Truth {
         Truth::scene(self.0.a_to_b)
     }

@@ -10,7 +10,7 @@ use wasm_bindgen::prelude::{JsValue, wasm_bindgen};
 
 use crate::failure::Failure;
 
-/// The one backend of this module.
+/// The backend that this module is built with.
 const CHOICE: DeviceChoice = if cfg!(feature = "gpu") {
     DeviceChoice::Wgpu
 } else {
@@ -18,14 +18,14 @@ const CHOICE: DeviceChoice = if cfg!(feature = "gpu") {
 };
 
 thread_local! {
-    /// Whom to tell of what no call returns: panics, and a device that is lost.
+    /// The listener for events that no call returns: panics and the loss of the device.
     static REPORT: RefCell<Option<Function>> = const { RefCell::new(None) };
 }
 
 fn report(kind: &str, message: &str) {
     REPORT.with_borrow(|report| {
         if let Some(report) = report {
-            // When even the listener throws there is nobody left to tell.
+            // An error of the listener itself cannot be reported anywhere.
             let _ = report.call2(&JsValue::NULL, &kind.into(), &message.into());
         }
     });
@@ -46,14 +46,14 @@ impl Session {
 
 #[wasm_bindgen]
 impl Session {
-    /// Opens the CPU or the GPU, whichever this module is for. On a GPU the caller has checked that the
-    /// adapter has timestamp queries.
+    /// Opens the CPU or the GPU, whichever this module is built for. For a GPU the caller must have checked
+    /// that the adapter supports timestamp queries.
     ///
-    /// `listener(type, message)` is called with `"panic"` when this module must be thrown away, and with
-    /// `"device"` when its GPU is lost or failed.
+    /// `listener(type, message)` is called with the type `"panic"` after a panic, when the module must not be
+    /// used any more, and with `"device"` when the GPU is lost or fails.
     ///
     /// # Errors
-    /// `device` when it cannot be opened.
+    /// `device` when the device cannot be opened.
     pub async fn open(listener: Function) -> Result<Session, Failure> {
         REPORT.set(Some(listener));
         std::panic::set_hook(Box::new(|info| report("panic", &info.to_string())));
@@ -64,16 +64,17 @@ impl Session {
         })
     }
 
-    /// The greatest deviation from the known answer; see [`Session::tolerance`].
+    /// Runs a small network and returns the largest deviation of its output from the known result; see
+    /// [`Session::tolerance`].
     ///
     /// # Errors
-    /// `device` when it fails.
+    /// `device` when the device fails.
     #[wasm_bindgen(js_name = selfTest)]
     pub async fn self_test(&self) -> Result<f32, Failure> {
         Ok(self_test::deviation(&self.device).await?)
     }
 
-    /// What [`Session::self_test`] may deviate by.
+    /// The largest permitted result of [`Session::self_test`].
     pub fn tolerance() -> f32 {
         self_test::TOLERANCE
     }

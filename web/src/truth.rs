@@ -1,4 +1,4 @@
-//! Where a point of one picture truly lies in the other.
+//! The true correspondence of two pictures.
 
 use densecl::synthetic::{Correspondence, WarpMap};
 use wasm_bindgen::prelude::wasm_bindgen;
@@ -25,7 +25,7 @@ impl Truth {
         }
     }
 
-    /// The true point of B, or `None` where A's point is not seen in B.
+    /// The true point in B of a point (u, v) of A; `None` where the point is not visible in B.
     pub(crate) fn find(&self, [u, v]: [f32; 2]) -> Option<[f32; 2]> {
         let [width, height] = self.size;
         let (x, y) = (u * width, v * height);
@@ -44,7 +44,7 @@ impl Truth {
 
 #[wasm_bindgen]
 impl Truth {
-    /// Of `Picture.warped(seed)` of a picture of `width` × `height` pixels.
+    /// The correspondence of a picture of `width` × `height` pixels with its `Picture.warped(seed)`.
     pub fn warp(seed: u32, width: u32, height: u32) -> Truth {
         Self {
             map: Map::Warp(WarpMap::new(u64::from(seed), width, height)),
@@ -52,7 +52,8 @@ impl Truth {
         }
     }
 
-    /// `[u, v]` in B of the point (`u`, `v`) of A; nothing where it is not seen.
+    /// The true point `[u, v]` in B of the point (`u`, `v`) of A; `undefined` in JavaScript where it is not
+    /// visible in B.
     pub fn at(&self, u: f32, v: f32) -> Option<Vec<f32>> {
         self.find([u, v]).map(Vec::from)
     }

@@ -1,4 +1,4 @@
-//! Networks and what they say about a picture.
+//! Networks, and the features that they compute.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -13,7 +13,8 @@ use wasm_bindgen::prelude::wasm_bindgen;
 
 use crate::{failure::Failure, picture::Picture, session::Session};
 
-/// The network of `configs/photos_r18.toml`, which the shipped weights have: what "untrained" means.
+/// The network of `configs/photos_r18.toml`, that of the shipped weights. "Untrained" stands for this network
+/// with random weights.
 fn photos() -> ModelConfig {
     ModelConfig {
         backbone: Backbone::ResNet18,
@@ -22,7 +23,7 @@ fn photos() -> ModelConfig {
     }
 }
 
-/// The name of the feature that pictures are compared by unless another is asked for.
+/// The name of the feature by which pictures are compared by default.
 #[wasm_bindgen(js_name = defaultFeature)]
 pub fn default_feature() -> String {
     Feature::MATCHING.name().to_string()
@@ -44,7 +45,7 @@ enum Source {
     Untrained { model: ModelConfig, seed: u64 },
 }
 
-/// What JavaScript is told about a network.
+/// The facts about a network that JavaScript receives as JSON.
 #[derive(Debug, Serialize)]
 struct Facts<'a> {
     backbone: &'a str,
@@ -57,7 +58,7 @@ struct Facts<'a> {
     parameters: usize,
 }
 
-/// Weights on the session's device. The network is made per output stride, when it is first asked for.
+/// Weights on the session's device. A network is built for each output stride at its first use.
 #[wasm_bindgen]
 #[derive(Debug)]
 pub struct Weights {
@@ -103,17 +104,18 @@ impl Weights {
 
 #[wasm_bindgen]
 impl Weights {
-    /// From the bytes of a file that `densecl` wrote; they are not trusted.
+    /// Loads weights from the bytes of a file that `densecl` wrote. The content is validated, because the file
+    /// may come from anywhere.
     ///
     /// # Errors
-    /// `unsupported-weights`, `wrong-weights`: see `densecl::weights::load`.
+    /// `unsupported-weights` or `wrong-weights`, see `densecl::weights::load`.
     pub fn load(session: &Session, bytes: Vec<u8>) -> Result<Weights, Failure> {
         let device = session.device();
         let (encoder, info) = weights::load(&bytes, device)?;
         Ok(Self::new(Source::File(bytes), encoder, info, device))
     }
 
-    /// The network of the shipped weights with random ones.
+    /// The network of the shipped weights, with random weights that `seed` determines.
     pub fn untrained(session: &Session, seed: u32) -> Weights {
         let (device, seed) = (session.device(), u64::from(seed));
         let model = photos();
@@ -129,10 +131,10 @@ impl Weights {
         Self::new(Source::Untrained { model, seed }, encoder, info, device)
     }
 
-    /// What network it is and where it comes from, as JSON.
+    /// The facts about the network and its training, as JSON.
     ///
     /// # Errors
-    /// `worker`, never in practice: these fields can always be written.
+    /// `worker`, which does not occur in practice, because these fields can always be written as JSON.
     pub fn info(&self) -> Result<String, Failure> {
         let facts = Facts {
             backbone: self.info.model.backbone.name(),
@@ -147,10 +149,11 @@ impl Weights {
         serde_json::to_string(&facts).map_err(|e| Failure::request(e.to_string()))
     }
 
-    /// Pixels per cell of a feature at an output stride, at least: a dense head that pools has larger cells.
+    /// Pixels per cell of a feature along each axis at an output stride. For a dense head that pools it is a lower
+    /// bound.
     ///
     /// # Errors
-    /// `worker` for another feature.
+    /// `worker` when `feature` is not the name of one of [`Feature::COMPARED`].
     #[wasm_bindgen(js_name = cellSide)]
     pub fn cell_side(&self, feature: &str, stride: usize) -> Result<usize, Failure> {
         let model = ModelConfig {
@@ -160,11 +163,12 @@ impl Weights {
         Ok(compared(feature)?.stride(&model).unwrap_or(stride))
     }
 
-    /// The features of a picture at an output stride of 32, 16 or 8 pixels per cell; `feature` is the name of
-    /// one of [`Feature::COMPARED`]. Resolves when they are computed.
+    /// Computes the features of a picture at an output stride of 32, 16 or 8 pixels per cell. `feature` is the
+    /// name of one of [`Feature::COMPARED`].
     ///
     /// # Errors
-    /// `device` when it fails; `worker` for another feature or stride.
+    /// `device` when the device fails; `worker` for another name; `wrong-weights` for another stride, or when
+    /// the network does not have the feature.
     pub async fn features(
         &self,
         picture: &Picture,
@@ -185,9 +189,9 @@ impl Weights {
 #[wasm_bindgen]
 #[derive(Debug)]
 pub struct Features {
-    /// [1, C, h, w], on the device.
+    /// The feature map [1, C, h, w] on the device.
     map: Tensor<4>,
-    /// [h, w, C], read back.
+    /// The same values [h, w, C], read back from the device.
     values: Vec<f32>,
 }
 
@@ -200,7 +204,7 @@ impl Features {
         &self.values
     }
 
-    /// Rows and columns.
+    /// Rows and columns of the feature map.
     pub(crate) fn grid(&self) -> [usize; 2] {
         let [_, _, rows, columns] = self.map.dims();
         [rows, columns]
@@ -209,25 +213,25 @@ impl Features {
 
 #[wasm_bindgen]
 impl Features {
-    /// Cells down.
+    /// Number of rows of cells.
     #[wasm_bindgen(getter)]
     pub fn rows(&self) -> usize {
         self.grid()[0]
     }
 
-    /// Cells across.
+    /// Number of columns of cells.
     #[wasm_bindgen(getter)]
     pub fn columns(&self) -> usize {
         self.grid()[1]
     }
 
-    /// Numbers per cell.
+    /// Number of values per cell.
     #[wasm_bindgen(getter)]
     pub fn channels(&self) -> usize {
         self.map.dims()[1]
     }
 
-    /// [rows, columns, channels], row major.
+    /// The values [rows, columns, channels], row major.
     pub fn data(&self) -> Vec<f32> {
         self.values.clone()
     }
@@ -237,7 +241,7 @@ impl Features {
 mod tests {
     use super::*;
 
-    /// The page and the element need the names before the module is there, so JavaScript has them, too.
+    /// The page and the element need the names before the module is loaded, so JavaScript has copies of them.
     #[test]
     fn javascript_knows_the_features_the_strides_and_the_defaults_of_the_core() {
         let default = Feature::MATCHING.name();
@@ -256,7 +260,7 @@ mod tests {
             page,
             &format!("feature: \"{default}\","),
         );
-        // The first of an attribute's values is its default.
+        // In `choice(…)` the first value is the attribute's default.
         let first = format!("\"{default}\"");
         let others = names.iter().filter(|name| **name != first);
         let ordered: Vec<&str> = [&first]

@@ -5,9 +5,9 @@
 //! length, in 8.24 fixed point, rounded to bytes after every pass. The same arithmetic here gives
 //! the same bytes.
 //!
-//! Each plane is copied into a field with a margin around it, which repeats the plane's edge. Then a
-//! pass along either axis is one loop over the whole field, without a special case at an edge: the
-//! taps of a value lie a fixed step apart.
+//! Each plane is first copied into a buffer (a `Field`) with a margin on every side that repeats the
+//! plane's edge pixels. A pass along either axis is then one loop over the whole buffer without special
+//! cases at the edges, because the taps of every value lie a fixed number of bytes apart.
 
 use multiversion::multiversion;
 
@@ -18,7 +18,7 @@ pub const MAX_SIGMA: f64 = 100.0;
 
 const PASSES: usize = 3;
 
-/// Values that are filtered at once.
+/// Number of values that the inner loops of [`pass`] filter together, so that they become vector instructions.
 const BLOCK: usize = 64;
 
 /// Blurs in place with the standard deviation `sigma` in pixels; edges repeat the last pixel.
@@ -29,7 +29,7 @@ pub fn gaussian_blur(planes: &mut Planes, sigma: f64) {
     Blur::default().apply(planes, sigma);
 }
 
-/// [`gaussian_blur`] in memory that is kept from one picture to the next.
+/// [`gaussian_blur`] with buffers that are reused from one picture to the next.
 #[derive(Debug, Default)]
 pub(super) struct Blur {
     field: Vec<u8>,
@@ -46,8 +46,8 @@ struct BoxFilter {
 }
 
 impl BoxFilter {
-    /// The box whose threefold application has the standard deviation `sigma`; `None` when it is
-    /// the identity. Numbers in brackets are the paper's equations; `f32` is PIL's precision.
+    /// The box whose threefold application has the standard deviation `sigma`; `None` when that box is
+    /// the identity. Numbers in brackets are the paper's equations. Intermediate values are `f32` where PIL's are.
     fn new(sigma: f32) -> Option<Self> {
         let variance = sigma * sigma / PASSES as f32;
         // [7] length, [11] whole part of the radius, [14] its fraction.
@@ -81,7 +81,7 @@ struct Field {
 }
 
 impl Field {
-    /// From a row to the next.
+    /// Number of bytes from one row to the next.
     fn stride(self) -> usize {
         self.width + 2 * self.margin
     }
@@ -112,7 +112,7 @@ impl Field {
 }
 
 impl Blur {
-    /// As [`gaussian_blur`].
+    /// Blurs as [`gaussian_blur`] does.
     pub(super) fn apply(&mut self, planes: &mut Planes, sigma: f64) {
         assert!(
             (0.0..=MAX_SIGMA).contains(&sigma),
@@ -134,7 +134,7 @@ impl Blur {
 
     fn plane(&mut self, plane: &mut [u8], field: Field, filter: BoxFilter) {
         let stride = field.stride();
-        // The last block may reach over the end.
+        // The last block may extend past the end of the field.
         let size = stride * (field.height + 2 * field.margin) + BLOCK;
         self.field.resize(size, 0);
         self.filtered.resize(size, 0);
@@ -149,7 +149,7 @@ impl Blur {
                 } else {
                     field.repeat_first_and_last_row(&mut self.field);
                 }
-                // So that value i of the result has its taps at i, i + step, …
+                // `from` begins at the first tap of the first result, so that result i has its taps at i, i + step, …
                 let first_tap = inside.start - field.margin * step;
                 let from = &self.field[first_tap..];
                 pass(
@@ -168,8 +168,8 @@ impl Blur {
     }
 }
 
-/// Filters `count` values, and those up to the next whole block: value i of `to` from the values
-/// i + k·`step` of `from`, k from 0 to 2·radius + 2.
+/// Filters `count` values, rounded up to whole blocks. Value i of `to` is the weighted sum of the values
+/// i + k·`step` of `from` for k from 0 to 2·radius + 2.
 #[multiversion(targets = "simd")]
 fn pass(from: &[u8], step: usize, filter: BoxFilter, to: &mut [u8], count: usize) {
     let last = 2 * filter.radius + 2;

@@ -2,11 +2,10 @@
 //!
 //! PIL works on bytes: every operation rounds or truncates its result, and hue makes a round trip
 //! through an HSV of bytes that loses colours. Float arithmetic on [0, 1], as in torchvision's
-//! tensor path, gives other pictures. So each step here keeps the types of PIL's C code
+//! tensor path, gives different pictures. Each step here therefore keeps the types of PIL's C code
 //! (`Blend.c`, `Convert.c`), where some intermediate values are `float` and others `double`.
 //!
-//! No loop branches on a pixel or looks something up in a table, so that the compiler makes vector
-//! instructions of all of them.
+//! No loop branches on a pixel's value or reads a table, so that the compiler can vectorise all of them.
 
 use multiversion::multiversion;
 
@@ -37,13 +36,13 @@ impl ColorOp {
     }
 }
 
-/// Blends with black: factor 0 is black, 1 the image itself, more is brighter.
+/// Blends with black: factor 0 gives black, 1 the image itself, more than 1 a brighter image.
 pub fn brightness(planes: &mut Planes, factor: f64) {
     blend_with_gray(planes.bytes_mut(), 0, factor as f32);
 }
 
-/// Blends with a flat picture of the mean luma: factor 0 is that grey, 1 the image itself, more
-/// has more contrast.
+/// Blends with a flat grey of the image's mean luma: factor 0 gives that grey, 1 the image itself, more
+/// than 1 more contrast.
 pub fn contrast(planes: &mut Planes, factor: f64) {
     let channels = planes.channels();
     let pixels = channels[0].len();
@@ -54,8 +53,8 @@ pub fn contrast(planes: &mut Planes, factor: f64) {
     blend_with_gray(planes.bytes_mut(), mean, factor as f32);
 }
 
-/// Blends with the grayscale image: factor 0 is grayscale, 1 the image itself, more is more
-/// colourful.
+/// Blends with the grayscale image: factor 0 gives the grayscale image, 1 the image itself, more than 1
+/// stronger colours.
 pub fn saturation(planes: &mut Planes, factor: f64) {
     blend_with_luma(planes.channels_mut(), factor as f32);
 }
@@ -65,10 +64,10 @@ pub fn grayscale(planes: &mut Planes) {
     replace_by_luma(planes.channels_mut());
 }
 
-/// Turns the hue by `turn` of the colour circle (in [−0.5, 0.5]), with PIL's HSV of bytes between.
-/// `turn` 0 is not the identity: the conversions to HSV and back round.
+/// Turns the hue by `turn`, a fraction of the colour circle in [−0.5, 0.5], by way of PIL's HSV in bytes.
+/// `turn` 0 is not the identity, because both conversions round to bytes.
 pub fn hue(planes: &mut Planes, turn: f64) {
-    // Truncated towards zero and wrapped to a byte, as C does.
+    // PIL's C code truncates towards zero and wraps to a byte.
     let shift = (turn * 255.0) as i32 as u8;
     shift_hue(planes.channels_mut(), shift);
 }
@@ -95,15 +94,17 @@ fn blend(from: u8, to: u8, factor: f32) -> u8 {
     byte(from + factor * (to - from))
 }
 
-/// Truncated and clipped, as `as u8` does, which is no vector instruction.
+/// Truncates towards zero and clips to a byte. `value as u8` gives the same result, but the compiler does not
+/// vectorise it.
 #[inline(always)]
 fn byte(value: f32) -> u8 {
-    // A float of this size has its units in the last bits.
+    // The last bit of an `f32` between 2²³ and 2²⁴ stands for 1: after the addition the lowest byte of the
+    // bit pattern is the integer.
     const UNITS: f32 = (1 << 23) as f32;
     (value.clamp(0.0, 255.0).floor() + UNITS).to_bits() as u8
 }
 
-/// Truncated; for values from 0 to below 256.
+/// Truncates a value in [0, 256) to a byte, in the way of [`byte`].
 #[inline(always)]
 fn byte_of_double(value: f64) -> u8 {
     const UNITS: f64 = (1u64 << 52) as f64;
@@ -139,7 +140,7 @@ fn replace_by_luma([red, green, blue]: [&mut [u8]; 3]) {
 
 #[multiversion(targets = "simd")]
 fn luma_sum([red, green, blue]: [&[u8]; 3]) -> u64 {
-    // Sums over so many bytes fit 32 bits.
+    // The sum of this many bytes fits into 32 bits.
     const RUN: usize = 1 << 16;
     let mut sum = 0;
     let runs = red.chunks(RUN).zip(green.chunks(RUN)).zip(blue.chunks(RUN));
@@ -158,7 +159,7 @@ fn shift_hue([red, green, blue]: [&mut [u8]; 3], shift: u8) {
     }
 }
 
-/// To PIL's HSV of bytes, and back with the hue turned by `shift`.
+/// Converts a colour to PIL's HSV in bytes, adds `shift` to the hue modulo 256 and converts it back.
 #[inline(always)]
 fn with_hue_shifted(r: u8, g: u8, b: u8, shift: u8) -> [u8; 3] {
     let max = r.max(g).max(b);
@@ -183,7 +184,7 @@ fn with_hue_shifted(r: u8, g: u8, b: u8, shift: u8) -> [u8; 3] {
     let hue = byte_of_double(f64::from(turns) * 255.0);
     let saturation = byte_of_double(f64::from(range / value.max(1.0)) * 255.0);
 
-    // Back: the sector of the colour circle, and the place inside it.
+    // Back to RGB: which sixth of the colour circle the hue lies in, and where inside it, in [0, 1).
     let turned = 6 * u32::from(hue.wrapping_add(shift));
     let sector = turned / 255;
     let place = (turned - 255 * sector) as f32 / 255.0;
@@ -196,7 +197,7 @@ fn with_hue_shifted(r: u8, g: u8, b: u8, shift: u8) -> [u8; 3] {
     } else {
         f64::from(share * place)
     });
-    // The sixth sector is the first again: a hue of 255, whose place is 0.
+    // Sectors are numbered from 0. A hue of 255 gives sector 6 and place 0, which is the start of sector 0.
     let pick = |channels: [u8; 6]| {
         let [first, others @ ..] = channels;
         let numbered = (1u32..).zip(others);
@@ -249,7 +250,7 @@ mod tests {
         ]
     }
 
-    /// PIL's conversion back, likewise.
+    /// PIL's conversion back to RGB, also branch by branch.
     fn rgb([hue, saturation, value]: [u8; 3]) -> [u8; 3] {
         if saturation == 0 {
             return [value; 3];
@@ -271,7 +272,7 @@ mod tests {
         }
     }
 
-    /// All 2²⁴ colours: the loop without branches rounds as the code with them does.
+    /// For all 2²⁴ colours the loop without branches gives the same bytes as PIL's code, which has branches.
     #[test]
     fn every_color_is_turned_as_pil_turns_it() {
         let colors = |red: u8| {
@@ -292,7 +293,7 @@ mod tests {
         }
     }
 
-    /// All pairs of bytes: clipped and truncated as `as` does it.
+    /// For all pairs of bytes a blend is truncated and clipped as Rust's conversion `as u8` does it.
     #[test]
     fn blends_are_truncated_and_clipped() {
         for factor in [0.0, 0.3, 0.6, 1.0, 1.37, 11.0] {

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::blur::MAX_SIGMA;
 
-/// How views are drawn. The default is the augmentation of MoCo v2, which DenseCL keeps.
+/// The distribution of the random views. The default is the augmentation of MoCo v2, which DenseCL keeps.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ViewConfig {
@@ -14,15 +14,15 @@ pub struct ViewConfig {
     pub scale: [f64; 2],
     /// Range of the crop's width divided by its height; drawn log-uniformly.
     pub ratio: [f64; 2],
-    /// Brightness factors lie in [1 − brightness, 1 + brightness], cut at 0.
+    /// Brightness factors lie in [max(0, 1 − brightness), 1 + brightness].
     pub brightness: f64,
-    /// Contrast factors, likewise.
+    /// Contrast factors lie in [max(0, 1 − contrast), 1 + contrast].
     pub contrast: f64,
-    /// Saturation factors, likewise.
+    /// Saturation factors lie in [max(0, 1 − saturation), 1 + saturation].
     pub saturation: f64,
-    /// Hue is turned by a share of the colour circle in [−hue, hue].
+    /// The hue is turned by a fraction of the colour circle in [−hue, hue]; `hue` is at most 0.5.
     pub hue: f64,
-    /// Probability of the colour jitter (the four above, in random order).
+    /// Probability of the colour jitter (brightness, contrast, saturation and hue in random order).
     pub jitter_p: f64,
     /// Probability of a grayscale view.
     pub grayscale_p: f64,
@@ -53,7 +53,7 @@ impl Default for ViewConfig {
     }
 }
 
-/// The largest side of a view in pixels; a limit against slips of the pen, not of the method.
+/// The largest side of a view in pixels. It catches typing errors; the method has no such limit.
 const MAX_SIZE: u32 = 4096;
 /// The most elongated crop, as width divided by height or its inverse.
 const MAX_RATIO: f64 = 100.0;
@@ -72,7 +72,7 @@ impl ViewConfig {
                 self.size
             ));
         }
-        // The lower end of a scale is open at 0 (a crop has pixels).
+        // A scale of 0 is refused, because a crop has at least one pixel.
         range(
             "scale",
             self.scale,
@@ -95,7 +95,7 @@ impl ViewConfig {
     }
 }
 
-/// A single value from 0 to `high`; NaN lies in no range.
+/// Checks that a value lies between 0 and `high`; NaN is refused.
 fn number(key: &str, value: f64, high: f64) -> Result<(), String> {
     if !(0.0..=high).contains(&value) {
         return Err(format!("{key} = {value}: must lie between 0 and {high}"));
@@ -103,7 +103,8 @@ fn number(key: &str, value: f64, high: f64) -> Result<(), String> {
     Ok(())
 }
 
-/// A pair in order, both ends from `low` to `high`, which the message words as `permitted`.
+/// Checks that both ends of a range lie between `low` and `high`, the smaller one first. The message uses
+/// `permitted` as the wording of these limits.
 fn range(key: &str, pair: [f64; 2], low: f64, high: f64, permitted: &str) -> Result<(), String> {
     let [first, last] = pair;
     if !(low <= first && first <= last && last <= high) {

@@ -22,10 +22,10 @@ pub struct CropBox {
 }
 
 impl CropBox {
-    /// Draws a rectangle as torchvision's `RandomResizedCrop.get_params`: ten tries at an area
-    /// uniform in `scale` (as a share of the source) and an aspect ratio (width / height)
-    /// log-uniform in `ratio`, at a uniform position; when none fits, the largest centred
-    /// rectangle with a permitted ratio.
+    /// Draws a rectangle as torchvision's `RandomResizedCrop.get_params` does: up to ten times an area
+    /// uniform in `scale` (as a share of the source's) and an aspect ratio (width / height)
+    /// log-uniform in `ratio`. The first rectangle that fits into the source is placed at a uniform
+    /// position. When none fits, the result is the largest centred rectangle with a permitted ratio.
     ///
     /// # Panics
     /// When the source has no pixels, or a range is empty or not positive.
@@ -62,7 +62,7 @@ impl CropBox {
         Self::centered(source_width, source_height, ratio)
     }
 
-    /// The largest rectangle about the centre whose aspect ratio lies in `ratio`.
+    /// The largest centred rectangle whose aspect ratio lies in `ratio`.
     fn centered(source_width: u32, source_height: u32, ratio: [f64; 2]) -> Self {
         let (w, h) = (f64::from(source_width), f64::from(source_height));
         let aspect = (w / h).clamp(ratio[0], ratio[1]);
@@ -87,10 +87,11 @@ impl CropBox {
 }
 
 /// Cuts `crop` out of `source` and resizes it to `size` × `size` pixels with PIL's bilinear filter:
-/// a triangle that widens with the reduction (antialias) and sees no pixel outside the crop.
+/// a triangular kernel that widens in proportion to the reduction (antialiasing) and uses no pixel
+/// outside the crop.
 ///
-/// At most 1 grey level from PIL, which rounds to bytes after the horizontal pass where
-/// `fast_image_resize` does so after the vertical one, which is the faster order for bytes.
+/// The result differs from PIL's by at most 1 grey level: PIL resizes along x first and rounds to
+/// bytes between the axes; `fast_image_resize` resizes along y first, which is faster for bytes.
 ///
 /// # Panics
 /// When `crop` is empty or does not lie inside `source`, or `size` is 0.
@@ -100,7 +101,7 @@ pub fn crop_resize(source: &RgbImage, crop: CropBox, size: u32) -> RgbImage {
     out
 }
 
-/// All of `source` as `width` × `height` pixels, by the same filter.
+/// Resizes all of `source` to `width` × `height` pixels with the filter of [`crop_resize`].
 ///
 /// # Panics
 /// When `source` has no pixels, or `width` or `height` is 0.
@@ -116,7 +117,7 @@ pub fn resize(source: &RgbImage, width: u32, height: u32) -> RgbImage {
     out
 }
 
-/// [`crop_resize`] in memory that is kept from one picture to the next.
+/// [`crop_resize`] with buffers that are reused from one picture to the next.
 #[derive(Debug, Default)]
 pub(super) struct Cropper {
     resizer: Resizer,
@@ -124,7 +125,7 @@ pub(super) struct Cropper {
 }
 
 impl Cropper {
-    /// The pixels, with interleaved channels.
+    /// Returns the pixels with interleaved channels.
     pub(super) fn crop_resize(&mut self, source: &RgbImage, crop: CropBox, size: u32) -> &[u8] {
         self.pixels.resize(3 * size as usize * size as usize, 0);
         resize_into(

@@ -28,8 +28,8 @@ impl ViewGeometry {
         )
     }
 
-    /// The point of the view that shows the source point (`x`, `y`); it lies outside the view's
-    /// square when the crop does not hold the point.
+    /// The point of the view that shows the source point (`x`, `y`). It lies outside the view's
+    /// square when the source point lies outside the crop.
     pub fn from_source(&self, x: f64, y: f64) -> (f64, f64) {
         let size = f64::from(self.size);
         let view_x = (x - f64::from(self.crop.left)) * size / f64::from(self.crop.width);
@@ -66,14 +66,14 @@ impl ViewGeometry {
         self.cell_centers(grid).into_iter().map(to_match).collect()
     }
 
-    /// The cell of `other` that holds the centre of each cell of a `grid` × `grid` feature map of this view,
-    /// or `None` when `other` does not show it: [`true_matches`](Self::true_matches), to whole cells. Cells
-    /// are numbered row by row.
+    /// For each cell of a `grid` × `grid` feature map of this view, the number of the cell of `other` that its
+    /// centre falls into, or `None` when `other` does not show that point: [`true_matches`](Self::true_matches)
+    /// truncated to whole cells. Cells are numbered row by row.
     ///
     /// # Panics
     /// When `grid` is 0.
     pub fn true_cells(&self, other: &ViewGeometry, grid: usize) -> Vec<Option<usize>> {
-        // Right on the edge of the view, rounding may reach the cell after the last.
+        // Close to the right or lower edge, rounding to `f32` may give exactly `grid`, one past the last cell.
         let cell = |position: f32| (position as usize).min(grid - 1);
         let matches = self.true_matches(other, grid).into_iter();
         matches

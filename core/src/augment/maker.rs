@@ -1,4 +1,4 @@
-//! From a picture and parameters to a view, without asking for memory each time.
+//! Makes a view from a picture and its parameters, with buffers that are reused for the next view.
 
 use image::RgbImage;
 
@@ -8,9 +8,9 @@ use super::crop::{CropBox, Cropper};
 use super::planes::Planes;
 use super::{ColorOp, ViewParams};
 
-/// Makes views one after the other in the same memory.
+/// Makes views one after the other in the same buffers, without an allocation per view.
 ///
-/// [`ViewMaker::make`] is all of it. Its steps are public for whoever measures them.
+/// [`ViewMaker::make`] makes a whole view. Its four steps are public so that benchmarks can time them.
 #[derive(Debug, Default)]
 pub struct ViewMaker {
     cropper: Cropper,
@@ -19,7 +19,7 @@ pub struct ViewMaker {
 }
 
 impl ViewMaker {
-    /// The view of `size` × `size` pixels that `params` describe.
+    /// Makes the view of `size` × `size` pixels that `params` describe.
     ///
     /// # Panics
     /// When the crop does not lie inside `source`.
@@ -30,7 +30,7 @@ impl ViewMaker {
         self.flip(params.flip)
     }
 
-    /// Begins a view: the first step.
+    /// The first step: cuts out `crop` and resizes it to `size` × `size` pixels.
     ///
     /// # Panics
     /// When `crop` does not lie inside `source`.
@@ -39,7 +39,7 @@ impl ViewMaker {
         self.planes.set(size, size, pixels);
     }
 
-    /// The second step: the colour jitter, then perhaps grayscale.
+    /// The second step: applies the operations of the colour jitter, then grayscale if `gray`.
     pub fn recolor(&mut self, ops: &[ColorOp], gray: bool) {
         for op in ops {
             op.apply(&mut self.planes);
@@ -49,17 +49,17 @@ impl ViewMaker {
         }
     }
 
-    /// The third step: the blur, if any.
+    /// The third step: blurs with the standard deviation `sigma` in pixels; `None` does nothing.
     ///
     /// # Panics
-    /// When `sigma` is out of range.
+    /// When `sigma` does not lie between 0 and [`MAX_SIGMA`](super::MAX_SIGMA).
     pub fn blur(&mut self, sigma: Option<f64>) {
         if let Some(sigma) = sigma {
             self.blur.apply(&mut self.planes, sigma);
         }
     }
 
-    /// The last step: perhaps mirrored.
+    /// The last step: mirrors the view left to right if `mirrored`, and returns it.
     pub fn flip(&mut self, mirrored: bool) -> &Planes {
         if mirrored {
             flip(&mut self.planes);

@@ -2,16 +2,17 @@
 //!
 //! A view is made in the order of MoCo v2: random resized crop, colour jitter, grayscale, Gaussian
 //! blur, horizontal flip. Every operation follows torchvision 0.20 working on a PIL image, down to
-//! PIL's roundings, so that a network trained here and one trained with the authors' code see
-//! pictures from the same distribution; `tests/tests/augment_parity` holds them against PIL.
+//! PIL's roundings, so that training here and training with the authors' code use pictures from the
+//! same distribution. `tests/tests/augment_parity` compares the views with PIL's.
 //!
-//! Drawing is apart from doing: [`ViewParams::draw`] makes every random decision of a view, and
-//! [`apply`] is a pure function of the source and those decisions. So the operations are tested at
-//! fixed parameters, and the result depends on `(seed, index)` only, never on which thread made it.
+//! Random decisions are separate from the operations: [`ViewParams::draw`] makes every random
+//! decision of a view, and [`apply`] is a pure function of the source and those decisions. The
+//! operations can therefore be tested at fixed parameters, and a view depends only on
+//! `(seed, index)`, whichever thread makes it.
 //!
-//! DenseCL needs no more than the pictures. The [`ViewGeometry`] that comes with each is for the
-//! *measure*: it says where every cell of one view truly lies in the other, hence whether the
-//! matches that the network chooses are right.
+//! DenseCL trains on the pictures alone. The [`ViewGeometry`] of each view serves evaluation: it gives
+//! the true position of every cell of one view in the other, hence whether the matches that the network
+//! chooses are correct.
 
 mod blur;
 mod color;
@@ -44,7 +45,7 @@ use crate::rng::{self, Purpose, Rng};
 pub struct View {
     /// The picture, `size` × `size` pixels.
     pub image: RgbImage,
-    /// Where its pixels come from.
+    /// Which part of the source it shows, and whether it is mirrored.
     pub geometry: ViewGeometry,
 }
 
@@ -89,7 +90,7 @@ impl ViewParams {
         }
     }
 
-    /// Where the pixels of the view of `size` × `size` pixels lie.
+    /// The map between the view of `size` × `size` pixels and its source.
     pub fn geometry(&self, size: u32) -> ViewGeometry {
         ViewGeometry {
             crop: self.crop,
@@ -100,7 +101,7 @@ impl ViewParams {
 }
 
 /// torchvision's `ColorJitter`: each factor uniform in its range, the operations in random order.
-/// An operation with an empty range is left out altogether, as there: hue by 0 is not the identity.
+/// As in torchvision, an operation of strength 0 is left out, because hue by 0 is not the identity.
 fn draw_jitter(rng: &mut Rng, config: &ViewConfig) -> Vec<ColorOp> {
     let around_one = |strength: f64| [(1.0 - strength).max(0.0), 1.0 + strength];
     let brightness: fn(f64) -> ColorOp = ColorOp::Brightness;
@@ -137,7 +138,7 @@ pub fn apply(source: &RgbImage, params: &ViewParams, size: u32) -> View {
 }
 
 /// The parameters of `count` views of the sample at position `index` of the run with this `seed`, whose source has
-/// `source_width` × `source_height` pixels. The first views do not depend on how many follow.
+/// `source_width` × `source_height` pixels. A larger `count` appends views and leaves the first ones unchanged.
 ///
 /// # Panics
 /// When the source has no pixels or `config` is not valid (see [`ViewConfig::validate`]).

@@ -1,4 +1,4 @@
-//! From RGB bytes to the network's input.
+//! Conversion of RGB bytes to the network's input.
 
 use image::RgbImage;
 
@@ -7,8 +7,8 @@ pub const IMAGENET_MEAN: [f32; 3] = [0.485, 0.456, 0.406];
 /// Standard deviation of ImageNet's red, green and blue in [0, 1].
 pub const IMAGENET_STD: [f32; 3] = [0.229, 0.224, 0.225];
 
-/// What every byte becomes, per channel: (byte / 255 − mean) / std, as torchvision's `ToTensor`
-/// and `Normalize` in single precision.
+/// The normalised value of every byte, for each channel: (byte / 255 − mean) / std, as torchvision's
+/// `ToTensor` and `Normalize` compute it in single precision.
 pub(super) static NORMALIZED: [[f32; 256]; 3] = {
     let mut table = [[0.0; 256]; 3];
     let mut channel = 0;
@@ -46,10 +46,11 @@ pub fn normalize_into(image: &RgbImage, out: &mut [f32]) {
     }
 }
 
-/// Writes the values of pictures as planes, `bytes` = [N, 3, `pixels`], normalised likewise.
+/// Writes pictures whose channels are planes already, `bytes` = [N, 3, `pixels`], to `out` of the same
+/// shape, normalised as by [`normalize_into`].
 ///
 /// # Panics
-/// When `bytes` are not whole pictures, or `out` is not as long.
+/// When the length of `bytes` is no multiple of 3 · `pixels`, or differs from that of `out`.
 pub fn normalize_planes(bytes: &[u8], pixels: usize, out: &mut [f32]) {
     assert!(
         pixels > 0 && bytes.len().is_multiple_of(3 * pixels) && bytes.len() == out.len(),

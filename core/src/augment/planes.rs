@@ -1,7 +1,7 @@
 //! A picture as three planes of bytes.
 //!
-//! Loops over planes become vector instructions, loops over interleaved pixels hardly do; and a
-//! network takes planes.
+//! Compilers vectorise loops over planes, but hardly any over interleaved pixels, and a network's
+//! input consists of planes.
 
 use image::RgbImage;
 use multiversion::multiversion;
@@ -15,7 +15,7 @@ pub struct Planes {
 }
 
 impl Planes {
-    /// Those of `image`.
+    /// The planes of `image`.
     pub fn from_rgb(image: &RgbImage) -> Self {
         let mut planes = Self::default();
         planes.set(image.width(), image.height(), image);
@@ -33,12 +33,12 @@ impl Planes {
         image
     }
 
-    /// Pixels of a row.
+    /// Width in pixels.
     pub fn width(&self) -> u32 {
         self.width
     }
 
-    /// Rows.
+    /// Height in pixels.
     pub fn height(&self) -> u32 {
         self.height
     }
@@ -48,30 +48,30 @@ impl Planes {
         &self.bytes
     }
 
-    /// Becomes the picture of these interleaved pixels, in the memory that it has.
+    /// Replaces the picture by `pixels` with interleaved channels, in the same buffer.
     ///
     /// # Panics
-    /// When `pixels` are not 3 · width · height.
+    /// When `pixels` does not hold exactly 3 · width · height bytes.
     pub(super) fn set(&mut self, width: u32, height: u32, pixels: &[u8]) {
         let (pixels, rest) = pixels.as_chunks::<3>();
         let count = width as usize * height as usize;
         assert!(
             pixels.len() == count && rest.is_empty(),
-            "{width} × {height} pixels are of three bytes each"
+            "a picture of {width} × {height} pixels must have 3 bytes per pixel"
         );
         (self.width, self.height) = (width, height);
         self.bytes.resize(3 * count, 0);
         separate(pixels, self.channels_mut());
     }
 
-    /// Red, green and blue.
+    /// The planes of red, green and blue.
     pub(super) fn channels(&self) -> [&[u8]; 3] {
         let (red, rest) = self.bytes.split_at(self.bytes.len() / 3);
         let (green, blue) = rest.split_at(red.len());
         [red, green, blue]
     }
 
-    /// Red, green and blue.
+    /// The planes of red, green and blue.
     pub(super) fn channels_mut(&mut self) -> [&mut [u8]; 3] {
         let count = self.bytes.len() / 3;
         let (red, rest) = self.bytes.split_at_mut(count);

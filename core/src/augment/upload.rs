@@ -1,9 +1,9 @@
-//! Views from the loader's bytes to the network's input on a device.
+//! Uploads views, which the loader makes as bytes, to a device as the network's input.
 //!
-//! A GPU is sent the bytes, a quarter of the numbers they stand for, and looks each up in the table by
-//! which the CPU normalises: so every device has the same input, bit for bit. Division on a GPU would
-//! be good to a few units in the last place. Bytes go as words of four, because WGSL knows no smaller
-//! type.
+//! A GPU receives the bytes, a quarter of the size of `f32` values, and looks each up in the table by
+//! which the CPU normalises. Every device therefore has the same input, bit for bit; a division on a
+//! GPU would be exact only to a few units in the last place. Four bytes are packed into one word,
+//! because WGSL has no smaller type.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
@@ -17,12 +17,12 @@ const BYTES: usize = 4;
 /// deviation.
 ///
 /// # Panics
-/// When `views` are not bytes of that shape.
+/// When the length of `views` is no multiple of 3 · `side`².
 pub fn upload(views: &[u8], side: usize, device: &Device) -> Tensor<4> {
     let pixels = side * side;
     assert!(
         pixels > 0 && views.len().is_multiple_of(3 * pixels),
-        "{} bytes are no views of 3 × {side} × {side}",
+        "{} bytes are not a whole number of views of 3 × {side} × {side} bytes",
         views.len()
     );
     let shape = [views.len() / (3 * pixels), 3, side, side];
@@ -35,7 +35,7 @@ pub fn upload(views: &[u8], side: usize, device: &Device) -> Tensor<4> {
     let words: Vec<i32> = words.map(|bytes| i32::from_le_bytes(*bytes)).collect();
     let words = TensorData::new(words, [shape[0], 3, pixels / BYTES, 1]);
     let words = Tensor::<4, Int>::from_data(words, device);
-    // The table's rows follow each other: red's 256 values, green's, blue's.
+    // The flattened table holds 256 values each for red, green and blue: this is where each begins.
     let rows = TensorData::new(vec![0, 256, 512], [1, 3, 1, 1]);
     let rows = Tensor::<4, Int>::from_data(rows, device);
     let bytes = (0..BYTES).map(|byte| {

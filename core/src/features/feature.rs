@@ -12,7 +12,7 @@ use crate::{
     network::{ModelConfig, Network, Stage},
 };
 
-/// Which features describe a cell. Files and addresses hold its [`name`](Self::name).
+/// Which features of the network describe a cell. Files and URLs contain its [`name`](Self::name).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "&'static str")]
 pub enum Feature {
@@ -20,19 +20,19 @@ pub enum Feature {
     Stage1,
     /// The backbone's second stage, at stride 8.
     Stage2,
-    /// The backbone's third stage.
+    /// The backbone's third stage, at stride 16 or the output stride if that is smaller.
     Stage3,
-    /// The backbone's last stage: what the method matches by.
+    /// The backbone's last stage, at the output stride. Training chooses its matches by it.
     Stage4,
-    /// The third and the last stage, both of unit length, side by side on the finer of their grids: the
-    /// cosine of two cells is the mean of both stages' cosines.
+    /// The third and the last stage, each normalised to unit length, concatenated on the finer of their grids.
+    /// The cosine of two cells is the mean of both stages' cosines.
     Stage3And4,
     /// The dense head's output.
     Dense,
 }
 
 impl Feature {
-    /// All of them, from the first layers to the last.
+    /// All features, from the first layers to the last.
     pub const ALL: [Self; 6] = [
         Self::Stage1,
         Self::Stage2,
@@ -42,15 +42,15 @@ impl Feature {
         Self::Dense,
     ];
 
-    /// Those by which cells are compared: what matching, evaluations and the browser offer. The first two
-    /// stages know edges and colours, not things.
+    /// The features that matching, evaluations and the browser offer for the comparison of cells. The first two
+    /// stages are missing, because they describe edges and colours more than objects.
     pub const COMPARED: [Self; 4] = [Self::Stage3, Self::Stage4, Self::Stage3And4, Self::Dense];
 
-    /// The default for matching: of `densecl match`, `densecl eval correspondence`, the page and the
-    /// element. JavaScript has it in `web/js/features.js`, which a test of the web crate compares with this.
+    /// The default for matching in `densecl match`, `densecl eval correspondence`, the demo page and the
+    /// `<dense-match>` element. JavaScript has copies of it, which a test in `web/src/weights.rs` compares with this.
     pub const MATCHING: Self = Self::Stage4;
 
-    /// The name on the command line, in files and in addresses.
+    /// The name on the command line, in files and in URLs.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Stage1 => "stage1",
@@ -62,15 +62,17 @@ impl Feature {
         }
     }
 
-    /// What it is, in a line of a help text.
+    /// A description in one line, for help texts.
     pub const fn about(self) -> &'static str {
         match self {
             Self::Stage1 => "The backbone's first stage, at stride 4",
             Self::Stage2 => "The second stage, at stride 8",
             Self::Stage3 => "The third stage, finer than the last",
-            Self::Stage4 => "The last stage: what transfers, and what training matches by",
+            Self::Stage4 => {
+                "The last stage: the one to transfer, and the one that training matches by"
+            }
             Self::Stage3And4 => {
-                "Both, each of unit length, side by side on the finer grid: vectors half as long again"
+                "Stages 3 and 4, each of unit length, concatenated on the finer grid: vectors 1.5 times as long"
             }
             Self::Dense => "The dense head",
         }
@@ -89,7 +91,8 @@ impl Feature {
         }
     }
 
-    /// Pixels per cell in a network of `model`; `None` where the dense head pools to a grid of its own.
+    /// Pixels per cell along each axis in a network of `model`; `None` for a dense head that pools to a fixed
+    /// number of cells.
     pub fn stride(self, model: &ModelConfig) -> Option<usize> {
         match self.stages(&Network::new(model)).first() {
             Some(finest) => Some(finest.stride),
@@ -107,8 +110,8 @@ impl Feature {
         stages.iter().map(|stage| stage.channels).sum()
     }
 
-    /// Its map [B, C, h, w] of a backbone's stages, of any length; `None` for the dense head, which is no
-    /// part of a backbone. On autodiff maps the gradient flows through.
+    /// The feature map [B, C, h, w] from the maps of a backbone's stages; vectors are not normalised. `None` for
+    /// the dense head, which is not part of a backbone. The gradient flows through.
     pub fn of_backbone(self, stages: &Stages) -> Option<Tensor<4>> {
         let Stages([stage1, stage2, stage3, stage4]) = stages;
         match self {
@@ -121,10 +124,10 @@ impl Feature {
         }
     }
 
-    /// Whether `encoder` has this feature: a backbone from elsewhere has no dense head.
+    /// Checks that `encoder` has this feature. A backbone of other programs has no dense head.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] when it has not.
+    /// [`Error::Mismatch`] when `encoder` does not have the feature.
     pub fn ensure_in(self, encoder: &Encoder) -> Result<()> {
         if self == Self::Dense && encoder.dense_head.is_none() {
             return Err(Error::Mismatch(

@@ -1,4 +1,4 @@
-//! Features of any picture, and the matches between two.
+//! Dense features of pictures of any size.
 
 mod feature;
 mod picture;
@@ -20,8 +20,8 @@ use crate::{
     ops,
 };
 
-/// Two maps of one picture side by side, [B, C + C', h, w] on the grid of the finer one, `fine`: each of
-/// unit length, so that none outweighs the other.
+/// Concatenates two maps of the same pictures on the grid of `fine`: [B, C + C', h, w]. Both are normalised to
+/// unit length first, so that they have equal weight.
 fn fused(fine: Tensor<4>, coarse: Tensor<4>) -> Tensor<4> {
     let [_, _, rows, columns] = fine.dims();
     let [_, _, coarse_rows, coarse_columns] = coarse.dims();
@@ -29,38 +29,44 @@ fn fused(fine: Tensor<4>, coarse: Tensor<4>) -> Tensor<4> {
     if [coarse_rows, coarse_columns] != [rows, columns] {
         let rows = pixel_centers(rows, coarse_rows);
         let columns = pixel_centers(columns, coarse_columns);
-        // Between two directions a mean is shorter than either.
+        // A mean of unit vectors is shorter than 1, so the interpolated vectors are normalised again.
         coarse = l2_normalize(resample(coarse, &rows, &columns), 1);
     }
     Tensor::cat(vec![l2_normalize(fine, 1), coarse], 1)
 }
 
-/// The feature maps of a batch [B, 3, H, W], BN by its running statistics.
+/// The feature maps of all stages of the backbone for a batch [B, 3, H, W]; batch normalisation uses the running
+/// statistics.
 ///
-/// `encoder` and `images` are outside any gradient graph ([`Tensors::inference`](crate::model::Tensors::inference)).
+/// `encoder` and `images` must be outside any gradient graph
+/// ([`Tensors::inference`](crate::model::Tensors::inference)).
 pub fn stages(encoder: &Encoder, images: Tensor<4>) -> Stages {
     let device = images.device();
     ops::together(&device, || encoder.backbone.stages(images))
 }
 
-/// One of the maps [B, C, h, w] that an encoder makes of these stages, of any length.
+/// The map [B, C, h, w] of `feature` from the stages that [`stages`] computed with `encoder`; vectors are not
+/// normalised.
 ///
 /// # Panics
-/// When the encoder has no such feature; ask [`Feature::ensure_in`] first.
+/// When the encoder does not have the feature; check with [`Feature::ensure_in`] first.
 pub fn map_of(encoder: &Encoder, stages: &Stages, feature: Feature) -> Tensor<4> {
     feature.of_backbone(stages).unwrap_or_else(|| {
         let [.., last] = &stages.0;
         let head = encoder.dense_head.as_ref();
-        head.expect("asked for before").forward(last.clone())
+        head.expect("checked with `ensure_in`")
+            .forward(last.clone())
     })
 }
 
-/// The feature map of a batch [B, C, h, w], of any length, BN by its running statistics.
+/// The map [B, C, h, w] of `feature` for a batch [B, 3, H, W]; vectors are not normalised. Batch normalisation uses
+/// the running statistics.
 ///
-/// `encoder` and `images` are outside any gradient graph ([`Tensors::inference`](crate::model::Tensors::inference)).
+/// `encoder` and `images` must be outside any gradient graph
+/// ([`Tensors::inference`](crate::model::Tensors::inference)).
 ///
 /// # Panics
-/// When the encoder has no such feature; ask [`Feature::ensure_in`] first.
+/// When the encoder does not have the feature; check with [`Feature::ensure_in`] first.
 pub fn feature_map(encoder: &Encoder, images: Tensor<4>, feature: Feature) -> Tensor<4> {
     map_of(encoder, &stages(encoder, images), feature)
 }
@@ -73,8 +79,8 @@ pub fn dense_features(encoder: &Encoder, images: Tensor<4>, feature: Feature) ->
     l2_normalize(feature_map(encoder, images, feature), 1)
 }
 
-/// Similarity of every cell of A with every cell of B: unit-length maps [B, C, h, w] and
-/// [B, C, h', w'] → [B, h·w, h'·w'].
+/// Cosine similarity of every cell of `a` with every cell of `b`: maps [B, C, h, w] and [B, C, h', w'] of unit
+/// length → [B, h·w, h'·w'].
 pub fn map_similarity(a: Tensor<4>, b: Tensor<4>) -> Tensor<3> {
     let cells = |map: Tensor<4>| {
         let [n, c, h, w] = map.dims();
@@ -83,7 +89,7 @@ pub fn map_similarity(a: Tensor<4>, b: Tensor<4>) -> Tensor<3> {
     similarity(cells(a), cells(b))
 }
 
-/// The values of a tensor, row major: the way to read that works in a browser too.
+/// Reads the values of a tensor in row-major order; asynchronous, because a browser cannot block on a GPU.
 ///
 /// # Errors
 /// [`crate::Error::Device`] when the device failed (lost, out of memory).

@@ -8,18 +8,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::augment::{CropBox, crop_resize, normalize_into};
 
-/// How a picture of any shape becomes a square.
+/// How a picture of any aspect ratio becomes a square.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Fit {
-    /// The largest square about its centre: nothing is distorted, the longer side loses its ends.
+    /// The largest centred square: no distortion, but the ends of the longer side are cut off.
     Crop,
-    /// All of it, squeezed: nothing is lost.
+    /// The whole picture, with its aspect ratio changed: nothing is cut off, but shapes are distorted.
     Stretch,
 }
 
-/// `image` as a square of `size` pixels: torchvision's `CenterCrop` of the shorter side, or all of it,
-/// then its `Resize` as in the views of training.
+/// `image` as a square of `size` × `size` pixels: the centred square as by torchvision's `CenterCrop`, or the
+/// whole picture, resized as the views of training are.
 ///
 /// # Panics
 /// When `image` has no pixels, or `size` is 0.
@@ -47,14 +47,14 @@ pub fn square(image: &RgbImage, size: u32, fit: Fit) -> RgbImage {
     crop_resize(image, crop, size)
 }
 
-/// Lengths in pixels that the longer side of a picture may have for the network.
+/// Permitted lengths of the longer side of a network's input, in pixels.
 pub const SIDES: RangeInclusive<u32> = 32..=4096;
 
-/// Both sides of a picture that the network sees are multiples of this: the coarsest stride.
+/// Both sides of a network's input are multiples of this, the largest output stride, in pixels.
 const STEP: u32 = 32;
 
-/// A picture as the network sees it: resized so that the longer side is about `side` pixels and both
-/// are multiples of 32, at least 32.
+/// Resizes a picture for the network: the longer side becomes about `side` pixels, and both sides are multiples
+/// of 32, at least 32.
 ///
 /// # Panics
 /// When `side` is not in [`SIDES`], or the picture is empty.
@@ -71,10 +71,10 @@ pub fn network_picture(image: &RgbImage, side: u32) -> RgbImage {
     imageops::resize(image, fit(width), fit(height), filter)
 }
 
-/// Pictures of one size to a batch [B, 3, H, W], normalised as in training.
+/// Converts pictures of one size to a batch [B, 3, H, W], normalised as in training.
 ///
 /// # Panics
-/// When there is no picture, or their sizes differ.
+/// When there is no picture, or a picture has another number of pixels than the first.
 pub fn image_batch(images: &[RgbImage], device: &Device) -> Tensor<4> {
     let (width, height) = images.first().expect("at least one picture").dimensions();
     let pixels = (width * height) as usize;

@@ -28,7 +28,8 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
-/// Unit vectors of a grid of `columns`, bilinearly at a cell of one `times` as fine; of unit length.
+/// The bilinear interpolation of the unit vectors `coarse`, a grid of `columns` columns, at the centre of cell
+/// (x, y) of a grid that is `times` as fine; normalised to unit length.
 fn between(coarse: &[Vec<f64>], columns: usize, times: usize, [x, y]: [usize; 2]) -> Vec<f64> {
     let rows = coarse.len() / columns;
     let position = |cell: usize| (cell as f32 + 0.5) / times as f32;
@@ -48,7 +49,7 @@ fn between(coarse: &[Vec<f64>], columns: usize, times: usize, [x, y]: [usize; 2]
 
 #[test]
 fn fused_features_are_both_stages_of_unit_length_on_the_finer_grid() {
-    // Neither square nor of a side that both grids divide evenly into powers of two.
+    // The picture is not square, and its sides are no powers of two.
     let picture = RgbImage::from_fn(160, 96, |x, y| {
         let [r, g, b] = [x * 3 + y, x ^ (5 * y), (x * y) / 7];
         image::Rgb([r, g, b].map(|value| (value % 256) as u8))

@@ -1,41 +1,42 @@
-//! The in-view loss: a cell of the query view against all cells of the key view of the same picture
-//! (PixContrast: Xie et al., "Propagate Yourself", CVPR 2021, section 3.1).
+//! The in-view loss: InfoNCE of a cell of the query view with the cells of the key view of the same picture
+//! as positives and negatives (PixContrast: Xie et al., "Propagate Yourself", CVPR 2021, section 3.1).
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::{InfoNce, with_gradient_of};
 use crate::augment::ViewGeometry;
 
-/// PixContrast's largest distance of a positive, in diagonals of a cell.
+/// The largest distance of a positive in PixContrast, in units of a cell's diagonal.
 const NEAR: f64 = 0.7;
 
-/// Similarities that exist at once, at most: 64 MiB of `f32`. A larger batch is computed in parts.
+/// The most similarities in memory at once: 64 MiB of `f32`. A larger batch is computed in parts.
 pub const SIMILARITIES: usize = 1 << 24;
 
 /// Which key cells are the positives of each query cell, for B pictures of N query cells and M key cells.
 #[derive(Debug, Clone)]
 #[expect(clippy::large_enum_variant, reason = "lives for one step")]
 pub enum Positives {
-    /// One key cell each.
+    /// One key cell for each query cell.
     One {
-        /// Its number [B, N].
+        /// The number of that key cell [B, N].
         cells: Tensor<2, Int>,
-        /// 1 where the query cell counts, 0 where it is left out [B, N].
+        /// 1 where the query cell has its positive, 0 where the cell is left out [B, N].
         valid: Tensor<2>,
     },
-    /// Those whose centre lies near the query cell's. A query cell without any is left out.
+    /// The key cells whose centres lie near the query cell's centre. A query cell without one is left out.
     Near {
         /// Centres of the query cells in source pixels [B, N, 2].
         query: Tensor<3>,
         /// Centres of the key cells in source pixels [B, M, 2].
         key: Tensor<3>,
-        /// Largest distance of a positive for each picture, in source pixels [B, 1, 1].
+        /// Largest distance of a positive, for each picture in source pixels [B, 1, 1].
         radius: Tensor<3>,
     },
 }
 
 impl Positives {
-    /// PixContrast's positives for `grid` × `grid` cells of the query and the key view of each picture.
+    /// PixContrast's positives. `views` holds the query and the key view of each picture, both with a feature map
+    /// of `grid` × `grid` cells.
     pub fn near(views: &[[ViewGeometry; 2]], grid: usize, device: &Device) -> Self {
         let pictures = views.len();
         let centers = |view: usize| {
@@ -59,7 +60,8 @@ impl Positives {
         }
     }
 
-    /// 1 where one of `m` key cells is a positive, else 0: [b, N, M] for `b` pictures from `first` on.
+    /// 1 where a key cell is a positive of a query cell, else 0: [b, N, M] for the `b` pictures from number `first`
+    /// on and `m` = M key cells.
     fn mask(&self, first: usize, b: usize, m: usize) -> Tensor<3> {
         let range = first..first + b;
         match self {
@@ -80,18 +82,18 @@ impl Positives {
                     (of(&query) - of(&key).swap_dims(1, 2)).square()
                 };
                 let distance = (along(0) + along(1)).sqrt();
-                // Compared by its sign: both sides of a comparison must have one shape.
+                // Comparisons do not broadcast, but differences do, so the difference is compared with 0.
                 (distance - radius).lower_equal_elem(0.0).float()
             }
         }
     }
 }
 
-/// −log( Σ_positives exp(q·k/τ) / Σ_all exp(q·k/τ) ): the mean over the query cells that have a positive, and
-/// 0 when no cell has one.
+/// −log( Σ_positives exp(q·k/τ) / Σ_all exp(q·k/τ) ), the mean over the query cells that have a positive; 0 when
+/// no cell has one.
 ///
-/// `query` is [B, D, N] and `key` [B, D, M], of unit length. No gradient flows to `key`. The accuracy is the
-/// share of those query cells whose most similar key cell is a positive.
+/// `query` is [B, D, N] and `key` [B, D, M], both of unit length; `temperature` is τ. No gradient flows to
+/// `key`. The accuracy is the share of the query cells with a positive whose most similar key cell is one.
 pub fn in_view(
     query: Tensor<3>,
     key: Tensor<3>,
@@ -127,35 +129,37 @@ pub fn in_view(
     InfoNce { loss, accuracy }
 }
 
-/// Some of the pictures: sums over their query cells, outside any gradient graph.
+/// The results of some of the pictures: sums over their query cells, outside any gradient graph.
 struct Part {
-    /// [1].
+    /// Sum of the losses [1].
     loss: Tensor<1>,
-    /// How many cells' most similar key cell is a positive [1].
+    /// Number of query cells whose most similar key cell is a positive [1].
     hits: Tensor<1>,
-    /// How many cells have a positive [1].
+    /// Number of query cells that have a positive [1].
     valid: Tensor<1>,
     /// ∂loss/∂query [b, N, D].
     gradient: Tensor<3>,
 }
 
 impl Part {
-    /// `query` [b, N, D], `key` [b, D, M], `mask` [b, N, M]: 1 where a key cell is a positive.
+    /// `query` is [b, N, D], `key` [b, D, M], and `mask` [b, N, M] is 1 where a key cell is a positive. `beta` is
+    /// 1/τ.
     fn new(query: Tensor<3>, key: Tensor<3>, mask: Tensor<3>, beta: f64) -> Self {
         let similarity = query.matmul(key.clone());
         let valid = mask.clone().max_dim(2); // [b, N, 1]
         let hits = mask.clone().gather(2, similarity.clone().argmax(2));
 
-        // Both sums of exponentials are taken relative to their own largest term: a positive that is far below
-        // the best of all cells would otherwise vanish at a small temperature.
+        // Each of the two sums of exponentials is relative to its own largest term. Relative to the best of all
+        // cells, the exponentials of much less similar positives would underflow at a small temperature.
         let top = similarity.clone().max_dim(2);
         let all = ((similarity.clone() - top.clone()) * beta).exp();
         let sum = all.clone().sum_dim(2);
-        // Below every cosine where a cell is no positive.
+        // Cells that are no positives get −2, which is below every cosine.
         let own = similarity * mask.clone() + (mask.clone() - 1.0) * 2.0;
         let own_top = own.clone().max_dim(2);
         let own = ((own - own_top.clone()) * beta).exp() * mask;
-        // At least 1, the largest term; 0 only where there is no positive.
+        // With a positive the sum is at least 1, its largest term. Without one it is 0, and the clamp avoids a
+        // division by 0.
         let own_sum = own.clone().sum_dim(2).clamp_min(1.0);
 
         let loss = (sum.clone() / own_sum.clone()).log() + (top - own_top) * beta;
@@ -206,7 +210,7 @@ mod tests {
         let mask = Positives::near(&same, 4, &Device::flex()).mask(0, 1, 16);
         let values: Vec<f32> = mask.try_into_vec_as().expect("the CPU answers");
         for (i, &value) in values.iter().enumerate() {
-            // 0.7 diagonals are 0.99 sides: the neighbours are a whole side away.
+            // 0.7 diagonals are 0.99 sides of a cell, and the neighbours are a whole side away.
             assert_eq!(value == 1.0, i / 16 == i % 16, "{i}");
         }
     }

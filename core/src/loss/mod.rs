@@ -1,4 +1,4 @@
-//! InfoNCE against a queue or inside a view, and the weighted sum of the losses.
+//! InfoNCE with the negatives of a queue or of the same picture, and the weighted sum of the losses.
 
 mod in_view;
 
@@ -8,18 +8,18 @@ use crate::ops::{self, PerQuery};
 
 pub use in_view::{Positives, SIMILARITIES, in_view};
 
-/// The loss of some queries and how often their positive wins.
+/// The loss and the top-1 accuracy of a set of queries.
 #[derive(Debug, Clone)]
 pub struct InfoNce {
     /// Mean loss, rank 1 with one element.
     pub loss: Tensor<1>,
-    /// Share of queries whose positive is more similar than every key of the queue (top-1 accuracy),
+    /// Share of the queries whose positive is more similar than every negative (top-1 accuracy), in [0, 1];
     /// one element, outside the gradient graph.
     pub accuracy: Tensor<1>,
 }
 
 impl InfoNce {
-    /// Of no query at all: 0, without a gradient.
+    /// The value for an empty set of queries: loss and accuracy are 0, without a gradient.
     pub fn none(device: &Device) -> Self {
         let zero = Tensor::zeros([1], device);
         Self {
@@ -29,10 +29,10 @@ impl InfoNce {
     }
 }
 
-/// −log( exp(q·k⁺/τ) / (exp(q·k⁺/τ) + Σₖ exp(q·k/τ)) ), the mean over queries (equations 1 and 2).
+/// InfoNCE: −log( exp(q·k⁺/τ) / (exp(q·k⁺/τ) + Σₖ exp(q·k/τ)) ), the mean over queries (equations 1 and 2).
 ///
-/// `query` and `positive` are [N, D], `queue` is [K, D], all of unit length. No gradient flows to
-/// `positive` or `queue`: both come from the key encoder.
+/// `query` and `positive` are [N, D], `queue` is [K, D], all of unit length; `temperature` is τ. No gradient
+/// flows to `positive` and `queue`, because both come from the key encoder.
 pub fn info_nce(
     query: Tensor<2>,
     positive: Tensor<2>,
@@ -60,8 +60,9 @@ pub fn info_nce(
     }
 }
 
-/// Puts `value`, computed outside the gradient graph, into it: with the gradient of `along`, which is x·g for
-/// an x of the graph whose gradient is to be g. What `along` adds to the value is taken away again.
+/// A tensor in the gradient graph with the value of `value`, which was computed outside of it, and with the
+/// gradient of `along`. To give a tensor x of the graph the gradient g, pass x·g as `along`. The value of `along`
+/// is subtracted, so only its gradient has an effect.
 fn with_gradient_of(along: Tensor<1>, value: Tensor<1>) -> Tensor<1> {
     let rest = value - along.clone().inner();
     along + rest.autodiff()
@@ -72,7 +73,8 @@ pub fn weighted(global: Tensor<1>, dense: Tensor<1>, lambda: f64) -> Tensor<1> {
     global * (1.0 - lambda) + dense * lambda
 }
 
-/// The loss of a network that knows nothing: ln(K + 1).
+/// InfoNCE when all keys are equally similar to the query, as with an untrained network: ln(K + 1) for K
+/// negatives.
 pub fn chance(queue_len: usize) -> f64 {
     (queue_len as f64 + 1.0).ln()
 }

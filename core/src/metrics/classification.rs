@@ -1,7 +1,7 @@
-//! How often the right class comes first, and classification by the nearest neighbours.
+//! Top-k accuracy, and classification by the nearest neighbours.
 
-/// Whether the true class is among the `k` with the highest scores. Of equal scores the class with
-/// the lower index comes first. A score that is not a number is below all others.
+/// Whether the true class is among the `k` classes with the highest scores. Of equal scores the class with
+/// the lower index comes first. NaN ranks below all other scores.
 ///
 /// # Panics
 /// When `label` is not an index of `scores`.
@@ -17,7 +17,8 @@ pub fn in_top_k(scores: &[f64], label: usize, k: usize) -> bool {
     before.count() < k
 }
 
-/// Share of the samples whose true class is among the `k` best, in [0, 1]; `None` without a sample.
+/// Top-k accuracy: the share of the samples whose true class is among the `k` with the highest scores, in
+/// [0, 1]; `None` without a sample.
 ///
 /// `scores` holds one row of `classes` scores per label.
 ///
@@ -34,16 +35,16 @@ pub fn top_k_accuracy(scores: &[f64], labels: &[usize], classes: usize, k: usize
 }
 
 /// Votes of the `k` most similar training samples for each of `classes` classes, each vote weighted
-/// by exp(similarity/τ): the weighted nearest-neighbour classifier of Wu et al. (2018, "Unsupervised
-/// Feature Learning via Non-Parametric Instance Discrimination", §3.4; τ = 0.07, k = 200), by which
-/// self-supervised features are compared since.
+/// by exp(similarity/τ). This is the weighted nearest-neighbour classifier of Wu et al. (2018,
+/// "Unsupervised Feature Learning via Non-Parametric Instance Discrimination", §3.4; τ = 0.07, k = 200),
+/// a standard comparison of self-supervised features.
 ///
-/// `similarity` are cosines with all training samples, whose classes are `labels`. The votes sum to
-/// 1; with fewer samples than `k`, all vote.
+/// `similarity` holds the cosines of one sample with all training samples, whose classes are `labels`.
+/// The votes sum to 1. With fewer training samples than `k`, all of them vote.
 ///
 /// # Panics
-/// When there is no training sample, their numbers differ, `k` is 0, or a label is not below
-/// `classes`.
+/// When there is no training sample, `similarity` and `labels` differ in length, `k` is 0, or a label is
+/// not below `classes`.
 pub fn knn_votes(
     similarity: &[f32],
     labels: &[usize],
@@ -52,17 +53,17 @@ pub fn knn_votes(
     temperature: f64,
 ) -> Vec<f64> {
     assert_eq!(similarity.len(), labels.len(), "one label per sample");
-    assert!(k > 0 && !labels.is_empty(), "somebody has to vote");
+    assert!(k > 0 && !labels.is_empty(), "at least one sample must vote");
     let mut order: Vec<usize> = (0..labels.len()).collect();
-    // Descending; of equal ones the earlier.
+    // By descending similarity, equal ones by index.
     let nearer = |a: &usize, b: &usize| similarity[*b].total_cmp(&similarity[*a]).then(a.cmp(b));
     if k < order.len() {
         order.select_nth_unstable_by(k - 1, nearer);
         order.truncate(k);
     }
-    // In a fixed order, so that the sums do not depend on the selection's.
+    // The order of summation is fixed, so that rounding does not depend on the order that the selection leaves.
     order.sort_unstable_by(nearer);
-    // Relative to the nearest, so that nothing overflows however small τ is.
+    // Exponents are relative to the nearest sample's, so that none overflows, however small τ is.
     let nearest = f64::from(similarity[order[0]]);
     let mut votes = vec![0.0; classes];
     for i in order {
@@ -101,7 +102,7 @@ mod tests {
         let blunt = knn_votes(&similarity, &labels, 2, 3, 10.0);
         assert!(blunt[1] > blunt[0]);
         assert!((blunt.iter().sum::<f64>() - 1.0).abs() < 1e-12);
-        // The far ones do not vote.
+        // With k = 1 only the nearest sample votes.
         assert_eq!(knn_votes(&similarity, &labels, 2, 1, 10.0), [1.0, 0.0]);
         // An extreme temperature does not overflow.
         assert!(knn_votes(&similarity, &labels, 2, 3, 1e-9)[0] > 0.99);

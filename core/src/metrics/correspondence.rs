@@ -1,29 +1,30 @@
-//! How many cells find their true match.
+//! Accuracy of the matches between the cells of two views.
 
 use crate::matching::cell_center;
 
-/// Share of matches that lie within one cell of the truth, beside its chance level.
+/// The share of matches within one cell of the true position, with two baselines: random matches and
+/// matches at the same place. Pairs of views are added one by one.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct CorrespondenceAccuracy {
-    /// Query cells in all.
+    /// Number of query cells.
     all: u64,
-    /// Query cells whose true match lies in the other view.
+    /// Number of query cells whose true position lies inside the key view.
     pub cells: u64,
-    /// Those among them whose chosen key cell lies within one cell of it.
+    /// Number of those cells whose chosen key cell lies within one cell of the true position.
     pub correct: u64,
-    /// Those among them whose true match lies within one cell of the same place.
+    /// Number of those cells whose true position lies within one cell of the same place of the grid.
     same_place: u64,
-    /// Sum over cells of the probability that a random key cell would be right.
+    /// Sum, over those cells, of the probability that a random key cell is correct.
     chance_sum: f64,
 }
 
 impl CorrespondenceAccuracy {
     /// Adds the matches of one pair of views.
     ///
-    /// `matches[i]` is the key cell chosen for query cell i, row major; both views have a grid of
-    /// `grid` (rows, columns) cells; `truth[i]` where its point really lies, (x, y) in cells of the key view with
-    /// cell centres at +0.5, or `None` outside of it. A match is right when its cell's centre is at
-    /// most one cell (Euclidean) away.
+    /// Both views have a row-major `grid` of (rows, columns) cells. `matches[i]` is the key cell chosen for query
+    /// cell i. `truth[i]` is the true position of that cell's centre, (x, y) in cells of the key view with cell
+    /// centres at +0.5, or `None` outside of the view. A match is correct when the centre of the chosen cell lies
+    /// at most one cell (Euclidean) from the true position.
     ///
     /// # Panics
     /// When `matches`, `truth` and the grid differ in size.
@@ -44,29 +45,29 @@ impl CorrespondenceAccuracy {
         }
     }
 
-    /// Share of query cells whose true match lies in the other view, in [0, 1]; `None` before the first pair.
+    /// Share of query cells whose true position lies inside the key view, in [0, 1]; `None` before the first pair.
     pub fn overlap(&self) -> Option<f64> {
         (self.all > 0).then(|| self.cells as f64 / self.all as f64)
     }
 
-    /// Correct share in [0, 1]; `None` without a single overlapping cell.
+    /// Share of correct matches among the overlapping cells, in [0, 1]; `None` without such a cell.
     pub fn accuracy(&self) -> Option<f64> {
         (self.cells > 0).then(|| self.correct as f64 / self.cells as f64)
     }
 
-    /// What matching every cell with the one at the same place would reach: a network that knows
-    /// where a cell is, not what is there, comes near it.
+    /// The accuracy of matching every cell with the one at the same place of the grid. A network whose
+    /// features depend on the position instead of the content scores close to it.
     pub fn same_place(&self) -> Option<f64> {
         (self.cells > 0).then(|| self.same_place as f64 / self.cells as f64)
     }
 
-    /// What random matches would reach on the same cells.
+    /// The expected accuracy of random matches on the same cells.
     pub fn chance(&self) -> Option<f64> {
         (self.cells > 0).then(|| self.chance_sum / self.cells as f64)
     }
 }
 
-/// Whether `cell`'s centre lies at most one cell from `point`.
+/// Whether the centre of `cell` lies at most one cell (Euclidean) from `point`, (x, y) in cells.
 pub fn within_one_cell(cell: usize, point: [f32; 2], columns: usize) -> bool {
     let [x, y] = cell_center(cell, columns);
     (x - point[0]).powi(2) + (y - point[1]).powi(2) <= 1.0
@@ -80,14 +81,14 @@ mod tests {
     fn matches_count_within_one_cell_and_chance_is_the_share_of_such_cells() {
         let mut accuracy = CorrespondenceAccuracy::default();
         assert_eq!((accuracy.accuracy(), accuracy.overlap()), (None, None));
-        // Truth at the centre of cell 4 of a 3×3 grid: it and its four neighbours are right.
+        // The true position is the centre of cell 4 of a 3×3 grid: that cell and its four neighbours are correct.
         let mut truth = [None; 9];
         truth[0] = Some([1.5, 1.5]);
         truth[3] = Some([1.5, 1.5]);
         accuracy.add(&[1, 0, 0, 0, 0, 0, 0, 0, 0], &truth, [3, 3]);
         assert_eq!((accuracy.cells, accuracy.correct), (2, 1));
         assert_eq!(accuracy.overlap(), Some(2.0 / 9.0));
-        // Cell 3 is a neighbour of cell 4, cell 0 is not.
+        // At the same place, cell 3 is correct (a neighbour of cell 4) and cell 0 is not.
         assert_eq!(accuracy.same_place(), Some(0.5));
         assert!((accuracy.chance().expect("two cells") - 5.0 / 9.0).abs() < 1e-12);
         assert_eq!(accuracy.accuracy(), Some(0.5));

@@ -1,4 +1,4 @@
-//! Average precision as COCO defines it: `pycocotools.cocoeval.COCOeval` for boxes, to the letter.
+//! Average precision as COCO defines it, equal to `pycocotools.cocoeval.COCOeval` for boxes.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -7,32 +7,32 @@ use serde::{Deserialize, Serialize};
 
 use crate::boxes::{Detection, Rect};
 
-/// Detections judged per picture, the best first.
+/// Number of detections that are evaluated per picture and class, those with the highest scores.
 const MAX_DETECTIONS: usize = 100;
-/// Points of the recall axis at which precision is read: 0, 0.01, …, 1.
+/// Number of recalls at which the precision is sampled: 0, 0.01, …, 1.
 const RECALL_POINTS: usize = 101;
-/// IoU thresholds 0.5, 0.55, …, 0.95.
+/// Number of IoU thresholds: 0.5, 0.55, …, 0.95.
 const THRESHOLDS: usize = 10;
 
-/// An object that is there.
+/// An annotated object.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Truth {
-    /// Where.
+    /// The box in pixels.
     pub rect: Rect,
-    /// What, as an index into the classes.
+    /// The index of the class.
     pub class: usize,
-    /// By which it counts as small, medium or large, in pixels²: the object's own area where it is
-    /// known (COCO), else the box's.
+    /// The area in pixels² that decides whether the object is small, medium or large: the object's own
+    /// area where it is annotated (COCO), else the box's.
     pub area: f64,
-    /// A group of objects under one box: finding it is neither right nor wrong, any number of
-    /// detections may, and what counts is the share of the *detection* that lies inside.
+    /// Whether the box holds a group of objects. Any number of detections can match a group and count
+    /// neither as correct nor as wrong; their overlap is the share of the *detection* inside the group.
     pub crowd: bool,
-    /// Finding it is neither right nor wrong (VOC's `difficult`).
+    /// Whether a detection of it counts neither as correct nor as wrong (VOC's `difficult`).
     pub difficult: bool,
 }
 
 impl Truth {
-    /// An ordinary object.
+    /// An object that is neither a crowd nor difficult, with the box's area.
     pub fn new(rect: Rect, class: usize) -> Self {
         Self {
             rect,
@@ -47,7 +47,7 @@ impl Truth {
         self.crowd || self.difficult || self.area < areas[0] || self.area > areas[1]
     }
 
-    /// IoU; with a crowd, intersection over the detection's own area.
+    /// The IoU with a detection; for a crowd, the intersection over the detection's area.
     fn overlap(&self, found: &Rect) -> f64 {
         if !self.crowd {
             return self.rect.iou(found);
@@ -61,7 +61,7 @@ impl Truth {
     }
 }
 
-/// What is in one picture, and what was found.
+/// The objects and the detections of one picture.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Scene {
     /// The objects.
@@ -70,14 +70,14 @@ pub struct Scene {
     pub found: Vec<Detection>,
 }
 
-/// Average precisions in [0, 1]; `None` where no class has an object to find.
+/// Average precisions in [0, 1]; `None` where no class has an object that counts.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct AveragePrecision {
     /// Mean over IoU 0.5, 0.55, …, 0.95 and over the classes: COCO's AP.
     pub ap: Option<f64>,
-    /// At IoU 0.5: VOC's.
+    /// AP at IoU 0.5, the metric of VOC.
     pub ap50: Option<f64>,
-    /// At IoU 0.75.
+    /// AP at IoU 0.75.
     pub ap75: Option<f64>,
     /// AP of objects below 32² pixels.
     pub ap_small: Option<f64>,
@@ -85,13 +85,13 @@ pub struct AveragePrecision {
     pub ap_medium: Option<f64>,
     /// AP of objects above 96² pixels.
     pub ap_large: Option<f64>,
-    /// Recall with 100 detections a picture, mean over the same thresholds and classes: AR₁₀₀.
+    /// AR₁₀₀: recall with 100 detections per picture, the mean over the same thresholds and classes.
     pub recall: Option<f64>,
     /// AP of each class.
     pub per_class: Vec<Option<f64>>,
 }
 
-/// Judges the detections in all `scenes`; a class is an index below `classes`.
+/// Evaluates the detections in all `scenes`; a class is an index below `classes`.
 ///
 /// # Panics
 /// When a class is not below `classes`.
@@ -117,24 +117,24 @@ pub fn average_precision(scenes: &[Scene], classes: usize) -> AveragePrecision {
     }
 }
 
-/// The verdicts on all detections, picture by picture: what a bootstrap over pictures draws from
-/// without matching boxes again.
+/// Whether each detection is correct, picture by picture. A bootstrap over pictures draws from it without
+/// matching boxes again.
 #[derive(Debug, Clone)]
 pub struct Judged {
     classes: usize,
     scenes: Vec<Vec<ClassVerdicts>>,
 }
 
-/// The verdicts on one class in one picture.
+/// The detections of one class in one picture.
 #[derive(Debug, Clone)]
 struct ClassVerdicts {
     class: usize,
-    /// Those that count.
+    /// The number of objects that count.
     objects: usize,
     verdicts: Vec<Verdict>,
 }
 
-/// The verdict on one detection, a bit for each threshold.
+/// Whether one detection is correct, and whether it is ignored, with one bit per IoU threshold.
 #[derive(Debug, Clone, Copy)]
 struct Verdict {
     score: f64,
@@ -151,13 +151,13 @@ impl Judged {
         Self::within(scenes, classes, [0.0, 1e10])
     }
 
-    /// AP, AP50 and AP75 of the pictures `drawn`, each as often as it is there.
+    /// AP, AP50 and AP75 of the pictures with the indices `drawn`; a repeated index counts as often as it occurs.
     pub fn precision(&self, drawn: &[usize]) -> [Option<f64>; 3] {
         let curves = self.curves(drawn.iter().copied());
         [0..THRESHOLDS, 0..1, 5..6].map(|at| mean_precision(&curves, at))
     }
 
-    /// Objects whose area is outside of `areas` are ignored.
+    /// As [`Judged::new`], but objects with an area outside of `areas` are ignored.
     fn within(scenes: &[Scene], classes: usize, areas: [f64; 2]) -> Self {
         let judge_scene = |scene: &Scene| {
             let mut by_class: BTreeMap<usize, Scene> = BTreeMap::new();
@@ -187,7 +187,7 @@ impl Judged {
         }
     }
 
-    /// For each class its curve at each threshold; `None` without an object that counts.
+    /// The precision–recall curve of each class at each threshold; `None` for a class without objects that count.
     fn curves(&self, drawn: impl Iterator<Item = usize>) -> Vec<Option<[Curve; THRESHOLDS]>> {
         let mut together: Vec<(usize, Vec<Verdict>)> = vec![(0, Vec::new()); self.classes];
         for of_class in drawn.flat_map(|scene| &self.scenes[scene]) {
@@ -203,22 +203,22 @@ impl Judged {
     }
 }
 
-/// The mean over the classes, at some thresholds.
+/// The mean precision over the classes and the thresholds `at`.
 fn mean_precision(curves: &[Option<[Curve; THRESHOLDS]>], at: Range<usize>) -> Option<f64> {
     let found = curves.iter().flatten().flat_map(|of| &of[at.clone()]);
     mean(found.map(|curve| curve.precision))
 }
 
-/// One precision–recall curve.
+/// Summary of one precision–recall curve.
 #[derive(Debug, Clone, Copy, Default)]
 struct Curve {
-    /// Mean of the interpolated precision over the recall points.
+    /// Mean of the interpolated precision over the sampled recalls.
     precision: f64,
-    /// The recall reached.
+    /// The largest recall.
     recall: f64,
 }
 
-/// `numpy.linspace`, to the last bit: recalls are fractions that often equal a recall point.
+/// `numpy.linspace`, equal to the last bit, because recalls are fractions that often equal a sampled recall.
 fn linspace(from: f64, to: f64, points: usize, at: usize) -> f64 {
     if at + 1 == points {
         return to;
@@ -226,8 +226,8 @@ fn linspace(from: f64, to: f64, points: usize, at: usize) -> f64 {
     at as f64 * ((to - from) / (points - 1) as f64) + from
 }
 
-/// Which detections of one picture and class find an object: the best first, each takes the free
-/// object it overlaps most, and one to be ignored only where it fits no other.
+/// Matches the detections of one picture and class with its objects. By descending score each detection
+/// takes the unmatched object with the largest overlap, and an ignored object only if no other fits.
 fn judge(scene: &Scene, areas: [f64; 2]) -> Vec<Verdict> {
     let mut truths: Vec<&Truth> = scene.truths.iter().collect();
     truths.sort_by_key(|truth| truth.ignored(areas));
@@ -269,7 +269,7 @@ fn judge(scene: &Scene, areas: [f64; 2]) -> Vec<Verdict> {
     judged.collect()
 }
 
-/// Precision made monotone from the right and read at the recall points.
+/// Computes the curve: the precision is made monotone from the right and sampled at the recalls.
 fn curve(verdicts: &[Verdict], at: usize, objects: usize) -> Curve {
     let (mut right, mut wrong) = (0.0, 0.0);
     let mut points: Vec<[f64; 2]> = Vec::with_capacity(verdicts.len());
@@ -337,8 +337,8 @@ mod tests {
 
     #[test]
     fn a_second_detection_of_an_object_is_wrong_and_one_of_a_difficult_object_is_not() {
-        // By hand: right at rank 1, wrong at rank 2, right at rank 3. Recall 1/2 then 1, precision 1
-        // up to recall 0.5 (51 points), 2/3 beyond (50 points).
+        // Computed by hand: the detections of rank 1 and 3 are correct, that of rank 2 is wrong. The precision
+        // is 1 up to a recall of 0.5 (51 points) and 2/3 beyond (50 points).
         let scene = Scene {
             truths: vec![truth(0.0), truth(20.0)],
             found: vec![found(0.0, 0.9), found(0.0, 0.8), found(20.0, 0.7)],
@@ -357,7 +357,7 @@ mod tests {
             average_precision(std::slice::from_ref(&difficult), 1).ap50,
             Some(1.0)
         );
-        // A picture drawn twice counts twice, one that is not drawn does not.
+        // A picture that is drawn twice counts twice, one that is not drawn does not count.
         let empty = Scene::default();
         let judged = Judged::new(&[difficult, empty], 1);
         let again = judged.precision(&[0, 0, 1]);

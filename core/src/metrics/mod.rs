@@ -1,4 +1,4 @@
-//! Measures of what was learned: numbers in, numbers out.
+//! Metrics of the evaluations; they take and return plain numbers.
 
 mod classification;
 mod correspondence;
@@ -12,10 +12,10 @@ pub use detection::{AveragePrecision, Judged, Scene, Truth, average_precision};
 pub use points::{FoundPoint, PCK_BOUNDS, PairScore, PointErrors};
 pub use segmentation::{ClassCounts, IGNORE};
 
-/// Percentage of correct key points: the share of `errors` (distances to the truth) that are at most
-/// `bound`, both in pixels. In [0, 1]; `None` without an error to judge.
+/// PCK, the percentage of correct keypoints: the share of `errors` (distances to the true position) that are
+/// at most `bound`, both in pixels. In [0, 1]; `None` when `errors` is empty.
 ///
-/// An error that is not finite (nothing was found) counts as wrong.
+/// An error that is not finite stands for a point that was not found and counts as wrong.
 pub fn pck(errors: &[f32], bound: f32) -> Option<f64> {
     let right = errors.iter().filter(|&&error| error <= bound).count();
     (!errors.is_empty()).then(|| right as f64 / errors.len() as f64)

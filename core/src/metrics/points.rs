@@ -1,43 +1,44 @@
-//! How near points of one picture are found to where they truly lie in another.
+//! Errors of the positions at which points of one picture are found in another.
 
 use super::pck;
 
-/// The bounds of PCK, as shares of the larger side of the second picture.
+/// The error bounds of PCK, as shares of the larger side of the second picture.
 pub const PCK_BOUNDS: [f32; 2] = [0.05, 0.1];
 
-/// A point of one picture that was looked for in another; positions are (x, y) in pixels of the other.
+/// A point of one picture that was searched for in another. Positions are (x, y) in pixels of the other
+/// picture.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct FoundPoint {
-    /// Where it truly is.
+    /// The true position.
     pub truth: [f32; 2],
-    /// Where it was found.
+    /// The position at which it was found.
     pub found: [f32; 2],
-    /// The same place in the other picture, as a share of its sides.
+    /// The position with the same relative coordinates: the point's own, scaled to the other picture's size.
     pub same_place: [f32; 2],
-    /// Whether what was found finds this point in return.
+    /// Whether the match is mutual: the match of the found cell is this point's cell.
     pub mutual: bool,
 }
 
-/// Errors of one way to find points: those of the features, or of a baseline.
+/// Errors of the features, or of a baseline.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PointErrors {
     /// Share of the points within each of [`PCK_BOUNDS`], in [0, 1].
     pub pck: [f64; 2],
-    /// Mean distance to the truth, in pixels.
+    /// Mean distance to the true position, in pixels.
     pub end_point: f64,
 }
 
-/// What was found in one pair of pictures.
+/// Errors of the points of one pair of pictures.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PairScore {
-    /// Points with a truth.
+    /// Number of points.
     pub points: usize,
-    /// Of what the features find.
+    /// Errors of the matches by features.
     pub found: PointErrors,
-    /// Of taking any of the candidates, each as likely: the expectation, not a draw.
+    /// Expected errors of a uniformly random candidate.
     pub chance: PointErrors,
-    /// Of taking the same place: what a network that knows where a point is, not what is there, comes
-    /// near to.
+    /// Errors of taking the same place in the other picture. A network whose features depend on the
+    /// position instead of the content scores close to them.
     pub same_place: PointErrors,
     /// Share of the points whose match is mutual, in [0, 1].
     pub mutual: f64,
@@ -46,14 +47,17 @@ pub struct PairScore {
 }
 
 impl PairScore {
-    /// Scores a pair. `candidates` are the positions among which a match is chosen, the centres of
-    /// the cells of the second picture; `larger_side` is that picture's, in pixels. `None` without
-    /// a point.
+    /// Scores a pair. `candidates` are the positions that a match can have, the centres of the cells of the
+    /// second picture; `larger_side` is the longer side of that picture in pixels. `None` when there is no
+    /// point.
     ///
     /// # Panics
     /// When there is no candidate.
     pub fn new(points: &[FoundPoint], candidates: &[[f32; 2]], larger_side: f32) -> Option<Self> {
-        assert!(!candidates.is_empty(), "a match is chosen from something");
+        assert!(
+            !candidates.is_empty(),
+            "there must be a candidate for a match"
+        );
         if points.is_empty() {
             return None;
         }
@@ -119,7 +123,7 @@ mod tests {
             same_place: [50.0, 58.0],
             mutual,
         };
-        // Errors 0, 5, 8 and 40 of a side of 100: bounds 5 and 10.
+        // Errors of 0, 5, 8 and 40 pixels; the side of 100 pixels gives the bounds 5 and 10.
         let points = [
             point(50.0, true),
             point(55.0, true),

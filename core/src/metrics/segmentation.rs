@@ -1,12 +1,12 @@
-//! Segmentation: which pixels have the right class.
+//! Metrics of semantic segmentation: IoU and pixel accuracy.
 
-/// The label of pixels that count for nothing (Pascal VOC's, Cityscapes').
+/// The label of pixels that are left out (as in Pascal VOC and Cityscapes).
 pub const IGNORE: u8 = 255;
 
-/// Per class how many pixels are right, how many should be, and how many were said to be: all that IoU
-/// and pixel accuracy need, in 3·C numbers where a confusion matrix has C².
+/// For each class the numbers of correct pixels, of true pixels and of predicted pixels. IoU and pixel
+/// accuracy need no more than these 3·C numbers, where a confusion matrix has C².
 ///
-/// Counts of pictures add up, so those of a data set are the sum of its pictures'.
+/// The counts of a data set are the sums of its pictures' counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClassCounts {
     right: Vec<u64>,
@@ -15,7 +15,7 @@ pub struct ClassCounts {
 }
 
 impl ClassCounts {
-    /// No pixels of `classes` classes.
+    /// All counts 0, for `classes` classes.
     pub fn new(classes: usize) -> Self {
         let zeros = vec![0; classes];
         Self {
@@ -25,10 +25,10 @@ impl ClassCounts {
         }
     }
 
-    /// Adds pixels: their true class, or [`IGNORE`], and the predicted one.
+    /// Adds pixels by their true classes ([`IGNORE`] leaves a pixel out) and their predicted classes.
     ///
     /// # Panics
-    /// When the two differ in length, or a class is none.
+    /// When the two differ in length, or a class is not below the number of classes.
     pub fn add(&mut self, truth: &[u8], predicted: &[u8]) {
         assert_eq!(truth.len(), predicted.len(), "a prediction per pixel");
         for (&truth, &predicted) in truth.iter().zip(predicted) {
@@ -43,7 +43,7 @@ impl ClassCounts {
     /// Adds the counts of other pixels.
     ///
     /// # Panics
-    /// When they are of another number of classes.
+    /// When the numbers of classes differ.
     pub fn merge(&mut self, other: &Self) {
         let pairs = [
             (&mut self.right, &other.right),
@@ -58,13 +58,13 @@ impl ClassCounts {
         }
     }
 
-    /// Pixels that count.
+    /// Number of pixels that are not ignored.
     pub fn pixels(&self) -> u64 {
         self.truth.iter().sum()
     }
 
-    /// Intersection over union of each class, in [0, 1]; `None` for a class that is neither among the
-    /// truth nor among the predictions.
+    /// Intersection over union (IoU) of each class, in [0, 1]; `None` for a class with neither true nor
+    /// predicted pixels.
     pub fn iou(&self) -> Vec<Option<f64>> {
         (0..self.right.len())
             .map(|class| {
@@ -74,21 +74,21 @@ impl ClassCounts {
             .collect()
     }
 
-    /// Mean IoU over the classes that are present among the truth or the predictions, as torchmetrics'
-    /// macro average and mmsegmentation take it: a class that is predicted and nowhere true counts 0.
-    /// `None` without a pixel.
+    /// Mean IoU over the classes with true or predicted pixels, as the macro average of torchmetrics and
+    /// mmsegmentation define it: a class that is predicted but nowhere true counts as 0. `None` without
+    /// pixels.
     pub fn mean_iou(&self) -> Option<f64> {
         let present: Vec<f64> = self.iou().into_iter().flatten().collect();
         (!present.is_empty()).then(|| present.iter().sum::<f64>() / present.len() as f64)
     }
 
-    /// Share of the pixels whose class is right, in [0, 1]; `None` without a pixel.
+    /// Share of the pixels whose predicted class is correct, in [0, 1]; `None` without pixels.
     pub fn pixel_accuracy(&self) -> Option<f64> {
         let pixels = self.pixels();
         (pixels > 0).then(|| self.right.iter().sum::<u64>() as f64 / pixels as f64)
     }
 
-    /// True pixels of each class.
+    /// Number of true pixels of each class.
     pub fn truth(&self) -> &[u64] {
         &self.truth
     }
@@ -104,7 +104,8 @@ mod tests {
         assert_eq!((counts.mean_iou(), counts.pixel_accuracy()), (None, None));
         counts.add(&[0, 0, 1, IGNORE, 1], &[0, 1, 1, 3, 2]);
         assert_eq!(counts.pixels(), 4);
-        // Class 0: 1 of {0, 1}; class 1: 1 of {1, 2, 4}; class 2 only predicted; class 3 only ignored.
+        // By pixel numbers: class 0 has 1 correct in the union {0, 1}, class 1 has 1 in {1, 2, 4}; class 2 is only
+        // predicted, class 3 only at an ignored pixel.
         assert_eq!(counts.iou(), [Some(0.5), Some(1.0 / 3.0), Some(0.0), None]);
         assert_eq!(counts.mean_iou(), Some((0.5 + 1.0 / 3.0) / 3.0));
         assert_eq!(counts.pixel_accuracy(), Some(0.5));

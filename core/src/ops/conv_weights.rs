@@ -1,4 +1,4 @@
-//! The weights of a convolution, and what a device has made of them for its kernels.
+//! The weights of a convolution, with the form that the kernels of a device have made of them.
 
 use std::any::Any;
 use std::sync::{Arc, OnceLock};
@@ -7,8 +7,8 @@ use burn::tensor::Tensor;
 
 /// Weights [out, in, k, k].
 ///
-/// Kernels may want them in another form. It is made when it is first asked for and kept until the weights
-/// change: for all pictures in inference, for one step in training. Copies share it.
+/// Kernels may need them in another form, such as a packed one. It is made at the first use and kept until the
+/// weights change: for all pictures in inference, for one step in training. Clones share it.
 #[derive(Debug, Clone)]
 pub struct ConvWeights {
     tensor: Tensor<4>,
@@ -16,7 +16,7 @@ pub struct ConvWeights {
 }
 
 impl ConvWeights {
-    /// Of a tensor [out, in, k, k].
+    /// The weights of a tensor [out, in, k, k].
     pub fn new(tensor: Tensor<4>) -> Self {
         Self {
             tensor,
@@ -24,20 +24,20 @@ impl ConvWeights {
         }
     }
 
-    /// [out, in, k, k].
+    /// The tensor [out, in, k, k].
     pub fn tensor(&self) -> &Tensor<4> {
         &self.tensor
     }
 
-    /// The same, to be replaced: what was made of it is forgotten.
+    /// The tensor for modification. The form made for kernels is dropped.
     pub fn change(&mut self) -> &mut Tensor<4> {
         self.prepared = Arc::default();
         &mut self.tensor
     }
 
     #[allow(dead_code, reason = "only devices with kernels of ours ask for it")]
-    /// What `make` makes of the tensor, made once. A network lives on one device and moves over its maps in one
-    /// way, so there is one form.
+    /// The form that `make` makes of the tensor; later calls return the first result. One form is enough, because
+    /// a convolution stays on one device and always has the same stride and dilation.
     pub(super) fn prepared<T: Any + Send + Sync>(
         &self,
         make: impl FnOnce(&Tensor<4>) -> T,

@@ -1,4 +1,4 @@
-//! Kernels of ours on Burn's CPU backend.
+//! The operations by this project's kernels, on tensors of Burn's CPU backend.
 
 use std::sync::Arc;
 
@@ -13,13 +13,13 @@ use super::{
     ConvWeights, FeatureMap, Footprint, Geometry, Normalized, Operations, PerQuery, SgdSettings,
 };
 
-/// Whether there are kernels for such tensors.
+/// Whether this project has kernels for tensors on this device and of this element type.
 pub(super) fn has_kernels(device: &Device, dtype: DType) -> bool {
     let device = device.clone().inner();
     dtype == DType::F32 && matches!(device.as_dispatch(), DispatchDevice::Flex(_))
 }
 
-/// Outside a gradient graph.
+/// The operations on tensors outside a gradient graph.
 pub(super) struct Cpu;
 
 impl Operations for Cpu {
@@ -128,7 +128,7 @@ impl Operations for Cpu {
             momentum: settings.momentum as f32,
             weight_decay: settings.weight_decay as f32,
         };
-        // In place where nobody else holds the values; otherwise this copies them first.
+        // `storage_mut` copies values that other tensors share; otherwise the step works in place.
         sgd::step(
             theta.storage_mut(),
             velocity.storage_mut(),
@@ -152,11 +152,11 @@ impl Operations for Cpu {
 
     fn footprint(&self, _: DType) -> Footprint {
         Footprint {
-            // The convolution's output, and the rectified one, which is the next one's input too.
+            // Kept are the convolution's output and ReLU's output, which is also the next convolution's input.
             to_relu: 2 * 4,
             without: 4,
             pooled_from: 1,
-            // Tiles of a few kilobytes.
+            // The kernel's tiles of a few kilobytes are not counted.
             logits: 0,
         }
     }
@@ -172,12 +172,12 @@ pub(super) struct Map {
 }
 
 impl Map {
-    /// Of a map outside a gradient graph.
+    /// The values of a feature map, outside any gradient graph.
     fn of(map: FeatureMap) -> Self {
         Self::new(primitive(map.ordered))
     }
 
-    /// Of a tensor [B, H, W, C]; a copy only where its memory is in another order.
+    /// The map of a tensor [B, H, W, C]; copies the values only if they are not contiguous in this order.
     pub(super) fn new(nhwc: FlexTensor) -> Self {
         let tensor = contiguous(nhwc);
         let shape = tensor.layout().shape();
@@ -190,7 +190,7 @@ impl Map {
         }
     }
 
-    /// Of values in NHWC order.
+    /// The map of `values` in NHWC order.
     pub(super) fn from_values(
         values: Vec<f32>,
         batch: usize,
@@ -206,12 +206,12 @@ impl Map {
         }
     }
 
-    /// As large as this one.
+    /// A map of this one's shape with other values.
     pub(super) fn alike(&self, values: Vec<f32>) -> Self {
         Self::from_values(values, self.batch, self.sides, self.channels)
     }
 
-    /// A map outside a gradient graph.
+    /// The feature map, outside any gradient graph.
     fn into_map(self) -> FeatureMap {
         FeatureMap {
             ordered: tensor(self.tensor),
@@ -235,7 +235,7 @@ fn conv_shape(x: &Map, weights: [usize; 4], geometry: Geometry) -> conv::Shape {
     }
 }
 
-/// The kernel of these weights, and the sizes it works on.
+/// The packed weights and the shapes of a convolution of `x`.
 pub(super) fn ready(
     x: &Map,
     weights: &ConvWeights,
@@ -263,7 +263,7 @@ pub(super) fn norm_shape(x: &Map, groups: usize) -> norm::Shape {
     }
 }
 
-/// What is applied behind a normalisation.
+/// As [`super::Activation`], with the shortcut as a [`Map`].
 pub(super) enum Activation {
     Identity,
     Relu,
@@ -288,7 +288,7 @@ impl Activation {
     }
 }
 
-/// A batch normalised by its own statistics, and these.
+/// Normalises a batch by its own statistics and applies the activation. Returns the statistics, too.
 pub(super) fn normalize(
     x: &Map,
     [gamma, beta]: [&FlexTensor; 2],
@@ -303,7 +303,7 @@ pub(super) fn normalize(
     (x.alike(output), statistics)
 }
 
-/// The pooled map, and which tap of each window it took.
+/// The pooled map, and the tap of each window that had the maximum.
 pub(super) fn pool_map(x: &Map) -> (Map, Vec<u8>) {
     let shape = pool_shape(x);
     let (output, taps) = pool::forward(values(&x.tensor), &shape);
@@ -319,23 +319,23 @@ pub(super) fn pool_shape(x: &Map) -> pool::Shape {
     }
 }
 
-/// The backend's tensor, outside any gradient graph.
+/// Burn's tensor as the CPU backend's, outside any gradient graph.
 fn primitive<const D: usize>(x: Tensor<D>) -> FlexTensor {
     x.inner()
         .try_into_primitive::<Flex>()
-        .expect("`on` was asked with this tensor's device")
+        .expect("`on` chose these operations by this tensor's device")
 }
 
 fn tensor<const D: usize>(primitive: FlexTensor) -> Tensor<D> {
     Tensor::from_primitive::<Flex>(primitive)
 }
 
-/// The same values in order and without gaps; a copy only where they are not.
+/// The tensor in contiguous row-major memory; copies only if it is not.
 pub(super) fn contiguous(tensor: FlexTensor) -> FlexTensor {
     tensor.to_contiguous()
 }
 
-/// The values of a tensor that [`contiguous`] gave.
+/// The values of a tensor that [`contiguous`] returned.
 pub(super) fn values(tensor: &FlexTensor) -> &[f32] {
     tensor.storage()
 }

@@ -1,4 +1,5 @@
-//! The same kernels as part of a gradient graph: what is kept of the forward pass, and what goes back.
+//! This project's kernels as nodes of Burn's gradient graph: the state that each keeps from the forward pass, and
+//! its backward pass.
 
 use std::sync::Arc;
 
@@ -24,7 +25,7 @@ use super::{
     cpu::{self, Cpu, Map, contiguous, filled, norm_shape, pool_map, pool_shape, ready, values},
 };
 
-/// Tensors that a gradient may flow through.
+/// The operations on tensors that may be part of a gradient graph.
 pub(super) struct Tracked;
 
 type Graph = Autodiff<Flex, NoCheckpointing>;
@@ -127,7 +128,7 @@ impl Operations for Tracked {
         map.ordered(tracked(finish(Pooling, [guard], state, output.tensor)))
     }
 
-    // Running statistics are used under a gradient only where a head is tuned: not worth kernels.
+    // With gradients, running statistics are used only for tuning a head, which is too rare to need kernels.
     fn affine(
         &self,
         x: FeatureMap,
@@ -143,7 +144,7 @@ impl Operations for Tracked {
         })
     }
 
-    // What follows is never part of a graph.
+    // The operations below are never part of a gradient graph.
 
     fn info_nce(&self, vectors: [Tensor<2>; 3], temperature: f64, gradient: bool) -> PerQuery {
         Cpu.info_nce(vectors, temperature, gradient)
@@ -172,18 +173,18 @@ impl Operations for Tracked {
     }
 }
 
-/// The tensor's node in its graph; a constant becomes one that wants no gradient.
+/// The tensor's node in its graph; a constant gets a node that requires no gradient.
 fn node<const D: usize>(x: Tensor<D>) -> Node {
     let x = if x.is_autodiff() { x } else { x.autodiff() };
     x.try_into_primitive::<Graph>()
-        .expect("`on` was asked with this tensor's device")
+        .expect("`on` chose these operations by this tensor's device")
 }
 
 fn tracked<const D: usize>(node: Node) -> Tensor<D> {
     Tensor::from_primitive::<Graph>(node)
 }
 
-/// Puts an operation into the graph; its state is dropped where no gradient is wanted.
+/// Adds an operation to the graph. Its state is dropped if none of its inputs requires a gradient.
 fn finish<O: Backward<Flex, N>, const N: usize>(
     operation: O,
     guards: [NodeGuard; N],
@@ -197,7 +198,7 @@ fn finish<O: Backward<Flex, N>, const N: usize>(
     }
 }
 
-/// What a convolution keeps.
+/// The state that a convolution keeps for its backward pass.
 #[derive(Debug, Clone)]
 struct Convolved {
     x: Map,
@@ -269,7 +270,7 @@ impl Backward<Flex, 3> for BiasedConvolution {
     }
 }
 
-/// What a normalisation keeps.
+/// The state that a batch normalisation keeps for its backward pass.
 #[derive(Debug, Clone)]
 struct NormalizedBatch {
     x: Map,
@@ -277,17 +278,17 @@ struct NormalizedBatch {
     statistics: norm::Statistics,
     epsilon: f64,
     shape: norm::Shape,
-    /// The output, where ReLU made it.
+    /// The output, if ReLU follows the normalisation.
     rectified: Option<Map>,
 }
 
 impl NormalizedBatch {
-    /// What passes back through ReLU: the shortcut's gradient, too.
+    /// The gradient after its backward pass through ReLU, which is also the shortcut's gradient.
     fn through_relu(&self, gradient: FlexTensor) -> Map {
         let mut gradient = Map::new(gradient);
         if let Some(output) = &self.rectified {
             let y = values(&output.tensor);
-            // In place where the gradient is nobody else's; otherwise this copies it first.
+            // `storage_mut` copies a gradient that other tensors share; otherwise this works in place.
             norm::through_relu(gradient.tensor.storage_mut(), y);
         }
         gradient
@@ -349,7 +350,7 @@ impl Backward<Flex, 4> for ResidualNormalization {
     }
 }
 
-/// What a pooling keeps.
+/// The state that max pooling keeps for its backward pass.
 #[derive(Debug, Clone)]
 struct Pooled {
     taps: Vec<u8>,

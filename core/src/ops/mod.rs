@@ -1,8 +1,9 @@
-//! The operations that a step spends its time in, each in two homes.
+//! The operations that take most of the time of a training step, each with two implementations.
 //!
-//! On the CPU they are kernels of ours (the crate `densecl-kernels`) with gradients of their own; on every
-//! other device, and in other precisions than `f32`, they are made of Burn's operations. [`on`] decides, and
-//! nothing else asks. Between operations a feature map is a [`FeatureMap`], in the order that its device wants.
+//! On the CPU they call this project's kernels (the crate `densecl-kernels`), which have their own gradients. On
+//! every other device, and in other precisions than `f32`, they are composed of Burn's operations. [`on`] is the
+//! only place that chooses. Between operations a feature map is a [`FeatureMap`], whose memory order is the one
+//! that the device computes in.
 
 use burn::tensor::{DType, Device, Tensor, activation::relu};
 
@@ -17,18 +18,18 @@ mod tests;
 
 pub use conv_weights::ConvWeights;
 
-/// How a kernel moves over a feature map, padded by dilation·(k−1)/2 on every side.
+/// Stride and dilation of a k×k convolution. The feature map is padded by dilation·(k−1)/2 on every side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Geometry {
-    /// Pixels of the input per pixel of the output.
+    /// Pixels of the input per pixel of the output, along each axis.
     pub stride: usize,
-    /// Distance between the taps.
+    /// Distance between neighbouring taps in pixels of the input.
     pub dilation: usize,
 }
 
-/// A feature map [B, C, H, W] in the memory order that its device computes in: NHWC for our kernels, NCHW for
-/// Burn's operations. It is put into order once, where a network begins, so that sums of maps and of their
-/// gradients run over memory as it lies.
+/// A feature map [B, C, H, W] in the memory order that its device computes in: NHWC for this project's kernels,
+/// NCHW for Burn's operations. The order is changed once, at the input of a network, so that sums of maps and of
+/// their gradients run over memory sequentially.
 #[derive(Debug, Clone)]
 pub struct FeatureMap {
     ordered: Tensor<4>,
@@ -36,7 +37,7 @@ pub struct FeatureMap {
 }
 
 impl FeatureMap {
-    /// Of a tensor [B, C, H, W].
+    /// Converts a tensor [B, C, H, W] to the memory order of its device.
     pub fn new(x: Tensor<4>) -> Self {
         let channels_last = on(&x.device(), x.dtype()).channels_last();
         let ordered = if channels_last {
@@ -50,7 +51,7 @@ impl FeatureMap {
         }
     }
 
-    /// Of a tensor [B, C, H, W] that Burn's operations are to work on.
+    /// Wraps a tensor [B, C, H, W] without reordering it, for Burn's operations.
     fn in_order(x: Tensor<4>) -> Self {
         Self {
             ordered: x,
@@ -58,7 +59,7 @@ impl FeatureMap {
         }
     }
 
-    /// The tensor [B, C, H, W].
+    /// Converts the map to a tensor [B, C, H, W].
     pub fn into_tensor(self) -> Tensor<4> {
         if self.channels_last {
             self.ordered.permute([0, 3, 1, 2])
@@ -67,12 +68,12 @@ impl FeatureMap {
         }
     }
 
-    /// The type of its numbers.
+    /// The element type.
     pub fn dtype(&self) -> DType {
         self.ordered.dtype()
     }
 
-    /// B, C, H, W.
+    /// The shape [B, C, H, W].
     pub fn dims(&self) -> [usize; 4] {
         let dims = self.ordered.dims();
         if self.channels_last {
@@ -83,8 +84,8 @@ impl FeatureMap {
         }
     }
 
-    /// The operations for this map and a layer's parameters, which may be part of a gradient graph when the
-    /// map is not.
+    /// The operations for this map and a layer with this `parameter`. They track gradients if either is part of a
+    /// gradient graph.
     pub fn operations<const D: usize>(&self, parameter: &Tensor<D>) -> &'static dyn Operations {
         let device = if self.ordered.is_autodiff() {
             self.ordered.device()
@@ -99,13 +100,13 @@ impl FeatureMap {
         on(&self.ordered.device(), self.ordered.dtype()).max_pool(self)
     }
 
-    /// max(x, 0).
+    /// ReLU: max(x, 0).
     pub fn relu(self) -> Self {
         let rectified = relu(self.ordered.clone());
         self.ordered(rectified)
     }
 
-    /// The same order, other values.
+    /// A map of another tensor that is in this map's memory order already.
     fn ordered(&self, ordered: Tensor<4>) -> Self {
         Self {
             ordered,
@@ -114,7 +115,7 @@ impl FeatureMap {
     }
 }
 
-/// What is applied behind a normalisation in a residual network.
+/// The activation after a normalisation in a residual network.
 #[derive(Debug, Clone)]
 #[expect(clippy::large_enum_variant, reason = "lives for one call")]
 pub enum Activation {
@@ -122,18 +123,18 @@ pub enum Activation {
     Identity,
     /// ReLU.
     Relu,
-    /// The sum with a shortcut, then ReLU.
+    /// The sum with this shortcut, then ReLU.
     AddRelu(FeatureMap),
 }
 
-/// A batch normalised by its own statistics.
+/// The result of [`Operations::batch_norm`].
 #[derive(Debug, Clone)]
 pub struct Normalized {
-    /// γ·x̂ + β, then the activation; as large as x.
+    /// The activation of γ·x̂ + β, of the shape of x.
     pub output: FeatureMap,
-    /// Mean of each channel in each group, [G·C], outside any gradient graph.
+    /// Mean of each channel in each of G groups, [G·C], outside any gradient graph.
     pub mean: Tensor<1>,
-    /// Biased variance of each channel in each group, [G·C], outside any gradient graph.
+    /// Biased variance of each channel in each of G groups, [G·C], outside any gradient graph.
     pub variance: Tensor<1>,
 }
 
@@ -144,11 +145,11 @@ pub struct PerQuery {
     pub loss: Tensor<1>,
     /// 1 where the positive is more similar than every key, else 0; `[N]`.
     pub hit: Tensor<1>,
-    /// ∂loss/∂query, [N, D], if it was asked for.
+    /// ∂loss/∂query, [N, D], if requested.
     pub gradient: Option<Tensor<2>>,
 }
 
-/// How SGD moves a parameter.
+/// Settings of one SGD step.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SgdSettings {
     /// Learning rate.
@@ -159,28 +160,28 @@ pub struct SgdSettings {
     pub weight_decay: f64,
 }
 
-/// What operations hold in memory, as far as it is not the same everywhere.
+/// Memory that the operations hold within a gradient graph, as far as it depends on their implementation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Footprint {
-    /// Bytes per number of its output that a convolution, its normalisation and the ReLU after it keep for
-    /// the backward pass, the map they are given not counted.
+    /// Bytes that a convolution, its normalisation and the ReLU after it keep for the backward pass, per
+    /// element of the convolution's output and without the convolution's input.
     pub to_relu: u32,
-    /// The same for a convolution and its normalisation alone.
+    /// As `to_relu`, for a convolution and its normalisation without a ReLU.
     pub without: u32,
-    /// Bytes per cell that max pooling keeps of where its maxima were.
+    /// Bytes per element of its output in which max pooling keeps the positions of the maxima.
     pub pooled_from: u32,
-    /// Logits that exist at once, at most.
+    /// The most logits of InfoNCE in memory at once.
     pub logits: usize,
 }
 
-/// What a device computes the network with. Tensors of one call live on one device.
+/// The operations of a network and of its training. All tensors of a call are on one device.
 pub trait Operations: Sync {
-    /// Whether maps are in NHWC order.
+    /// Whether the memory order of maps is NHWC.
     fn channels_last(&self) -> bool;
 
-    /// `[B, in, H, W]` with weights `[out, in, k, k]` and a bias `[out]` or none →
-    /// [B, out, ⌈H/stride⌉, ⌈W/stride⌉].
-    /// All in the precision of x, whatever that of the others.
+    /// Convolution of `x` `[B, in, H, W]` with weights `[out, in, k, k]` and an optional bias `[out]`:
+    /// [B, out, ⌈H/stride⌉, ⌈W/stride⌉]. It is computed in the precision of x; weights and bias are
+    /// converted.
     fn conv2d(
         &self,
         x: FeatureMap,
@@ -189,7 +190,8 @@ pub trait Operations: Sync {
         geometry: Geometry,
     ) -> FeatureMap;
 
-    /// The same without a bias, then [`affine`](Operations::affine): a convolution whose normalisation is known.
+    /// [`conv2d`](Operations::conv2d) without a bias, followed by [`affine`](Operations::affine): a convolution
+    /// and a normalisation with given statistics.
     fn conv2d_affine(
         &self,
         x: FeatureMap,
@@ -202,8 +204,9 @@ pub trait Operations: Sync {
         self.affine(y, scale_shift, activation)
     }
 
-    /// [N, C, H, W] normalised by the batch; sample i belongs to group i mod `groups`. γ and β are f32 and so
-    /// are the statistics, in whatever precision x is; the output has that of x.
+    /// Batch normalisation of `x` [N, C, H, W] by the statistics of the batch, separately in each group; sample i
+    /// belongs to group i mod `groups`. γ, β and the statistics are f32 whatever the precision of x, which is
+    /// also that of the output.
     fn batch_norm(
         &self,
         x: FeatureMap,
@@ -213,7 +216,8 @@ pub trait Operations: Sync {
         activation: Activation,
     ) -> Normalized;
 
-    /// x·scale + shift per channel, then the activation: `[N, C, H, W]` and `[C]` each, these in f32.
+    /// The activation of x·scale + shift per channel; `x` is `[N, C, H, W]` in any precision, scale and shift are
+    /// `[C]` in f32.
     fn affine(
         &self,
         x: FeatureMap,
@@ -224,12 +228,13 @@ pub trait Operations: Sync {
     /// Max pooling 3×3, stride 2, padding 1.
     fn max_pool(&self, x: FeatureMap) -> FeatureMap;
 
-    /// Queries [N, D] with their positives [N, D] against a queue [K, D], all of unit length, in memory that
-    /// does not grow with K; none of them is part of a gradient graph.
+    /// InfoNCE of queries [N, D] with their positives [N, D] and a queue [K, D] of negatives, all of unit length
+    /// and outside any gradient graph. The memory does not grow with K. `gradient` requests the gradient of the
+    /// queries.
     fn info_nce(&self, vectors: [Tensor<2>; 3], temperature: f64, gradient: bool) -> PerQuery;
 
-    /// v ← μ·v + (g + w·θ), θ ← θ − lr·v: (θ, v), outside any gradient graph. No velocity or no gradient
-    /// counts as 0.
+    /// One SGD step for parameters θ with velocity v and gradient g: v ← μ·v + (g + w·θ), then θ ← θ − lr·v.
+    /// Returns (θ, v), outside any gradient graph. A velocity or gradient of `None` counts as 0.
     fn sgd(
         &self,
         theta: Tensor<1>,
@@ -238,17 +243,18 @@ pub trait Operations: Sync {
         settings: SgdSettings,
     ) -> (Tensor<1>, Tensor<1>);
 
-    /// m·key + (1−m)·query, outside any gradient graph.
+    /// The update of the momentum encoder: m·key + (1−m)·query, outside any gradient graph.
     fn follow(&self, key: Tensor<1>, query: Tensor<1>, m: f64) -> Tensor<1>;
 
-    /// Σ x², one element.
+    /// Σ x² as a tensor of one element.
     fn sum_of_squares(&self, x: Tensor<1>) -> Tensor<1>;
 
-    /// What they hold in memory within a gradient graph, in this precision.
+    /// The memory that the operations hold within a gradient graph in this precision.
     fn footprint(&self, dtype: DType) -> Footprint;
 }
 
-/// The operations for tensors of this device and precision; those of a gradient graph if the device is one's.
+/// The operations for tensors on this device and in this precision. They track gradients if the device is an
+/// autodiff device.
 #[allow(
     unused_variables,
     reason = "what decides depends on the backends that are compiled in"
@@ -265,7 +271,8 @@ pub fn on(device: &Device, dtype: DType) -> &'static dyn Operations {
     &stock::Burn
 }
 
-/// Runs much work in small pieces on `device`: a network on one picture. Its threads are gathered once for all.
+/// Runs `work` that consists of many small operations on `device`, such as a network on one picture. On the CPU it
+/// enters the thread pool once for the whole of `work` instead of once per operation.
 #[allow(
     unused_variables,
     reason = "what decides depends on the backends that are compiled in"

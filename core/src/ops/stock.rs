@@ -1,4 +1,4 @@
-//! Burn's own operations: every device has them.
+//! The operations composed of Burn's, which every device supports.
 
 use burn::tensor::{
     DType, FloatDType, Tensor,
@@ -45,10 +45,10 @@ impl Operations for Burn {
         activation: Activation,
     ) -> Normalized {
         let [n, c, h, w] = x.dims();
-        // Sample i of the batch is row i / groups, block i mod groups of this view, so the groups
-        // become channels without a copy.
+        // In the shape [N / groups, groups·C, H, W], sample i is block i mod groups of row i / groups, so the
+        // groups become channels without a copy.
         let dtype = x.dtype();
-        // Squares of f16 overflow, and sums of halves lose their last terms.
+        // In f16 squares overflow, and long sums lose small terms.
         let x = x.into_tensor().cast(FloatDType::F32);
         let grouped = x.reshape([n / groups, groups * c, h, w]);
         let repeated = |t: Tensor<1>| t.repeat(&[groups]);
@@ -115,7 +115,7 @@ impl Operations for Burn {
     }
 
     fn footprint(&self, dtype: DType) -> Footprint {
-        // What normalisation takes in, in f32; what ReLU takes in, and what it gives to the next convolution.
+        // Kept are the normalisation's input in f32, ReLU's input, and ReLU's output for the next convolution.
         let number = dtype.size() as u32;
         Footprint {
             to_relu: 4 + 2 * number,
@@ -134,12 +134,13 @@ fn activate(y: Tensor<4>, activation: Activation) -> FeatureMap {
     })
 }
 
-/// Logits that exist at once: 64 MiB of `f32`.
+/// The most logits in memory at once: 64 MiB of `f32`.
 const TILE: usize = 1 << 24;
 
-/// InfoNCE with an online log-sum-exp over tiles of `tile` keys: when a larger logit appears, the sums so far
-/// shrink (as in FlashAttention, Dao et al. 2022). Σ exp(lₖ − m)·k runs along with them, which is the
-/// gradient's sum over the negatives: keys have no gradient, so nothing else is needed backwards.
+/// InfoNCE with an online log-sum-exp over tiles of `tile` keys: when a tile has a larger logit than the maximum m
+/// so far, the sums so far are scaled down (as in FlashAttention, Dao et al. 2022). The same pass sums
+/// exp(lₖ − m)·k over the keys k with their logits lₖ, which gives the gradient of the query. Keys have no
+/// gradient, so a separate backward pass is not needed.
 pub(super) fn info_nce_in_tiles(
     [query, positive, queue]: [Tensor<2>; 3],
     temperature: f64,
@@ -149,7 +150,7 @@ pub(super) fn info_nce_in_tiles(
     let [count, _] = queue.dims();
     let beta = 1.0 / temperature;
     let own = (query.clone() * positive.clone()).sum_dim(1); // [N, 1]
-    // The positive is the first key.
+    // The sums start with the positive.
     let mut largest = own.clone();
     let mut hardest: Option<Tensor<2>> = None;
     let mut sum = own.ones_like();

@@ -1,4 +1,4 @@
-//! Kernels of ours against Burn's operations: values and gradients.
+//! Compares values and gradients of this project's kernels with those of Burn's operations.
 
 use burn::tensor::{Device, Tensor, TensorData};
 
@@ -30,8 +30,8 @@ fn assert_same<const D: usize>(found: Tensor<D>, expected: Tensor<D>) {
     assert!(error <= 2e-5 * scale, "off by {error} of {scale}");
 }
 
-/// Runs `compute` on both homes of the operations and compares its outputs, and the gradients that a random
-/// direction along the first of them leaves on `leaves`.
+/// Runs `compute` with both implementations of the operations and compares the outputs, and the gradients of
+/// `leaves` for a random gradient of the first output.
 fn compare(leaves: &[Tensor<4>], compute: impl Fn(&dyn Operations) -> Vec<Tensor<4>>) {
     let run = |operations: &dyn Operations| {
         let outputs = compute(operations);
@@ -49,7 +49,7 @@ fn compare(leaves: &[Tensor<4>], compute: impl Fn(&dyn Operations) -> Vec<Tensor
     }
 }
 
-/// In the order of these operations, whatever the device would choose.
+/// The feature map in the memory order of `operations`, which need not be the device's.
 fn map(operations: &dyn Operations, x: &Tensor<4>) -> FeatureMap {
     let channels_last = operations.channels_last();
     let order = if channels_last {
@@ -63,7 +63,7 @@ fn map(operations: &dyn Operations, x: &Tensor<4>) -> FeatureMap {
     }
 }
 
-/// A vector as a map, so that leaves of different ranks make one list.
+/// The vector of a leaf. Leaves have four dimensions, so that vectors and maps fit into one list.
 fn vector(leaf: &Tensor<4>) -> Tensor<1> {
     leaf.clone().flatten(0, 3)
 }

@@ -17,7 +17,7 @@ pub(super) struct Camera {
     right: Vec3,
     up: Vec3,
     forward: Vec3,
-    /// In pixels.
+    /// The focal length in pixels.
     focal: f32,
     /// Half the size of the image, in pixels.
     middle: f32,
@@ -31,7 +31,8 @@ pub(super) struct Bounds {
 }
 
 impl Camera {
-    /// Looks from `origin` at `target`, rolled by `roll` turns; `focal` is in image widths.
+    /// A camera at `origin` that looks at `target`, rolled by `roll` turns; the focal length `focal` is in
+    /// image widths.
     fn looking_at(origin: Vec3, target: Vec3, roll: f32, focal: f32, size: u32) -> Camera {
         let forward = (target - origin).normalized();
         let level = forward.cross(Vec3::UP).normalized();
@@ -47,11 +48,11 @@ impl Camera {
         }
     }
 
-    /// The two viewpoints of a pair. The second goes around the scene by `config.baseline` times
-    /// the distance, mostly sideways, and also moves closer or away and rolls.
+    /// The two viewpoints of a pair. The second is moved around the scene by `config.baseline` times
+    /// the first one's distance, mostly sideways; it also moves closer or away, turns a little and rolls.
     pub(super) fn random_pair(rng: &mut Rng, config: &SceneConfig, outdoors: bool) -> [Camera; 2] {
         let (sin, cos) = sin_cos(rng.random_range(-0.07..0.07));
-        // Outdoors from lower down, to have some sky above the horizon.
+        // Outdoor scenes are seen from lower down, so that some sky shows above the horizon.
         let height = rng.random_range(if outdoors { 0.15..0.42 } else { 0.22..0.55 });
         let first = vec3(sin, height, cos).normalized();
         let (east, focal) = (vec3(cos, 0.0, -sin), rng.random_range(1.5..1.85));
@@ -94,15 +95,15 @@ impl Camera {
         ]
     }
 
-    /// The unit direction seen at an image position in pixels.
+    /// The unit direction of the ray through an image position in pixels.
     #[inline]
     pub(super) fn ray(&self, x: f32, y: f32) -> Vec3 {
         let (x, y) = (x - self.middle, self.middle - y);
         (self.forward * self.focal + self.right * x + self.up * y).normalized()
     }
 
-    /// Where a point at `offset` from the camera (or one at infinity in that direction) appears,
-    /// in pixels; `None` behind the camera.
+    /// The image position in pixels of a point at `offset` from the camera, which is also that of a point
+    /// at infinity in this direction; `None` behind the camera.
     pub(super) fn project(&self, offset: Vec3) -> Option<[f32; 2]> {
         let depth = offset.dot(self.forward);
         (depth > 1e-6).then(|| {
@@ -114,17 +115,18 @@ impl Camera {
         })
     }
 
-    /// The size of a pixel at distance 1.
+    /// The size of a pixel at distance 1, near the middle of the image.
     pub(super) fn pixel_angle(&self) -> f32 {
         1.0 / self.focal
     }
 
-    /// A rectangle that holds the picture of a solid's bounding sphere, with a pixel to spare.
+    /// A rectangle that contains the image of a solid's bounding sphere, with a margin of one pixel.
     pub(super) fn bounds(&self, solid: &Placed) -> Bounds {
         let centre = solid.centre - self.origin;
         let depth = centre.dot(self.forward);
         let span = |across: f32| {
-            // The two tangents from the eye to a circle in the plane of the axis and `across`.
+            // In the plane of the camera's axis and the direction of `across` the sphere is a circle, and its
+            // image reaches from one tangent through the camera to the other.
             let a = depth * depth - solid.radius * solid.radius;
             if depth <= 0.0 || a <= 0.0 {
                 return [f32::MIN, f32::MAX];

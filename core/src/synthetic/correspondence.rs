@@ -2,35 +2,36 @@
 
 use super::scene::{Hit, Surface, View};
 
-/// A point counts as seen when the first surface on the ray to it is its own and lies no farther
-/// from it than this share of its distance: some hundredths of a pixel, well above the rounding
-/// of `f32` and well below the thickness of any object.
+/// A point counts as visible when the ray to it first meets the point's own surface, at a distance that differs
+/// from the point's distance by at most this share. The tolerance corresponds to some hundredths of a pixel,
+/// well above the rounding of `f32` and well below the thickness of any object.
 const DEPTH_TOLERANCE: f32 = 1e-3;
 
-/// Between neighbouring pixels the target moves by about one pixel on a smooth surface. Where it
-/// moves more than this, an edge of a surface lies between them.
+/// On a smooth surface the targets of neighbouring pixels are about one pixel apart. If they are more than this
+/// many pixels apart along an axis, an edge of a surface lies between the two pixels.
 const SMOOTH_STEP: f32 = 2.0;
 
-/// Where each pixel of one picture (A) is found in another (B).
+/// Where the surface point seen at each pixel of one picture (A) lies in another (B).
 ///
 /// Positions are in pixels, x to the right and y down; the centre of the pixel in column `i` of
 /// row `j` is (i + 0.5, j + 0.5).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Correspondence {
-    /// Columns of A.
+    /// Width of A in pixels.
     pub width: u32,
-    /// Rows of A.
+    /// Height of A in pixels.
     pub height: u32,
-    /// Per pixel of A, row by row: where the surface point that is seen at the pixel's centre
-    /// projects in B, whether it is seen there or not. It may be outside of B's frame;
-    /// a point behind B's camera has the target (-1, -1).
+    /// For each pixel of A, row by row: the projection into B of the surface point that is seen at the
+    /// pixel's centre, whether the point is visible in B or not. It may lie outside of B's frame; a point
+    /// behind B's camera has the target (-1, -1).
     pub target: Vec<[f32; 2]>,
-    /// Per pixel of A, row by row: whether that point is inside B's frame and not hidden there.
+    /// For each pixel of A, row by row: whether that point lies inside B's frame and is not occluded there.
     pub visible: Vec<bool>,
 }
 
 impl Correspondence {
-    /// From what A's rays met. `size` is the width and height of both pictures.
+    /// Computes the correspondence from `hits`, what the ray through each pixel of A meets. `size` is the
+    /// width and height of both pictures in pixels.
     pub(super) fn between(a: &View<'_>, hits: &[Hit], b: &View<'_>, size: u32) -> Correspondence {
         let (mut target, mut visible) = (
             Vec::with_capacity(hits.len()),
@@ -39,7 +40,7 @@ impl Correspondence {
         for (pixel, hit) in (0..size * size).zip(hits) {
             let (x, y) = (pixel % size, pixel / size);
             let direction = a.camera.ray(x as f32 + 0.5, y as f32 + 0.5);
-            // The sky is infinitely far away: only its direction counts.
+            // The sky is infinitely far away, so only the direction decides where it is seen.
             let (offset, distance) = match hit.surface {
                 Surface::Sky => (direction, f32::INFINITY),
                 _ => {
@@ -74,8 +75,9 @@ impl Correspondence {
     /// The true point in B of the image position (`x`, `y`) of A, in pixels; `None` outside of A's
     /// frame and where A's point is hidden in B or outside of its frame.
     ///
-    /// Exact at the centres of pixels. Between four visible centres of one smooth surface it is
-    /// interpolated; elsewhere the nearest centre's target is moved by the same offset.
+    /// The result is exact at the centres of pixels and interpolated between four visible centres of one
+    /// smooth surface. Elsewhere it is the target of the nearest centre, shifted by the distance from that
+    /// centre.
     pub fn at(&self, x: f32, y: f32) -> Option<[f32; 2]> {
         if !(x >= 0.0 && x < self.width as f32 && y >= 0.0 && y < self.height as f32) {
             return None;

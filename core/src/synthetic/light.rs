@@ -11,10 +11,10 @@ use crate::rng::Rng;
 pub(super) struct Light {
     /// The unit vector towards the middle of the sun.
     pub(super) towards_sun: Vec3,
-    /// The radius of the sun's disc, seen from distance 1.
+    /// The radius of the sun's disc at distance 1.
     pub(super) sun_radius: f32,
-    /// Unit vectors towards points of the sun's disc, one for each sample of a pixel: averaged,
-    /// they make soft shadows.
+    /// Unit vectors towards points of the sun's disc, one for each sample of a pixel. The average over the
+    /// samples gives soft shadows.
     pub(super) sun_directions: Vec<Vec3>,
     pub(super) sun: Vec3,
     pub(super) from_above: Vec3,
@@ -23,7 +23,7 @@ pub(super) struct Light {
 
 impl Light {
     pub(super) fn random(rng: &mut Rng, supersample: u32) -> Light {
-        // From the viewer's side of the scene, so that what is seen is not all in shade.
+        // The sun is on the viewer's side of the scene, so that the sides seen are not all in shade.
         let (sin, cos) = sin_cos(rng.random_range(-0.2..0.2));
         let height = rng.random_range(0.75..1.6);
         let towards_sun = vec3(sin, height, cos + 0.15).normalized();
@@ -32,7 +32,7 @@ impl Light {
         let samples = supersample * supersample;
         let sun_directions = (0..samples)
             .map(|k| {
-                // A sunflower: even over the disc for any number of samples.
+                // Points on Vogel's spiral (the seeds of a sunflower) cover the disc evenly in any number.
                 let (sin, cos) = sin_cos(fract(k as f32 * 0.618_034));
                 let r = sun_radius * ((k as f32 + 0.5) / samples as f32).sqrt();
                 (towards_sun + side * (r * cos) + other * (r * sin)).normalized()
@@ -41,7 +41,7 @@ impl Light {
         let (sun, from_above) = pick(
             rng,
             &[
-                // Noon, late afternoon, overcast, studio.
+                // In this order: noon, late afternoon, overcast, studio.
                 (vec3(1.25, 1.19, 1.08), vec3(0.30, 0.35, 0.44)),
                 (vec3(1.35, 1.04, 0.72), vec3(0.31, 0.32, 0.42)),
                 (vec3(0.75, 0.76, 0.78), vec3(0.58, 0.60, 0.62)),
@@ -60,13 +60,13 @@ impl Light {
     }
 }
 
-/// What is behind everything: a gradient with clouds, infinitely far away.
+/// The background of outdoor scenes, infinitely far away: a gradient with clouds and hills.
 pub(super) struct Sky {
     horizon: Vec3,
     zenith: Vec3,
     cloud: Vec3,
     hills: Vec3,
-    /// How much of the sky the clouds leave free.
+    /// Clouds are where the noise exceeds this level; a higher level gives a clearer sky.
     clearness: f32,
     seed: u32,
 }
@@ -76,7 +76,7 @@ impl Sky {
         let (horizon, zenith, cloud) = pick(
             rng,
             &[
-                // Blue noon, pale morning, sunset, storm, dusk.
+                // In this order: blue noon, pale morning, sunset, storm, dusk.
                 (
                     vec3(0.66, 0.82, 0.95),
                     vec3(0.12, 0.32, 0.68),
@@ -135,7 +135,7 @@ impl Sky {
         let clear = self
             .horizon
             .mix(self.zenith, smoothstep(-0.1, 0.55, height));
-        // A layer overhead: smaller and flatter towards the horizon.
+        // The clouds form a layer overhead, so they look smaller and flatter towards the horizon.
         let scale = 3.0 / (height + 0.22);
         let layer = vec3(direction.x * scale, 3.0 * height, direction.z * scale);
         let density = noise::fractal(layer, 4, self.seed);

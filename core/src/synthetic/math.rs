@@ -1,9 +1,8 @@
 //! The little linear algebra the renderer needs, in `f32`.
 //!
-//! Only `+ - * /` and `sqrt` are used on the way to a pixel. IEEE 754 rounds these correctly and
-//! Rust never fuses them, so they give the same bits on every platform; the platform's own `sin`,
-//! `pow` and the like would not. The angles of a scene go through [`sin_cos`] below, which is a
-//! power series and so made of the same operations.
+//! A pixel is computed with `+ - * /` and `sqrt` only. IEEE 754 rounds these correctly and Rust never
+//! fuses them, so they give the same bits on every platform; the platform's `sin`, `pow` and the like
+//! would not. Angles use [`sin_cos`] below, a power series of the same operations.
 
 use std::ops::{Add, Mul, Neg, Sub};
 
@@ -47,7 +46,7 @@ impl Vec3 {
         self * (1.0 / self.length())
     }
 
-    /// The component-wise product: a light falling on a colour.
+    /// The component-wise product, which is the light that a coloured surface reflects.
     pub(super) fn scaled(self, other: Vec3) -> Vec3 {
         vec3(self.x * other.x, self.y * other.y, self.z * other.z)
     }
@@ -56,12 +55,12 @@ impl Vec3 {
         vec3(self.x.abs(), self.y.abs(), self.z.abs())
     }
 
-    /// `self` at 0, `other` at 1.
+    /// Linear interpolation: `self` for the amount 0, `other` for 1.
     pub(super) fn mix(self, other: Vec3, amount: f32) -> Vec3 {
         self + (other - self) * amount
     }
 
-    /// Some unit vector at a right angle to this one.
+    /// An arbitrary unit vector at a right angle to this one.
     pub(super) fn any_orthogonal(self) -> Vec3 {
         let helper = if self.x.abs() < 0.7 {
             vec3(1.0, 0.0, 0.0)
@@ -100,7 +99,7 @@ impl Neg for Vec3 {
     }
 }
 
-/// A rotation, by its rows.
+/// A rotation matrix by its rows.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Rotation {
     rows: [Vec3; 3],
@@ -115,7 +114,7 @@ impl Rotation {
         ],
     };
 
-    /// About the vertical axis, in turns.
+    /// A rotation about the vertical axis; `turns` is the angle in full turns.
     pub(super) fn yaw(turns: f32) -> Rotation {
         let (sin, cos) = sin_cos(turns);
         Rotation {
@@ -123,7 +122,7 @@ impl Rotation {
         }
     }
 
-    /// Some rotation that takes the unit vector `from` to straight down.
+    /// A rotation that turns the unit vector `from` straight down.
     pub(super) fn lay_down(from: Vec3) -> Rotation {
         let side = from.any_orthogonal();
         Rotation {
@@ -131,7 +130,7 @@ impl Rotation {
         }
     }
 
-    /// Uniformly distributed over all rotations for three uniform numbers in [0, 1) (Shoemake 1992).
+    /// A rotation made of three numbers in [0, 1); uniform numbers give uniform rotations (Shoemake 1992).
     pub(super) fn from_uniform(u: [f32; 3]) -> Rotation {
         let (sin1, cos1) = sin_cos(u[1]);
         let (sin2, cos2) = sin_cos(u[2]);
@@ -170,7 +169,7 @@ impl Rotation {
         self.rows[0] * v.x + self.rows[1] * v.y + self.rows[2] * v.z
     }
 
-    /// First `first`, then `self`.
+    /// The rotation by `first` followed by `self`.
     pub(super) fn after(&self, first: &Rotation) -> Rotation {
         Rotation {
             rows: self.rows.map(|row| first.apply_inverse(row)),
@@ -178,11 +177,11 @@ impl Rotation {
     }
 }
 
-/// Sine and cosine of an angle in turns, by power series in `f64`.
+/// Sine and cosine of an angle in full turns, by power series in `f64`.
 pub(super) fn sin_cos(turns: f32) -> (f32, f32) {
     let reduced = f64::from(turns) - (f64::from(turns) + 0.5).floor();
     let x = reduced * std::f64::consts::TAU;
-    // |x| ≤ π: the first term left out is below π²⁵/25! < 2e-13.
+    // |x| ≤ π, so the first term left out is at most π²⁴/24! < 2e-12.
     let (mut sin, mut cos, mut term) = (0.0, 0.0, 1.0);
     for n in 0..24 {
         match n % 4 {
@@ -196,18 +195,19 @@ pub(super) fn sin_cos(turns: f32) -> (f32, f32) {
     (sin as f32, cos as f32)
 }
 
-/// The angle of (x, y) in turns, in [-0.5, 0.5], to 1e-3: enough for a pattern, and portable.
+/// The angle of (x, y) in full turns, in [-0.5, 0.5], with an error of up to 1e-3. Textures need no more,
+/// and the result is the same on every platform, unlike `atan2`.
 pub(super) fn angle(x: f32, y: f32) -> f32 {
     let (ax, ay) = (x.abs(), y.abs());
     let ratio = ax.min(ay) / ax.max(ay).max(1e-12);
-    // atan(r)/2π on [0, 1] by a cubic that is exact at both ends.
+    // A cubic approximation of atan(r)/2π on [0, 1] that is exact at both ends.
     let octant = ratio * (0.125 + (1.0 - ratio) * (0.0389 + 0.0106 * ratio));
     let quadrant = if ay > ax { 0.25 - octant } else { octant };
     let half = if x < 0.0 { 0.5 - quadrant } else { quadrant };
     if y < 0.0 { -half } else { half }
 }
 
-/// The integer below: `f32::floor` is a library call without SSE 4.1.
+/// The largest integer not above `x`. `f32::floor` would be a library call on x86 without SSE 4.1.
 #[inline]
 pub(super) fn floor(x: f32) -> i32 {
     let truncated = x as i32;

@@ -1,21 +1,21 @@
 //! Procedural scenes: small textured 3-D still lifes seen from two viewpoints, with exact dense
 //! correspondence (visibility included) and a label for every pixel.
 //!
-//! They need no download, so they are the data of the quick start and of the browser's examples;
-//! and since the geometry is known they are also the ground truth of the tests.
+//! Scenes need no download, so they are the data of the quick start and of the browser's examples.
+//! Their geometry is known, so they also serve the tests as ground truth.
 //!
 //! A scene is a pure function of `(seed, index, config)`; `size` and `supersample` change how it is
-//! drawn, not what is in it. It is ray traced with the five
-//! correctly rounded operations of IEEE 754 `f32` and integer hashes, without the platform's
-//! transcendental functions, so the bytes are the same on every target whose `f32` follows
-//! IEEE 754 (all that Rust supports in earnest except 32-bit x86 without SSE 2).
+//! drawn and leave its content as it is. Rays are traced with the five correctly rounded operations of
+//! IEEE 754 `f32` and integer hashes, without the platform's transcendental functions, so the bytes are
+//! the same on every target whose `f32` follows IEEE 754 (all major targets of Rust but 32-bit x86
+//! without SSE 2).
 //!
 //! | module | what is in it |
 //! |---|---|
 //! | `math`, `noise` | vectors, rotations, lattice noise |
 //! | `shape` | the solids and where rays meet them |
 //! | `texture`, `palette` | the solids' materials |
-//! | `object` | things made of solids, by class, in stable poses |
+//! | `object` | objects made of solids, by class, in stable poses |
 //! | `scene`, `light`, `camera` | a random arrangement, its light, its two viewpoints |
 //! | `render`, `correspondence` | pictures, labels, and where each pixel is found in the other view |
 //! | `warp` | a second view, with exact truth, of a picture that is not a scene |
@@ -65,10 +65,10 @@ pub const CLASS_NAMES: [&str; 15] = [
     "house",
 ];
 
-/// The most objects of a scene. Each has at most three parts, so a `u128` holds a bit for each.
+/// The most objects of a scene. Each has at most three parts, so a `u128` has a bit for every part.
 const MAX_OBJECTS: u32 = 32;
 
-/// What the scenes are like.
+/// The settings of the scenes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SceneConfig {
@@ -76,11 +76,11 @@ pub struct SceneConfig {
     pub size: u32,
     /// The least and the greatest number of objects, 0 to 32.
     pub objects: [u32; 2],
-    /// How far the second viewpoint is moved around the scene, as a fraction of the distance to
-    /// it, 0 to 1; 0.3 is an angle of some 17°. A little zoom, roll and shift come on top.
+    /// How far the second viewpoint is moved around the scene, as a fraction of the camera's distance
+    /// from it, 0 to 1; 0.3 is an angle of about 17°. A little zoom, roll and shift are added.
     pub baseline: f32,
-    /// Samples per pixel and axis for anti-aliasing and soft shadows, 1 to 8. Pixels of even colour
-    /// get two.
+    /// Samples per pixel along each axis for anti-aliasing and soft shadows, 1 to 8. Pixels of uniform
+    /// colour get two samples in all.
     pub supersample: u32,
 }
 
@@ -100,7 +100,7 @@ impl SceneConfig {
     ///
     /// # Errors
     ///
-    /// Names the first field that is out of range, what was found and what is allowed.
+    /// A message that names the first field that is out of range, its value and the range.
     pub fn validate(&self) -> Result<(), String> {
         let [least, most] = self.objects;
         if !(16..=2048).contains(&self.size) {
@@ -129,10 +129,10 @@ impl SceneConfig {
 pub struct Frame {
     /// The picture, anti-aliased.
     pub image: RgbImage,
-    /// The class of what is seen at each pixel's centre: an index into [`CLASS_NAMES`].
+    /// The class of the surface seen at each pixel's centre: an index into [`CLASS_NAMES`].
     pub labels: GrayImage,
-    /// The object seen at each pixel's centre: 0 for ground and background, then the object's
-    /// number, the same in both views.
+    /// The number of the object seen at each pixel's centre, the same in both views and at least 1; 0 for
+    /// ground and background.
     pub instances: GrayImage,
 }
 
@@ -150,10 +150,10 @@ pub struct ScenePair {
 }
 
 impl Frame {
-    /// The box around what is seen of each object, and its class; objects of which fewer than
-    /// `least` pixels are seen are left out.
+    /// The box in pixels around the visible part of each object, and its class. Objects with fewer than
+    /// `least` visible pixels are left out.
     pub fn objects(&self, least: u32) -> Vec<(Rect, usize)> {
-        // By object number: pixels seen, first and last column and row, class.
+        // For each object number: visible pixels, [first column, first row, last column, last row], class.
         let mut seen: BTreeMap<u8, (u32, [u32; 4], u8)> = BTreeMap::new();
         for (x, y, number) in self.instances.enumerate_pixels() {
             if number.0[0] == 0 {
@@ -174,7 +174,7 @@ impl Frame {
     }
 }
 
-/// Scene number `index` of `seed` from two viewpoints.
+/// Renders scene number `index` of `seed` from two viewpoints.
 ///
 /// # Panics
 ///
@@ -204,7 +204,7 @@ pub fn scene_pair(seed: u64, index: u64, config: &SceneConfig) -> ScenePair {
     }
 }
 
-/// The first view's picture alone: the same as `scene_pair(seed, index, config).a.image`, faster.
+/// Renders the first view's picture alone: equal to `scene_pair(seed, index, config).a.image`, but faster.
 ///
 /// # Panics
 ///

@@ -1,9 +1,9 @@
-//! Lattice noise from an integer hash: no tables, no state, the same on every platform.
+//! Lattice noise from an integer hash, without tables or state, and the same on every platform.
 
 use super::math::{Vec3, floor, vec3};
 
-/// A 32-bit hash of a lattice point, the upper bits mixed best. One round: it is half of the time
-/// that a picture takes, and no eye sees more.
+/// A 32-bit hash of a lattice point; its upper bits are mixed best. It takes half of the time of
+/// rendering, so it makes one round of mixing; more rounds make no visible difference.
 #[inline]
 pub(super) fn hash(x: i32, y: i32, z: i32, seed: u32) -> u32 {
     let mut h = seed
@@ -14,7 +14,7 @@ pub(super) fn hash(x: i32, y: i32, z: i32, seed: u32) -> u32 {
     h ^ (h >> 15)
 }
 
-/// A hash as a number in [0, 1).
+/// Maps a hash to a number in [0, 1).
 #[inline]
 pub(super) fn unit(hash: u32) -> f32 {
     (hash >> 8) as i32 as f32 * (1.0 / 16_777_216.0)
@@ -63,12 +63,12 @@ pub(super) struct Cell {
     pub(super) id: u32,
     /// The distance to its centre.
     pub(super) distance: f32,
-    /// How much farther the second nearest centre is: 0 on the border.
+    /// How much farther away the second nearest centre is: 0 on the border of the cell.
     pub(super) margin: f32,
 }
 
-/// The cell of `p`. Centres move at most a quarter from the middle of their lattice cube, so the
-/// eight nearest cubes are enough.
+/// The cell that `p` lies in. Centres lie at most a quarter from the middle of their lattice cube along
+/// each axis, so the search covers the eight nearest cubes.
 pub(super) fn cell(p: Vec3, seed: u32) -> Cell {
     let (x, y, z) = (floor(p.x - 0.5), floor(p.y - 0.5), floor(p.z - 0.5));
     let (mut first, mut second, mut id) = (f32::MAX, f32::MAX, 0);
@@ -92,7 +92,7 @@ pub(super) fn cell(p: Vec3, seed: u32) -> Cell {
         }
     }
     let distance = first.sqrt();
-    // The bits that placed the centre must not also choose its colour.
+    // The hash is mixed once more: the bits that placed the centre must not also choose its colour.
     Cell {
         id: id.wrapping_mul(0x9e37_79b1) ^ (id >> 16),
         distance,

@@ -1,4 +1,4 @@
-//! The things that stand in a scene: one or more solids with one class.
+//! The objects of a scene: one or more solids with one class.
 
 use rand::RngExt;
 
@@ -7,7 +7,7 @@ use super::shape::{Placed, Shape};
 use super::texture::pick;
 use crate::rng::Rng;
 
-/// What a thing is; its number is its class index, see `CLASS_NAMES`.
+/// The class of an object. The discriminant is its index in `CLASS_NAMES`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Class {
@@ -29,7 +29,7 @@ pub(super) enum Class {
 }
 
 impl Class {
-    /// The classes of objects, the common ones more than once.
+    /// The classes to draw from; frequent ones are listed more than once.
     const OBJECTS: [Class; 16] = [
         Class::Sphere,
         Class::Sphere,
@@ -54,18 +54,18 @@ impl Class {
     }
 }
 
-/// A thing about the origin, standing on the plane y = 0.
+/// An object above the origin that stands on the plane y = 0.
 pub(super) struct Object {
-    /// Its solids; each index of material appears from 0 up.
+    /// Its solids, each with the index of its material; indices are consecutive from 0.
     pub(super) parts: Vec<(Placed, usize)>,
-    /// The radius of the circle it covers on the ground.
+    /// The radius of the circle that it occupies on the ground.
     pub(super) footprint: f32,
-    /// The height and the radius of its flat top, when something can stand there.
+    /// The height and the radius of its flat top; `None` when nothing can stand on it.
     pub(super) top: Option<(f32, f32)>,
 }
 
 impl Object {
-    /// A thing of class `class` and about radius `size`, in a random stable pose.
+    /// An object of class `class` and a radius of about `size`, in a random stable pose.
     pub(super) fn random(rng: &mut Rng, class: Class, size: f32) -> Object {
         let mut vary = |low: f32, high: f32| size * rng.random_range(low..high);
         match class {
@@ -107,7 +107,7 @@ impl Object {
             Class::Cone => {
                 let (bottom, half_height) = (vary(0.55, 0.85), vary(0.55, 0.95));
                 if rng.random_bool(0.3) {
-                    // Cut off: a bucket, either way up.
+                    // A truncated cone, standing on either end.
                     let top = bottom * rng.random_range(0.4..0.7);
                     let shape = Shape::Frustum {
                         bottom,
@@ -125,7 +125,7 @@ impl Object {
                     top: 0.0,
                     half_height,
                 };
-                // Lying, it rests on its side.
+                // A lying cone rests on its lateral surface.
                 let side = vec3(2.0 * half_height, bottom, 0.0).normalized();
                 Object::resting(
                     shape,
@@ -215,8 +215,8 @@ impl Object {
             Class::House => {
                 let half = vec3(vary(0.5, 0.7), vary(0.35, 0.55), vary(0.5, 0.8));
                 let eaves = 1.12;
-                // A triangular prism, laid on one of its long faces with its axis along z: for a
-                // circumradius r its base is √3 r wide and r/2 below its centre.
+                // The roof is a triangular prism that lies on one of its long faces, its axis along z. For a
+                // circumradius r that face is √3 r wide and lies r/2 below the centre.
                 let radius = half.x * eaves * 2.0 / 3.0_f32.sqrt();
                 let roof = Placed::new(
                     Shape::prism(3, radius, half.z * eaves),
@@ -229,7 +229,7 @@ impl Object {
         }
     }
 
-    /// One solid, turned so that its own direction `down` points down.
+    /// An object of one solid, turned so that the direction `down` of the solid's frame points down.
     fn resting(shape: Shape, down: Vec3) -> Object {
         let rotation = if down == -Vec3::UP {
             Rotation::IDENTITY
@@ -271,7 +271,7 @@ impl Object {
         }
     }
 
-    /// The same thing turned about the vertical and moved.
+    /// The object turned about the vertical axis by `yaw` and then moved by `to`.
     pub(super) fn moved(mut self, yaw: &Rotation, to: Vec3) -> Object {
         for (part, _) in &mut self.parts {
             part.rotation = yaw.after(&part.rotation);

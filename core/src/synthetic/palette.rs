@@ -1,4 +1,4 @@
-//! Colours that go together.
+//! Harmonious sets of colours.
 
 use rand::RngExt;
 
@@ -6,7 +6,7 @@ use super::math::{Vec3, vec3};
 use super::texture::pick;
 use crate::rng::Rng;
 
-/// Six sRGB colours each, from dark to light with an accent or two.
+/// Palettes of six sRGB colours each, from dark to light, with one or two accents.
 const PALETTES: [[[u8; 3]; 6]; 16] = [
     // Harbour: navy, teal, sand, coral.
     [
@@ -169,14 +169,14 @@ impl Palette {
         }
     }
 
-    /// Four different colours for an object, now and then from a second palette.
+    /// Four different colours for an object, with probability 0.3 from the scene's second palette.
     pub(super) fn object(&self, rng: &mut Rng) -> [Vec3; 4] {
         let mut colors = if rng.random_bool(0.3) {
             self.accents
         } else {
             self.colors
         };
-        // A partial shuffle.
+        // A partial Fisher–Yates shuffle: only the first four colours are used.
         for i in 0..4 {
             let j = rng.random_range(i..6u32);
             colors.swap(i as usize, j as usize);
@@ -185,7 +185,7 @@ impl Palette {
         [0, 1, 2, 3].map(|i| colors[i] * brightness)
     }
 
-    /// Four calmer colours, close to one another, that let objects stand out.
+    /// Four muted colours, close to one another, for ground and walls, so that objects stand out.
     pub(super) fn backdrop(&self, rng: &mut Rng) -> [Vec3; 4] {
         let colors = self.object(rng);
         let grey = Vec3::splat(rng.random_range(0.25..0.6));
@@ -200,14 +200,14 @@ impl Palette {
     }
 }
 
-/// sRGB taken as a gamma of 2, whose inverse is `sqrt`: within a few grey levels of the standard
-/// and the same on every platform.
+/// Converts sRGB to linear RGB with a gamma of 2, whose inverse is `sqrt`. The result is within a few grey
+/// levels of the standard's and the same on every platform.
 fn linear(rgb: [u8; 3]) -> Vec3 {
     let channel = |v: u8| (f32::from(v) / 255.0) * (f32::from(v) / 255.0);
     vec3(channel(rgb[0]), channel(rgb[1]), channel(rgb[2]))
 }
 
-/// The inverse of [`linear`], with a soft shoulder instead of clipped lights.
+/// The inverse of [`linear`], after a tone curve that compresses bright values instead of clipping them.
 pub(super) fn encode(color: Vec3) -> [u8; 3] {
     [color.x, color.y, color.z].map(|v| {
         let v = v.max(0.0);

@@ -1,5 +1,5 @@
-//! From a scene and a viewpoint to a picture: colours from many samples of each pixel, everything
-//! else from the one ray through its centre.
+//! Renders a scene from a viewpoint: colours from many samples of each pixel, labels and correspondence
+//! from the one ray through its centre.
 
 use std::ops::Add;
 
@@ -10,14 +10,14 @@ use super::palette::encode;
 use super::scene::{Hit, Scene, Surface, View};
 use super::texture::Texture;
 
-/// Shadow rays start this far off the surface.
+/// Shadow rays start this far above the surface, so that rounding does not let them hit it again.
 const SURFACE_OFFSET: f32 = 2e-3;
 
-/// Outdoors, half of what is seen at this distance is haze.
+/// The distance at which the haze of an outdoor scene covers half of a colour.
 const HALF_HAZE: f32 = 32.0;
 
-/// The anti-aliased picture of `size` × `size` pixels, up to `supersample`² samples each: where
-/// two opposite corners of a pixel agree in surface and colour, they are enough.
+/// Renders the anti-aliased picture of `size` × `size` pixels. A pixel takes `supersample`² samples, or
+/// two where those in opposite corners agree in surface and colour.
 pub(super) fn picture(view: &View<'_>, size: u32, supersample: u32) -> RgbImage {
     let mut image = RgbImage::new(size, size);
     let step = 1.0 / supersample as f32;
@@ -53,7 +53,7 @@ pub(super) fn picture(view: &View<'_>, size: u32, supersample: u32) -> RgbImage 
     image
 }
 
-/// Whether two linear colours differ by a few grey levels at most.
+/// Whether two linear colours differ by at most a few grey levels.
 fn alike(a: Vec3, b: Vec3) -> bool {
     let (difference, sum) = ((a - b).abs(), a + b);
     let close = |difference: f32, sum: f32| difference <= 0.03 * sum + 0.001;
@@ -87,18 +87,18 @@ pub(super) fn label_maps(scene: &Scene, hits: &[Hit], size: u32) -> (GrayImage, 
     (labels, instances)
 }
 
-/// What the samples of one pixel share on one surface, because it changes slowly along it.
+/// Quantities that vary slowly along a surface, so that the samples of one pixel share them.
 struct Surroundings {
     surface: Surface,
-    /// The share of ambient light that arrives.
+    /// The share of the ambient light that reaches the point, in [0, 1].
     openness: f32,
-    /// The material's unevenness.
+    /// The fine variation of the material's brightness, a factor about 1.
     grain: f32,
-    /// The parts that may shade some of the samples, one bit each.
+    /// The parts that may cast a shadow on some of the samples, one bit each.
     occluders: u128,
 }
 
-/// A point of a surface on a ray from the camera.
+/// The point where a ray from the camera meets a surface.
 struct Point<'a> {
     position: Vec3,
     /// The unit normal.
@@ -106,7 +106,7 @@ struct Point<'a> {
     texture: &'a Texture,
     /// The position and the normal in the texture's frame.
     local: (Vec3, Vec3),
-    /// The distance of neighbouring samples on the surface.
+    /// The distance between neighbouring samples on the surface.
     footprint: f32,
 }
 
@@ -173,7 +173,7 @@ fn shade(
     let mut color = albedo.scaled(ambient * around.openness + direct);
     if lit && point.texture.gloss > 0.0 {
         let half = (towards_sun - direction).normalized();
-        // To the power of 32 by squaring.
+        // The power of 32 by squaring five times.
         let shine = (0..5).fold(half.dot(point.normal).max(0.0), |v, _| v * v);
         color = color + light.sun * (point.texture.gloss * shine);
     }
@@ -197,13 +197,13 @@ impl Surroundings {
             let to_centre = part.solid.centre - p;
             let squared = to_centre.dot(to_centre);
             let radius = part.solid.radius;
-            // Every sample's ray to the sun stays within this slack of the one from here to the
-            // middle of the sun.
+            // The rays from all samples of the pixel to the sun stay within this distance of the ray from this
+            // point to the middle of the sun.
             let along = to_centre.dot(sun);
             let slack = 4.0 * point.footprint + 0.01 + scene.light.sun_radius * along.abs();
             let reach = radius + slack;
             let near = along > -reach && squared - along * along < reach * reach;
-            // A convex solid is in its own way only where it faces away from the sun.
+            // A convex solid shades itself only where it faces away from the sun, which needs no shadow ray.
             let itself = surface == Surface::Part(index as u16) && part.solid.shape.is_convex();
             if near && !itself {
                 occluders |= 1 << index;
@@ -211,8 +211,8 @@ impl Surroundings {
             if own != 0 && part.instance == own {
                 continue;
             }
-            // As if the solid were a ball somewhat smaller than its bounding sphere: the share of
-            // the hemisphere that it covers, less a bit so that its effect ends at a distance.
+            // The solid counts as a ball somewhat smaller than its bounding sphere. `covered` is the share of
+            // the hemisphere that the ball hides, less a constant so that far solids have no effect.
             let ball = 0.52 * radius * radius;
             if ball > 0.06 * squared {
                 let covered = (ball / squared).min(1.0) - 0.06;

@@ -1,4 +1,4 @@
-//! A random scene: what stands where, of which material, in which light.
+//! A random scene: objects with their places and materials, the light and the cameras.
 
 use rand::RngExt;
 
@@ -12,7 +12,7 @@ use super::shape::Placed;
 use super::texture::Texture;
 use crate::rng::Rng;
 
-/// What a ray meets.
+/// A surface that a ray can meet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Surface {
     Sky,
@@ -29,11 +29,11 @@ pub(super) struct Hit {
     pub(super) surface: Surface,
 }
 
-/// The ground or a wall; seen from its front only.
+/// The ground or a wall. Rays meet it only from the side that its normal points to.
 pub(super) struct Plane {
     pub(super) point: Vec3,
     pub(super) normal: Vec3,
-    /// From the texture's frame to the world.
+    /// The rotation from the texture's frame to the world.
     pub(super) rotation: Rotation,
     pub(super) class: Class,
     pub(super) texture: Texture,
@@ -77,14 +77,14 @@ impl Scene {
         scene
     }
 
-    /// The objects, the large ones first; later ones may stand on top of earlier ones.
+    /// Adds the objects, large ones first; later ones may stand on top of earlier ones.
     fn add_objects(&mut self, rng: &mut Rng, palette: &Palette, config: &SceneConfig) {
         let count = rng.random_range(config.objects[0]..=config.objects[1]);
         let mut circles: Vec<(Vec3, f32)> = Vec::new();
         let mut tops: Vec<(Vec3, f32)> = Vec::new();
         let mut class = Class::random(rng);
         for instance in 1..=count {
-            // Sometimes the same kind of thing again, so that a class is no proof of identity.
+            // Sometimes the class is repeated, so that the class alone does not identify an object.
             if instance > 1 && !rng.random_bool(0.25) {
                 class = Class::random(rng);
             }
@@ -130,7 +130,7 @@ impl Scene {
             .map(|part| part.1 + 1)
             .max()
             .unwrap_or(0);
-        // Sometimes a material that is already in the scene, so that a texture is no proof either.
+        // Sometimes a material of the scene is used again, so that the texture alone does not identify an object.
         let used = self.textures.len();
         let first = if used >= materials && rng.random_bool(0.15) {
             rng.random_range(0..=(used - materials) as u32) as usize
@@ -151,7 +151,7 @@ impl Scene {
         }
     }
 
-    /// The first surface on the ray from `origin`, of the planes and of the parts in `candidates`.
+    /// The first surface that the ray from `origin` meets, among the planes and the parts in `candidates`.
     #[inline]
     pub(super) fn hit(
         &self,
@@ -187,8 +187,8 @@ impl Scene {
         first
     }
 
-    /// Whether one of the parts in the bit set `among` stands in the way from `p` towards the unit
-    /// vector `direction`.
+    /// Whether one of the parts in the bit set `among` lies on the ray from `p` along the unit vector
+    /// `direction`.
     pub(super) fn blocked(&self, p: Vec3, direction: Vec3, mut among: u128) -> bool {
         while among != 0 {
             let part = &self.parts[among.trailing_zeros() as usize];
@@ -200,12 +200,12 @@ impl Scene {
         false
     }
 
-    /// Whether there is sky, not a wall, behind the objects.
+    /// Whether the scene has no walls, so that sky is behind the objects.
     pub(super) fn outdoors(&self) -> bool {
         self.planes.len() == 1
     }
 
-    /// The class and the object number of a surface.
+    /// The class and the object number of a surface; the number is 0 for planes and sky.
     pub(super) fn identity(&self, surface: Surface) -> (Class, u8) {
         match surface {
             Surface::Sky => (Class::Background, 0),
@@ -218,7 +218,7 @@ impl Scene {
     }
 }
 
-/// A scene as one of its cameras sees it: each part with the rectangle that it can appear in.
+/// A scene as seen by one of its cameras, with the image rectangle that each part can appear in.
 pub(super) struct View<'a> {
     pub(super) scene: &'a Scene,
     pub(super) camera: &'a Camera,
@@ -239,7 +239,8 @@ impl<'a> View<'a> {
         }
     }
 
-    /// The parts that can appear between the rows `top` and `bottom`, each with its columns.
+    /// The parts that can appear between the y positions `top` and `bottom` in pixels, each with the range of
+    /// x positions where it can appear.
     pub(super) fn row(&self, top: f32, bottom: f32) -> Vec<(u16, [f32; 2])> {
         let rows = self.bounds.iter().enumerate();
         rows.filter(|(_, b)| b.y[0] <= bottom && b.y[1] >= top)
@@ -247,7 +248,7 @@ impl<'a> View<'a> {
             .collect()
     }
 
-    /// What is seen at column `x` of a row, in direction `direction`.
+    /// What the ray along `direction` meets at the x position `x` of a row; `row` comes from [`View::row`].
     #[inline]
     pub(super) fn hit_in_row(&self, row: &[(u16, [f32; 2])], x: f32, direction: Vec3) -> Hit {
         let near = row.iter().filter(|(_, span)| span[0] <= x && x <= span[1]);
@@ -255,7 +256,7 @@ impl<'a> View<'a> {
             .hit(self.camera.origin, direction, near.map(|&(index, _)| index))
     }
 
-    /// What is seen at an image position in pixels.
+    /// What the ray along `direction` through the image position (`x`, `y`) in pixels meets.
     pub(super) fn hit(&self, x: f32, y: f32, direction: Vec3) -> Hit {
         let all = self.bounds.iter().enumerate();
         let near = all.filter(|(_, b)| b.x[0] <= x && x <= b.x[1] && b.y[0] <= y && y <= b.y[1]);
@@ -267,7 +268,7 @@ impl<'a> View<'a> {
     }
 }
 
-/// The ground, and for an indoor scene one wall behind it or two that meet in a corner.
+/// The ground, and for an indoor scene one wall at the back or two walls that meet in a corner.
 fn random_planes(rng: &mut Rng, palette: &Palette) -> Vec<Plane> {
     let colors = palette.backdrop(rng);
     let ground = Plane {
@@ -299,7 +300,8 @@ fn random_planes(rng: &mut Rng, palette: &Palette) -> Vec<Plane> {
     std::iter::once(ground).chain(walls).collect()
 }
 
-/// A place on the ground for a circle of radius `footprint` that keeps clear of the others.
+/// A random place on the ground where a circle of radius `footprint` does not touch the circles in `taken`. If none
+/// of 24 places is free, it is the one with the least overlap.
 fn free_place(rng: &mut Rng, taken: &[(Vec3, f32)], footprint: f32) -> Vec3 {
     let mut best = (f32::MIN, Vec3::ZERO);
     for _ in 0..24 {

@@ -1,15 +1,16 @@
-//! The primitive solids: where a ray meets them, which way they face, how far they reach.
+//! The primitive solids: their intersections with rays, normals and extents.
 //!
-//! All but two are met analytically; the torus and the rounded box by sphere tracing their exact
-//! distance, inside the box around them. Each solid sits in a frame of its own, about the origin.
+//! Intersections are analytic except those of the torus and the rounded box, which are found by sphere
+//! tracing with the exact distance, inside the bounding box. Each solid is centred at the origin of its
+//! own frame.
 
 use super::math::{Rotation, Vec3, sin_cos, vec3};
 
-/// Sphere tracing stops this near to the surface: under a hundredth of a pixel at 256 px.
+/// The distance from the surface at which sphere tracing stops: under a hundredth of a pixel at 256 px.
 const TRACE_PRECISION: f32 = 1e-4;
 const TRACE_STEPS: usize = 64;
 
-/// A solid about the origin of its own frame; `y` is up.
+/// A solid centred at the origin of its own frame; `y` is up.
 #[derive(Debug, Clone)]
 pub(super) enum Shape {
     Ellipsoid {
@@ -19,7 +20,7 @@ pub(super) enum Shape {
     Dome {
         radius: f32,
     },
-    /// A cylinder, a cone or anything between.
+    /// A cylinder, a cone or a truncated cone.
     Frustum {
         bottom: f32,
         top: f32,
@@ -39,7 +40,7 @@ pub(super) enum Shape {
         half: Vec3,
         radius: f32,
     },
-    /// The points with n · p ≤ d for every face (n, d); a convex solid.
+    /// The convex solid of the points with n · p ≤ d for every face (n, d).
     Polyhedron {
         faces: Vec<(Vec3, f32)>,
         vertices: Vec<Vec3>,
@@ -94,7 +95,7 @@ impl Shape {
         Shape::Polyhedron { faces, vertices }
     }
 
-    /// Whether no line leaves the solid and enters it again.
+    /// Whether the solid is convex.
     pub(super) fn is_convex(&self) -> bool {
         !matches!(self, Shape::Torus { .. })
     }
@@ -121,7 +122,7 @@ impl Shape {
         }
     }
 
-    /// How far the solid reaches in the unit direction `d`: max over its points of p · d.
+    /// How far the solid extends in the unit direction `d`: the maximum of p · d over its points.
     pub(super) fn support(&self, d: Vec3) -> f32 {
         let flat = (d.x * d.x + d.z * d.z).sqrt();
         match self {
@@ -141,9 +142,9 @@ impl Shape {
         }
     }
 
-    /// The first t > `t_min` at which the ray o + t·d enters the solid from outside. `o` is the
-    /// ray's point nearest to the origin (o · d = 0), which keeps `f32` accurate however far away
-    /// the camera is; d is a unit vector.
+    /// The first t > `t_min` at which the ray o + t·d enters the solid from outside; d is a unit vector.
+    /// `o` must be the ray's point nearest to the origin (o · d = 0), so that the precision of `f32` does
+    /// not depend on the camera's distance.
     pub(super) fn hit(&self, o: Vec3, d: Vec3, t_min: f32) -> Option<f32> {
         let t = match self {
             Shape::Ellipsoid { radii } => {
@@ -167,7 +168,7 @@ impl Shape {
                 return frustum_hit(o, d, t_min, *bottom, *top, *half_height);
             }
             Shape::Capsule { radius, half } => {
-                // The nearest of the cylinder between the two balls and the balls themselves.
+                // The ray enters through the cylinder between the two balls, else through the nearer ball.
                 let side = frustum_side(o, d, *radius, 0.0)
                     .map(|(enter, _)| enter)
                     .filter(|t| (o.y + t * d.y).abs() <= *half);
@@ -266,7 +267,7 @@ impl Shape {
         }
     }
 
-    /// Follows the ray through the box with half edges `half`, which holds the solid.
+    /// Sphere traces the ray inside the box with half edges `half`, which contains the solid.
     fn trace(&self, half: Vec3, o: Vec3, d: Vec3, t_min: f32) -> Option<f32> {
         let (enter, exit) = box_span(o, d, half)?;
         let mut t = enter.max(t_min);
@@ -284,11 +285,11 @@ impl Shape {
     }
 }
 
-/// Where a ray enters and leaves the box with half edges `half` about the origin.
+/// The t at which a ray enters and leaves the box with half edges `half` centred at the origin.
 fn box_span(o: Vec3, d: Vec3, half: Vec3) -> Option<(f32, f32)> {
     let (mut enter, mut exit) = (f32::MIN, f32::MAX);
     for (o, d, half) in [(o.x, d.x, half.x), (o.y, d.y, half.y), (o.z, d.z, half.z)] {
-        // Parallel to a pair of faces, the span is infinite or (outside) empty.
+        // For a ray parallel to a pair of faces the span is infinite, or empty when it runs outside of them.
         let (middle, reach) = (-o / d, half / d.abs());
         enter = enter.max(middle - reach);
         exit = exit.min(middle + reach);
@@ -296,12 +297,12 @@ fn box_span(o: Vec3, d: Vec3, half: Vec3) -> Option<(f32, f32)> {
     (enter < exit).then_some((enter, exit))
 }
 
-/// Where a ray enters and leaves a sphere about the origin. `d` need not be a unit vector.
+/// The t at which a ray enters and leaves a sphere centred at the origin. `d` need not be a unit vector.
 fn sphere_span(o: Vec3, d: Vec3, radius: f32) -> Option<(f32, f32)> {
     roots(d.dot(d), o.dot(d), o.dot(o) - radius * radius)
 }
 
-/// The roots of a·t² + 2b·t + c for a > 0, in order.
+/// The roots of a·t² + 2b·t + c for a > 0, in ascending order.
 fn roots(a: f32, b: f32, c: f32) -> Option<(f32, f32)> {
     let discriminant = b * b - a * c;
     (discriminant > 0.0).then(|| {
@@ -310,14 +311,14 @@ fn roots(a: f32, b: f32, c: f32) -> Option<(f32, f32)> {
     })
 }
 
-/// Where a ray meets the infinite cone of radius `middle + slope · y`, in order.
+/// The t at which a ray meets the infinite cone of radius `middle + slope · y`, in ascending order.
 fn frustum_side(o: Vec3, d: Vec3, middle: f32, slope: f32) -> Option<(f32, f32)> {
     let (radius, growth) = (middle + slope * o.y, slope * d.y);
     let a = d.x * d.x + d.z * d.z - growth * growth;
     let b = o.x * d.x + o.z * d.z - radius * growth;
     let c = o.x * o.x + o.z * o.z - radius * radius;
     if a.abs() < 1e-6 {
-        // Parallel to the surface: at most one meeting.
+        // A ray parallel to the surface meets it at most once.
         let t = -0.5 * c / b;
         return t.is_finite().then_some((t, t));
     }
@@ -337,7 +338,7 @@ fn frustum_hit(o: Vec3, d: Vec3, t_min: f32, bottom: f32, top: f32, half: f32) -
             }
         }
     }
-    // The cap that faces the ray.
+    // Of the two caps only the one that faces the ray can be entered.
     let (y, radius) = if d.y < 0.0 {
         (half, top)
     } else {
@@ -351,7 +352,7 @@ fn frustum_hit(o: Vec3, d: Vec3, t_min: f32, bottom: f32, top: f32, half: f32) -
     (nearest < f32::MAX).then_some(nearest)
 }
 
-/// A solid in its place.
+/// A solid with its position and orientation in the scene.
 #[derive(Debug, Clone)]
 pub(super) struct Placed {
     pub(super) shape: Shape,
@@ -371,7 +372,7 @@ impl Placed {
         }
     }
 
-    /// The first t > 0 at which the ray enters the solid, when that is before `t_max`.
+    /// The first t > 0 at which the ray enters the solid, if it is below `t_max`.
     #[inline]
     pub(super) fn hit(&self, origin: Vec3, direction: Vec3, t_max: f32) -> Option<f32> {
         let to_centre = self.centre - origin;
@@ -389,7 +390,7 @@ impl Placed {
         (t < t_max).then_some(t)
     }
 
-    /// A point of space in the solid's own frame.
+    /// Converts a point from the scene's frame to the solid's own.
     pub(super) fn to_local(&self, p: Vec3) -> Vec3 {
         self.rotation.apply_inverse(p - self.centre)
     }

@@ -1,4 +1,4 @@
-//! What the scenes promise, checked on small pictures.
+//! Tests of the documented properties of the scenes, on small pictures.
 
 use rand::RngExt;
 
@@ -26,7 +26,7 @@ fn share(of: impl Iterator<Item = bool>) -> f64 {
     f64::from(yes) / f64::from(all)
 }
 
-/// Each visible pixel of A: its index, its centre in A, and its point in B.
+/// For each visible pixel of A: its index, its centre in A and its target in B.
 fn matches(map: &Correspondence) -> impl Iterator<Item = (usize, [f32; 2], [f32; 2])> {
     let width = map.width as usize;
     (0..map.target.len())
@@ -49,7 +49,7 @@ fn the_same_numbers_give_the_same_scene() {
     assert!(first.a.image != scene_pair(4, 5, &config()).a.image);
 }
 
-/// The bytes are part of the contract: a change here changes the quick start's data for everyone.
+/// The bytes are part of the interface: a change of this hash changes the data of everybody's quick start.
 #[test]
 fn pictures_are_the_same_on_every_platform() {
     let config = SceneConfig {
@@ -186,7 +186,7 @@ fn every_class_occurs_and_labels_agree_with_objects() {
 
 #[test]
 fn the_second_camera_stays_put_without_a_baseline() {
-    // Only zoom, roll and a turn of the camera remain: nothing can be hidden but by the frame.
+    // The second camera can still zoom, roll and turn, so points leave the frame, but hardly any is occluded.
     let config = SceneConfig {
         baseline: 0.0,
         ..config()
@@ -212,7 +212,7 @@ fn positions_between_pixels_are_interpolated() {
     };
     assert_eq!(map.at(0.5, 0.5), Some([0.5, 0.5]));
     assert_eq!(map.at(1.0, 1.0), Some([1.25, 1.0]));
-    // Beyond the outermost centres the nearest one counts.
+    // Outside the outermost pixel centres the target of the nearest one is shifted.
     assert_eq!(map.at(1.75, 0.25), Some([2.25, 0.25]));
     for outside in [[-0.1, 1.0], [1.0, 2.0], [f32::NAN, 1.0]] {
         assert_eq!(map.at(outside[0], outside[1]), None);
@@ -221,7 +221,7 @@ fn positions_between_pixels_are_interpolated() {
     hidden.visible[3] = false;
     assert_eq!(hidden.at(1.2, 1.2), None);
     assert_eq!(hidden.at(0.75, 0.75), Some([0.75, 0.75]));
-    // An edge between the columns: no point lies halfway.
+    // An edge lies between the columns, so their targets are not interpolated.
     let mut edge = map;
     edge.target[1] = [9.0, 0.5];
     assert_eq!(edge.at(0.75, 0.75), Some([0.75, 0.75]));

@@ -1,5 +1,5 @@
-//! Procedural solid textures: a colour for every point of space, so a solid of any form is
-//! carved out of the material and needs no unwrapping.
+//! Procedural solid textures: they give a colour for every point of space, so that a solid of any shape
+//! needs no texture coordinates.
 
 use rand::RngExt;
 
@@ -10,7 +10,7 @@ use crate::rng::Rng;
 /// The pattern of a texture. Lengths are in cells of the pattern.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Pattern {
-    /// Year rings about an axis.
+    /// Growth rings about an axis.
     Wood,
     /// Veins.
     Marble,
@@ -20,19 +20,19 @@ enum Pattern {
     /// Stripes bent to a zigzag.
     Zigzag,
     Dots,
-    /// Soft clouds of colour.
+    /// Cloud-like patches of colour with soft edges.
     Mottled,
-    /// Hard-edged clouds of colour.
+    /// Cloud-like patches of colour with hard edges.
     Camouflage,
     /// Irregular patches with seams.
     Patchwork,
-    /// Small irregular chips in a plain ground.
+    /// Small irregular chips on a plain ground.
     Terrazzo,
-    /// Square tiles with grout, each of a colour of its own.
+    /// Square tiles of different colours with grout between them.
     Tiles,
     /// Crossing translucent bands.
     Plaid,
-    /// Sectors about the axis, twisted along it: a beach ball, a barber's pole.
+    /// Sectors about an axis, twisted along it, as on a beach ball or a barber's pole.
     Swirl,
     /// Fine flecks on a plain ground.
     Speckled,
@@ -82,10 +82,11 @@ const WALL_PATTERNS: [Pattern; 10] = [
     Pattern::Plaid,
 ];
 
-/// Puts the origin in the middle of a lattice cell: a plane through it cuts along no edge.
+/// An offset that puts the origin into the middle of a lattice cell, so that a plane through the origin does
+/// not run along the borders of cells.
 const CELL_MIDDLE: Vec3 = vec3(64.5, 64.5, 64.5);
 
-/// A pattern with its colours, scale and place.
+/// A pattern with its colours, scale and orientation.
 #[derive(Debug, Clone)]
 pub(super) struct Texture {
     pattern: Pattern,
@@ -95,16 +96,16 @@ pub(super) struct Texture {
     scale: f32,
     rotation: Rotation,
     seed: u32,
-    /// How strong the fine unevenness is that every material has.
+    /// Strength of the fine variation in brightness that every material has.
     grain: f32,
-    /// One number with a meaning of its own in each pattern, in [0, 1).
+    /// A number in [0, 1) that each pattern uses in its own way.
     variant: f32,
-    /// Strength of the mirrored light; 0 is matt.
+    /// Strength of the specular highlight; 0 is matt.
     pub(super) gloss: f32,
 }
 
 impl Texture {
-    /// A material for an object of about `radius`. The first of `colors` rules.
+    /// A material for an object of about this `radius`. The first of `colors` is the main one.
     pub(super) fn for_object(rng: &mut Rng, colors: [Vec3; 4], radius: f32) -> Texture {
         let pattern = pick(rng, &OBJECT_PATTERNS);
         let scale = rng.random_range(1.8..3.2) / radius.max(0.16);
@@ -114,7 +115,7 @@ impl Texture {
             0.0
         };
         let texture = Texture::new(rng, pattern, colors, scale, gloss);
-        // Lattices keep to the object's axes, so flat faces cut them cleanly.
+        // Lattice patterns stay aligned with the object's axes, so that flat faces are parallel to the borders.
         let organic = matches!(
             pattern,
             Pattern::Wood | Pattern::Marble | Pattern::Mottled | Pattern::Camouflage
@@ -132,7 +133,7 @@ impl Texture {
         }
     }
 
-    /// A material for the ground; its points are relative to a point of the ground.
+    /// A material for the ground; it is evaluated at positions relative to a point of the ground.
     pub(super) fn for_ground(rng: &mut Rng, colors: [Vec3; 4]) -> Texture {
         let pattern = pick(rng, &GROUND_PATTERNS);
         let soft = matches!(
@@ -142,7 +143,8 @@ impl Texture {
         let scale = rng.random_range(1.6..3.0) * if soft { 1.5 } else { 1.0 };
         let texture = Texture::new(rng, pattern, colors, scale, 0.0);
         let rotation = match pattern {
-            // The rings' axis lies nearly in the plane: planks, not a target.
+            // The axis of the rings lies nearly in the ground, which then looks like planks; about a vertical axis
+            // it would show circles.
             Pattern::Wood => {
                 Rotation::lay_down(vec3(rng.random_range(-1.0..1.0), 0.1, 1.0).normalized())
             }
@@ -154,8 +156,8 @@ impl Texture {
         }
     }
 
-    /// A material for a wall; its points are relative to a point of the wall, turned so that the
-    /// wall faces +z.
+    /// A material for a wall; it is evaluated at positions relative to a point of the wall, in a frame in which
+    /// the wall faces +z.
     pub(super) fn for_wall(rng: &mut Rng, colors: [Vec3; 4]) -> Texture {
         let pattern = pick(rng, &WALL_PATTERNS);
         let scale = rng.random_range(1.4..2.6);
@@ -186,8 +188,8 @@ impl Texture {
     }
 
     /// The linear colour at a point with unit normal `n`, both in the frame of the solid.
-    /// `footprint` is the distance of neighbouring samples: where it nears the size of a cell, the
-    /// pattern fades to its mean instead of turning into noise.
+    /// `footprint` is the distance between neighbouring samples. Where it approaches the size of a cell, the
+    /// pattern fades to its mean colour, because it would alias.
     pub(super) fn color(&self, p: Vec3, n: Vec3, footprint: f32) -> Vec3 {
         let blur = smoothstep(0.35, 1.1, footprint * self.scale);
         if blur >= 1.0 {
@@ -199,7 +201,7 @@ impl Texture {
         self.pattern_color(q, local, n).mix(self.mean, blur)
     }
 
-    /// The fine unevenness at a point, a factor about 1.
+    /// The fine variation in brightness at a point, a factor about 1.
     pub(super) fn grain(&self, p: Vec3, footprint: f32) -> f32 {
         let scale = 3.7 * self.scale;
         let blur = smoothstep(0.3, 0.9, footprint * scale);
@@ -272,7 +274,8 @@ impl Texture {
                     q.y - y as f32 - 0.5,
                     q.z - z as f32 - 0.5,
                 );
-                // Along the normal a flat face would cut the balls at any height: leave that out.
+                // The dots are cuts through balls. A flat face could cut them at any height, which would change their
+                // sizes, so the distance along the normal is left out.
                 let keep = |n: f32| 1.0 - smoothstep(0.6, 0.95, n.abs());
                 let d = d.scaled(vec3(keep(n.x), keep(n.y), keep(n.z)));
                 let id = noise::hash(x, y, z, self.seed);
@@ -342,7 +345,7 @@ impl Texture {
                     let wide = if at < 0.5 { 0.5 } else { 0.0 };
                     wide + if at > 0.7 && at < 0.76 { 0.25 } else { 0.0 }
                 };
-                // On a face only the two directions in its plane are seen.
+                // On a flat face only the bands along the two directions in its plane are drawn.
                 let seen = |n: f32| -> f32 { if n.abs() > 0.75 { 0.0 } else { 1.0 } };
                 let amount = band(q.x) * seen(n.x) + band(q.y) * seen(n.y) + band(q.z) * seen(n.z);
                 base.mix(second, amount.min(1.0))
@@ -367,8 +370,8 @@ impl Texture {
     }
 }
 
-/// 1 on the borders of the unit lattice's cells, 0 inside. Borders parallel to the surface do not
-/// count: a face that happens to lie in one would be nothing but joint.
+/// The joints between the cells of the unit lattice: 1 on the borders of the cells, 0 inside. Borders parallel to
+/// the surface are left out, because a face that lies in such a border would consist of joint only.
 fn joint(q: Vec3, n: Vec3, width: Vec3) -> f32 {
     let border = |x: f32, n: f32, width: f32| {
         let at = fract(x);

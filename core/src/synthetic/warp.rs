@@ -1,7 +1,7 @@
-//! A picture seen from elsewhere: a random homography and another exposure, both known.
+//! Warps a picture by a random homography and changes its exposure; both are known.
 //!
-//! It gives any picture of a user a second one with exact truth (DeTone et al. 2018, "homographic
-//! adaptation"). As the scenes, it needs no transcendental function.
+//! Any picture of a user thus gets a second one with an exactly known correspondence (DeTone et al. 2018,
+//! "homographic adaptation"). As in the scenes, no transcendental function is used.
 
 use image::{Rgb, RgbImage};
 use rand::RngExt;
@@ -9,11 +9,11 @@ use rand::RngExt;
 use crate::augment::{Planes, brightness, contrast};
 use crate::rng::{Purpose, stream};
 
-/// How far a corner of the warp's frame may move into the picture, as a share of its side. Below one
-/// half the four corners always span a convex quadrilateral, and all of the frame is filled.
+/// How far a corner of the warp's frame may move into the picture, as a share of the side's length. Below
+/// one half the corners span a convex quadrilateral inside the picture, so the picture fills the frame.
 const REACH: f64 = 0.28;
 
-/// Least and greatest factor of brightness and of contrast.
+/// Smallest and largest factor of brightness and of contrast.
 const EXPOSURE: [f64; 2] = [0.7, 1.3];
 
 /// A projective map of the plane.
@@ -21,8 +21,8 @@ const EXPOSURE: [f64; 2] = [0.7, 1.3];
 pub struct Homography([[f64; 3]; 3]);
 
 impl Homography {
-    /// The map that takes (0, 0), (width, 0), (width, height) and (0, height) to `corners`, in that
-    /// order, which span a convex quadrilateral (Heckbert 1989, section 2.2.3).
+    /// The map that takes (0, 0), (width, 0), (width, height) and (0, height), in this order, to `corners`,
+    /// which must span a convex quadrilateral (Heckbert 1989, section 2.2.3).
     fn of_frame([width, height]: [f64; 2], corners: [[f64; 2]; 4]) -> Self {
         let [p0, p1, p2, p3] = corners;
         let sum = [0, 1].map(|k| p0[k] - p1[k] + p2[k] - p3[k]);
@@ -41,13 +41,13 @@ impl Homography {
         Self([row(0), row(1), [g / width, h / height, 1.0]])
     }
 
-    /// Where the point lies after the map.
+    /// The image of a point under the map.
     pub fn apply(&self, [x, y]: [f64; 2]) -> [f64; 2] {
         let [u, v, w] = self.0.map(|[a, b, c]| a * x + b * y + c);
         [u / w, v / w]
     }
 
-    /// The map back: the adjugate, which is the inverse up to a scale that does not matter.
+    /// The inverse map, by the adjugate matrix: a homography does not depend on the scale of its matrix.
     pub fn inverse(&self) -> Self {
         let m = &self.0;
         Self(std::array::from_fn(|row| {
@@ -60,28 +60,29 @@ impl Homography {
     }
 }
 
-/// A picture's warp and where its points went.
+/// A warped picture and the correspondence with its source.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Warp {
-    /// The warped picture, as large as the source.
+    /// The warped picture, of the source's size.
     pub image: RgbImage,
-    /// The truth.
+    /// The true correspondence.
     pub map: WarpMap,
 }
 
-/// Where the points of a picture are found in its warp.
+/// The true position in the warped picture of the points of its source.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct WarpMap {
     /// From the warp to its source.
     back: Homography,
     /// From the source to its warp.
     forth: Homography,
-    /// Width and height of both, in pixels.
+    /// Width and height of both pictures in pixels.
     size: [f64; 2],
 }
 
 impl WarpMap {
-    /// The map of the warp with this `seed` of a picture of `width` × `height` pixels.
+    /// The correspondence of the warp that [`warp`] makes with this `seed` of a picture of `width` × `height`
+    /// pixels.
     pub fn new(seed: u64, width: u32, height: u32) -> Self {
         let size = [f64::from(width), f64::from(height)];
         let mut rng = stream(seed, Purpose::Warp, 0);
@@ -101,8 +102,8 @@ impl WarpMap {
         }
     }
 
-    /// Where the source's point (`x`, `y`) lies in the warp, in pixels; `None` outside of either
-    /// frame.
+    /// The position in the warped picture of the source's point (`x`, `y`), in pixels; `None` when either
+    /// lies outside its frame.
     pub fn at(&self, x: f32, y: f32) -> Option<[f32; 2]> {
         let inside =
             |[x, y]: [f64; 2]| (0.0..self.size[0]).contains(&x) && (0.0..self.size[1]).contains(&y);
@@ -112,11 +113,11 @@ impl WarpMap {
     }
 }
 
-/// `source` through a random homography, with another brightness and contrast: a pure function of
-/// both arguments.
+/// Warps `source` by a random homography and changes its brightness and contrast by random factors. The
+/// result is a pure function of both arguments.
 ///
-/// The four corners of the warp show points up to 28 % of a side inside the source, so all of the warp
-/// is filled, and its middle shows the source enlarged.
+/// The four corners of the warped picture show points up to 28 % of a side inside the source, so that all
+/// of it is filled; its middle shows the source enlarged.
 ///
 /// # Panics
 /// When the picture is empty.
@@ -137,7 +138,8 @@ pub fn warp(source: &RgbImage, seed: u64) -> Warp {
     Warp { image, map }
 }
 
-/// The colour at a continuous position; the outermost half pixel repeats the border.
+/// The bilinearly interpolated colour at a continuous position; beyond the outermost pixel centres it is
+/// constant.
 fn bilinear(image: &RgbImage, [x, y]: [f64; 2]) -> Rgb<u8> {
     let axis = |at: f64, length: u32| {
         let at = (at - 0.5).clamp(0.0, f64::from(length - 1));
@@ -178,7 +180,7 @@ mod tests {
 
     #[test]
     fn the_truth_is_where_the_pixel_went() {
-        // A smooth picture whose colour says where a point is: red = 2x, green = 3y.
+        // A smooth picture whose colours encode the position: red = 2x, green = 3y.
         let source = RgbImage::from_fn(96, 64, |x, y| Rgb([2 * x as u8, 3 * y as u8, 0]));
         for seed in 0..5 {
             let map = WarpMap::new(seed, 96, 64);
@@ -211,7 +213,7 @@ mod tests {
         assert_ne!(map, WarpMap::new(2, 64, 64));
         assert_eq!(map.at(-1.0, 5.0), None);
         assert_eq!(map.at(64.0, 5.0), None);
-        // The corners are not in the frame of a warp that enlarges.
+        // A warp enlarges the picture, so the source's corners lie outside its frame.
         assert_eq!(map.at(0.1, 0.1), None);
     }
 }

@@ -1,4 +1,4 @@
-//! Linear classification of fixed features: what a linear layer can read out of a backbone.
+//! Linear probing: trains a linear classifier on fixed features of a backbone.
 
 use burn::tensor::{Device, Int, Tensor, TensorData, activation::log_softmax};
 use rand::seq::SliceRandom;
@@ -11,14 +11,14 @@ use crate::{
     schedule::{Progress, learning_rate},
 };
 
-/// How a linear layer is trained.
+/// Settings of the training of a linear layer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LinearConfig {
-    /// Passes over the samples.
+    /// Number of passes over the samples.
     pub epochs: u64,
     /// Samples per step.
     pub batch: usize,
-    /// Base learning rate, cosine to 0 over the steps.
+    /// Learning rate at the start; it falls to 0 along a cosine over the steps.
     pub lr: f64,
     /// Weight decay.
     pub weight_decay: f64,
@@ -35,12 +35,12 @@ impl Default for LinearConfig {
     }
 }
 
-/// Rows of equally many values.
+/// A matrix of features, one row per sample.
 #[derive(Debug, Clone, Copy)]
 pub struct Samples<'a> {
-    /// Row major.
+    /// The values in row-major order.
     pub values: &'a [f32],
-    /// Values of a row.
+    /// Number of values in a row, C.
     pub width: usize,
 }
 
@@ -60,21 +60,22 @@ impl Samples<'_> {
 #[derive(Debug, Clone)]
 pub struct LinearProbe {
     layer: Linear,
-    /// Of each feature over the training samples [1, C].
+    /// Mean of each feature over the training samples [1, C].
     mean: Tensor<2>,
-    /// 1/σ, likewise.
+    /// Inverse standard deviation 1/σ of each feature over the training samples [1, C].
     scale: Tensor<2>,
 }
 
 impl LinearProbe {
-    /// Trains on `samples` of `labels` below `classes`, by SGD with momentum 0.9 on cross entropy.
+    /// Trains on `samples` with one label below `classes` each, by SGD with momentum 0.9 on the cross
+    /// entropy. The result is a pure function of the arguments.
     ///
-    /// Features are standardised by the training samples' mean and deviation, which is batch
-    /// normalisation without its affine part, as He et al. (2022, MAE, §A.1) do before their linear
-    /// layer: one learning rate then fits features of any scale. A pure function of its arguments.
+    /// Features are standardised by the mean and the standard deviation of the training samples, so that
+    /// one learning rate suits features of any scale. This is batch normalisation without its affine part,
+    /// as He et al. (2022, MAE, §A.1) use it before their linear layer.
     ///
     /// # Panics
-    /// When there is no sample, or not one label for each.
+    /// When there is no sample, or the numbers of samples and labels differ.
     pub fn train(
         samples: Samples,
         labels: &[usize],
@@ -111,11 +112,11 @@ impl LinearProbe {
         }
     }
 
-    /// Trains for `steps` on the batches that `next` gives: values [B, C] and their labels, at any
-    /// step; `mean` and `variance` [1, C] are those of all samples.
+    /// Trains for `steps` steps. `next` returns the batch of a step: values [B, C] and B labels. `mean` and
+    /// `variance` [1, C] are those of all samples.
     ///
     /// # Errors
-    /// The first of `next`.
+    /// The first error of `next`.
     pub fn fit<E>(
         [mean, variance]: [Tensor<2>; 2],
         classes: usize,
@@ -164,7 +165,7 @@ impl LinearProbe {
         logits.transpose().reshape([1, classes, h, w])
     }
 
-    /// Logits of samples [N, classes].
+    /// Logits of N samples: [N, classes].
     pub fn forward(&self, samples: Samples, device: &Device) -> Tensor<2> {
         self.layer
             .forward(self.standardize(matrix(samples, device)))
@@ -192,7 +193,7 @@ mod tests {
 
     #[test]
     fn what_is_linearly_separable_is_separated_at_any_scale() {
-        // Two features of very different scale; the class is the sign of their weighted sum.
+        // Two features of very different scale; the class depends on their sum after rescaling.
         let values: Vec<f32> = (0..120u32)
             .flat_map(|i| {
                 let (a, b) = (

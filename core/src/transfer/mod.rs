@@ -1,4 +1,4 @@
-//! What a backbone is worth in another task: small heads on its features.
+//! Transfer of a backbone to other tasks by small heads on its features.
 
 pub mod detection;
 pub mod linear;
@@ -11,22 +11,22 @@ use crate::{
     model::{ResNet, TensorVisitor, Tensors},
 };
 
-/// A backbone and a head on one of its feature maps, trained together: the fine-tuned transfer. In
-/// the frozen transfer only a head is trained.
+/// A backbone and a head on one of its feature maps that are trained together (fine-tuning). With a
+/// frozen backbone only the head is trained, and this type is not used.
 #[derive(Debug, Clone)]
 pub struct FineTuned<H> {
-    /// f.
+    /// The pre-trained backbone.
     pub backbone: ResNet,
-    /// The new head.
+    /// The head of the task, which starts at random.
     pub head: H,
 }
 
 impl<H> FineTuned<H> {
-    /// The feature map of a batch [B, 3, H, W] that the head is to see, with batch normalisation by the batch,
-    /// in this many groups; the running statistics follow.
+    /// The feature map of a batch [B, 3, H, W], the input of the head. Batch normalisation uses the statistics of
+    /// the batch, split into `groups` groups, and updates the running statistics.
     ///
     /// # Panics
-    /// For [`Feature::Dense`], which is no feature of a backbone.
+    /// For [`Feature::Dense`], which does not come from the backbone.
     pub fn features_train(
         &mut self,
         images: Tensor<4>,

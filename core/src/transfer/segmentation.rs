@@ -1,10 +1,11 @@
-//! Segmentation as transfer: the head of a fully convolutional network, its loss, and classes of pixels.
+//! Transfer to semantic segmentation: the head of a fully convolutional network, its loss, and the
+//! classification of pixels.
 //!
 //! Long et al., "Fully Convolutional Networks for Semantic Segmentation" (CVPR 2015), with the head that
-//! MoCo (He et al. 2020, appendix) puts on a pre-trained backbone, and on which DenseCL is judged too:
-//! two 3×3 convolutions with dilation 6, batch normalisation and ReLU, then one class per cell.
-//! Logits are interpolated to the pixels; with a linear layer that is the same as interpolating the
-//! features, since both are linear.
+//! MoCo (He et al. 2020, appendix) puts on a pre-trained backbone and that the DenseCL paper evaluates
+//! with, too: two 3×3 convolutions with dilation 6, batch normalisation and ReLU, then logits for each
+//! cell. Logits are interpolated to the pixels. For a linear head this equals interpolating the features,
+//! because both operations are linear.
 
 use burn::tensor::{Device, Int, Tensor, TensorData, activation::log_softmax};
 
@@ -19,11 +20,11 @@ use crate::{
 
 /// Channels of the hidden layers.
 const HIDDEN: usize = 256;
-/// Dilation of their convolutions.
+/// Dilation of the convolutions in the hidden layers.
 const DILATION: usize = 6;
 /// Standard deviation of the classifier's initial weights.
 const STD: f64 = 0.01;
-/// Logits held at a time while pixels are classified: 64 MiB, whatever the size of the picture.
+/// The most logits in memory while pixels are classified, for a picture of any size: 64 MiB of `f32`.
 const MAX_LOGITS: usize = 1 << 24;
 
 /// The head of an FCN: [B, C, h, w] → logits [B, classes, h, w].
@@ -34,7 +35,7 @@ pub struct FcnHead {
 }
 
 impl FcnHead {
-    /// For feature maps of `input` channels.
+    /// A new head for feature maps of `input` channels, with initial weights from `init`.
     pub fn new(init: &Init, input: usize, classes: usize) -> Self {
         let layer = |name: &str, input: usize| {
             (
@@ -48,7 +49,7 @@ impl FcnHead {
         }
     }
 
-    /// Logits of every cell; batch normalisation by the running statistics.
+    /// Logits of every cell; batch normalisation uses the running statistics.
     pub fn forward(&self, map: Tensor<4>) -> Tensor<4> {
         let mut x = FeatureMap::new(map);
         for (conv, norm) in &self.convs {
@@ -57,7 +58,8 @@ impl FcnHead {
         self.classifier.map(x).into_tensor()
     }
 
-    /// The same, with batch normalisation by the batch; the running statistics follow.
+    /// Logits of every cell for training: batch normalisation uses the statistics of the batch and updates
+    /// the running statistics.
     pub fn forward_train(&mut self, map: Tensor<4>) -> Tensor<4> {
         let mut x = FeatureMap::new(map);
         for (conv, norm) in &mut self.convs {
@@ -69,7 +71,7 @@ impl FcnHead {
 
 impl Tensors for FcnHead {
     fn visit<V: TensorVisitor>(&mut self, prefix: &str, visitor: &mut V) {
-        // The names of mmsegmentation's FCNHead.
+        // Tensors have the names of mmsegmentation's `FCNHead`.
         for (index, (conv, norm)) in self.convs.iter_mut().enumerate() {
             conv.visit(&format!("{prefix}convs.{index}.conv."), visitor);
             norm.visit(&format!("{prefix}convs.{index}.bn."), visitor);
@@ -79,11 +81,11 @@ impl Tensors for FcnHead {
     }
 }
 
-/// Mean cross-entropy over the pixels that have a class: logits [B, classes, H, W] and B·H·W labels,
-/// [`IGNORE`] for none. `None` when no pixel has one.
+/// Mean cross entropy of logits [B, classes, H, W] over the pixels that have a class. `labels` holds B·H·W
+/// classes, [`IGNORE`] for a pixel without one. `None` when all pixels are ignored.
 ///
 /// # Panics
-/// When the labels are not as many.
+/// When the number of labels is not B·H·W.
 pub fn pixel_loss(logits: Tensor<4>, labels: &[u8]) -> Option<Tensor<1>> {
     let [b, classes, h, w] = logits.dims();
     assert_eq!(labels.len(), b * h * w, "a label per pixel");
@@ -106,8 +108,8 @@ pub fn pixel_loss(logits: Tensor<4>, labels: &[u8]) -> Option<Tensor<1>> {
     Some(-log_softmax(rows, 1).gather(1, targets).mean())
 }
 
-/// The class of every pixel of a picture that a map of logits [1, classes, h, w] covers: interpolated
-/// bilinearly to `width` × `height` pixels, the largest. Row major.
+/// The class of every pixel of a picture of `width` × `height` pixels, row major: the largest of the
+/// logits [1, classes, h, w], which cover the picture, interpolated bilinearly to the pixels.
 ///
 /// # Errors
 /// [`Error::Device`](crate::Error::Device) when the device fails.
@@ -126,10 +128,10 @@ pub fn classify(logits: Tensor<4>, width: usize, height: usize) -> Result<Vec<u8
     Ok(labels)
 }
 
-/// A map [1, channels, h, w] on `device` from cells in rows, `channels` values each.
+/// A map [1, channels, h, w] on `device` from h·w cells in row-major order, each with `channels` values.
 ///
 /// # Panics
-/// When the values are not as many.
+/// When the number of values is no multiple of h·w.
 pub fn map_of_cells(values: Vec<f32>, [h, w]: [usize; 2], device: &Device) -> Tensor<4> {
     let channels = values.len() / (h * w);
     let cells: Tensor<4> = Tensor::from_data(TensorData::new(values, [1, h, w, channels]), device);
@@ -159,7 +161,7 @@ mod tests {
 
     #[test]
     fn pixels_take_the_largest_interpolated_logit() {
-        // Left class 0, right class 1, equal in the middle between the cells' centres.
+        // The left cell has class 0, the right one class 1; the logits are equal in the middle between the centres.
         let map = logits(&[1.0, 0.0, 0.0, 1.0], [1, 2, 1, 2]);
         assert_eq!(
             classify(map, 4, 2).expect("on the CPU"),
@@ -181,7 +183,7 @@ mod tests {
         let init = Init::new(0, &device);
         let mut head = FcnHead::new(&init, 3, 2).trainable();
         let labels: Vec<u8> = (0..32).map(|i| u8::from(i % 5 > 2)).collect();
-        // The first channel is the class, the others are noise.
+        // The first channel determines the class, the others are noise.
         let values: Vec<f32> = (0..2 * 3 * 16)
             .map(|i| match (i / 48, i / 16 % 3, i % 16) {
                 (image, 0, pixel) => f32::from(labels[16 * image + pixel]),

@@ -1,18 +1,19 @@
-//! A similarity map, drawn over its picture.
+//! Draws a similarity map over its picture.
 
 use image::RgbImage;
 
 use super::layout::{bilinear, enlarge};
 
-/// How [`heat_map`] draws.
+/// Options of [`heat_map`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct HeatOptions {
-    /// Enlargement of the picture before drawing (1 = none), for pictures of about 100 pixels.
+    /// Whole factor by which the picture is enlarged before drawing; 1 leaves its size. For small pictures of
+    /// about 100 pixels.
     pub scale: u32,
     /// Opacity of the colours over the grey picture, 0 (picture only) to 1 (colours only).
     pub opacity: f32,
-    /// The similarities at the two ends of the colour map; `None` takes the least and greatest of the
-    /// map. Fix it to compare two maps.
+    /// The similarities at the two ends of the colour map; `None` takes the smallest and the largest of the
+    /// drawn map. Two maps are comparable only with the same range.
     pub range: Option<[f32; 2]>,
 }
 
@@ -26,11 +27,11 @@ impl Default for HeatOptions {
     }
 }
 
-/// The similarity of every cell, upsampled bilinearly and blended in the colours of [`viridis`] over
-/// a grey version of the picture (its own colours would read as similarity).
+/// Draws the similarity of every cell in the colours of [`viridis`], interpolated bilinearly and blended
+/// over a grey version of the picture, whose own colours could be mistaken for similarities.
 ///
 /// `similarity` is row-major over `grid` = `[rows, cols]`, which covers the picture. Values that are
-/// not finite count as the least. Returns `image`'s size times `options.scale`.
+/// not finite count as the smallest. The result has `image`'s size times `options.scale`.
 ///
 /// # Panics
 /// If the number of values is not rows · cols, or the grid is empty.
@@ -49,7 +50,7 @@ pub fn heat_map(
     assert!(!similarity.is_empty(), "a grid needs at least one cell");
     let [low, high] = options.range.unwrap_or_else(|| finite_range(similarity));
     let span = high - low;
-    // A constant map has no contrast to show: the middle of the colour map says neither hot nor cold.
+    // A constant map has no contrast, so it gets the middle of the colour map, neither its high nor its low end.
     let level = |cell: usize| match similarity[cell] {
         s if !s.is_finite() => 0.0,
         s if span > 0.0 => ((s - low) / span).clamp(0.0, 1.0),
@@ -68,7 +69,7 @@ pub fn heat_map(
     picture
 }
 
-/// The least and greatest finite value; [0, 0] when there is none.
+/// The smallest and the largest finite value; [0, 0] when there is none.
 fn finite_range(values: &[f32]) -> [f32; 2] {
     let mut range = [f32::INFINITY, f32::NEG_INFINITY];
     for &value in values.iter().filter(|v| v.is_finite()) {
@@ -81,9 +82,9 @@ fn finite_range(values: &[f32]) -> [f32; 2] {
     }
 }
 
-/// The colour at `t` in [0, 1] (clamped; NaN counts as 0) of the viridis colour map of Smith and van
-/// der Walt (matplotlib): perceptually uniform and legible with colour-blindness and in greys.
-/// Interpolated between eleven evenly spaced samples.
+/// The colour at `t` in [0, 1] (clamped; NaN counts as 0) of viridis, the colour map of Smith and van
+/// der Walt (matplotlib). It is perceptually uniform and legible with colour-blindness and in greys. The
+/// colour is interpolated between eleven evenly spaced samples.
 pub fn viridis(t: f32) -> [u8; 3] {
     const SAMPLES: [[u8; 3]; 11] = [
         [0x44, 0x01, 0x54],

@@ -1,8 +1,8 @@
-//! Label maps in colours.
+//! Draws label maps in colours.
 
 use image::{Rgb, RgbImage};
 
-/// The colour of a class: Pascal VOC's colour map, which tells neighbouring indices apart.
+/// The colour of a class in Pascal VOC's colour map, in which neighbouring indices have distinct colours.
 ///
 /// Bits 0, 3 and 6 of the index become the highest bits of red, bits 1, 4 and 7 those of green, bits 2
 /// and 5 those of blue. Class 0 is black, 255 (no class) a pale grey.
@@ -18,7 +18,7 @@ pub fn class_color(class: u8) -> Rgb<u8> {
 /// One colour per pixel of a row-major label map.
 ///
 /// # Panics
-/// When the labels are not `width` · `height`.
+/// When there are not exactly `width` · `height` labels.
 pub fn paint_labels(labels: &[u8], width: u32, height: u32) -> RgbImage {
     assert_eq!(labels.len(), (width * height) as usize, "a label per pixel");
     RgbImage::from_fn(width, height, |x, y| {

@@ -1,14 +1,14 @@
-//! Putting pictures together: enlarging, placing side by side, stacking, painting grids.
+//! Layout of pictures: enlarging, placing side by side, stacking, painting grids.
 
 use image::imageops::{self, FilterType};
 use image::{Rgb, RgbImage};
 
 use crate::interpolate::taps;
 
-/// The paper-white that shows in the gaps of [`side_by_side`].
+/// The colour of the gaps in [`side_by_side`].
 const BACKGROUND: Rgb<u8> = Rgb([255, 255, 255]);
 
-/// `image` enlarged by a whole factor (1 = a copy; 0 counts as 1), smoothly.
+/// `image` enlarged by a whole factor with smooth interpolation; 1 and 0 give a copy.
 pub fn enlarge(image: &RgbImage, scale: u32) -> RgbImage {
     if scale <= 1 {
         return image.clone();
@@ -16,7 +16,7 @@ pub fn enlarge(image: &RgbImage, scale: u32) -> RgbImage {
     resize(image, image.width() * scale, image.height() * scale)
 }
 
-/// A smooth resize; an empty picture stays empty, as there is nothing to interpolate.
+/// Resizes with Catmull–Rom interpolation; an empty picture stays empty.
 fn resize(image: &RgbImage, width: u32, height: u32) -> RgbImage {
     if image.width() == 0 || image.height() == 0 {
         return RgbImage::new(width, height);

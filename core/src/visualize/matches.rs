@@ -1,15 +1,15 @@
-//! Matches between two pictures, drawn as lines from one to the other.
+//! Draws matches between two pictures as lines from one to the other.
 
 use image::{Rgb, RgbImage};
 
 use super::layout::{enlarge, side_by_side};
 use super::raster::{disc, line};
 
-/// The colour of a match known to be right: the sky blue of Okabe and Ito's palette, which stays
-/// apart from [`WRONG`] with every kind of colour-blindness.
+/// The colour of a match known to be right: the sky blue of Okabe and Ito's palette, which is
+/// distinguishable from [`WRONG`] with every kind of colour-blindness.
 pub const CORRECT: Rgb<u8> = Rgb([86, 180, 233]);
 
-/// The colour of a match known to be wrong: an orange after Okabe and Ito.
+/// The colour of a match known to be wrong: an orange close to that of Okabe and Ito's palette.
 pub const WRONG: Rgb<u8> = Rgb([238, 119, 20]);
 
 /// One drawn match.
@@ -19,18 +19,19 @@ pub struct MatchLine {
     pub a: [f32; 2],
     /// Position [x, y] in picture B, in its pixels (continuous; before any enlargement).
     pub b: [f32; 2],
-    /// Similarity, in [-1, 1]; it sets the opacity.
+    /// Similarity in [-1, 1], which determines the opacity.
     pub score: f32,
     /// Whether the match is right, where the truth is known.
     pub correct: Option<bool>,
 }
 
-/// How [`draw_matches`] draws. Lengths are in pixels of the result.
+/// Options of [`draw_matches`]. Lengths are in pixels of the result.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct DrawOptions {
-    /// Enlargement of both pictures before drawing (1 = none), for pictures of about 100 pixels.
+    /// Whole factor by which both pictures are enlarged before drawing; 1 leaves their size. For small
+    /// pictures of about 100 pixels.
     pub scale: u32,
-    /// How far the pictures recede behind the lines: 0 leaves them as they are, 1 makes them dark grey.
+    /// How much the pictures are dimmed behind the lines: 0 leaves them as they are, 1 makes them dark grey.
     pub dim: f32,
     /// White space between the pictures.
     pub gap: u32,
@@ -38,11 +39,11 @@ pub struct DrawOptions {
     pub line_width: f32,
     /// Radius of the dots at both ends of a line.
     pub dot_radius: f32,
-    /// Opacity of a line at the first of `score_range`, in [0, 1].
+    /// Opacity of a line whose score is `score_range[0]` or less, in [0, 1].
     pub faintest: f32,
-    /// Opacity of a line at the second of `score_range`, in [0, 1].
+    /// Opacity of a line whose score is `score_range[1]` or more, in [0, 1].
     pub strongest: f32,
-    /// The scores at which a line is `faintest` and `strongest`; between them opacity is linear.
+    /// The scores of the `faintest` and the `strongest` lines; in between the opacity is linear.
     pub score_range: [f32; 2],
 }
 
@@ -62,7 +63,7 @@ impl Default for DrawOptions {
 }
 
 impl DrawOptions {
-    /// The opacity for this score; a score that is not a number is drawn faintest.
+    /// The opacity of a line with this score; NaN gives `faintest`.
     fn opacity(&self, score: f32) -> f32 {
         let [low, high] = self.score_range;
         let t = match (score - low) / (high - low) {
@@ -74,10 +75,10 @@ impl DrawOptions {
     }
 }
 
-/// `a` and `b` side by side with one line per match, the highest scores drawn last (on top).
+/// Draws `a` and `b` side by side with one line per match, the highest scores last (on top).
 ///
-/// Where the truth is known the colour says it ([`CORRECT`], [`WRONG`]). Where it is not, the colour
-/// follows the position in A, so neighbouring lines look alike and a smooth warp looks smooth.
+/// A line's colour is [`CORRECT`] or [`WRONG`] where the truth is known. Otherwise it depends on the
+/// position in A, so that neighbouring lines have similar colours and a smooth warp looks smooth.
 /// A match with a coordinate that is not finite is left out.
 pub fn draw_matches(
     a: &RgbImage,
@@ -120,7 +121,7 @@ pub fn draw_matches(
             options.opacity(m.score),
         );
     }
-    // Dots after all lines, so that where a match begins and ends is never covered.
+    // The dots are drawn after all lines, so that no line covers an end of a match.
     for m in &drawn {
         let (from, to) = ends(m);
         for end in [from, to] {
@@ -149,9 +150,9 @@ fn dimmed(mut image: RgbImage, amount: f32) -> RgbImage {
     image
 }
 
-/// The colour of a position (u, v) in [0, 1]² of picture A: the hue goes around its centre, and the
-/// chroma grows outwards, at constant lightness, in Oklab (Ottosson 2020), where equal steps look
-/// equal.
+/// The colour of a position (u, v) in [0, 1]² of picture A: the hue is the direction from the centre, the
+/// chroma grows with the distance from it, and the lightness is constant. The colour space is Oklab
+/// (Ottosson 2020), in which equal distances look equally large.
 fn position_color(u: f32, v: f32) -> Rgb<u8> {
     const LIGHTNESS: f32 = 0.78;
     let (x, y) = (2.0 * u - 1.0, 2.0 * v - 1.0);
@@ -160,7 +161,7 @@ fn position_color(u: f32, v: f32) -> Rgb<u8> {
     oklab_to_srgb(LIGHTNESS, chroma * hue.cos(), chroma * hue.sin())
 }
 
-/// Oklab to 8-bit sRGB; what sRGB cannot show is clipped.
+/// Converts Oklab to 8-bit sRGB; colours outside of sRGB are clipped.
 fn oklab_to_srgb(lightness: f32, a: f32, b: f32) -> Rgb<u8> {
     let l = (lightness + 0.396_337_78 * a + 0.215_803_76 * b).powi(3);
     let m = (lightness - 0.105_561_346 * a - 0.063_854_17 * b).powi(3);

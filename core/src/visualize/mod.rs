@@ -1,8 +1,8 @@
-//! Pictures of what a network sees: match lines, similarity heat maps and joint PCA colourings.
+//! Visualisation of dense features: match lines, similarity heat maps and joint PCA colourings.
 //!
-//! Pixels and plain slices in, pixels out: nothing here knows a model, a tensor or a file, so the
-//! native program and the browser draw the same pictures. There is no text in them (that would need
-//! a font in the core); captions are the caller's.
+//! Functions take pixels and plain slices and return pixels; they use no models, tensors or files, so
+//! the native program and the browser draw the same pictures. Pictures contain no text, which would need
+//! a font in the core; the caller adds captions.
 //!
 //! Positions are continuous pixel coordinates `[x, y]`, x to the right, y down: pixel `(i, j)` covers
 //! `[i, i + 1) × [j, j + 1)` and its centre is `(i + 0.5, j + 0.5)`. Grids of features are row-major,

@@ -1,14 +1,15 @@
-//! Outlines of boxes.
+//! Draws outlines of boxes.
 
 use image::{Rgb, RgbImage};
 
 use crate::boxes::Rect;
 
-/// Draws the outline of `rect`, `thickness` pixels wide and inside of it, where it lies in `image`.
+/// Draws the outline of `rect`, `thickness` pixels wide, along the inside of its edges. A box that reaches
+/// beyond `image` is clipped first.
 pub fn outline(image: &mut RgbImage, rect: &Rect, color: Rgb<u8>, thickness: u32) {
     let (width, height) = image.dimensions();
     let inside = rect.clipped(f64::from(width), f64::from(height));
-    // The pixels whose centres lie in the box.
+    // A pixel belongs to the box when its centre does.
     let first = |edge: f64| (edge - 0.5).ceil().max(0.0) as u32;
     let (left, right) = (first(inside.x0), first(inside.x1).min(width));
     let (top, bottom) = (first(inside.y0), first(inside.y1).min(height));
@@ -39,7 +40,7 @@ mod tests {
         assert_eq!(image.get_pixel(1, 2), &ink);
         assert_eq!(image.get_pixel(4, 5), &ink);
         assert_eq!(image.get_pixel(2, 3), &Rgb([0; 3]));
-        // Larger than the picture, or nothing at all: no panic.
+        // A box larger than the picture and an empty box do not panic.
         outline(&mut image, &Rect::new(-5.0, -5.0, 50.0, 50.0), ink, 2);
         outline(&mut image, &Rect::new(3.0, 3.0, 3.0, 3.0), ink, 2);
     }

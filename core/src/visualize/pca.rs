@@ -1,35 +1,37 @@
-//! Joint PCA colouring: two feature maps in one palette, so that like parts get like colours.
+//! Joint PCA colouring: two feature maps share one projection to colours, so that similar features get
+//! similar colours in both.
 
-/// How many directions the subspace iteration carries. Three are wanted; the others make those three
+/// Number of vectors in the subspace iteration. Three components are shown; with eight vectors these
 /// converge at the rate λ₉/λ₃ instead of λ₄/λ₃ (Halko, Martinsson and Tropp 2011, §4.5), and eight
-/// `f64` fill one or two vector registers.
+/// `f64` fill whole vector registers.
 const BLOCK: usize = 8;
 
-/// How many components become colour channels.
+/// Number of components that become colour channels.
 const SHOWN: usize = 3;
 
-/// Upper bound of iterations. Well separated components take about ten; nearly equal ones may not
-/// settle, but then any rotation of them is as good a colouring.
+/// Upper bound of iterations. Well separated components take about ten. Components of nearly equal
+/// variance may not converge, but then any rotation of them is an equally good colouring.
 const MAX_ITERATIONS: usize = 60;
 
-/// The iteration ends when no shown eigenvalue changes by more than this share of the greatest. An
-/// eigenvalue's error is the square of its vector's, so the colours are then good to about 1e-5.
+/// The iteration ends when no eigenvalue of a shown component changes by more than this share of the
+/// largest. The error of an eigenvalue is of the order of the square of its vector's, so the colours are
+/// then accurate to about 1e-5.
 const TOLERANCE: f64 = 1e-10;
 
 /// One row of a matrix with [`BLOCK`] columns.
 type Block = [f64; BLOCK];
 
 /// Colours the cells of two feature maps by their first three principal components (red, green,
-/// blue), computed over the cells of both together, each component scaled so that its 2nd to 98th
-/// percentile over both fills 0 to 255.
+/// blue), computed over the cells of both together. Each component is scaled so that its 2nd to 98th
+/// percentile over both maps fills 0 to 255.
 ///
-/// `a` and `b` are row-major `[cells, channels]` (the cell counts may differ). Returns one RGB per
-/// cell for each. The result is a pure function of the input: the iteration starts from fixed
-/// numbers, and a component's sign is such that its largest loading is positive.
+/// `a` and `b` are row-major `[cells, channels]`; the numbers of cells may differ. Returns one RGB colour
+/// per cell for each map. The result is a pure function of the input: the iteration starts from fixed
+/// numbers, and the sign of a component is chosen so that its largest loading is positive.
 ///
-/// A component without variance (constant features; fewer than three informative directions; less
-/// than the rounding of `f32` features) is a flat mid-grey. Features that are not finite count as the
-/// mean of their channel.
+/// A component whose variance is zero or below the rounding of `f32` features gives a constant mid-grey,
+/// for example with constant features or with fewer than three informative directions. Values that are
+/// not finite count as the mean of their channel.
 ///
 /// # Panics
 /// If `channels` is 0 or does not divide the lengths.
@@ -63,8 +65,8 @@ pub fn joint_pca(a: &[f32], b: &[f32], channels: usize) -> (Vec<[u8; 3]>, Vec<[u
     (colors, second)
 }
 
-/// The cells of both maps less the channels' means, `[cells of a and b, channels]`, and the sum of
-/// squares along a direction below which it is only the rounding of `f32` inputs.
+/// Subtracts the channels' means from the cells of both maps: `[cells of a and b, channels]`. Also returns
+/// the eigenvalue below which a component consists only of the rounding of the `f32` inputs.
 fn centre(a: &[f32], b: &[f32], channels: usize) -> (Vec<f32>, f64) {
     let mut sums = vec![0f64; channels];
     let mut counts = vec![0u32; channels];
@@ -93,10 +95,11 @@ fn centre(a: &[f32], b: &[f32], channels: usize) -> (Vec<f32>, f64) {
     (centred, energy * f64::from(f32::EPSILON).powi(2))
 }
 
-/// Up to three unit vectors of length `channels`, by falling variance: subspace iteration with
-/// Rayleigh–Ritz projection on XᵀX, which is never formed. One iteration costs 4·n·C·[`BLOCK`]
-/// operations for n cells of C channels; forming the smaller of XᵀX and XXᵀ would alone cost
-/// n·C·min(n, C), more than all iterations unless one side is very small.
+/// Up to three principal components of `channels` values, each of norm 1, by descending variance.
+///
+/// The method is subspace iteration with Rayleigh–Ritz projection on XᵀX, which is never formed. One
+/// iteration costs 4·n·C·[`BLOCK`] operations for n cells of C channels. Forming the smaller of XᵀX and
+/// XXᵀ would cost n·C·min(n, C), more than all iterations unless n or C is very small.
 fn principal_components(centred: &[f32], channels: usize, noise: f64) -> Vec<Vec<f64>> {
     let mut basis = starting_basis(channels);
     let mut previous = [f64::INFINITY; BLOCK];
@@ -130,7 +133,7 @@ fn product(basis: &[Block], image: &[Block]) -> [Block; BLOCK] {
     result
 }
 
-/// The combination of the basis with these weights, its largest loading positive.
+/// The combination of the basis vectors with these weights; its sign makes the largest loading positive.
 fn ritz_vector(basis: &[Block], weights: Block) -> Vec<f64> {
     let mut vector: Vec<f64> = basis
         .iter()
@@ -145,8 +148,8 @@ fn ritz_vector(basis: &[Block], weights: Block) -> Vec<f64> {
     vector
 }
 
-/// Fixed start vectors `[channels, BLOCK]`: SplitMix64 of the index, in [-0.5, 0.5). Noise, not a
-/// pattern, since a pattern could be orthogonal to regular features.
+/// Fixed start vectors `[channels, BLOCK]`: SplitMix64 of the index, in [-0.5, 0.5). Pseudo-random
+/// values, because a regular pattern could be orthogonal to regular features.
 fn starting_basis(channels: usize) -> Vec<Block> {
     let noise = |index: usize| {
         let mut z = (index as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -179,8 +182,8 @@ fn apply_covariance(centred: &[f32], basis: &[Block]) -> Vec<Block> {
     result
 }
 
-/// Modified Gram–Schmidt on the columns, twice over for accuracy. A column that depends on those
-/// before it becomes zero: it then stays out of the iteration.
+/// Modified Gram–Schmidt on the columns, run twice for accuracy. A column that depends linearly on the
+/// ones before it becomes zero and stays zero in further iterations.
 fn orthonormalise(basis: &mut [Block]) {
     let dot = |basis: &[Block], i: usize, j: usize| basis.iter().map(|q| q[i] * q[j]).sum::<f64>();
     for k in 0..BLOCK {
@@ -201,12 +204,12 @@ fn orthonormalise(basis: &mut [Block]) {
     }
 }
 
-/// Eigenvalues by falling size and eigenvectors (column k belongs to value k) of a symmetric matrix,
+/// Eigenvalues in descending order and eigenvectors (column k belongs to value k) of a symmetric matrix,
 /// by cyclic Jacobi rotations.
 fn symmetric_eigen(mut m: [Block; BLOCK]) -> (Block, [Block; BLOCK]) {
     let mut vectors: [Block; BLOCK] =
         std::array::from_fn(|i| std::array::from_fn(|j| f64::from(u8::from(i == j))));
-    // Jacobi converges quadratically: an 8 × 8 matrix is done to f64 accuracy in 6 to 8 sweeps.
+    // Jacobi converges quadratically: an 8 × 8 matrix reaches the accuracy of f64 in 6 to 8 sweeps.
     for _ in 0..12 {
         for p in 0..BLOCK {
             for q in p + 1..BLOCK {
@@ -239,7 +242,7 @@ fn symmetric_eigen(mut m: [Block; BLOCK]) -> (Block, [Block; BLOCK]) {
     )
 }
 
-/// Levels 0 to 255, such that the 2nd percentile is 0 and the 98th is 255; beyond them clipped.
+/// Maps values linearly to levels, the 2nd percentile to 0 and the 98th to 255; values beyond are clipped.
 fn percentile_levels(values: &[f64]) -> Vec<u8> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);

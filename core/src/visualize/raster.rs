@@ -1,8 +1,8 @@
-//! Anti-aliased dots and lines, by exact distance to the shape.
+//! Draws anti-aliased dots and lines by the exact distance to the shape.
 //!
-//! A pixel's coverage is taken from the signed distance of its centre to the outline, clamped to one
-//! pixel of transition: for strokes of a pixel or more this looks like area coverage and costs one
-//! square root.
+//! A pixel's coverage is a linear function of the signed distance of its centre from the outline, over a
+//! transition of one pixel. For strokes at least a pixel thick it is close to the exact covered area, and
+//! it costs one square root.
 
 use image::{Rgb, RgbImage};
 
@@ -53,8 +53,8 @@ pub(super) fn line(
     let radius = 0.5 * width;
     let delta = [b[0] - a[0], b[1] - a[1]];
     let length_squared = delta[0] * delta[0] + delta[1] * delta[1];
-    // Walk along the longer axis and visit, across it, only the pixels the stroke can touch: a long
-    // diagonal then costs its length, not the area of its bounding box.
+    // The loop runs along the longer axis and visits across it only the pixels that the stroke can touch, so
+    // the cost of a long diagonal grows with its length instead of the area of its bounding box.
     let major = usize::from(delta[1].abs() > delta[0].abs());
     let minor = 1 - major;
     let slope = if delta[major] == 0.0 {
@@ -89,8 +89,8 @@ pub(super) fn line(
     }
 }
 
-/// Marks a point of interest (a query, a best match) with a white dot in a dark ring, legible on any
-/// picture. `at` is [x, y] in pixels, `radius` that of the dot in pixels; what falls outside is cut.
+/// Marks a point (a query, a best match) with a white dot in a dark ring, visible on any picture. `at` is
+/// [x, y] and `radius` the radius of the dot, both in pixels. Parts outside of the picture are not drawn.
 pub fn mark_point(image: &mut RgbImage, at: [f32; 2], radius: f32) {
     disc(image, at, radius + 1.5, Rgb([20, 20, 20]), 0.9);
     disc(image, at, radius, Rgb([255, 255, 255]), 1.0);

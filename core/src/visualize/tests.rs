@@ -1,4 +1,4 @@
-//! Unit tests of the pictures: their shapes, known answers, and bad input.
+//! Tests of the drawing functions: sizes, known results and bad input.
 
 use image::{Rgb, RgbImage};
 
@@ -11,7 +11,7 @@ fn black(width: u32, height: u32) -> RgbImage {
     RgbImage::from_pixel(width, height, BLACK)
 }
 
-/// A fixed stand-in for noise in [-0.5, 0.5).
+/// A fixed pseudo-random number in [-0.5, 0.5].
 fn wobble(index: usize) -> f32 {
     (index as f32 * 12.9898).sin() * 0.5
 }
@@ -114,7 +114,7 @@ fn a_weak_match_is_fainter_and_a_broken_one_is_left_out() {
     );
     let empty = draw_matches(&black(20, 20), &black(20, 20), &[], &DrawOptions::default());
     assert_eq!(draw(0.9, f32::NAN), empty);
-    draw(0.9, 1e30); // far outside: cut, and in bounded time
+    draw(0.9, 1e30); // far outside: clipped, and in bounded time
 }
 
 #[test]
@@ -206,8 +206,8 @@ fn viridis_ends_and_rises_in_lightness() {
     assert!((0..100).all(|i| luma(i as f32 / 100.0) <= luma((i + 1) as f32 / 100.0) + 0.5));
 }
 
-/// Features with known components: channel directions u, v, w (orthogonal, not the axes) with
-/// standard deviations 4 : 2 : 1, plus a constant.
+/// Features with known principal components: orthogonal directions u, v, w of the channels, none of them
+/// an axis, with standard deviations 4 : 2 : 1, plus a constant.
 #[test]
 fn joint_pca_finds_the_known_components() {
     let directions = [
@@ -215,7 +215,7 @@ fn joint_pca_finds_the_known_components() {
         [0.0, 0.0, 0.8, 0.6],
         [0.8, -0.6, 0.0, 0.0],
     ];
-    // Sines of one, two and three whole periods: exactly uncorrelated over the set.
+    // Sines with one, two and three whole periods are exactly uncorrelated over the cells.
     let cells = 600;
     let wave = |i: usize, k: usize| {
         let phase = (i as f32 + 0.5) / cells as f32 * std::f32::consts::TAU;
@@ -232,8 +232,8 @@ fn joint_pca_finds_the_known_components() {
     assert_eq!((a.len(), b.len()), (250, 350));
     for (i, color) in a.iter().chain(&b).enumerate() {
         for k in 0..3 {
-            // A sine is within 0.2 % of its peak for 4 % of the time, so the 2nd and 98th percentile
-            // are its peaks to half a level. Each direction's largest loading is positive already.
+            // For 4 % of a period a sine is within 0.2 % of its peaks, so its 2nd and 98th percentile
+            // equal the peaks to half a level. The largest loading of each direction is positive.
             let expected = (wave(i, k) / [4.0, 2.0, 1.0][k] + 1.0) * 127.5;
             let off = (f32::from(color[k]) - expected).abs();
             assert!(
@@ -255,7 +255,7 @@ fn joint_pca_is_flat_where_nothing_varies() {
     let grey = [128u8; 3];
     let (a, b) = joint_pca(&[0.3; 40], &[0.3; 20], 4);
     assert!(a.iter().chain(&b).all(|c| *c == grey));
-    // Only f32 rounding varies: a collapsed network must not be shown as a colourful one.
+    // Features that differ only by f32 rounding come from a collapsed network: they must be grey.
     let collapsed: Vec<f32> = (0..400)
         .map(|i| if i % 3 == 0 { 1.0 } else { 1.0 + f32::EPSILON })
         .collect();
@@ -275,7 +275,7 @@ fn joint_pca_is_flat_where_nothing_varies() {
 
 #[test]
 fn joint_pca_leaves_missing_components_grey() {
-    // One direction in five channels, and one channel.
+    // Five channels that vary along one direction, then a single channel.
     let line: Vec<f32> = (0..50)
         .flat_map(|i| [1.0, 2.0, 0.0, -1.0, 0.5].map(|w| w * i as f32))
         .collect();

@@ -1,4 +1,4 @@
-/** What the attributes of `<dense-match>` mean. As in HTML, a value that is not allowed counts as the default. */
+/** Parses the attributes of `<dense-match>`. As in HTML, a value that is not allowed counts as the default. */
 
 const choice = (...allowed) => (text) => (allowed.includes(text) ? text : allowed[0]);
 const numeric = (least, greatest, fallback) => (text) => {
@@ -7,7 +7,7 @@ const numeric = (least, greatest, fallback) => (text) => {
 };
 const text = (value) => value ?? "";
 
-/** Attribute name → its value from the attribute's text (null where it is absent). */
+/** For each attribute, the function from its text (null if it is absent) to its value. */
 export const ATTRIBUTES = {
   "src-a": text,
   "src-b": text,
@@ -23,8 +23,8 @@ export const ATTRIBUTES = {
   poster: text,
 };
 
-/** Those whose change asks for new pictures, weights or features; the others only change what is drawn. */
+/** The attributes whose change requires new pictures, weights or features; the others change only the drawing. */
 export const INPUTS = ["src-a", "src-b", "weights", "feature", "stride", "size", "wasm-url", "worker-url"];
 
-/** `src-a` → `srcA`: the name of the property that reflects an attribute. */
+/** The name of the property that reflects an attribute: `src-a` → `srcA`. */
 export const propertyName = (attribute) => attribute.replace(/-(.)/g, (_, letter) => letter.toUpperCase());

@@ -1,5 +1,5 @@
-/** The inside of `<dense-match>`: its elements and its style sheet. No HTML strings and no style attributes, so that
- * the strictest policies (CSP, Trusted Types) have nothing to forbid. */
+/** The shadow tree of `<dense-match>`: its elements and its style sheet. It is built without HTML strings and style
+* attributes, which strict security policies (CSP, Trusted Types) forbid. */
 
 const STYLE = `
 :host {
@@ -147,7 +147,7 @@ function styleSheet() {
   return sheet;
 }
 
-/** An element with properties (`part` and `data-…`, `aria-…` as attributes) and children. */
+/** Creates an element with attributes and children. */
 function h(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
@@ -155,10 +155,10 @@ function h(tag, attributes = {}, ...children) {
   return element;
 }
 
-/** Both the class and the part that pages may style have one name. */
+/** A class for this style sheet and a part for the page's `::part()`, with the same name. */
 const named = (name) => ({ class: name, part: name });
 
-/** Fills a shadow root; returns what the element changes later. */
+/** Fills a shadow root and returns the nodes that the element changes later. */
 export function build(root) {
   root.adoptedStyleSheets = [styleSheet()];
   const canvas = h("canvas", { part: "canvas" });

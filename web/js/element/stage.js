@@ -1,25 +1,25 @@
-/** From the state of a view to a drawing, and from a point of the drawing to a cell. */
+/** Draws the state of a view, and finds neighbouring cells for pointer and keyboard. */
 
 import * as draw from "../draw.js";
 import { centre } from "../engine.js";
 
 /**
- * @typedef {object} Scene What there is to draw
+ * @typedef {object} Scene The state to draw
  * @property {import("../engine.js").Picture} a
  * @property {import("../engine.js").Picture} b
  * @property {"heatmap" | "matches" | "pca"} view
- * @property {import("../engine.js").Pair | null} pair null while only the pictures are there
- * @property {object | null} found the match shown: what `Pair.match` gave
+ * @property {import("../engine.js").Pair | null} pair null before the pictures are compared
+ * @property {object | null} found the match shown, as returned by `Pair.match`
  * @property {boolean} pinned
  * @property {object[]} lines the mutual matches over the threshold
- * @property {{a: Uint8ClampedArray, b: Uint8ClampedArray} | null} colours of the PCA
+ * @property {{a: Uint8ClampedArray, b: Uint8ClampedArray} | null} colours the PCA colours
  * @property {number} threshold
- * @property {number} radius of the pictures' corners
+ * @property {number} radius radius of the pictures' corners in CSS pixels
  * @property {number} [heat] opacity of the heat map
  * @property {string} [marker] colour of the points
  */
 
-/** Draws a scene into the places that `draw.layout` gave. */
+/** Draws a scene; `a` and `b` are the places of the pictures from `draw.layout`. */
 export function paint(context, { a, b }, scene) {
   const { pair, view, found, radius, marker } = scene;
   const heat = view === "heatmap" && found;
@@ -44,34 +44,34 @@ export function paint(context, { a, b }, scene) {
   draw.drawCrosshair(context, a, from);
   draw.drawCell(context, a, pair.gridA, found.cell);
   const kind = scene.pinned ? "dot" : "ring";
-  // Inside its cell, where that is large enough to hold it.
+  // The marker fits inside its cell if the cell is large enough.
   const inside = Math.max(4, Math.min(7, (0.3 * a.width) / pair.gridA[1]));
   draw.drawMarker(context, a, from, { kind, colour: marker, radius: inside });
   draw.drawMarker(context, b, found.point, { kind, colour: marker });
 }
 
-/** The cell `dx` to the right of and `dy` below another; at the edges it stays inside. */
+/** The cell `dx` to the right of and `dy` below another, clamped to the grid. */
 export function step([rows, columns], cell, dx, dy) {
   const column = Math.min(Math.max((cell % columns) + dx, 0), columns - 1);
   const row = Math.min(Math.max(Math.floor(cell / columns) + dy, 0), rows - 1);
   return row * columns + column;
 }
 
-/** Of some cells the nearest that lies in the direction (dx, dy); where there is none, the cell itself. */
+/** The nearest of `cells` in the direction (dx, dy) from `cell`; `cell` itself if there is none. */
 export function stepAmong(cells, [, columns], cell, dx, dy) {
   let [best, least] = [cell, Infinity];
   for (const other of cells) {
     const x = (other % columns) - (cell % columns);
     const y = Math.floor(other / columns) - Math.floor(cell / columns);
     const along = Math.sign(dx) * x + Math.sign(dy) * y;
-    // What lies aside counts double, so that a row of matches is walked along.
+    // The distance across the direction counts double, so that arrow keys follow a row of matches.
     const cost = along + 2 * (Math.abs(x) + Math.abs(y) - Math.abs(along));
     if (along > 0 && cost < least) [best, least] = [other, cost];
   }
   return best;
 }
 
-/** Of some cells the one nearest to another, at most `reach` cells away; null where there is none. */
+/** The one of `cells` nearest to `cell`, at most `reach` cells away; null if there is none. */
 export function nearest(cells, [, columns], cell, reach = Infinity) {
   let [best, least] = [null, reach];
   for (const other of cells) {

@@ -1,11 +1,11 @@
-/** When an element may begin to load. */
+/** Decides when an element begins to load. */
 
 /**
- * `eager`: at once. `lazy`: when it is on the screen. `auto`: when it is within a screen's height of being on it and the
- * page has loaded and is idle.
+ * Resolves when an element may begin to load. `eager`: at once. `lazy`: when it is on the screen. `auto`: when it is at
+ * most one screen height away from it and the page has loaded and is idle.
  * @param {Element} element
  * @param {"auto" | "lazy" | "eager"} loading
- * @param {AbortSignal} signal rejects with its reason
+ * @param {AbortSignal} signal if it aborts, the promise rejects with its reason
  */
 export async function turn(element, loading, signal) {
   if (loading === "eager") return;
@@ -35,7 +35,7 @@ function visible(element, rootMargin, signal) {
   });
 }
 
-/** A promise that `start` fulfils, or the signal rejects. */
+/** A promise that `start` resolves by its callback and that rejects when the signal aborts. */
 function until(signal, start) {
   return new Promise((resolve, reject) => {
     if (signal.aborted) return reject(signal.reason);

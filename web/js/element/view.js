@@ -1,4 +1,4 @@
-/** The visible part of `<dense-match>`: draws what is loaded, and turns pointer and keys into cells of picture A. */
+/** The view of `<dense-match>`: draws the pictures and results, and maps pointer and keys to cells of picture A. */
 
 import * as draw from "../draw.js";
 import { cellAt, centre } from "../engine.js";
@@ -8,10 +8,10 @@ import * as words from "./words.js";
 
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
-/** Cells between the pointer and a mutual match that it still picks. */
+/** The largest distance in cells from the pointer at which it selects a mutual match. */
 const REACH = 3;
 
-/** A position [u, v] of a picture in pixels of its natural size. */
+/** Converts a position [u, v] of a picture to pixels of its natural size. */
 export const inPixels = ({ naturalWidth, naturalHeight }, [u, v]) => ({ x: u * naturalWidth, y: v * naturalHeight });
 
 export class View {
@@ -32,8 +32,8 @@ export class View {
   /**
    * @param {HTMLElement & {view: string, threshold: number}} host
    * @param {ShadowRoot} root
-   * @param {{ask(cell: number, chooser: "visitor" | "nobody"): void, retry(): void, fail(error: Error): void}} owner `ask`: find the match
-   *   of a cell and give it to `answer`
+   * @param {{ask(cell: number, chooser: "visitor" | "nobody"): void, retry(): void, fail(error: Error): void}} owner
+   *   `ask` requests the match of a cell, which the owner passes to `answer`
    */
   constructor(host, root, owner) {
     this.#host = host;
@@ -65,7 +65,7 @@ export class View {
     this.clear();
   }
 
-  /** What is shown: `{a, b}`, and once the network has run also `{pair, mutual}`; null for nothing. */
+  /** The pictures shown, `{a, b}`, and after the network has run also `{pair, mutual}`; null if nothing is shown. */
   get shown() {
     return this.#shown;
   }
@@ -74,7 +74,7 @@ export class View {
     return this.#pinned;
   }
 
-  /** Shows two pictures, and with a pair their comparison (`mutual`: all its mutual matches, best first). */
+  /** Shows two pictures, and with a pair their comparison; `mutual` are all its mutual matches, most similar first. */
   show(a, b, pair = null, mutual = []) {
     this.clear();
     this.#shown = { a, b, pair, mutual };
@@ -87,41 +87,41 @@ export class View {
   }
 
   /**
-   * The match of a cell was found.
-   * @param {"visitor" | "page" | "nobody"} chooser of the cell; "nobody" for what this view suggests
-   * @returns {boolean} whether it is shown: the point may have been cleared meanwhile
+   * Shows the match of a cell.
+   * @param {"visitor" | "page" | "nobody"} chooser who chose the cell; "nobody" for a suggestion of this view
+   * @returns {boolean} whether it is shown; false if the point was cleared in the meantime
    */
   answer(found, chooser) {
     if (chooser === "page") this.#cursor = found.cell;
     if (this.#cursor === null) return false;
     this.#found = found;
     this.refresh();
-    // Only where the point rests is worth a sentence.
+    // Screen readers announce a match only after the point has stopped moving.
     clearTimeout(this.#speech);
     const sentence = words.spoken(this.#pixels(found), found.cell, this.#shown.pair.gridA, this.#pinned);
     if (chooser !== "nobody") this.#speech = setTimeout(() => this.#say(sentence), 250);
     return true;
   }
 
-  /** The view or the threshold is another. */
+  /** Updates after a change of the attributes `view` or `threshold`. */
   changed() {
     if (this.#shown?.pair) {
       const { view } = this.#host;
-      // Among the lines only a pinned point that has one is worth keeping.
+      // In the match view the point is kept only if it is pinned and has a line.
       if (view === "matches" && !(this.#pinned && this.lines().some((line) => line.cellA === this.#cursor))) this.#unpick();
       if (view === "heatmap" && this.#cursor === null) this.#owner.ask((this.#cursor = this.#suggestion()), "nobody");
     }
     this.refresh();
   }
 
-  /** @param {"idle" | "loading" | "ready" | "error"} state @param {string} message of an error */
+  /** Sets the state. @param {"idle" | "loading" | "ready" | "error"} state @param {string} message that of an error */
   state(state, message = "") {
     this.#state = state;
     this.#ui.message.textContent = message;
     this.refresh();
   }
 
-  /** @param {string | null} address of a picture to show before the first comparison */
+  /** Sets the poster. @param {string | null} address URL of a picture to show before the first comparison */
   poster(address) {
     const { posterImage } = this.#ui;
     posterImage.hidden = !address;
@@ -130,7 +130,7 @@ export class View {
     this.refresh();
   }
 
-  /** @param {number | null} fraction of all files; null while the network runs */
+  /** Shows the progress. @param {number | null} fraction loaded fraction of all files; null while the network runs */
   progress(fraction, cached = false) {
     const { progress, progressText } = this.#ui;
     progressText.textContent = words.busy(fraction, cached);
@@ -146,7 +146,7 @@ export class View {
     words.badge(device, this.#shown?.pair?.ms).forEach((text, i) => (badgeTexts[i].textContent = text));
   }
 
-  /** Draws soon; says at once. */
+  /** Updates the texts immediately and the drawing in the next frame. */
   refresh() {
     const { frame, stage, poster, posterSlot, posterImage, progress, error, ghost } = this.#ui;
     const pair = this.#shown?.pair;
@@ -165,7 +165,7 @@ export class View {
     }
   }
 
-  /** The PCA colours, computed once. */
+  /** The PCA colours, which are computed at the first call. */
   async colours() {
     const { pair } = this.#shown;
     const colours = this.#colours ?? (await pair.pca());
@@ -173,7 +173,7 @@ export class View {
     return colours;
   }
 
-  /** What is shown, `width` pixels wide. */
+  /** The current view on a new canvas, `width` pixels wide. */
   picture(width) {
     const canvas = document.createElement("canvas");
     const place = draw.layout(width, ...this.#sizes());
@@ -232,7 +232,7 @@ export class View {
     return { point: inPixels(a, centre(pair.gridA, cell)), position: inPixels(b, point), score };
   }
 
-  /** The line under the pictures. */
+  /** Updates the line under the pictures. */
   #caption() {
     const { readout, legend, low, high } = this.#ui;
     const { view, threshold } = this.#host;
@@ -264,7 +264,7 @@ export class View {
     this.#owner.ask(cell, "visitor");
   }
 
-  /** A cell worth showing before anyone has chosen one: of a mutual match near the middle. */
+  /** The cell shown before the visitor chooses one: that of a good mutual match near the middle of A, or the middle. */
   #suggestion() {
     const { pair, mutual } = this.#shown;
     const middle = cellAt(pair.gridA, 0.5, 0.5);
@@ -272,7 +272,7 @@ export class View {
     return nearest(best, pair.gridA, middle) ?? middle;
   }
 
-  /** The cell under a pointer; in the match view that of the nearest match. */
+  /** The cell under the pointer, or in the match view the nearest cell with a match; null if there is none. */
   #cellUnder({ clientX, clientY }) {
     const { pair } = this.#shown ?? {};
     if (!pair || !this.#place) return null;
@@ -299,7 +299,7 @@ export class View {
     if (cell !== null) this.#pin(cell);
   }
 
-  /** Pins a cell; one that is pinned already is let go. */
+  /** Pins a cell, or unpins it if it is pinned already. */
   #pin(cell) {
     this.#pinned = !(this.#pinned && cell === this.#cursor);
     this.#cursor = cell;

@@ -1,14 +1,14 @@
-/** What the element says, to the eye and to a screen reader. */
+/** The texts of the element, for display and for screen readers. */
 
 const KINDS = { gpu: "GPU", software: "Software GPU", cpu: "CPU" };
 
-/** Similarities and thresholds: two decimals, so that 0.9 and 0.90 are one. */
+/** Formats a similarity or threshold with two decimals: 0.9 as `0.90`. */
 export const decimal = (score) => score.toFixed(2).replace("-", "−");
 
-/** `12 ms`, `1.4 s`. */
+/** Formats milliseconds as `12 ms` or `1.4 s`. */
 export const duration = (ms) => (ms < 9.5 ? `${ms.toFixed(1)} ms` : ms < 999.5 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`);
 
-/** The badge: what computes, how long the last comparison took, and on which adapter. */
+/** The three texts of the badge: the kind of device, the time of the last comparison, and the adapter's name. */
 export function badge(device, ms) {
   const kind = KINDS[device.kind] ?? device.kind;
   return [kind, ms ? duration(ms.features + ms.similarity) : "", device.name === kind ? "" : (device.name ?? "")];
@@ -27,20 +27,20 @@ export function spoken({ position, score }, cell, [, columns], pinned) {
   return `${pinned ? "Pinned: r" : "R"}ow ${row}, column ${column} of picture A matches ${where}, similarity ${decimal(score)}.`;
 }
 
-/** How many cells agree, for the match view. */
+/** The number of mutual matches, for the match view. */
 export function counted(count, threshold) {
   const least = `similarity ${decimal(threshold)} or more`;
   if (count === 0) return `No mutual match of ${least}`;
   return `${count} mutual ${count === 1 ? "match" : "matches"} of ${least}`;
 }
 
-/** What to do, before a point is chosen. */
+/** The instruction that is shown before a point is chosen. */
 export function hint(view, stacked, touch) {
   if (view === "pca") return "The same colour means similar features";
   return `${touch ? "Tap" : "Point at"} the ${stacked ? "upper" : "left"} picture`;
 }
 
-/** What is going on before the first view. `fraction` is null once all files are there. */
+/** The text of the progress bar. `fraction` is null when all files are loaded. */
 export function busy(fraction, cached) {
   if (fraction === null) return "Comparing the pictures…";
   return `${cached ? "Reading the network from cache" : "Loading the network"}… ${Math.floor(100 * fraction)} %`;

@@ -1,20 +1,20 @@
-//! From predictions to boxes.
+//! Converts the head's predictions to detections.
 
 use serde::{Deserialize, Serialize};
 
 use crate::boxes::{Detection, Rect, suppress};
 
-/// What becomes a detection.
+/// Settings of the conversion of predictions to detections.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DecodeConfig {
-    /// Least probability of a class in a cell. FCOS takes 0.05; a detector trained for minutes is
-    /// seldom so sure, and average precision only gains by what comes last.
+    /// Smallest probability of a class in a cell. FCOS takes 0.05, which a detector that is trained for
+    /// minutes seldom reaches; additional detections of low score do not lower the average precision.
     pub least_probability: f32,
-    /// Candidates per picture, the best, before suppression.
+    /// Number of candidates per picture before suppression, those with the highest scores.
     pub candidates: usize,
-    /// IoU above which the lesser of two boxes of a class goes.
+    /// IoU of two boxes of a class above which the one with the lower score is suppressed.
     pub suppress_above: f64,
-    /// Detections per picture that remain.
+    /// Largest number of detections per picture.
     pub keep: usize,
 }
 
@@ -29,14 +29,15 @@ impl Default for DecodeConfig {
     }
 }
 
-/// The boxes in one picture of `size` (width, height) pixels, best first.
+/// The detections in one picture of (width, height) pixels, by descending score.
 ///
-/// `classes` are logits `[classes, cells]`, `sides` distances in strides `[4, cells]`, `centerness` logits
-/// `[cells]`, row major over a grid of `columns`. The score is √(σ(class)·σ(centre-ness)). Boxes are
-/// cut at the picture's edges; what has no area then, or no number, is left out.
+/// `classes` are logits `[classes, cells]`, `sides` distances in strides `[4, cells]` and `centerness`
+/// logits `[cells]`, row major over a grid of `columns` columns. The score is
+/// √(σ(class)·σ(centre-ness)). Boxes are clipped to the picture; those without area or with NaN are left
+/// out.
 ///
 /// # Panics
-/// When the sizes do not fit each other.
+/// When the numbers of cells differ.
 pub fn decode(
     [classes, sides, centerness]: [&[f32]; 3],
     columns: usize,
@@ -75,7 +76,7 @@ mod tests {
 
     #[test]
     fn a_sure_cell_becomes_its_box_once_and_inside_the_picture() {
-        // 1×2 cells of 8 px, two classes; both cells name the same box of class 1.
+        // 1×2 cells of 8 px, two classes; both cells predict the same box of class 1.
         let classes = [-9.0, -9.0, 3.0, 2.0];
         let sides = [0.5, 1.5, 1.0, 1.0, 2.0, 1.0, 0.25, 0.25];
         let found = decode(
@@ -90,7 +91,7 @@ mod tests {
         assert_eq!(found[0].rect, Rect::new(0.0, 0.0, 16.0, 6.0));
         let expected: f64 = (1.0 / (1.0 + (-3f64).exp()) / (1.0 + (-4f64).exp())).sqrt();
         assert!((found[0].score - expected).abs() < 1e-9);
-        // Not a number: no detection, no panic.
+        // Predictions that are NaN give no detection and do not panic.
         let none = decode(
             [&[f32::NAN; 4], &[f32::NAN; 8], &[f32::NAN; 2]],
             2,

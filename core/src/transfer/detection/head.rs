@@ -1,14 +1,14 @@
-//! The head: one level's neck, two towers, three outputs.
+//! FCOS's head: the neck of one feature level, two towers of convolutions and three outputs.
 
 use burn::tensor::{Tensor, activation::relu};
 
 use crate::model::{Conv2d, GroupNorm, Init, TensorVisitor, Tensors};
 
-/// Channels of every hidden layer are a multiple of this: the groups of their normalisation.
+/// Number of groups of group normalisation; the channels of the hidden layers are a multiple of it.
 const GROUPS: usize = 32;
-/// Standard deviation of the initial weights of every convolution behind the neck.
+/// Standard deviation of the initial weights of every convolution after the neck.
 const STD: f64 = 0.01;
-/// Probability that every class starts with in every cell (Lin et al. 2017, π of focal loss).
+/// Initial probability of every class in every cell (Lin et al. 2017, π of focal loss).
 const PRIOR: f64 = 0.01;
 
 /// Convolution, group normalisation, ReLU.
@@ -29,13 +29,13 @@ impl Layer {
     }
 }
 
-/// What the head says about every cell; h·w cells, row major.
+/// The predictions of the head for every cell of a map of h × w cells.
 #[derive(Debug, Clone)]
 pub struct Predictions {
     /// Logits of the classes [B, classes, h, w].
     pub classes: Tensor<4>,
-    /// Distances from the cell's point to the left, upper, right and lower side, in strides, ≥ 0
-    /// [B, 4, h, w].
+    /// Distances from the cell's point to the left, upper, right and lower side of the box, in strides,
+    /// ≥ 0 [B, 4, h, w].
     pub sides: Tensor<4>,
     /// Logit of the centre-ness [B, 1, h, w].
     pub centerness: Tensor<4>,
@@ -53,8 +53,8 @@ pub struct FcosHead {
 }
 
 impl FcosHead {
-    /// For feature maps of `input` channels: `convs` convolutions of `hidden` channels in either
-    /// tower (the paper: 4 of 256).
+    /// A new head for feature maps of `input` channels, with `convs` convolutions of `hidden` channels in
+    /// each tower (in the paper 4 of 256).
     ///
     /// # Panics
     /// When `hidden` is not a multiple of 32.
@@ -88,7 +88,7 @@ impl FcosHead {
         }
     }
 
-    /// Features [B, input, h, w] to predictions.
+    /// Predictions from features [B, input, h, w].
     pub fn forward(&self, features: Tensor<4>) -> Predictions {
         let x = self.neck.forward(features);
         let through = |tower: &[Layer]| tower.iter().fold(x.clone(), |x, l| l.forward(x));
@@ -110,7 +110,7 @@ impl Tensors for FcosHead {
             ("classification_head", &mut self.class_tower),
             ("regression_head", &mut self.box_tower),
         ] {
-            // A sequence of convolution, normalisation, ReLU: three places for each layer.
+            // In torchvision a tower is a sequence in which convolution, normalisation and ReLU have a number each.
             for (i, layer) in tower.iter_mut().enumerate() {
                 let place = |at: usize| format!("{p}{name}.conv.{at}.");
                 layer.visit(&place(3 * i), &place(3 * i + 1), visitor);

@@ -10,11 +10,11 @@ use super::{head::Predictions, targets::CellTarget};
 
 /// Weight of positives in focal loss.
 const ALPHA: f64 = 0.25;
-/// Keeps IoU defined for empty boxes (torchvision's).
+/// Avoids a division by 0 for empty boxes; the value is torchvision's.
 const EPSILON: f64 = 1e-7;
 
-/// The three parts, each summed and divided by the number of foreground cells (at least 1); one
-/// element each.
+/// The three parts of the loss, each a sum divided by the number of foreground cells (at least 1), as a
+/// tensor of one element.
 #[derive(Debug, Clone)]
 pub struct FcosLoss {
     /// Sigmoid focal loss over all cells and classes (Lin et al. 2017; α = 0.25, γ = 2).
@@ -32,7 +32,7 @@ impl FcosLoss {
     }
 }
 
-/// The loss of a batch; `targets` holds one list of cells per picture, as [`super::assign`] makes it.
+/// The loss of a batch; `targets` holds one list of cells per picture, made by [`super::assign`].
 ///
 /// # Panics
 /// When the numbers of pictures or cells differ.
@@ -68,7 +68,7 @@ pub fn fcos_loss(predictions: Predictions, targets: &[Vec<Option<CellTarget>>]) 
         };
     }
 
-    // [B, channels, h, w] → the rows of the foreground cells [F, channels].
+    // Selects the foreground cells of a map: [B, channels, h, w] → [F, channels].
     let places = Tensor::<1, Int>::from_data(TensorData::new(places, [foreground]), &device);
     let rows_of = |map: Tensor<4>| {
         let [b, channels, h, w] = map.dims();
@@ -86,23 +86,23 @@ pub fn fcos_loss(predictions: Predictions, targets: &[Vec<Option<CellTarget>>]) 
     }
 }
 
-/// −t·ln σ(x) − (1 − t)·ln(1 − σ(x)), from logits.
+/// Binary cross entropy −t·ln σ(x) − (1 − t)·ln(1 − σ(x)) of logits x with targets t.
 fn cross_entropy<const D: usize>(logits: Tensor<D>, target: Tensor<D>) -> Tensor<D> {
     let positive = log_sigmoid(logits.clone()) * target.clone();
     let negative = log_sigmoid(logits.neg()) * (target.neg() + 1.0);
     (positive + negative).neg()
 }
 
-/// α_t·(1 − p_t)²·cross entropy, from logits; `target` is 0 or 1.
+/// Focal loss α_t·(1 − p_t)²·cross entropy of logits; `target` is 0 or 1.
 fn focal<const D: usize>(logits: Tensor<D>, target: Tensor<D>) -> Tensor<D> {
     let p = sigmoid(logits.clone());
-    // 1 − p_t: what is missing to certainty.
+    // 1 − p_t = p + t − 2·p·t for t = 0 or 1.
     let missing = p.clone() + target.clone() - p * target.clone() * 2.0;
     let alpha = target.clone() * (2.0 * ALPHA - 1.0) + (1.0 - ALPHA);
     cross_entropy(logits, target) * missing.square() * alpha
 }
 
-/// GIoU of pairs of boxes around the same points, given by their four distances [F, 4] → [F, 1].
+/// GIoU of pairs of boxes around a common point, given by the distances [F, 4] of their sides from it; [F, 1].
 fn generalized_iou(a: Tensor<2>, b: Tensor<2>) -> Tensor<2> {
     let side = |sides: &Tensor<2>, at: usize| sides.clone().narrow(1, at, 1);
     let extent = |sides: &Tensor<2>| -> [Tensor<2>; 2] {
@@ -112,7 +112,7 @@ fn generalized_iou(a: Tensor<2>, b: Tensor<2>) -> Tensor<2> {
         let [width, height] = extent(sides);
         width * height
     };
-    // Both hold the point, so the boxes meet and their distances compare side by side.
+    // Both boxes contain the point, so their intersection and hull have the smaller and the larger distances.
     let shared = area(&a.clone().min_pair(b.clone()));
     let hull = area(&a.clone().max_pair(b.clone()));
     let union = area(&a) + area(&b) - shared.clone();

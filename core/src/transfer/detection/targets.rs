@@ -1,25 +1,28 @@
-//! Which object each cell answers for.
+//! Assigns objects to cells as the targets of training.
 
 use crate::boxes::Rect;
 
-/// A cell answers for an object whose centre is at most this many strides away along either axis.
+/// Centre sampling: a cell can have an object as its target only if the object's centre is less than this
+/// many strides away along both axes.
 const CENTER_RADIUS: f64 = 1.5;
 
-/// What a foreground cell should say.
+/// The target of a foreground cell.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct CellTarget {
-    /// The class.
+    /// The index of the class.
     pub class: usize,
-    /// Distances to the left, upper, right and lower side, in strides, > 0.
+    /// Distances from the cell's point to the left, upper, right and lower side of the box, in strides, > 0.
     pub sides: [f32; 4],
-    /// √(min(l, r)/max(l, r) · min(t, b)/max(t, b)), in (0, 1]: 1 at the centre of the box.
+    /// √(min(l, r)/max(l, r) · min(t, b)/max(t, b)) for the distances l, t, r, b to the four sides; in (0, 1],
+    /// 1 at the centre of the box.
     pub centerness: f32,
 }
 
-/// The target of each cell of a `grid` (rows, columns), row major; `None` is background.
+/// The target of each cell of a grid of (rows, columns), row major; `None` is background.
 ///
-/// A cell answers for the object in whose box, and near whose centre, its point lies; of several for
-/// the smallest. An object between all points (smaller than a stride) has no cell.
+/// `objects` are boxes in pixels with their classes. The target of a cell is the object whose box contains
+/// the cell's point near its centre; of several objects, the one with the smallest area. An object smaller
+/// than a stride may contain no cell's point, and then is the target of no cell.
 pub fn assign(
     objects: &[(Rect, usize)],
     [rows, columns]: [usize; 2],
