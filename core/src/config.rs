@@ -1,9 +1,15 @@
-//! The settings of the method as plain serde structs; defaults are the authors'
+//! The settings of a method and of its optimizer as plain serde structs; defaults are the authors'
 //! (`configs/selfsup/densecl/densecl_imagenet_200ep.py`) unless said otherwise.
 
-use burn::tensor::FloatDType;
+mod choice;
+mod optim;
+
 use serde::{Deserialize, Serialize};
 
+pub use self::{
+    choice::MethodName,
+    optim::{OptimConfig, OptimizerName, Precision, SchedulePer},
+};
 use crate::error::{Error, Result};
 pub use crate::network::{Backbone, ModelConfig};
 
@@ -38,17 +44,19 @@ pub enum InViewPositives {
     Near,
 }
 
-/// The method: losses, queues, momentum encoder, normalisation.
+/// The method: losses, queues, momentum encoder, normalisation. A comment that names no method speaks of DenseCL.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MethodConfig {
+    /// Which method trains. A setting that it does not use must be at its default.
+    pub name: MethodName,
     /// λ: weight of the dense loss, L = (1−λ)·L_global + λ·L_dense. 0 is MoCo v2.
     pub lambda: f64,
     /// Steps at the start during which λ is 0 (needed for λ = 1; the authors use 1000 there).
     pub lambda_warmup_steps: u64,
     /// τ of InfoNCE.
     pub temperature: f64,
-    /// m of the momentum encoder, θk ← m·θk + (1−m)·θq.
+    /// m of the momentum encoder, θk ← m·θk + (1−m)·θq; τ of BYOL's target network.
     pub momentum: f64,
     /// Whether m stays or rises to 1 over the run.
     pub momentum_schedule: MomentumSchedule,
@@ -73,11 +81,16 @@ pub struct MethodConfig {
     pub bn_groups: usize,
     /// Shuffle the keys across the groups (shuffle-BN of MoCo).
     pub shuffle_keys: bool,
+    /// BYOL: units of the hidden layer of the projector and of the predictor, at least 1.
+    pub projector_hidden: usize,
+    /// BYOL: units of their outputs, at least 1.
+    pub projector_dim: usize,
 }
 
 impl Default for MethodConfig {
     fn default() -> Self {
         Self {
+            name: MethodName::DenseCl,
             lambda: 0.5,
             lambda_warmup_steps: 0,
             temperature: 0.2,
@@ -91,6 +104,8 @@ impl Default for MethodConfig {
             in_view_positives: InViewPositives::Match,
             bn_groups: 8,
             shuffle_keys: true,
+            projector_hidden: 4096,
+            projector_dim: 256,
         }
     }
 }
@@ -106,12 +121,15 @@ pub enum MomentumSchedule {
     Cosine,
 }
 
+/// The widest layer of a projector. It catches typing errors; the method has no such limit.
+const MAX_UNITS: usize = 65_536;
+
 /// The longest queue chosen by default: the authors'.
 pub const MAX_DEFAULT_QUEUE: usize = 65_536;
 
 impl MethodConfig {
     /// # Errors
-    /// [`Error::Config`] naming the first setting that is out of range.
+    /// [`Error::Config`] naming the first setting that is out of range, or that the method does not use.
     pub fn validate(&self) -> Result<()> {
         Error::ensure(
             "method.lambda",
@@ -154,7 +172,15 @@ impl MethodConfig {
             self.bn_groups,
             self.bn_groups >= 1,
             "at least 1",
-        )
+        )?;
+        for (key, units) in [
+            ("method.projector_hidden", self.projector_hidden),
+            ("method.projector_dim", self.projector_dim),
+        ] {
+            let in_range = (1..=MAX_UNITS).contains(&units);
+            Error::ensure(key, units, in_range, "1 to 65,536 units")?;
+        }
+        self.ensure_used()
     }
 
     /// Whether a step needs to know the geometry of its views.
@@ -163,7 +189,7 @@ impl MethodConfig {
         self.matching == Matching::Geometry || near
     }
 
-    /// The queue length for a data set of `images` trained in batches of `batch`.
+    /// The queue length for a data set of `images` trained in batches of `batch`; 0 for a method without queues.
     ///
     /// By default half the images, so that a key is gone well before its image comes again, as a
     /// whole number of batches and at most [`MAX_DEFAULT_QUEUE`].
@@ -172,6 +198,9 @@ impl MethodConfig {
     /// [`Error::Config`] when an explicit queue is shorter than the batch, or longer than the data
     /// without `queue_exceeds_data`.
     pub fn queue_len(&self, images: usize, batch: usize) -> Result<usize> {
+        if self.name == MethodName::Byol {
+            return Ok(0);
+        }
         if self.queue == 0 {
             let half = (images / 2).min(MAX_DEFAULT_QUEUE);
             return Ok((half / batch * batch).max(batch));
@@ -197,123 +226,5 @@ impl MethodConfig {
             ));
         }
         Ok(self.queue)
-    }
-}
-
-/// When the cosine schedule moves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum SchedulePer {
-    /// Once per epoch, as the authors' (mmcv `CosineAnnealing` by epoch).
-    Epoch,
-    /// Every step.
-    Step,
-}
-
-/// In which numbers a step computes what it spends its time in: convolutions and the activations between
-/// them. Weights, what the optimizer keeps, batch statistics, heads' outputs and losses are f32 throughout.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Precision {
-    /// 24 bits of mantissa.
-    F32,
-    /// 8 bits of mantissa, and the range of f32.
-    Bf16,
-    /// 11 bits of mantissa, up to 65,504: the loss is scaled, see [`crate::loss_scale`].
-    F16,
-}
-
-impl Precision {
-    /// Every precision, the exact one first.
-    pub const ALL: [Self; 3] = [Self::F32, Self::Bf16, Self::F16];
-
-    /// The name in settings.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::F32 => "f32",
-            Self::Bf16 => "bf16",
-            Self::F16 => "f16",
-        }
-    }
-
-    /// The type of a tensor's elements.
-    pub fn dtype(self) -> FloatDType {
-        match self {
-            Self::F32 => FloatDType::F32,
-            Self::Bf16 => FloatDType::BF16,
-            Self::F16 => FloatDType::F16,
-        }
-    }
-}
-
-/// SGD and its schedule.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct OptimConfig {
-    /// Base learning rate, cosine to 0.
-    pub lr: f64,
-    /// Multiply `lr` by batch / 256 (Goyal et al., 2017).
-    pub scale_lr: bool,
-    /// Momentum of SGD.
-    pub momentum: f64,
-    /// Weight decay, on all parameters as the authors'.
-    pub weight_decay: f64,
-    /// Whether the cosine moves per epoch or per step.
-    pub schedule: SchedulePer,
-    /// Largest L2 norm of the whole gradient; 0 = no clipping.
-    pub clip_norm: f64,
-    /// Micro-batches whose gradients are added before each step; the batch is split into this many.
-    pub accumulate: usize,
-    /// In which numbers convolutions and activations are computed.
-    pub precision: Precision,
-}
-
-impl Default for OptimConfig {
-    fn default() -> Self {
-        Self {
-            lr: 0.03,
-            scale_lr: false,
-            momentum: 0.9,
-            weight_decay: 1e-4,
-            schedule: SchedulePer::Epoch,
-            clip_norm: 0.0,
-            accumulate: 1,
-            precision: Precision::F32,
-        }
-    }
-}
-
-impl OptimConfig {
-    /// # Errors
-    /// [`Error::Config`] naming the first setting that is out of range.
-    pub fn validate(&self) -> Result<()> {
-        let not_negative = |x: f64| x >= 0.0 && x.is_finite();
-        Error::ensure("optim.lr", self.lr, not_negative(self.lr), "0 or above")?;
-        Error::ensure(
-            "optim.momentum",
-            self.momentum,
-            (0.0..1.0).contains(&self.momentum),
-            "in [0, 1)",
-        )?;
-        let decay = self.weight_decay;
-        Error::ensure(
-            "optim.weight_decay",
-            decay,
-            not_negative(decay),
-            "0 or above",
-        )?;
-        let clip = self.clip_norm;
-        Error::ensure(
-            "optim.clip_norm",
-            clip,
-            not_negative(clip),
-            "0 (no clipping) or above",
-        )?;
-        Error::ensure(
-            "optim.accumulate",
-            self.accumulate,
-            self.accumulate >= 1,
-            "at least 1",
-        )
     }
 }

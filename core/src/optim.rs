@@ -1,9 +1,13 @@
-//! SGD with momentum and weight decay, as `torch.optim.SGD`, over the tensors of a network.
+//! SGD with momentum and weight decay, as `torch.optim.SGD`, over the tensors of a network; and LARS, which is SGD with
+//! its gradient scaled layer by layer.
+
+mod lars;
 
 use burn::tensor::{Gradients, Tensor};
 
+use self::lars::Lars;
 use crate::{
-    config::OptimConfig,
+    config::{OptimConfig, OptimizerName},
     model::{AnyNetwork, Kind, NamedTensor, TensorVisitor, Tensors, visit::take},
     ops::{self, SgdSettings},
 };
@@ -69,12 +73,14 @@ impl TensorVisitor for Collect<'_> {
     }
 }
 
-/// The optimizer: v ← μ·v + (g + w·θ), θ ← θ − lr·v.
+/// The optimizer: v ← μ·v + (g + w·θ), θ ← θ − lr·v. As LARS it puts (g + w·θ)·η·‖θ‖/‖g + w·θ‖ in the place of
+/// g + w·θ for weights, and g for biases and the parameters of batch normalisation.
 #[derive(Debug, Clone)]
 pub struct Sgd {
     momentum: f64,
     weight_decay: f64,
     clip_norm: f64,
+    lars: Option<Lars>,
     velocity: Vec<Option<Tensor<1>>>,
 }
 
@@ -85,6 +91,9 @@ impl Sgd {
             momentum: config.momentum,
             weight_decay: config.weight_decay,
             clip_norm: config.clip_norm,
+            lars: (config.name == OptimizerName::Lars).then_some(Lars {
+                trust: config.trust,
+            }),
             velocity: Vec::new(),
         }
     }
@@ -153,14 +162,21 @@ impl TensorVisitor for Update<'_> {
         }
         let shape = tensor.shape();
         let theta = take(tensor).inner().flatten(0, D - 1);
+        let gradient = self.gradients[self.index].take();
+        let decay = self.sgd.weight_decay;
+        let (gradient, weight_decay) = match self.sgd.lars {
+            None => (gradient, decay),
+            Some(lars) if Lars::adapts(D) => (Some(lars.adapt(&theta, gradient, decay)), 0.0),
+            Some(_) => (gradient, 0.0),
+        };
         let (moved, velocity) = ops::on(&theta.device(), theta.dtype()).sgd(
             theta,
             self.sgd.velocity[self.index].take(),
-            self.gradients[self.index].take(),
+            gradient,
             SgdSettings {
                 learning_rate: self.learning_rate,
                 momentum: self.sgd.momentum,
-                weight_decay: self.sgd.weight_decay,
+                weight_decay,
             },
         );
         *tensor = moved.reshape(shape).autodiff().require_grad();

@@ -34,6 +34,20 @@ pub fn learning_rate(base: f64, per: SchedulePer, progress: Progress) -> f64 {
     0.5 * base * (1.0 + (std::f64::consts::PI * share).cos())
 }
 
+/// [`learning_rate`] after a linear rise from 0 over the first `warmup` steps: `base`·step/`warmup`, then the cosine
+/// over the steps that are left (BYOL, Grill et al. 2020, section 3.3). Without a warm-up it is [`learning_rate`].
+pub fn warmed_up(base: f64, per: SchedulePer, warmup: u64, progress: Progress) -> f64 {
+    if progress.step < warmup {
+        return base * (progress.step as f64 / warmup as f64);
+    }
+    let after = Progress {
+        step: progress.step - warmup,
+        total_steps: progress.total_steps.saturating_sub(warmup),
+        ..progress
+    };
+    learning_rate(base, per, after)
+}
+
 /// λ, the weight of the dense loss, at `step`: 0 during the first `warmup_steps`, then `value` (as set by the
 /// authors' `loss_lambda` hook).
 pub fn lambda(value: f64, warmup_steps: u64, step: u64) -> f64 {
@@ -76,6 +90,26 @@ mod tests {
         assert!(at(SchedulePer::Epoch, 10) < 0.3);
         assert_eq!(at(SchedulePer::Epoch, 10), at(SchedulePer::Epoch, 19));
         assert!(at(SchedulePer::Epoch, 100).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_warm_up_rises_to_the_base_rate_and_the_cosine_takes_the_rest() {
+        let at = |warmup, step| {
+            let progress = Progress {
+                step,
+                total_steps: 110,
+                steps_per_epoch: 10,
+            };
+            warmed_up(0.3, SchedulePer::Step, warmup, progress)
+        };
+        assert_eq!(at(10, 0), 0.0);
+        assert!((at(10, 5) - 0.15).abs() < 1e-12);
+        assert_eq!(at(10, 10), 0.3);
+        assert!((at(10, 60) - 0.15).abs() < 1e-12);
+        assert!(at(10, 110).abs() < 1e-12);
+        assert_eq!(at(0, 0), 0.3);
+        // A warm-up as long as the run never gets past its rise.
+        assert!(at(1000, 109) < 0.3);
     }
 
     #[test]

@@ -106,10 +106,12 @@ impl Plan {
             total_steps: self.total_steps,
             steps_per_epoch: self.steps_per_epoch,
         };
+        let warmup = (optim.warmup_epochs * self.steps_per_epoch as f64).round() as u64;
+        let rate = schedule::warmed_up(optim.lr * scale, optim.schedule, warmup, progress);
         StepSettings {
             step,
             total_steps: self.total_steps,
-            learning_rate: schedule::learning_rate(optim.lr * scale, optim.schedule, progress),
+            learning_rate: rate,
         }
     }
 }
