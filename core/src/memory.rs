@@ -7,7 +7,7 @@
 
 use burn::tensor::Device;
 
-use crate::config::Precision;
+use crate::config::{MethodConfig, MethodName, Precision};
 use crate::loss::SIMILARITIES;
 use crate::network::{
     DENSE_HEAD, GLOBAL_HEAD, Kind, Map, ModelConfig, Network, TensorShape, head_tensors,
@@ -23,8 +23,8 @@ const LOGITS: f64 = 3.0;
 const IN_VIEW: f64 = 6.0;
 /// The largest feature map, as often as it is there for a moment: unfolded for a convolution, its gradient.
 const PASSING: f64 = 2.0;
-/// Copies of the parameters that stay from step to step: both encoders, and the velocity.
-const STATE: f64 = 3.0;
+/// Copies of a projector's hidden layer that are kept: its sums, those normalised, and behind the ReLU.
+const HIDDEN: f64 = 3.0;
 /// Those within a step: the gradient, and what is being updated.
 const UPDATE: f64 = 2.0;
 /// Copies of the state on its way into a checkpoint: as numbers, and as the bytes of the file.
@@ -35,26 +35,26 @@ const SAVING: f64 = 2.0;
 pub struct StepShape<'a> {
     /// The network.
     pub model: &'a ModelConfig,
+    /// The method that trains it.
+    pub method: &'a MethodConfig,
     /// Images per step.
     pub batch: usize,
     /// Micro-batches they go through the network in; divides `batch`.
     pub accumulate: usize,
     /// Side of a view, in pixels.
     pub size: usize,
-    /// Keys in each queue.
+    /// Keys in each queue; 0 for a method without queues.
     pub queue: usize,
     /// Where it runs.
     pub device: &'a Device,
     /// In which numbers.
     pub precision: Precision,
-    /// Whether the in-view loss is part of the step.
-    pub in_view: bool,
 }
 
 /// Bytes that a step is estimated to hold, by what they are for.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StepMemory {
-    /// Both encoders, SGD's velocity and both queues: what stays from step to step.
+    /// Both networks, the optimizer's velocity and the queues: what stays from step to step.
     pub state: u64,
     /// The gradient, and the parameters while they are replaced.
     pub update: u64,
@@ -77,13 +77,13 @@ impl StepMemory {
     pub fn estimate(shape: &StepShape) -> Self {
         let StepShape {
             model,
+            method,
             batch,
             accumulate,
             size,
             queue,
             device,
             precision,
-            in_view,
         } = *shape;
         let dtype = precision.dtype().into();
         let footprint = ops::on(device, dtype).footprint(dtype);
@@ -91,16 +91,18 @@ impl StepMemory {
         let network = Network::new(model);
         let maps = network.maps([size; 2]);
         let [_, _, _, [side, _]] = network.stage_sides([size; 2]);
-        let channels = network.channels();
-        let grid = if model.num_grid == 0 {
-            side
-        } else {
-            model.num_grid
+        let grid = match model.num_grid {
+            0 => side,
+            grid => grid,
         };
         let cells = (grid as f64).powi(2);
-
-        let parameters = F32 * parameters(model) as f64;
-        let queues = 2.0 * F32 * queue as f64 * model.dim as f64;
+        let own = match method.name {
+            MethodName::DenseCl => {
+                let in_view = method.in_view_weight > 0.0;
+                Own::of_densecl(model, micro, cells, queue, in_view, &footprint)
+            }
+            MethodName::Byol => Own::of_byol(model, method, micro),
+        };
         let views = F32 * 2.0 * 3.0 * batch as f64 * (size as f64).powi(2);
 
         let kept: f64 = maps
@@ -109,31 +111,22 @@ impl StepMemory {
             .sum();
         let pooled = numbers(&maps[0]) / 4.0;
         let pool = micro * pooled * (F32 + f64::from(footprint.pooled_from));
-        // Backbone features on the grid, the two layers of the dense head, and its unit vectors.
-        let heads = F32 * micro * cells * (3.0 * channels as f64 + 3.0 * model.dim as f64);
-
         let largest_map = largest(&maps, F32 * micro);
-        let logits = (micro * cells * queue as f64).min(footprint.logits as f64) * F32;
-        let similarity = F32 * micro * cells * cells;
-        let at_once = similarity.min(F32 * SIMILARITIES as f64);
-        let in_view = if in_view { IN_VIEW * at_once } else { 0.0 };
-        let loss = (LOGITS * logits).max(similarity).max(in_view);
-
+        // Both networks, and the velocity of the one that learns.
+        let state = 2.0 * own.learned + own.followed + own.queues;
         let bytes = |x: f64| x as u64; // saturates
         Self {
-            state: bytes(STATE * parameters + queues),
-            update: bytes(UPDATE * parameters),
+            state: bytes(state),
+            update: bytes(UPDATE * own.learned),
             views: bytes(views),
-            activations: bytes(kept + pool + heads),
-            workspace: bytes(loss.max(PASSING * largest_map)),
+            activations: bytes(kept + pool + own.heads),
+            workspace: bytes(own.loss.max(PASSING * largest_map)),
             largest_tensor: bytes(
                 largest_map
-                    .max(logits)
-                    .max(similarity)
-                    .max(queues / 2.0)
+                    .max(own.largest)
                     .max(views / 2.0 / accumulate.max(1) as f64),
             ),
-            saving: bytes(SAVING * (STATE * parameters + queues)),
+            saving: bytes(SAVING * state),
         }
     }
 
@@ -144,6 +137,82 @@ impl StepMemory {
             .iter()
             .fold(self.state, |sum, &part| sum.saturating_add(part))
     }
+}
+
+/// What depends on the method, in bytes.
+struct Own {
+    /// Parameters of the network that learns by gradient.
+    learned: f64,
+    /// Those of the network that follows it.
+    followed: f64,
+    queues: f64,
+    /// What the heads keep for their backward pass.
+    heads: f64,
+    /// What the loss holds for a moment.
+    loss: f64,
+    /// The largest tensor of heads and loss.
+    largest: f64,
+}
+
+impl Own {
+    fn of_densecl(
+        model: &ModelConfig,
+        micro: f64,
+        cells: f64,
+        queue: usize,
+        in_view: bool,
+        footprint: &Footprint,
+    ) -> Self {
+        let channels = Network::new(model).channels() as f64;
+        let dim = model.dim as f64;
+        let parameters = F32 * parameters(model) as f64;
+        let queues = 2.0 * F32 * queue as f64 * dim;
+        let logits = (micro * cells * queue as f64).min(footprint.logits as f64) * F32;
+        let similarity = F32 * micro * cells * cells;
+        let at_once = similarity.min(F32 * SIMILARITIES as f64);
+        let in_view = if in_view { IN_VIEW * at_once } else { 0.0 };
+        Self {
+            learned: parameters,
+            followed: parameters,
+            queues,
+            // Backbone features on the grid, the two layers of the dense head, and its unit vectors.
+            heads: F32 * micro * cells * (3.0 * channels + 3.0 * dim),
+            loss: (LOGITS * logits).max(similarity).max(in_view),
+            largest: logits.max(similarity).max(queues / 2.0),
+        }
+    }
+
+    /// The two views go through the online network one after the other, each with its own backward pass, so what is kept
+    /// is that of one view.
+    fn of_byol(model: &ModelConfig, method: &MethodConfig, micro: f64) -> Self {
+        let network = Network::new(model);
+        let channels = network.channels();
+        let [hidden, dim] = [method.projector_hidden, method.projector_dim];
+        let followed =
+            backbone_parameters(&network) + projector_parameters([channels, hidden, dim]);
+        let learned = followed + projector_parameters([dim, hidden, dim]);
+        let layers = channels as f64 + 2.0 * (HIDDEN * hidden as f64 + 2.0 * dim as f64);
+        Self {
+            learned: F32 * learned as f64,
+            followed: F32 * followed as f64,
+            queues: 0.0,
+            heads: F32 * micro * layers,
+            loss: 0.0,
+            largest: F32 * hidden as f64 * channels.max(dim) as f64,
+        }
+    }
+}
+
+/// Parameters of the backbone.
+fn backbone_parameters(network: &Network) -> usize {
+    let parameters = network.tensors();
+    let parameters = parameters.filter(|tensor| tensor.kind == Kind::Parameter);
+    parameters.map(|tensor| TensorShape::count(&tensor)).sum()
+}
+
+/// Parameters of a projector: two linear layers, the first with a bias, and batch normalisation between them.
+fn projector_parameters([input, hidden, output]: [usize; 3]) -> usize {
+    hidden * (input + 3 + output)
 }
 
 /// Bytes at the peak of a forward pass without a gradient, for so many pictures [width, height] at once: the network,
@@ -223,6 +292,32 @@ mod tests {
     }
 
     #[test]
+    fn the_parameters_of_byol_are_those_of_the_networks_that_are_built() {
+        let model = ModelConfig {
+            backbone: Backbone::ResNet18,
+            width: 4,
+            ..ModelConfig::default()
+        };
+        let method = MethodConfig {
+            name: MethodName::Byol,
+            projector_hidden: 24,
+            projector_dim: 8,
+            ..MethodConfig::default()
+        };
+        let optim = crate::config::OptimConfig::default();
+        let learner = crate::method::Byol::new(&model, &method, &optim, 0, &Device::flex());
+        let count = |tensors: Vec<crate::model::NamedTensor>| -> f64 {
+            let parameters = tensors.iter().filter(|t| t.kind == Kind::Parameter);
+            parameters
+                .map(|tensor| tensor.shape.iter().product::<usize>() as f64)
+                .sum()
+        };
+        let own = Own::of_byol(&model, &method, 1.0);
+        assert_eq!(own.learned, F32 * count(learner.online.named()));
+        assert_eq!(own.followed, F32 * count(learner.target.named()));
+    }
+
+    #[test]
     fn a_forward_pass_holds_what_was_measured() {
         // `densecl match --size 2048` on a CPU, at its peak, without the 173 MB that the program holds anyway.
         for (backbone, measured) in [(Backbone::ResNet18, 525e6), (Backbone::ResNet50, 1320e6)] {
@@ -242,13 +337,13 @@ mod tests {
     fn step(batch: usize, accumulate: usize, size: usize, queue: usize) -> StepMemory {
         StepMemory::estimate(&StepShape {
             model: &ModelConfig::default(),
+            method: &MethodConfig::default(),
             batch,
             accumulate,
             size,
             queue,
             device: &Device::flex(),
             precision: Precision::F32,
-            in_view: false,
         })
     }
 

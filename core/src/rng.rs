@@ -35,6 +35,8 @@ pub enum Purpose {
     Evaluation = 9,
     /// A known warp of a picture; index = its number.
     Warp = 10,
+    /// The region that the crops of a sample are drawn from; index as for the views.
+    Region = 11,
 }
 
 /// The stream for `purpose` and `index` of the run with this `seed`.

@@ -2,7 +2,7 @@
 
 use anyhow::bail;
 use densecl::augment::ViewConfig;
-use densecl::config::{Matching, MethodConfig, ModelConfig, OptimConfig};
+use densecl::config::{Matching, MethodConfig, MethodName, ModelConfig, OptimConfig};
 use densecl::device::DeviceChoice;
 use densecl::synthetic::SceneConfig;
 use serde::{Deserialize, Serialize};
@@ -178,6 +178,14 @@ impl RunConfig {
                 "train.init and train.continue_from: a run starts from one of them, leave out the other"
             );
         }
+        let byol = self.method.name == MethodName::Byol;
+        if byol && !self.train.continue_from.is_empty() {
+            bail!(
+                "train.continue_from = {:?}: goes on from the two encoders and the queues of DenseCL or MoCo, which \
+                 method.name = \"byol\" does not have; train.init begins with their backbone",
+                self.train.continue_from
+            );
+        }
         let batch = self.train.batch_size;
         let accumulate = self.optim.accumulate;
         if batch == 0 {
@@ -194,6 +202,13 @@ impl RunConfig {
                  network at once (train.batch_size / optim.accumulate)"
             );
         }
+        if byol && micro / groups < 2 {
+            bail!(
+                "method.bn_groups = {groups}: a group has {} image, and BYOL's projector is normalised over the images of \
+                 a group; use fewer groups, or a larger train.batch_size / optim.accumulate",
+                micro / groups
+            );
+        }
         if self.method.matching == Matching::Centred && micro < 2 {
             bail!(
                 "method.matching = \"centred\": takes the mean over the images that go through the network \
@@ -202,7 +217,8 @@ impl RunConfig {
             );
         }
         let stride = self.model.output_stride;
-        let cells = self.views.size as usize / stride;
+        let size = self.smallest_view();
+        let cells = size as usize / stride;
         let grid = match self.model.num_grid {
             0 => cells,
             grid => grid,
@@ -216,10 +232,9 @@ impl RunConfig {
         }
         if self.model.num_grid > cells {
             bail!(
-                "model.num_grid = {}: the feature map of {} px views at stride {stride} has only {cells} x \
+                "model.num_grid = {}: the feature map of {size} px views at stride {stride} has only {cells} x \
                  {cells} cells",
-                self.model.num_grid,
-                self.views.size
+                self.model.num_grid
             );
         }
         if !(self.views.size as usize).is_multiple_of(32) {
@@ -229,12 +244,11 @@ impl RunConfig {
                 self.views.size
             );
         }
-        if micro / groups * (self.views.size as usize / stride).pow(2) < 2 {
+        if micro / groups * cells.pow(2) < 2 {
             bail!(
-                "method.bn_groups = {groups}: a group of {} images at {} px leaves a single value \
+                "method.bn_groups = {groups}: a group of {} images at {size} px leaves a single value \
                  per channel, which cannot be normalised; use fewer groups or larger views",
-                micro / groups,
-                self.views.size
+                micro / groups
             );
         }
         if self.data.scene_count == 0 {
@@ -270,23 +284,39 @@ impl RunConfig {
         Ok(())
     }
 
-    /// `densecl`, or `mocov2` when λ is 0.
+    /// Pixels of a side of the smallest views of the run: its first or its last, where they follow a curriculum.
+    pub fn smallest_view(&self) -> u32 {
+        let [first, last] = self.views.curriculum.sizes(self.views.size);
+        first.min(last)
+    }
+
+    /// The same of the largest views.
+    pub fn largest_view(&self) -> u32 {
+        let [first, last] = self.views.curriculum.sizes(self.views.size);
+        first.max(last)
+    }
+
+    /// `byol`, `densecl`, or `mocov2` when DenseCL's λ is 0.
     pub fn method_name(&self) -> &'static str {
-        if self.method.lambda == 0.0 {
-            "mocov2"
-        } else {
-            "densecl"
+        match self.method.name {
+            MethodName::Byol => "byol",
+            MethodName::DenseCl if self.method.lambda == 0.0 => "mocov2",
+            MethodName::DenseCl => "densecl",
         }
     }
 
     /// What is trained for, as a person says it.
     pub fn objective(&self) -> String {
         let MethodConfig {
+            name,
             lambda,
             matching,
             in_view_weight,
             ..
         } = self.method;
+        if name == MethodName::Byol {
+            return "BYOL".to_string();
+        }
         if lambda == 0.0 {
             return "MoCo v2".to_string();
         }
@@ -307,59 +337,4 @@ impl RunConfig {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::settings;
-
-    #[test]
-    fn the_objective_is_said_in_words() {
-        let said = |sets: &[&str]| {
-            let sets: Vec<String> = sets.iter().map(|set| set.to_string()).collect();
-            let config: RunConfig = settings::resolve(&[], &sets).expect("known keys");
-            config.objective()
-        };
-        assert_eq!(said(&[]), "DenseCL");
-        assert_eq!(
-            said(&["method.lambda=0", "method.in_view_weight=1"]),
-            "MoCo v2"
-        );
-        assert_eq!(
-            said(&["method.matching=geometry", "method.in_view_weight=1"]),
-            "DenseCL with true positives and in-view negatives"
-        );
-        assert_eq!(
-            said(&["method.in_view_weight=1"]),
-            "DenseCL with in-view negatives"
-        );
-    }
-
-    #[test]
-    fn what_does_not_fit_together_is_named() {
-        let cases: [(&str, &str); 9] = [
-            ("method.bn_groups=3", "method.bn_groups = 3"),
-            ("optim.accumulate=7", "optim.accumulate = 7"),
-            ("views.size=100", "views.size = 100"),
-            ("train.batch_size=0", "train.batch_size = 0"),
-            ("method.lambda=1.5", "method.lambda = 1.5"),
-            ("method.in_view_weight=-1", "method.in_view_weight = -1"),
-            (
-                "method.in_view_temperature=0",
-                "method.in_view_temperature = 0",
-            ),
-            (
-                "method.in_view_weight=1 views.size=32",
-                "which here has 1 x 1",
-            ),
-            (
-                "method.matching=centred method.bn_groups=1 train.batch_size=3 optim.accumulate=3",
-                "train.batch_size of at least 6",
-            ),
-        ];
-        for (sets, expected) in cases {
-            let sets: Vec<String> = sets.split(' ').map(str::to_string).collect();
-            let config: RunConfig = settings::resolve(&[], &sets).expect("known keys");
-            let error = config.validate().expect_err("out of range").to_string();
-            assert!(error.contains(expected) && !error.contains('\n'), "{error}");
-        }
-    }
-}
+mod tests;

@@ -45,13 +45,13 @@ impl Needed {
     fn estimate(config: &RunConfig, queue: usize, on: &Place) -> Self {
         let step = StepMemory::estimate(&StepShape {
             model: &config.model,
+            method: &config.method,
             batch: config.train.batch_size,
             accumulate: config.optim.accumulate,
-            size: config.views.size as usize,
+            size: config.largest_view() as usize,
             queue,
             device: on.device,
             precision: config.optim.precision,
-            in_view: config.method.in_view_weight > 0.0,
         });
         let batches = config.data.prefetch as u64 + BATCHES_BESIDES;
         let views = step.views.saturating_mul(batches);

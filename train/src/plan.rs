@@ -44,6 +44,14 @@ impl Plan {
             0 => config.train.epochs.saturating_mul(steps_per_epoch),
             steps => steps,
         };
+        let warmup = warmup(&config, steps_per_epoch);
+        if warmup > 0 && warmup >= total_steps {
+            bail!(
+                "optim.warmup_epochs = {}: are {warmup} steps, and the run has {total_steps}; shorten the warm-up, or give \
+                 the run more steps",
+                config.optim.warmup_epochs
+            );
+        }
         Ok(Self {
             config,
             device,
@@ -106,7 +114,7 @@ impl Plan {
             total_steps: self.total_steps,
             steps_per_epoch: self.steps_per_epoch,
         };
-        let warmup = (optim.warmup_epochs * self.steps_per_epoch as f64).round() as u64;
+        let warmup = warmup(&self.config, self.steps_per_epoch);
         let rate = schedule::warmed_up(optim.lr * scale, optim.schedule, warmup, progress);
         StepSettings {
             step,
@@ -114,6 +122,11 @@ impl Plan {
             learning_rate: rate,
         }
     }
+}
+
+/// Steps over which the learning rate rises.
+fn warmup(config: &RunConfig, steps_per_epoch: u64) -> u64 {
+    (config.optim.warmup_epochs * steps_per_epoch as f64).round() as u64
 }
 
 /// A network and a batch that train in a moment, for tests; `sets` come last.

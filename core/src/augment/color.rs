@@ -72,6 +72,11 @@ pub fn hue(planes: &mut Planes, turn: f64) {
     shift_hue(planes.channels_mut(), shift);
 }
 
+/// Inverts every value of at least 128, as torchvision does on a PIL image with the threshold 128 (BYOL's).
+pub fn solarize(planes: &mut Planes) {
+    invert_bright(planes.bytes_mut());
+}
+
 /// Mirrors left to right.
 pub fn flip(planes: &mut Planes) {
     let width = planes.width() as usize;
@@ -135,6 +140,14 @@ fn replace_by_luma([red, green, blue]: [&mut [u8]; 3]) {
     for ((r, g), b) in red.iter_mut().zip(green).zip(blue) {
         let gray = luma(*r, *g, *b);
         (*r, *g, *b) = (gray, gray, gray);
+    }
+}
+
+#[multiversion(targets = "simd")]
+fn invert_bright(values: &mut [u8]) {
+    for value in values {
+        // 255 − v where v ≥ 128.
+        *value = (*value).min(255 - *value);
     }
 }
 
@@ -290,6 +303,15 @@ mod tests {
                     assert_eq!(after.0, expected, "{before:?} by {turn}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn bright_values_are_inverted() {
+        let mut values: Vec<u8> = (0..=255).collect();
+        invert_bright(&mut values);
+        for (value, found) in (0..=255u8).zip(values) {
+            assert_eq!(found, if value < 128 { value } else { 255 - value });
         }
     }
 

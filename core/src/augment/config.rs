@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::blur::MAX_SIGMA;
+use super::curriculum::Curriculum;
 
 /// The distribution of the random views. The default is the augmentation of MoCo v2, which DenseCL keeps.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -30,8 +31,25 @@ pub struct ViewConfig {
     pub blur_sigma: [f64; 2],
     /// Probability of the blur.
     pub blur_p: f64,
+    /// Probability of solarising: every value of at least 128 is inverted (BYOL).
+    pub solarize_p: f64,
     /// Probability of the left-right flip.
     pub flip_p: f64,
+    /// What is different in the second view of an image.
+    pub second: SecondView,
+    /// Whether the views go from whole scenes to small objects over the run.
+    pub curriculum: Curriculum,
+}
+
+/// Settings of the second view that differ from those of the others: BYOL's views are not made alike. What is not given
+/// is as in the other views.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SecondView {
+    /// Probability of the blur.
+    pub blur_p: Option<f64>,
+    /// Probability of solarising.
+    pub solarize_p: Option<f64>,
 }
 
 impl Default for ViewConfig {
@@ -48,7 +66,10 @@ impl Default for ViewConfig {
             grayscale_p: 0.2,
             blur_sigma: [0.1, 2.0],
             blur_p: 0.5,
+            solarize_p: 0.0,
             flip_p: 0.5,
+            second: SecondView::default(),
+            curriculum: Curriculum::default(),
         }
     }
 }
@@ -61,6 +82,17 @@ const MAX_RATIO: f64 = 100.0;
 const MAX_JITTER: f64 = 10.0;
 
 impl ViewConfig {
+    /// The settings of view `number` of an image, counted from 0.
+    pub fn of_view(&self, number: usize) -> Self {
+        let mut config = self.clone();
+        if number == 1 {
+            let SecondView { blur_p, solarize_p } = self.second;
+            config.blur_p = blur_p.unwrap_or(self.blur_p);
+            config.solarize_p = solarize_p.unwrap_or(self.solarize_p);
+        }
+        config
+    }
+
     /// Checks every value.
     ///
     /// # Errors
@@ -91,7 +123,20 @@ impl ViewConfig {
         number("jitter_p", self.jitter_p, 1.0)?;
         number("grayscale_p", self.grayscale_p, 1.0)?;
         number("blur_p", self.blur_p, 1.0)?;
-        number("flip_p", self.flip_p, 1.0)
+        number("solarize_p", self.solarize_p, 1.0)?;
+        number("flip_p", self.flip_p, 1.0)?;
+        number("second.blur_p", self.second.blur_p.unwrap_or(0.0), 1.0)?;
+        let solarize_p = self.second.solarize_p.unwrap_or(0.0);
+        number("second.solarize_p", solarize_p, 1.0)?;
+        self.curriculum.validate()?;
+        let sizes = self.curriculum.sizes(self.size);
+        if sizes.iter().any(|size| *size > MAX_SIZE) {
+            return Err(format!(
+                "curriculum.size = {}: must lie between 32 and {MAX_SIZE}, or be 0",
+                self.curriculum.size
+            ));
+        }
+        Ok(())
     }
 }
 

@@ -3,14 +3,14 @@
 use image::RgbImage;
 
 use super::blur::Blur;
-use super::color::{flip, grayscale};
+use super::color::{flip, grayscale, solarize};
 use super::crop::{CropBox, Cropper};
 use super::planes::Planes;
 use super::{ColorOp, ViewParams};
 
 /// Makes views one after the other in the same buffers, without an allocation per view.
 ///
-/// [`ViewMaker::make`] makes a whole view. Its four steps are public so that benchmarks can time them.
+/// [`ViewMaker::make`] makes a whole view. Its steps are public so that benchmarks can time them.
 #[derive(Debug, Default)]
 pub struct ViewMaker {
     cropper: Cropper,
@@ -27,6 +27,9 @@ impl ViewMaker {
         self.crop_resize(source, params.crop, size);
         self.recolor(&params.color, params.grayscale);
         self.blur(params.blur_sigma);
+        if params.solarize {
+            solarize(&mut self.planes);
+        }
         self.flip(params.flip)
     }
 
@@ -59,7 +62,7 @@ impl ViewMaker {
         }
     }
 
-    /// The last step: mirrors the view left to right if `mirrored`, and returns it.
+    /// The last step, after solarising: mirrors the view left to right if `mirrored`, and returns it.
     pub fn flip(&mut self, mirrored: bool) -> &Planes {
         if mirrored {
             flip(&mut self.planes);

@@ -1,7 +1,7 @@
 //! The two views of an image: MoCo v2's augmentation, and the geometry that relates the views.
 //!
 //! A view is made in the order of MoCo v2: random resized crop, colour jitter, grayscale, Gaussian
-//! blur, horizontal flip. Every operation follows torchvision 0.20 working on a PIL image, down to
+//! blur, horizontal flip; before the flip BYOL's solarisation. Every operation follows torchvision 0.20 working on a PIL image, down to
 //! PIL's roundings, so that training here and training with the authors' code use pictures from the
 //! same distribution. `tests/tests/augment_parity` compares the views with PIL's.
 //!
@@ -18,6 +18,7 @@ mod blur;
 mod color;
 mod config;
 mod crop;
+mod curriculum;
 mod geometry;
 mod maker;
 mod normalize;
@@ -29,9 +30,10 @@ use rand::RngExt;
 use rand::seq::SliceRandom;
 
 pub use blur::{MAX_SIGMA, gaussian_blur};
-pub use color::{ColorOp, brightness, contrast, flip, grayscale, hue, saturation};
-pub use config::ViewConfig;
+pub use color::{ColorOp, brightness, contrast, flip, grayscale, hue, saturation, solarize};
+pub use config::{SecondView, ViewConfig};
 pub use crop::{CropBox, crop_resize, resize};
+pub use curriculum::{Curriculum, Stage, draw_region};
 pub use geometry::ViewGeometry;
 pub use maker::ViewMaker;
 pub use normalize::{IMAGENET_MEAN, IMAGENET_STD, normalize_into, normalize_planes};
@@ -61,6 +63,8 @@ pub struct ViewParams {
     pub grayscale: bool,
     /// The standard deviation of the Gaussian blur in pixels of the view; `None`: no blur.
     pub blur_sigma: Option<f64>,
+    /// Whether every value of at least 128 is inverted.
+    pub solarize: bool,
     /// Whether the view is mirrored left to right.
     pub flip: bool,
 }
@@ -81,11 +85,14 @@ impl ViewParams {
         let blurred = rng.random_bool(config.blur_p);
         let blur_sigma = blurred.then(|| uniform(rng, config.blur_sigma));
         let flip = rng.random_bool(config.flip_p);
+        // No draw where there is no solarisation: the views of older settings stay as they were.
+        let solarize = config.solarize_p > 0.0 && rng.random_bool(config.solarize_p);
         Self {
             crop,
             color,
             grayscale,
             blur_sigma,
+            solarize,
             flip,
         }
     }
@@ -138,25 +145,33 @@ pub fn apply(source: &RgbImage, params: &ViewParams, size: u32) -> View {
 }
 
 /// The parameters of `count` views of the sample at position `index` of the run with this `seed`, whose source has
-/// `source_width` × `source_height` pixels. A larger `count` appends views and leaves the first ones unchanged.
+/// `source_width` × `source_height` pixels, at a stage of the curriculum. A larger `count` appends views and leaves the
+/// first ones unchanged.
 ///
 /// # Panics
 /// When the source has no pixels or `config` is not valid (see [`ViewConfig::validate`]).
 pub fn draw_views(
-    source_width: u32,
-    source_height: u32,
+    [source_width, source_height]: [u32; 2],
     config: &ViewConfig,
+    stage: Stage,
     seed: u64,
     index: u64,
     count: usize,
 ) -> Vec<ViewParams> {
+    let region = draw_region(source_width, source_height, stage.region, seed, index);
     let mut rng = rng::stream(seed, Purpose::Views, index);
-    let draw = || ViewParams::draw(&mut rng, source_width, source_height, config);
-    std::iter::repeat_with(draw).take(count).collect()
+    let draw = |number: usize| {
+        let config = config.of_view(number);
+        let mut params = ViewParams::draw(&mut rng, region.width, region.height, &config);
+        params.crop.left += region.left;
+        params.crop.top += region.top;
+        params
+    };
+    (0..count).map(draw).collect()
 }
 
 /// The parameters of the two views of the sample at position `index` of the run with this `seed`,
-/// whose source has `source_width` × `source_height` pixels.
+/// whose source has `source_width` × `source_height` pixels, without a curriculum.
 ///
 /// # Panics
 /// When the source has no pixels or `config` is not valid (see [`ViewConfig::validate`]).
@@ -168,10 +183,13 @@ pub fn draw_two(
     index: u64,
 ) -> [ViewParams; 2] {
     let mut rng = rng::stream(seed, Purpose::Views, index);
-    std::array::from_fn(|_| ViewParams::draw(&mut rng, source_width, source_height, config))
+    std::array::from_fn(|number| {
+        let config = config.of_view(number);
+        ViewParams::draw(&mut rng, source_width, source_height, &config)
+    })
 }
 
-/// The two views of the sample at position `index` of the run with this `seed`.
+/// The two views of the sample at position `index` of the run with this `seed`, without a curriculum.
 ///
 /// # Panics
 /// When `source` has no pixels or `config` is not valid (see [`ViewConfig::validate`]).

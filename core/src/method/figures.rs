@@ -39,7 +39,7 @@ impl Figure {
 /// A plot of the curves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Panel {
-    /// Losses in nats.
+    /// Losses: in nats where the method has a [`Panel::LossReference`].
     Loss,
     /// Shares in [0, 1] of positives that win.
     Accuracy,

@@ -1,9 +1,10 @@
 //! What a pre-training method is to the rest of the program: networks, state and figures by name, the views it
 //! wants, and a step.
 //!
-//! [`DenseCl`] is the first; MoCo v2 is the same with λ = 0. The loop, checkpoints, metrics and curves know only the
+//! [`DenseCl`] is the first; MoCo v2 is the same with λ = 0. [`Byol`] has neither queue nor negatives. The loop, checkpoints, metrics and curves know only the
 //! trait [`Method`], so that a new method is a file in this folder and a line where methods are chosen.
 
+mod byol;
 mod densecl;
 mod figures;
 mod state;
@@ -11,13 +12,14 @@ mod state;
 use burn::tensor::{Device, Tensor};
 
 pub use self::{
+    byol::{Branch, Byol, Online, regression_loss},
     densecl::{DenseCl, key_order},
     figures::{Figure, FigureSums, Figures, Panel, StepOutput, feature_std},
     state::StateVisitor,
 };
 use crate::{
     augment::ViewGeometry,
-    config::{MethodConfig, ModelConfig, OptimConfig},
+    config::{MethodConfig, MethodName, ModelConfig, OptimConfig},
     error::Result,
     loss_scale::LossScale,
     model::Encoder,
@@ -71,12 +73,20 @@ pub fn new(
     seed: u64,
     device: &Device,
 ) -> Box<dyn Method> {
-    Box::new(DenseCl::new(model, method, optim, queue_len, seed, device))
+    match method.name {
+        MethodName::DenseCl => {
+            Box::new(DenseCl::new(model, method, optim, queue_len, seed, device))
+        }
+        MethodName::Byol => Box::new(Byol::new(model, method, optim, seed, device)),
+    }
 }
 
 /// The figures of the method that the settings choose.
 pub fn figures(method: &MethodConfig) -> Vec<Figure> {
-    DenseCl::figures_with(method)
+    match method.name {
+        MethodName::DenseCl => DenseCl::figures_with(method),
+        MethodName::Byol => Byol::figures_of_a_step(),
+    }
 }
 
 /// One of the views that a method wants of each image.

@@ -15,8 +15,8 @@ use crate::{
 
 /// Backbone f and the two projection heads.
 ///
-/// Training needs both heads. A file of another program may have one or none; what is not there is
-/// `None`, and no tensor of it is visited.
+/// DenseCL trains both heads, BYOL none: its projector is not part of an encoder. A file of another program may have one
+/// or none, too. A head that is not there is `None`, and no tensor of it is visited.
 #[derive(Debug, Clone)]
 pub struct Encoder {
     /// f.
@@ -49,16 +49,29 @@ pub struct Embeddings {
     pub backbone: Tensor<3>,
 }
 
+impl Heads {
+    /// No head: the backbone alone.
+    pub const NONE: Self = Self {
+        global: false,
+        dense: false,
+    };
+}
+
 impl Encoder {
-    /// A freshly initialised encoder on `device`, without a gradient graph: a pure function of
+    /// A freshly initialised encoder with both heads on `device`, without a gradient graph: a pure function of
     /// `(config, seed)`.
     pub fn new(config: &ModelConfig, seed: u64, device: &Device) -> Self {
-        let device = device.clone().inner();
         let both = Heads {
             global: true,
             dense: true,
         };
-        Self::build(config, both, &Init::new(seed, &device))
+        Self::with_heads(config, both, seed, device)
+    }
+
+    /// The same with these heads. The backbone's weights do not depend on them.
+    pub fn with_heads(config: &ModelConfig, heads: Heads, seed: u64, device: &Device) -> Self {
+        let device = device.clone().inner();
+        Self::build(config, heads, &Init::new(seed, &device))
     }
 
     /// An encoder of zeros with these heads on `device`, to be read from a file.
@@ -85,7 +98,7 @@ impl Encoder {
     /// images; the embeddings are f32.
     ///
     /// # Panics
-    /// When a head is not there (a learner has both), or `groups` does not divide B.
+    /// When a head is not there, or `groups` does not divide B.
     pub fn forward_train(&mut self, images: Tensor<4>, groups: usize) -> Embeddings {
         let features = self.backbone.forward_train(images, groups);
         let heads = (self.global_head.as_ref(), self.dense_head.as_ref());

@@ -1,9 +1,10 @@
-//! The projection heads: one for the image, one for each cell. Neither has batch normalisation.
+//! DenseCL's projection heads: one for the image, one for each cell. Neither has batch normalisation.
 
 use burn::tensor::{Tensor, activation::relu, module::adaptive_avg_pool2d};
 
 use super::{
     layers::{Conv2d, Init, Linear},
+    projector::pool,
     visit::{TensorVisitor, Tensors},
 };
 use crate::ops::FeatureMap;
@@ -26,9 +27,7 @@ impl GlobalHead {
 
     /// [B, C, S, S] → [B, dim], not normalised.
     pub fn forward(&self, features: Tensor<4>) -> Tensor<2> {
-        let [b, c, h, w] = features.dims();
-        let pooled: Tensor<2> = features.reshape([b, c, h * w]).mean_dim(2).reshape([b, c]);
-        self.fc2.forward(relu(self.fc1.forward(pooled)))
+        self.fc2.forward(relu(self.fc1.forward(pool(features))))
     }
 }
 

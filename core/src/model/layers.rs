@@ -184,11 +184,11 @@ impl Tensors for Conv2d {
     }
 }
 
-/// A fully connected layer. Weights `[out, in]` as in PyTorch; bias `[out]`.
+/// A fully connected layer. Weights `[out, in]` as in PyTorch; bias `[out]` or none.
 #[derive(Debug, Clone)]
 pub struct Linear {
     weight: Tensor<2>,
-    bias: Tensor<1>,
+    bias: Option<Tensor<1>>,
 }
 
 impl Linear {
@@ -197,13 +197,25 @@ impl Linear {
         let std = (2.0 / input as f64).sqrt();
         Self {
             weight: init.normal(&format!("{name}.weight"), [output, input], std),
-            bias: Tensor::zeros([output], init.device),
+            bias: Some(Tensor::zeros([output], init.device)),
+        }
+    }
+
+    /// The same without a bias.
+    pub fn without_bias(init: &Init, name: &str, sizes: [usize; 2]) -> Self {
+        Self {
+            bias: None,
+            ..Self::new(init, name, sizes)
         }
     }
 
     /// [B, in] → [B, out].
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        x.matmul(self.weight.clone().transpose()) + self.bias.clone().unsqueeze()
+        let product = x.matmul(self.weight.clone().transpose());
+        match &self.bias {
+            Some(bias) => product + bias.clone().unsqueeze(),
+            None => product,
+        }
     }
 }
 
@@ -214,6 +226,8 @@ impl Tensors for Linear {
             Kind::Parameter,
             &mut self.weight,
         );
-        visitor.tensor(&format!("{prefix}bias"), Kind::Parameter, &mut self.bias);
+        if let Some(bias) = &mut self.bias {
+            visitor.tensor(&format!("{prefix}bias"), Kind::Parameter, bias);
+        }
     }
 }

@@ -306,6 +306,7 @@ proptest! {
             color: Vec::new(),
             grayscale: false,
             blur_sigma: None,
+            solarize: false,
             flip: mirrored,
         };
         let view = apply(&source, &params, size);

@@ -151,6 +151,7 @@ fn view_params(case: &Value, crop: CropBox) -> ViewParams {
         color: color.iter().map(|op| color_op(&op[0], &op[1])).collect(),
         grayscale: case["grayscale"].as_bool().expect("a flag"),
         blur_sigma: case["sigma"].as_f64(),
+        solarize: false,
         flip: case["flip"].as_bool().expect("a flag"),
     }
 }

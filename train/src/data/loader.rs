@@ -1,7 +1,8 @@
 //! Batches of two augmented views per image, decoded and augmented on other threads ahead of the
 //! device.
 //!
-//! Batch `step` is a pure function of (images, seed, step). So a resumed run sees what an
+//! Batch `step` is a pure function of (images, seed, step), and where the views follow a curriculum, of the length of the
+//! run. So a resumed run sees what an
 //! uninterrupted one would have seen, and the number of threads changes nothing, bit for bit.
 //!
 //! The unit of work is one sample. Workers take samples in the order in which batches need them and
@@ -14,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use densecl::augment::ViewConfig;
+use densecl::augment::{Stage, ViewConfig};
 use densecl::method::ViewSpec;
 use log::Level;
 
@@ -24,10 +25,12 @@ use super::source::Source;
 use super::worker::{Job, Sample, SampleError, WorkerPool};
 use crate::batch::{Batch, Batches, ViewBytes};
 use crate::config::RunConfig;
+use crate::plan::Plan;
 
 const STOPPED: &str = "the data loader has stopped after an earlier error";
 
-/// How images become batches. Only `batch_size`, `seed` and `views` change what is in them.
+/// How images become batches. Only `batch_size`, `seed`, `views`, `sizes` and, with a curriculum, `total_steps` change
+/// what is in them.
 #[derive(Debug, Clone)]
 pub(crate) struct LoaderConfig {
     /// B: images per batch.
@@ -40,8 +43,10 @@ pub(crate) struct LoaderConfig {
     pub prefetch: usize,
     /// The augmentations.
     pub views: ViewConfig,
-    /// Pixels of a side of each view of an image.
-    pub sizes: Vec<u32>,
+    /// Pixels of a side of each view of an image; `None` = as `views` and its curriculum say.
+    pub sizes: Vec<Option<u32>>,
+    /// Steps of the whole run, over which the curriculum goes.
+    pub total_steps: u64,
     /// The share of files, in [0, 1], that may turn out not to decode before the run is stopped.
     pub max_bad_share: f64,
     /// The log level at which they are named.
@@ -50,23 +55,29 @@ pub(crate) struct LoaderConfig {
 
 impl LoaderConfig {
     /// The loader of a run whose method wants these views; files that do not decode are named at this log level.
-    pub(crate) fn of(config: &RunConfig, wanted: &[ViewSpec], bad_file_level: Level) -> Self {
+    pub(crate) fn of(plan: &Plan, wanted: &[ViewSpec], bad_file_level: Level) -> Self {
         let RunConfig {
             data, train, views, ..
-        } = config;
+        } = &plan.config;
         Self {
             batch_size: train.batch_size,
             seed: train.seed,
             threads: data.threads,
             prefetch: data.prefetch,
             views: views.clone(),
-            sizes: wanted
-                .iter()
-                .map(|view| view.size.unwrap_or(views.size))
-                .collect(),
+            sizes: wanted.iter().map(|view| view.size).collect(),
+            total_steps: plan.total_steps,
             max_bad_share: data.max_bad_share,
             bad_file_level,
         }
+    }
+
+    /// What the curriculum says about a step.
+    fn stage(&self, step: u64) -> Stage {
+        let ViewConfig {
+            size, curriculum, ..
+        } = &self.views;
+        curriculum.stage(*size, step, self.total_steps)
     }
 }
 
@@ -172,7 +183,9 @@ impl Loader {
     fn assemble(&mut self) -> anyhow::Result<Batch> {
         let batch_size = self.config.batch_size;
         let step = self.next_step;
-        let sizes = &self.config.sizes;
+        let stage = self.config.stage(step);
+        let sizes = self.config.sizes.iter();
+        let sizes = sizes.map(|size| size.unwrap_or(stage.size));
         let empty = |size: u32| ViewBytes {
             size: size as usize,
             pixels: Vec::with_capacity(batch_size * 3 * size as usize * size as usize),
@@ -181,7 +194,7 @@ impl Loader {
         let mut batch = Batch {
             step,
             epoch: step / self.steps_per_epoch(),
-            views: sizes.iter().map(|&size| empty(size)).collect(),
+            views: sizes.map(empty).collect(),
             images: Vec::with_capacity(batch_size),
         };
         // In order, so that bad files are reported and counted in the same order on every machine.
@@ -234,6 +247,7 @@ impl Loader {
                 let order = epoch_order(self.config.seed, epoch, self.images);
                 self.order = (epoch, Arc::new(order));
             }
+            let stage = self.config.stage(step);
             let first = (step % self.steps_per_epoch()) as usize * batch_size;
             for place in 0..batch_size {
                 let position = first + place;
@@ -241,6 +255,7 @@ impl Loader {
                 let index = epoch * images + position as u64;
                 workers.submit(Job {
                     step,
+                    stage,
                     place,
                     position,
                     index,

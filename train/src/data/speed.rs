@@ -102,7 +102,8 @@ fn throughput(
         threads,
         prefetch: 4,
         views: views.clone(),
-        sizes: vec![views.size; 2],
+        sizes: vec![None; 2],
+        total_steps: 0,
         max_bad_share: 0.5,
         bad_file_level: Level::Debug,
     };

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use crossbeam_channel::{Receiver, Sender};
-use densecl::augment::{self, ViewConfig, ViewGeometry, ViewMaker};
+use densecl::augment::{self, Stage, ViewConfig, ViewGeometry, ViewMaker};
 use image::RgbImage;
 
 use super::decode::{DecodeError, DecodeLimits, Decoder};
@@ -19,6 +19,8 @@ use crate::panics;
 pub(super) struct Job {
     /// The step it is for.
     pub(super) step: u64,
+    /// What the curriculum says about that step.
+    pub(super) stage: Stage,
     /// Its place in the batch.
     pub(super) place: usize,
     /// Its place in the order of the epoch.
@@ -70,7 +72,7 @@ impl WorkerPool {
         count: usize,
         source: &Arc<Source>,
         views: &ViewConfig,
-        sizes: &[u32],
+        sizes: &[Option<u32>],
         seed: u64,
         longest_search: usize,
     ) -> anyhow::Result<Self> {
@@ -153,8 +155,8 @@ impl Drop for WorkerPool {
 struct Worker {
     source: Arc<Source>,
     views: ViewConfig,
-    /// Pixels of a side of each view.
-    sizes: Vec<u32>,
+    /// Pixels of a side of each view; `None` = as the stage says.
+    sizes: Vec<Option<u32>>,
     decoder: Decoder,
     maker: ViewMaker,
     spare: Receiver<Vec<u8>>,
@@ -187,7 +189,7 @@ impl Worker {
         for &image in from.iter().chain(before) {
             match source.picture(image, &mut self.decoder) {
                 Ok(pixels) => {
-                    let (views, geometry) = self.make_views(&pixels, job.index);
+                    let (views, geometry) = self.make_views(&pixels, job.index, job.stage);
                     if let Cow::Owned(pixels) = pixels {
                         self.decoder.reuse(pixels);
                     }
@@ -208,14 +210,20 @@ impl Worker {
     }
 
     /// The views of the sample with this number, one after the other, and where they lie.
-    fn make_views(&mut self, pixels: &RgbImage, index: u64) -> (Vec<u8>, Vec<ViewGeometry>) {
-        let (width, height) = pixels.dimensions();
+    fn make_views(
+        &mut self,
+        pixels: &RgbImage,
+        index: u64,
+        stage: Stage,
+    ) -> (Vec<u8>, Vec<ViewGeometry>) {
+        let source = pixels.dimensions().into();
         let count = self.sizes.len();
-        let params = augment::draw_views(width, height, &self.views, self.seed, index, count);
+        let params = augment::draw_views(source, &self.views, stage, self.seed, index, count);
         let mut views = self.spare.try_recv().unwrap_or_default();
         views.clear();
         let mut geometry = Vec::with_capacity(count);
-        for (params, &size) in params.iter().zip(&self.sizes) {
+        for (params, size) in params.iter().zip(&self.sizes) {
+            let size = size.unwrap_or(stage.size);
             let view = self.maker.make(pixels, params, size);
             views.extend_from_slice(view.as_bytes());
             geometry.push(params.geometry(size));

@@ -338,7 +338,6 @@ pub fn preset_or_file(
 }
 
 fn describe(plan: &Plan, held_out: usize) -> String {
-    let images = plan.images;
     let config = &plan.config;
     let grid = match config.model.num_grid {
         0 => config.views.size as usize / config.model.output_stride,
@@ -348,17 +347,21 @@ fn describe(plan: &Plan, held_out: usize) -> String {
         0 => String::new(),
         held_out => format!(" ({held_out} more are held out for the measurement)"),
     };
+    // A method without queues has no chance to compare its loss with.
+    let compared = match (plan.queue_len, densecl::loss::chance(plan.queue_len)) {
+        (0, _) => String::new(),
+        (keys, chance) => {
+            format!(", queue {keys} (chance loss {chance:.2}; an early rise of the loss is normal)")
+        }
+    };
     format!(
-        "{}: {} images from {}{held_out}, {} steps of {} images, {} with a {grid} x {grid} grid, queue {} \
-         (chance loss {:.2}; an early rise of the loss is normal)",
+        "{}: {} images from {}{held_out}, {} steps of {} images, {} with a {grid} x {grid} grid{compared}",
         config.objective(),
-        images,
+        plan.images,
         config.data.source,
         plan.total_steps,
         config.train.batch_size,
         config.model.backbone.name(),
-        plan.queue_len,
-        densecl::loss::chance(plan.queue_len),
     )
 }
 

@@ -98,7 +98,7 @@ pub(crate) fn measure_untrained(
         "measuring the untrained network".to_string(),
     ))?;
     // The training loop meets the same files and names the bad ones.
-    let config = LoaderConfig::of(&plan.config, views, Level::Debug);
+    let config = LoaderConfig::of(plan, views, Level::Debug);
     let mut loader = Loader::start(Arc::clone(source), config, 0)?;
     let Some(encoder) = held_out::untrained_network(plan, &mut loader, stop)? else {
         return Ok(None);

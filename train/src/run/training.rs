@@ -55,7 +55,7 @@ pub(super) fn train(
     observer: &mut dyn Observer,
     stop: &AtomicBool,
 ) -> anyhow::Result<(Ended, Vec<BadFile>)> {
-    let config = LoaderConfig::of(&plan.config, &learner.views(), Level::Warn);
+    let config = LoaderConfig::of(plan, &learner.views(), Level::Warn);
     let mut loader = Loader::start(Arc::clone(source), config, first_step)?;
     let begun = (first_step, seconds_before(run, first_step)?);
     let mut machine = Machine {

@@ -17,7 +17,8 @@ fn config(batch_size: usize, threads: usize) -> LoaderConfig {
         threads,
         prefetch: 2,
         views,
-        sizes: vec![16, 16],
+        sizes: vec![None, None],
+        total_steps: 100,
         bad_file_level: Level::Warn,
         max_bad_share: 0.5,
     }
@@ -103,7 +104,7 @@ fn a_batch_is_a_function_of_seed_and_step() {
 #[test]
 fn every_view_has_its_own_size() {
     let two = batches(&memory(10), config(3, 2), 1, 1).remove(0);
-    let sizes = vec![16, 16, 8];
+    let sizes = vec![None, None, Some(8)];
     let three = batches(
         &memory(10),
         LoaderConfig {

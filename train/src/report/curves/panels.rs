@@ -33,10 +33,22 @@ pub(super) struct Panel {
 
 /// The panels of a history, row by row: those of the method's figures, and those of every run.
 pub(super) fn panels(history: &[MetricRow], figures: &[Figure]) -> [Panel; 6] {
+    // A loss with negatives has a level at chance, and rises while its queue fills.
+    let contrastive = figures
+        .iter()
+        .any(|figure| figure.panel == Shown::LossReference);
     [
         Panel {
-            title: "Loss (InfoNCE, nats)",
-            note: "an early rise is normal",
+            title: if contrastive {
+                "Loss (InfoNCE, nats)"
+            } else {
+                "Loss"
+            },
+            note: if contrastive {
+                "an early rise is normal"
+            } else {
+                ""
+            },
             axis: Axis::Fitted,
             series: of_figures(history, figures, &[Shown::LossReference, Shown::Loss]),
         },
