@@ -1,5 +1,6 @@
 //! What the tests of the whole share: golden data, and networks and learners filled from its formula.
 
+pub mod byol;
 pub mod golden;
 pub mod in_view;
 pub mod learner;

@@ -10,10 +10,11 @@ use densecl::{
     augment::{IMAGENET_MEAN, IMAGENET_STD, upload},
     config::{InViewPositives, Matching},
     device::{DeviceChoice, Selected, select},
-    method::DenseCl,
+    method::{DenseCl, Method},
     self_test,
 };
 use densecl_tests::{
+    byol::{self, TinyByol},
     golden::assert_close,
     in_view::overlapping,
     learner::{self, Tiny, Views, matches, settings, state, views},
@@ -96,6 +97,33 @@ fn agrees(tiny: &Tiny, selected: &Selected) {
     assert_eq!(got.state.len(), want.state.len());
     for ((name, got), (_, want)) in got.state.iter().zip(&want.state) {
         assert_close(name, got, want, AGREEMENT);
+    }
+}
+
+/// Both networks, both terms of the loss, projector and predictor, LARS, and the target's update.
+#[test]
+fn a_step_of_byol_agrees_with_the_cpu() {
+    let _alone = alone();
+    let Some(selected) = needs::gpu() else { return };
+    let tiny = TinyByol::default().with_lars();
+    let step = |device: &Device| {
+        let mut learner = tiny.learner(device);
+        let batch = byol::batch("backends", 8, device);
+        let output = learner.step(vec![batch], &settings(0)).expect("a step");
+        let figures = output.figures().expect("the device answers");
+        let figures: Vec<_> = figures.iter().collect();
+        (figures, byol::state(&learner))
+    };
+    let (want, got) = (step(&cpu()), step(&selected.device));
+    for ((name, got), (_, want)) in got.0.iter().zip(&want.0) {
+        assert_close(name, &[*got as f32], &[*want as f32], AGREEMENT);
+    }
+    assert_eq!(got.1.len(), want.1.len());
+    for ((name, got), (_, want)) in got.1.iter().zip(&want.1) {
+        // A bias before batch normalisation has no gradient, so its velocity is rounding.
+        if !(name.starts_with("velocity.") && name.ends_with("fc1.bias")) {
+            assert_close(name, got, want, AGREEMENT);
+        }
     }
 }
 

@@ -75,8 +75,11 @@ const FIGURES: [Figure; 6] = [
 
 impl Branch {
     /// Images [B, 3, H, W], normalised, to projections [B, D] in f32, not normalised; batch normalisation by the batch,
-    /// in this many groups. The backbone computes in the precision of the images.
-    fn forward_train(&mut self, images: Tensor<4>, groups: usize) -> Tensor<2> {
+    /// in this many groups; the running statistics follow. The backbone computes in the precision of the images.
+    ///
+    /// # Panics
+    /// When `groups` does not divide B.
+    pub fn forward_train(&mut self, images: Tensor<4>, groups: usize) -> Tensor<2> {
         let features = self.encoder.backbone.forward_train(images, groups);
         let pooled = pool(features.cast(FloatDType::F32));
         self.projector.forward_train(pooled, groups)

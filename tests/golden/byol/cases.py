@@ -20,7 +20,7 @@ STEPS = 3
 # Two ways to take STEPS steps. At larger rates rounding decides after a step or two which ReLUs are open.
 STEP_CASES = {
     "step_sgd": dict(lars=False, lr=0.002, momentum=0.9, decay=1e-2, trust=1e-3, tau=0.9, cosine=False),
-    "step_lars": dict(lars=True, lr=0.02, momentum=0.9, decay=1e-2, trust=0.1, tau=0.8, cosine=True),
+    "step_lars": dict(lars=True, lr=0.004, momentum=0.9, decay=1e-2, trust=0.1, tau=0.8, cosine=True),
 }
 
 # Weights, gradients and settings of LARS alone: a matrix, a bias, a matrix of zeros, a gradient of zeros.

@@ -86,7 +86,7 @@ def parts(goldens):
         step()
     goldens.add("parts", "projector/grad/input", rows.grad)
     for name, variable in parameters.items():
-        goldens.add("parts", f"projector/grad/{name.removeprefix('predictor.')}", variable.grad)
+        goldens.add_tensor("parts", f"projector/grad/{name.removeprefix('predictor.')}", variable.grad)
     for name, value in buffers.items():
         goldens.add("parts", f"projector/after/{name.removeprefix('predictor.')}", value)
 

@@ -1,5 +1,6 @@
 //! What holds for every input: queues, matching, grids, both encoders, steps, files.
 
+mod byol;
 mod encoders;
 mod files;
 mod grids;
