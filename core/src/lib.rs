@@ -24,7 +24,8 @@
 //! ([`loss::in_view`]), `L = (1−λ)·L_q + λ·(L_r + w·L_v)`. Both are PixContrast's (Xie et al., CVPR 2021).
 //!
 //! All vectors have unit length; no gradient flows to keys or through the match. λ = 0 is MoCo v2.
-//! [`method::DenseCl::step_in_order`] is that page as code.
+//! [`method::DenseCl::step_in_order`] is that page as code. BYOL (Grill et al. 2020) is another method with a page of its
+//! own, [`method::Byol`].
 //!
 //! | module | what it knows |
 //! |---|---|

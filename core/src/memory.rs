@@ -7,25 +7,17 @@
 
 use burn::tensor::Device;
 
-use crate::config::{MethodConfig, MethodName, Precision};
-use crate::loss::SIMILARITIES;
-use crate::network::{
-    DENSE_HEAD, GLOBAL_HEAD, Kind, Map, ModelConfig, Network, TensorShape, head_tensors,
-};
+use crate::config::{MethodConfig, Precision};
+use crate::method::MethodMemory;
+use crate::network::{Map, ModelConfig, Network, encoder_parameters};
 use crate::ops::{self, Footprint};
 
 /// Bytes of a number.
 const F32: f64 = 4.0;
 
-/// Copies of the logits of a tile: similarities, differences, weights.
-const LOGITS: f64 = 3.0;
-/// Copies of the similarities inside a picture: themselves, the positives, both sums' terms, their slope.
-const IN_VIEW: f64 = 6.0;
 /// The largest feature map, as often as it is there for a moment: unfolded for a convolution, its gradient.
 const PASSING: f64 = 2.0;
-/// Copies of a projector's hidden layer that are kept: its sums, those normalised, and behind the ReLU.
-const HIDDEN: f64 = 3.0;
-/// Those within a step: the gradient, and what is being updated.
+/// Copies of the parameters within a step: the gradient, and what is being updated.
 const UPDATE: f64 = 2.0;
 /// Copies of the state on its way into a checkpoint: as numbers, and as the bytes of the file.
 const SAVING: f64 = 2.0;
@@ -96,13 +88,7 @@ impl StepMemory {
             grid => grid,
         };
         let cells = (grid as f64).powi(2);
-        let own = match method.name {
-            MethodName::DenseCl => {
-                let in_view = method.in_view_weight > 0.0;
-                Own::of_densecl(model, micro, cells, queue, in_view, &footprint)
-            }
-            MethodName::Byol => Own::of_byol(model, method, micro),
-        };
+        let own = MethodMemory::of(method, model, &footprint, micro, cells, queue);
         let views = F32 * 2.0 * 3.0 * batch as f64 * (size as f64).powi(2);
 
         let kept: f64 = maps
@@ -113,17 +99,17 @@ impl StepMemory {
         let pool = micro * pooled * (F32 + f64::from(footprint.pooled_from));
         let largest_map = largest(&maps, F32 * micro);
         // Both networks, and the velocity of the one that learns.
-        let state = 2.0 * own.learned + own.followed + own.queues;
+        let state = F32 * (2.0 * own.learned + own.followed + own.queues);
         let bytes = |x: f64| x as u64; // saturates
         Self {
             state: bytes(state),
-            update: bytes(UPDATE * own.learned),
+            update: bytes(UPDATE * F32 * own.learned),
             views: bytes(views),
-            activations: bytes(kept + pool + own.heads),
-            workspace: bytes(own.loss.max(PASSING * largest_map)),
+            activations: bytes(kept + pool + F32 * own.heads),
+            workspace: bytes((F32 * own.loss).max(PASSING * largest_map)),
             largest_tensor: bytes(
                 largest_map
-                    .max(own.largest)
+                    .max(F32 * own.largest)
                     .max(views / 2.0 / accumulate.max(1) as f64),
             ),
             saving: bytes(SAVING * state),
@@ -139,82 +125,6 @@ impl StepMemory {
     }
 }
 
-/// What depends on the method, in bytes.
-struct Own {
-    /// Parameters of the network that learns by gradient.
-    learned: f64,
-    /// Those of the network that follows it.
-    followed: f64,
-    queues: f64,
-    /// What the heads keep for their backward pass.
-    heads: f64,
-    /// What the loss holds for a moment.
-    loss: f64,
-    /// The largest tensor of heads and loss.
-    largest: f64,
-}
-
-impl Own {
-    fn of_densecl(
-        model: &ModelConfig,
-        micro: f64,
-        cells: f64,
-        queue: usize,
-        in_view: bool,
-        footprint: &Footprint,
-    ) -> Self {
-        let channels = Network::new(model).channels() as f64;
-        let dim = model.dim as f64;
-        let parameters = F32 * parameters(model) as f64;
-        let queues = 2.0 * F32 * queue as f64 * dim;
-        let logits = (micro * cells * queue as f64).min(footprint.logits as f64) * F32;
-        let similarity = F32 * micro * cells * cells;
-        let at_once = similarity.min(F32 * SIMILARITIES as f64);
-        let in_view = if in_view { IN_VIEW * at_once } else { 0.0 };
-        Self {
-            learned: parameters,
-            followed: parameters,
-            queues,
-            // Backbone features on the grid, the two layers of the dense head, and its unit vectors.
-            heads: F32 * micro * cells * (3.0 * channels + 3.0 * dim),
-            loss: (LOGITS * logits).max(similarity).max(in_view),
-            largest: logits.max(similarity).max(queues / 2.0),
-        }
-    }
-
-    /// The two views go through the online network one after the other, each with its own backward pass, so what is kept
-    /// is that of one view.
-    fn of_byol(model: &ModelConfig, method: &MethodConfig, micro: f64) -> Self {
-        let network = Network::new(model);
-        let channels = network.channels();
-        let [hidden, dim] = [method.projector_hidden, method.projector_dim];
-        let followed =
-            backbone_parameters(&network) + projector_parameters([channels, hidden, dim]);
-        let learned = followed + projector_parameters([dim, hidden, dim]);
-        let layers = channels as f64 + 2.0 * (HIDDEN * hidden as f64 + 2.0 * dim as f64);
-        Self {
-            learned: F32 * learned as f64,
-            followed: F32 * followed as f64,
-            queues: 0.0,
-            heads: F32 * micro * layers,
-            loss: 0.0,
-            largest: F32 * hidden as f64 * channels.max(dim) as f64,
-        }
-    }
-}
-
-/// Parameters of the backbone.
-fn backbone_parameters(network: &Network) -> usize {
-    let parameters = network.tensors();
-    let parameters = parameters.filter(|tensor| tensor.kind == Kind::Parameter);
-    parameters.map(|tensor| TensorShape::count(&tensor)).sum()
-}
-
-/// Parameters of a projector: two linear layers, the first with a bias, and batch normalisation between them.
-fn projector_parameters([input, hidden, output]: [usize; 3]) -> usize {
-    hidden * (input + 3 + output)
-}
-
 /// Bytes at the peak of a forward pass without a gradient, for so many pictures [width, height] at once: the network,
 /// the pictures, the maps of all stages, and the largest map as often as it is there for a moment. An estimate: 0.9 to
 /// 1.5 times what was measured on the CPU.
@@ -227,7 +137,7 @@ pub fn forward(model: &ModelConfig, pictures: usize, [width, height]: [usize; 2]
     for (stage, [side, _]) in network.stages.iter().zip(network.stage_sides([size; 2])) {
         kept += stage.channels as f64 * (side as f64).powi(2);
     }
-    let numbers = parameters(model) as f64 + pictures as f64 * (kept + PASSING * largest);
+    let numbers = encoder_parameters(model) as f64 + pictures as f64 * (kept + PASSING * largest);
     (F32 * numbers) as u64 // saturates
 }
 
@@ -250,16 +160,6 @@ fn kept(map: &Map, footprint: &Footprint) -> f64 {
     } else {
         footprint.without
     })
-}
-
-/// Parameters of one encoder: backbone and both heads.
-fn parameters(model: &ModelConfig) -> usize {
-    let network = Network::new(model);
-    let heads = [GLOBAL_HEAD, DENSE_HEAD].map(|head| head_tensors(model, head));
-    let all = network.tensors().chain(heads.into_iter().flatten());
-    all.filter(|tensor| tensor.kind == Kind::Parameter)
-        .map(|tensor| TensorShape::count(&tensor))
-        .sum()
 }
 
 #[cfg(test)]
@@ -286,35 +186,9 @@ mod tests {
                     .filter(|tensor| tensor.kind == Kind::Parameter)
                     .map(|tensor| tensor.shape.iter().product::<usize>())
                     .sum();
-                assert_eq!(parameters(&model), built, "{model:?}");
+                assert_eq!(encoder_parameters(&model), built, "{model:?}");
             }
         }
-    }
-
-    #[test]
-    fn the_parameters_of_byol_are_those_of_the_networks_that_are_built() {
-        let model = ModelConfig {
-            backbone: Backbone::ResNet18,
-            width: 4,
-            ..ModelConfig::default()
-        };
-        let method = MethodConfig {
-            name: MethodName::Byol,
-            projector_hidden: 24,
-            projector_dim: 8,
-            ..MethodConfig::default()
-        };
-        let optim = crate::config::OptimConfig::default();
-        let learner = crate::method::Byol::new(&model, &method, &optim, 0, &Device::flex());
-        let count = |tensors: Vec<crate::model::NamedTensor>| -> f64 {
-            let parameters = tensors.iter().filter(|t| t.kind == Kind::Parameter);
-            parameters
-                .map(|tensor| tensor.shape.iter().product::<usize>() as f64)
-                .sum()
-        };
-        let own = Own::of_byol(&model, &method, 1.0);
-        assert_eq!(own.learned, F32 * count(learner.online.named()));
-        assert_eq!(own.followed, F32 * count(learner.target.named()));
     }
 
     #[test]

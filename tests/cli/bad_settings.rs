@@ -5,7 +5,7 @@ use crate::sandbox::Sandbox;
 #[test]
 fn settings_that_do_not_exist_or_do_not_fit_are_named() {
     let sandbox = Sandbox::new();
-    let cases: [(&str, &[&str]); 26] = [
+    let cases: [(&str, &[&str]); 33] = [
         (
             "--set optim.lrr=1",
             &[
@@ -80,6 +80,41 @@ fn settings_that_do_not_exist_or_do_not_fit_are_named() {
             &["nothing is neither a file nor a preset", "quickstart"],
         ),
         ("--json .", &["--json .", "is a folder"]),
+        (
+            "--set method.name=simclr",
+            &["`method.name`", "`simclr`", "`byol`"],
+        ),
+        (
+            "--set method.name=byol",
+            &[
+                "method.queue = 8",
+                "no effect with method.name = \"byol\"",
+                "default 0",
+            ],
+        ),
+        (
+            "--set optim.name=adam",
+            &["`optim.name`", "`adam`", "`lars`"],
+        ),
+        (
+            "--set optim.warmup_epochs=1",
+            &["optim.warmup_epochs = 1", "the run has 1"],
+        ),
+        (
+            "--set views.second.solarise_p=1",
+            &[
+                "no setting `views.second.solarise_p`",
+                "did you mean `views.second.solarize_p`?",
+            ],
+        ),
+        (
+            "--set views.curriculum.region=2",
+            &["views.curriculum.region = 2", "at most 1"],
+        ),
+        (
+            "--set views.curriculum.size=48",
+            &["views.curriculum.size = 48", "multiple of 32"],
+        ),
         ("--set data.prefetch=0", &["data.prefetch = 0", "1 to 1024"]),
         ("--set data.threads=9999", &["data.threads = 9999", "1024"]),
         (

@@ -67,6 +67,7 @@ fn the_estimate_is_the_peak_that_runs_are_measured_at() {
         "model.backbone=resnet50 views.size=96 train.batch_size=16",
         "model.backbone=resnet10 model.width=16 model.output_stride=8 views.size=96 \
          train.batch_size=16 method.queue=32768 method.queue_exceeds_data=true",
+        "model.backbone=resnet18 views.size=96 train.batch_size=32 method.name=byol method.queue=0",
     ];
     let mut wrong = Vec::new();
     for settings in cases {

@@ -117,6 +117,24 @@ fn a_finished_run_can_be_made_longer() {
     shorter.refused(&["at step 6 already", "5 steps", "--steps"]);
 }
 
+/// A method without queues, views that differ, and a curriculum that goes by the step.
+#[test]
+fn byol_and_a_curriculum_go_on_as_if_they_had_not_been_interrupted() {
+    let sandbox = photos();
+    let run = "--data photos --set method.name=byol --set method.queue=0 --set method.projector_hidden=16 \
+        --set method.momentum_schedule=cosine --set optim.name=lars --set views.second.solarize_p=0.5 \
+        --set views.curriculum.region=0.1 --set views.curriculum.size=32 --set checkpoint.every_steps=5 --steps 9";
+    sandbox.pretrain(&format!("{run} --out whole")).succeeded();
+    sandbox.pretrain(&format!("{run} --out cut")).succeeded();
+    // As if it had been killed after its first checkpoint.
+    let last = sandbox.path("cut/checkpoints/step_00000009.safetensors");
+    std::fs::remove_file(last).expect("removed");
+    std::fs::remove_file(sandbox.path("cut/weights.safetensors")).expect("removed");
+    let resumed = "pretrain --resume cut --set data.threads=3 --set data.prefetch=1";
+    sandbox.run(resumed).succeeded();
+    assert_same(&sandbox, "cut", "whole");
+}
+
 #[test]
 fn only_the_same_run_is_continued() {
     let sandbox = photos();

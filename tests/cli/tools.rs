@@ -160,6 +160,8 @@ fn presets_are_listed_and_print_what_they_resolve_to() {
         "mocov2_r50_coco_800ep",
         "photos_r18",
         "photos_r18_gpu",
+        "byol_scenes",
+        "byol_r50_imagenet",
     ] {
         assert!(list.lines().any(|line| line.starts_with(preset)), "{list}");
         let toml = sandbox.run(&format!("config {preset}")).succeeded().stdout;

@@ -54,6 +54,20 @@ fn every_kind_of_step_runs() {
         ),
         ("ordered_keys", "--set method.shuffle_keys=false"),
         (
+            "byol",
+            "--set method.name=byol --set method.queue=0 --set method.projector_hidden=16 \
+             --set method.projector_dim=8 --set views.second.solarize_p=0.5",
+        ),
+        (
+            "byol_lars",
+            "--set method.name=byol --set method.queue=0 --set method.projector_hidden=16 \
+             --set method.momentum_schedule=cosine --set optim.name=lars --set optim.warmup_epochs=0.5",
+        ),
+        (
+            "curriculum",
+            "--set views.curriculum.region=0.1 --set views.curriculum.size=32",
+        ),
+        (
             "unmeasured",
             "--set eval.pairs=0 --set log.tensorboard=false",
         ),
@@ -73,7 +87,11 @@ fn every_kind_of_step_runs() {
                 "{name}: {row}"
             );
         }
-        let method = if name == "moco" { "mocov2" } else { "densecl" };
+        let method = match name {
+            "moco" => "mocov2",
+            "byol" | "byol_lars" => "byol",
+            _ => "densecl",
+        };
         assert_eq!(sandbox.weights_info(name)["method"], method);
     }
 
@@ -84,6 +102,12 @@ fn every_kind_of_step_runs() {
             .collect()
     };
     assert_eq!(column("dense_only", "lambda"), [0.0, 0.0, 1.0, 1.0]);
+    // Half an epoch of four steps: from 0 over two steps, then the cosine.
+    let warmed_up = column("byol_lars", "learning_rate");
+    assert_eq!(warmed_up[..3], [0.0, 0.015, 0.03], "{warmed_up:?}");
+    let momentum = column("byol_lars", "momentum");
+    assert!(momentum.is_sorted_by(|a, b| a < b), "{momentum:?}");
+    assert!(sandbox.metrics("byol")[0].get("loss_dense").is_none());
     // Two epochs of four steps each.
     let per_epoch = column("per_epoch", "learning_rate");
     assert!(

@@ -219,10 +219,7 @@ impl RunConfig {
         let stride = self.model.output_stride;
         let size = self.smallest_view();
         let cells = size as usize / stride;
-        let grid = match self.model.num_grid {
-            0 => cells,
-            grid => grid,
-        };
+        let grid = self.grid(size);
         if self.method.in_view_weight > 0.0 && grid < 2 {
             bail!(
                 "method.in_view_weight = {}: contrasts the cells of a grid, which here has {grid} x {grid}; set it \
@@ -294,6 +291,14 @@ impl RunConfig {
     pub fn largest_view(&self) -> u32 {
         let [first, last] = self.views.curriculum.sizes(self.views.size);
         first.max(last)
+    }
+
+    /// Cells of a side of the grid that views of this size are compared on.
+    pub fn grid(&self, size: u32) -> usize {
+        match self.model.num_grid {
+            0 => size as usize / self.model.output_stride,
+            grid => grid,
+        }
     }
 
     /// `byol`, `densecl`, or `mocov2` when DenseCL's λ is 0.

@@ -47,8 +47,8 @@ impl Plan {
         let warmup = warmup(&config, steps_per_epoch);
         if warmup > 0 && warmup >= total_steps {
             bail!(
-                "optim.warmup_epochs = {}: are {warmup} steps, and the run has {total_steps}; shorten the warm-up, or give \
-                 the run more steps",
+                "optim.warmup_epochs = {}: the warm-up takes {warmup} steps, and the run has {total_steps}; shorten it, or \
+                 give the run more steps",
                 config.optim.warmup_epochs
             );
         }

@@ -13,7 +13,7 @@ pub fn title(text: &str) -> String {
 }
 
 /// The settings that come with the library: name and text.
-pub const PRESETS: [(&str, &str); 6] = [
+pub const PRESETS: [(&str, &str); 8] = [
     ("quickstart", include_str!("../../configs/quickstart.toml")),
     (
         "densecl_r50_imagenet_200ep",
@@ -31,6 +31,14 @@ pub const PRESETS: [(&str, &str); 6] = [
     (
         "photos_r18_gpu",
         include_str!("../../configs/photos_r18_gpu.toml"),
+    ),
+    (
+        "byol_scenes",
+        include_str!("../../configs/byol_scenes.toml"),
+    ),
+    (
+        "byol_r50_imagenet",
+        include_str!("../../configs/byol_r50_imagenet.toml"),
     ),
 ];
 

@@ -10,7 +10,7 @@ use crate::{
 
 impl Weights {
     /// Begins the training of `learner`, which has taken no step and is of `model`, from these weights:
-    /// the backbone and those heads that are there with the same `dim`. Returns which were.
+    /// the backbone and those of the learner's heads that are there with the same `dim`. Returns which were.
     ///
     /// # Errors
     /// [`Error::Mismatch`] when the backbone is another one.
@@ -31,11 +31,11 @@ impl Weights {
             )));
         }
         let same_dim = found.dim == model.dim;
-        let heads = Heads {
-            global: self.heads().global && same_dim,
-            dense: self.heads().dense && same_dim,
-        };
         let mut encoder = learner.encoder().clone().inference();
+        let heads = Heads {
+            global: self.heads().global && same_dim && encoder.global_head.is_some(),
+            dense: self.heads().dense && same_dim && encoder.dense_head.is_some(),
+        };
         let mut tensors = self.tensors;
         tensors.restore("", &mut encoder.backbone)?;
         if let Some(head) = encoder.global_head.as_mut().filter(|_| heads.global) {

@@ -65,7 +65,7 @@ pub struct Online {
 
 /// What every step measures.
 const FIGURES: [Figure; 6] = [
-    Figure::of("loss", "loss/total", Panel::Loss, "2 − 2·cos, both views"),
+    Figure::of("loss", "loss/total", Panel::Loss, "total"),
     Figure::of("cosine", "features/cosine", Panel::Hidden, ""),
     Figure::of("feature_std", "features/std", Panel::Spread, "online"),
     Figure::of("target_std", "features/target_std", Panel::Spread, "target"),

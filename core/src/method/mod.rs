@@ -7,10 +7,12 @@
 mod byol;
 mod densecl;
 mod figures;
+mod memory;
 mod state;
 
 use burn::tensor::{Device, Tensor};
 
+pub(crate) use self::memory::MethodMemory;
 pub use self::{
     byol::{Branch, Byol, Online, regression_loss},
     densecl::{DenseCl, key_order},

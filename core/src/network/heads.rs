@@ -1,6 +1,6 @@
 //! The tensors of both projection heads.
 
-use super::{ModelConfig, Network, TensorShape};
+use super::{Kind, ModelConfig, Network, TensorShape};
 
 /// What stands before the names of the global head's tensors.
 pub const GLOBAL_HEAD: &str = "global_head.";
@@ -33,4 +33,20 @@ pub fn head_tensors(model: &ModelConfig, head: &str) -> Vec<TensorShape> {
         ]
     };
     layers.into_iter().zip(sides).flat_map(layer).collect()
+}
+
+/// Parameters of an encoder of such a model: backbone and both heads.
+pub fn encoder_parameters(model: &ModelConfig) -> usize {
+    let heads = [GLOBAL_HEAD, DENSE_HEAD].map(|head| head_tensors(model, head));
+    backbone_parameters(&Network::new(model)) + count(heads.into_iter().flatten())
+}
+
+/// Parameters of a backbone.
+pub fn backbone_parameters(network: &Network) -> usize {
+    count(network.tensors())
+}
+
+fn count(tensors: impl Iterator<Item = TensorShape>) -> usize {
+    let parameters = tensors.filter(|tensor| tensor.kind == Kind::Parameter);
+    parameters.map(|tensor| tensor.count()).sum()
 }

@@ -13,7 +13,9 @@ mod tests;
 pub(crate) use self::config::in_metadata;
 pub use self::{
     config::{Backbone, ModelConfig},
-    heads::{DENSE_HEAD, GLOBAL_HEAD, head_tensors, is_head},
+    heads::{
+        DENSE_HEAD, GLOBAL_HEAD, backbone_parameters, encoder_parameters, head_tensors, is_head,
+    },
     tensors::{Kind, NORM_TENSORS, TensorShape, is_statistic},
 };
 

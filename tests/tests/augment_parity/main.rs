@@ -1,6 +1,7 @@
 //! The augmentation against torchvision on PIL: the goldens of `golden/augment`.
 
 mod invariants;
+mod second_view;
 
 use std::path::{Path, PathBuf};
 

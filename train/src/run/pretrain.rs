@@ -339,10 +339,7 @@ pub fn preset_or_file(
 
 fn describe(plan: &Plan, held_out: usize) -> String {
     let config = &plan.config;
-    let grid = match config.model.num_grid {
-        0 => config.views.size as usize / config.model.output_stride,
-        grid => grid,
-    };
+    let grid = config.grid(config.views.size);
     let held_out = match held_out {
         0 => String::new(),
         held_out => format!(" ({held_out} more are held out for the measurement)"),

@@ -51,12 +51,17 @@ pub(crate) fn learner(
         .begin(&mut *learner, &plan.config.model)
         .with_context(|| format!("--init {}", path.display()))?;
     let begun = |there| if there { "from it" } else { "at random" };
-    let note = format!(
-        "weights of {}: backbone from it, global head {}, dense head {}",
-        path.display(),
-        begun(heads.global),
-        begun(heads.dense)
-    );
+    // A head that the method does not train is not worth a word.
+    let encoder = learner.encoder();
+    let parts = [
+        ("global head", encoder.global_head.is_some(), heads.global),
+        ("dense head", encoder.dense_head.is_some(), heads.dense),
+    ];
+    let trained = parts.into_iter().filter(|(_, trained, _)| *trained);
+    let heads: String = trained
+        .map(|(head, _, there)| format!(", {head} {}", begun(there)))
+        .collect();
+    let note = format!("weights of {}: backbone from it{heads}", path.display());
     Ok((learner, 0, vec![note]))
 }
 

@@ -4,13 +4,14 @@ use std::{collections::BTreeSet, fmt};
 
 use super::detectron2::from_detectron2;
 use crate::error::{Error, Result, SHOWN, first_names};
-use crate::names::{KEY, QUERY, QUEUE_POSITIONS, QUEUES};
+use crate::names::{KEY, QUERY, QUEUE_POSITIONS, QUEUES, VELOCITY};
 
 /// Whose names a checkpoint has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Layout {
-    /// Our own: `conv1.weight`, `global_head.*`, or `query.*`, `key.*`, `velocity.*`, `queue.*`.
+    /// Our own: `conv1.weight`, `global_head.*`, or a state: `query.*`, `key.*`, `velocity.*`, `queue.*`; of BYOL `online.*`,
+    /// `target.*`, `velocity.*`.
     Densecl,
     /// A ResNet's names without a classifier, as the authors release their backbones.
     Backbone,
@@ -103,7 +104,8 @@ impl Scheme {
     /// The layout of these names, from which `prefix` is gone.
     pub(super) fn of(names: &BTreeSet<String>, prefix: &'static str) -> Result<Self> {
         let any = |prefix: &str| names.iter().any(|name| name.starts_with(prefix));
-        let layout = if any("query.") || any("global_head.") || any("dense_head.") {
+        let ours = ["query.", ONLINE, "global_head.", "dense_head."];
+        let layout = if ours.into_iter().any(any) {
             Layout::Densecl
         } else if any("encoder_q.0.") {
             Layout::Authors
@@ -150,7 +152,7 @@ impl Scheme {
         }
         let query = self.query();
         match self.layout {
-            Layout::Densecl => Fate::Use(name.to_string()),
+            Layout::Densecl => own(name, self.both),
             Layout::Torchvision | Layout::Backbone => backbone(query, name),
             Layout::Authors => {
                 if let Some(rest) = name.strip_prefix("encoder_q.") {
@@ -194,6 +196,26 @@ impl Scheme {
                 None => Fate::Unknown,
             },
         }
+    }
+}
+
+/// What stands before the names of BYOL's online network in a checkpoint.
+const ONLINE: &str = "online.";
+
+/// Our own names: those of weights and of DenseCL's states as they are. Of BYOL's state the online backbone, which has no
+/// key encoder beside it; the rest has no use outside its training.
+fn own(name: &str, both: bool) -> Fate {
+    let of_byol = ["target.", VELOCITY]
+        .iter()
+        .any(|part| name.starts_with(part))
+        && !both;
+    match name.strip_prefix(ONLINE) {
+        Some(rest) if rest.starts_with("projector.") || rest.starts_with("predictor.") => {
+            Fate::Drop(Reason::TrainingState)
+        }
+        Some(rest) => Fate::Use(rest.to_string()),
+        None if of_byol => Fate::Drop(Reason::TrainingState),
+        None => Fate::Use(name.to_string()),
     }
 }
 

@@ -1,3 +1,5 @@
+mod curriculum;
+
 use std::path::{Path, PathBuf};
 
 use image::{Rgb, RgbImage};

@@ -1,0 +1,142 @@
+//! What a step of each method holds in memory besides its backbone and its views: see [`crate::memory`].
+
+use crate::{
+    config::{MethodConfig, MethodName, ModelConfig},
+    loss::SIMILARITIES,
+    network::{Network, backbone_parameters, encoder_parameters},
+    ops::Footprint,
+};
+
+/// Copies of the logits of a tile: similarities, differences, weights.
+const LOGITS: f64 = 3.0;
+/// Copies of the similarities inside a picture: themselves, the positives, both sums' terms, their slope.
+const IN_VIEW: f64 = 6.0;
+/// Copies of a projector's hidden layer that are kept: its sums, those normalised, and behind the ReLU.
+const HIDDEN: f64 = 3.0;
+
+/// What of a step depends on its method, in numbers of 4 bytes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct MethodMemory {
+    /// Parameters of the network that learns by gradient.
+    pub(crate) learned: f64,
+    /// Those of the network that follows it.
+    pub(crate) followed: f64,
+    /// Both queues.
+    pub(crate) queues: f64,
+    /// What the heads keep for their backward pass.
+    pub(crate) heads: f64,
+    /// What the loss holds for a moment.
+    pub(crate) loss: f64,
+    /// The largest tensor of heads and loss.
+    pub(crate) largest: f64,
+}
+
+impl MethodMemory {
+    /// For micro-batches of so many images, so many cells in the grid of a view, and so many keys in each queue.
+    pub(crate) fn of(
+        method: &MethodConfig,
+        model: &ModelConfig,
+        footprint: &Footprint,
+        micro: f64,
+        cells: f64,
+        queue: usize,
+    ) -> Self {
+        match method.name {
+            MethodName::DenseCl => {
+                let in_view = method.in_view_weight > 0.0;
+                Self::of_densecl(model, footprint, micro, cells, queue, in_view)
+            }
+            MethodName::Byol => Self::of_byol(model, method, micro),
+        }
+    }
+
+    fn of_densecl(
+        model: &ModelConfig,
+        footprint: &Footprint,
+        micro: f64,
+        cells: f64,
+        queue: usize,
+        in_view: bool,
+    ) -> Self {
+        let channels = Network::new(model).channels() as f64;
+        let dim = model.dim as f64;
+        let parameters = encoder_parameters(model) as f64;
+        let queues = 2.0 * queue as f64 * dim;
+        let logits = (micro * cells * queue as f64).min(footprint.logits as f64);
+        let similarity = micro * cells * cells;
+        let at_once = similarity.min(SIMILARITIES as f64);
+        let in_view = if in_view { IN_VIEW * at_once } else { 0.0 };
+        Self {
+            learned: parameters,
+            followed: parameters,
+            queues,
+            // Backbone features on the grid, the two layers of the dense head, and its unit vectors.
+            heads: micro * cells * (3.0 * channels + 3.0 * dim),
+            loss: (LOGITS * logits).max(similarity).max(in_view),
+            largest: logits.max(similarity).max(queues / 2.0),
+        }
+    }
+
+    /// The two views go through the online network one after the other, each with its own backward pass, so what is kept
+    /// is that of one view.
+    fn of_byol(model: &ModelConfig, method: &MethodConfig, micro: f64) -> Self {
+        let network = Network::new(model);
+        let channels = network.channels();
+        let [hidden, dim] = [method.projector_hidden, method.projector_dim];
+        let followed =
+            backbone_parameters(&network) + projector_parameters([channels, hidden, dim]);
+        let learned = followed + projector_parameters([dim, hidden, dim]);
+        let layers = channels as f64 + 2.0 * (HIDDEN * hidden as f64 + 2.0 * dim as f64);
+        Self {
+            learned: learned as f64,
+            followed: followed as f64,
+            queues: 0.0,
+            heads: micro * layers,
+            loss: 0.0,
+            largest: hidden as f64 * channels.max(dim) as f64,
+        }
+    }
+}
+
+/// Parameters of a projector: two linear layers, the first with a bias, and batch normalisation between them.
+fn projector_parameters([input, hidden, output]: [usize; 3]) -> usize {
+    hidden * (input + 3 + output)
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+    use crate::{
+        config::{Backbone, OptimConfig},
+        method::Byol,
+        model::{Kind, NamedTensor, Tensors},
+    };
+
+    #[test]
+    fn the_parameters_of_byol_are_those_of_the_networks_that_are_built() {
+        let model = ModelConfig {
+            backbone: Backbone::ResNet18,
+            width: 4,
+            ..ModelConfig::default()
+        };
+        let method = MethodConfig {
+            name: MethodName::Byol,
+            projector_hidden: 24,
+            projector_dim: 8,
+            ..MethodConfig::default()
+        };
+        let optim = OptimConfig::default();
+        let learner = Byol::new(&model, &method, &optim, 0, &Device::flex());
+        let count = |tensors: Vec<NamedTensor>| -> f64 {
+            let parameters = tensors.iter().filter(|t| t.kind == Kind::Parameter);
+            parameters
+                .map(|tensor| tensor.shape.iter().product::<usize>() as f64)
+                .sum()
+        };
+        let own = MethodMemory::of_byol(&model, &method, 1.0);
+        assert_eq!(own.learned, count(learner.online.named()));
+        assert_eq!(own.followed, count(learner.target.named()));
+    }
+}
