@@ -1,4 +1,5 @@
-//! Names and shapes of tensors, a tensor per line: `layer1.0.conv1.weight 64 64 3 3`.
+//! Fuzzes the recognition of checkpoints by the names and shapes of their tensors. The input has one tensor per
+//! line, e.g. `layer1.0.conv1.weight 64 64 3 3`.
 #![no_main]
 
 use densecl::torch::keys::recognise;
@@ -15,7 +16,7 @@ fuzz_target!(|text: &str| {
         .collect();
     if let Ok(mapping) = recognise(&keys) {
         let accounted = mapping.used.len() + mapping.dropped.len() + mapping.unknown.len();
-        // Misshapen ones are known by name; `used` has them too or not at all.
+        // `misshapen` is not added: a tensor of the wrong shape is in `used` as well.
         assert!(accounted <= keys.len(), "a tensor with two accounts");
         if mapping.check().is_ok() {
             assert_eq!(accounted, keys.len(), "a tensor without an account");
