@@ -17,9 +17,9 @@ fuzz_target!(|text: &str| {
     if let Ok(mapping) = recognise(&keys) {
         let accounted = mapping.used.len() + mapping.dropped.len() + mapping.unknown.len();
         // `misshapen` is not added: a tensor of the wrong shape is in `used` as well.
-        assert!(accounted <= keys.len(), "a tensor with two accounts");
+        assert!(accounted <= keys.len(), "a tensor is in two lists");
         if mapping.check().is_ok() {
-            assert_eq!(accounted, keys.len(), "a tensor without an account");
+            assert_eq!(accounted, keys.len(), "a tensor is in no list");
         }
     }
 });
