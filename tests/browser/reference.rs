@@ -22,8 +22,8 @@ const SHIPPED: u32 = 224;
 
 /// Writes to `out`:
 ///
-/// - `tiny.safetensors`: a narrow untrained network; `wrong-architecture.safetensors`: the same tensors with
-/// another   network in the metadata;
+/// - `tiny.safetensors`: a narrow untrained network;
+/// - `wrong-architecture.safetensors`: the same tensors with another network in the metadata;
 /// - `{tiny,shipped}-{a,b}.png`: two views of one scene;
 /// - `{tiny,shipped}.json`: the list of features, strides and grids;
 /// - `…-FEATURE-STRIDE.f32`: the unit-length features of both pictures, [2, C, h, w], little-endian.

@@ -1,4 +1,4 @@
-//! Settings and devices that do not exist or do not fit: one line of error, and no run is started.
+//! Settings and devices that do not exist or do not fit: the error is one line, and no run is started.
 
 use crate::sandbox::Sandbox;
 

@@ -1,4 +1,4 @@
-//! Weights that cannot be used and exports that cannot be made: one line of error with the file and the
+//! Weights that cannot be used and exports that cannot be made: the error is one line with the file and the
 //! reason, and nothing is written.
 
 use std::fs;

@@ -53,8 +53,8 @@ fn is_writing(sandbox: &Sandbox, folder: &str) -> bool {
     names.iter().any(|name| name.ends_with(".partial"))
 }
 
-/// Starts a run of `steps` steps and kills it after `delay`; with `while_writing` it waits after that until a
-/// checkpoint is being written. Returns none if the run had ended before.
+/// Starts a run of `steps` steps and kills it after `delay`, or with `while_writing` at the first time after
+/// `delay` at which a checkpoint is being written. Returns none if the run had ended before.
 fn kill(
     sandbox: &Sandbox,
     (folder, steps): (&str, u64),

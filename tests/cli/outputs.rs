@@ -172,8 +172,8 @@ fn the_pictures_of_an_index_are_not_replaced() {
     let ran = sandbox.run(&format!("{search} --out photos/007.png"));
     ran.refused(&["photos/007.png", "--index i.safetensors holds"]);
     assert!(sandbox.read("photos/007.png") == before);
-    // Writing into the same folder is permitted, also again: the second call replaces the first one's output,
-    // which is not a picture of the index.
+    // Another file in the pictures' folder is permitted, and a second call may replace it: it is not a
+    // picture of the index.
     for _ in 0..2 {
         sandbox
             .run(&format!("{search} --out photos/found.png"))

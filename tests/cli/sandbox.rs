@@ -113,7 +113,7 @@ impl Sandbox {
         names
     }
 
-    /// The rows of a run's log without what depends on the clock and the machine.
+    /// The rows of a run's log, without the figures that depend on time and memory use.
     pub(crate) fn metrics(&self, run: &str) -> Vec<Value> {
         let text = self.text(&format!("{run}/metrics.jsonl"));
         let rows = text.lines().map(|line| {

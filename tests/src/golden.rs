@@ -121,8 +121,8 @@ pub fn relative_error(got: &[f32], want: &[f32]) -> (f64, usize) {
 /// Asserts that the largest |got − want| is at most `rel` times the largest |want|.
 ///
 /// # Panics
-/// If it is not, the lengths differ, or a value is not finite; the message has `what`, the index and both
-/// values.
+/// If the error is larger, the lengths differ, or a value is not finite. The message has `what`, the index and
+/// both values.
 pub fn assert_close(what: &str, got: &[f32], want: &[f32], rel: f32) {
     assert_eq!(
         got.len(),

@@ -1,8 +1,8 @@
 //! Compares the gradients of losses, heads, normalisation and blocks with finite differences.
 //!
 //! Let L = Σ w·f(θ) with fixed weights w. For a direction d, the slope (L(θ + εd) − L(θ − εd)) / 2ε must
-//! equal ⟨∇L, d⟩. The directions are random within one tensor at a time, because the difference along a
-//! single coordinate would be smaller than f32's rounding errors.
+//! equal ⟨∇L, d⟩. Each direction is random and changes all values of one tensor, because the difference along
+//! a single coordinate would be smaller than f32's rounding errors.
 
 use std::collections::BTreeMap;
 

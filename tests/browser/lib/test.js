@@ -103,7 +103,7 @@ export function test(name, body) {
     visit.thrown.catch(() => {});
     try {
       const running = body(visit);
-      running.catch(() => {}); // if the page threw, closing it makes the case fail a second time
+      running.catch(() => {}); // closing a page that threw rejects the case as well, unhandled without this
       await Promise.race([running, visit.thrown]);
       if (visit.unexpected().length) throw new Error("the page reported errors that the case did not ask for");
     } catch (error) {

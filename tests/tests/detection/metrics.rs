@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::{golden, index, indices, list, numbers};
 
-/// The two implementations add f64 values in different orders.
+/// Allowed difference: the two implementations add f64 values in different orders.
 const TOLERANCE: f64 = 1e-9;
 
 /// A box in COCO's format: x, y, width, height.

@@ -1,4 +1,4 @@
-//! Queues are first in, first out; schedules begin and end at their values.
+//! Queues are first in, first out; schedules have the right values at the start and at the end.
 
 use std::f64::consts::PI;
 

@@ -1,4 +1,5 @@
-//! Recognises the program that wrote a checkpoint, and says of each tensor whether it is used or dropped.
+//! The program that wrote a checkpoint is recognised, and each of its tensors is listed as used, dropped or
+//! unknown.
 
 use densecl::{
     Error,

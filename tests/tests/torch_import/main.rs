@@ -1,4 +1,4 @@
-//! Reading PyTorch checkpoints, which PyTorch wrote in `golden/torch/generate_torch.py`.
+//! Reads checkpoints that PyTorch wrote in `golden/torch/generate_torch.py`.
 
 mod hostile;
 mod layouts;
