@@ -1,6 +1,6 @@
-//! The GPU path against the CPU: one whole tiny step on each, and the choice of the device.
+//! Compares one whole training step on the GPU with the CPU, and tests the choice of the device.
 //!
-//! wgpu is what the project is for: a machine without a GPU runs this on Mesa's software Vulkan, and CI insists on it
+//! A machine without a GPU can run these tests on Mesa's software Vulkan adapter; CI requires them
 //! ([`densecl_tests::needs`]).
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -21,19 +21,19 @@ use densecl_tests::{
     network::cpu,
 };
 
-/// Largest relative error between the backends: f32 on both, but GPUs sum in another order, fuse
-/// multiplications with additions and take divisions and roots within a few units in the last place;
-/// a step carries that through some twenty layers, forth and back. Measured on lavapipe: 4e-6.
+/// Largest relative error allowed between the backends. Both compute in f32, but GPUs sum in another order,
+/// fuse multiplications with additions, and round divisions and roots within a few units in the last place; a
+/// step passes these errors forward and backward through some twenty layers. Measured on lavapipe: 4e-6.
 const AGREEMENT: f32 = 1e-3;
 
-/// The Vulkan loader dislikes instances that come and go on several threads.
+/// The Vulkan loader is unreliable if several threads create and drop instances, so the tests take turns.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 fn alone() -> MutexGuard<'static, ()> {
     ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What a step from the formula's weights says, matches and leaves behind.
+/// The figures, matches and resulting state of one step from the formula's weights.
 struct Step {
     figures: Vec<(&'static str, f32)>,
     matches: Vec<Vec<i64>>,
@@ -59,8 +59,8 @@ fn step(tiny: &Tiny, device: &Device) -> Step {
     }
 }
 
-/// Forward, matching, both losses, backward, SGD, EMA, enqueue; split BN, shuffled keys, a pooled
-/// grid and clipping on the way. Then with the in-view loss in both of its forms.
+/// Covers forward, matching, both losses, backward, SGD, EMA and enqueueing, with split BN, shuffled keys, a
+/// pooled grid and clipping; then the same with the in-view loss, once for each kind of positives.
 #[test]
 fn a_whole_step_agrees_with_the_cpu() {
     let _alone = alone();
@@ -99,7 +99,8 @@ fn agrees(tiny: &Tiny, selected: &Selected) {
     }
 }
 
-/// To the bit: both look the bytes up in one table. All bytes in all channels, by way of words.
+/// Both look up each byte in the same table, so the results agree to the bit. All 256 values occur in all
+/// channels.
 #[test]
 fn views_on_the_gpu_are_those_on_the_cpu() {
     let _alone = alone();
@@ -125,7 +126,7 @@ fn views_on_the_gpu_are_those_on_the_cpu() {
 fn an_adapter_asked_for_twice_is_the_same_device() {
     let _alone = alone();
     let Some(first) = needs::gpu() else { return };
-    let second = needs::gpu().expect("it was there");
+    let second = needs::gpu().expect("the adapter was found before");
     assert_eq!(first.device, second.device);
     assert_eq!(first.name, second.name);
 }
@@ -140,7 +141,7 @@ fn auto_takes_hardware_or_the_cpu_and_says_why() {
     if auto.name == "cpu" {
         assert!(
             vulkan.name.ends_with("software)"),
-            "{} was left out",
+            "{} is hardware, but the CPU was chosen",
             vulkan.name
         );
         let why = format!("{} is slower than the CPU backend", vulkan.name);

@@ -1,5 +1,5 @@
-//! Files of other programs in use: what PyTorch computes with them, densecl computes too. The files are
-//! written by `golden/interop/generate_interop.py` with PyTorch itself, or made here from such.
+//! Checks that densecl computes with other programs' files what PyTorch computes with them. The files are
+//! written by PyTorch in `golden/interop/generate_interop.py`, or made here from those.
 
 mod features;
 mod training;
