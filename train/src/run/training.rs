@@ -1,4 +1,4 @@
-//! The loop with the files, the clock and the threads of this machine.
+//! The training loop with files, a clock and threads.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,11 +19,11 @@ use crate::plan::Plan;
 use crate::report::read_jsonl;
 use crate::trainer::{Ended, Host, Trainer};
 
-/// This machine, and the folder of the run.
+/// The clock and memory of this machine, and the run's folder for checkpoints.
 struct Machine<'a> {
     started: Instant,
     run: &'a RunDir,
-    /// Newest checkpoints kept.
+    /// Number of checkpoints kept.
     keep: usize,
 }
 
@@ -41,11 +41,12 @@ impl Host for Machine<'_> {
     }
 }
 
-/// Takes `learner` from `first_step` to the end, or until `stop` is set; also the files that did not decode.
+/// Trains `learner` from `first_step` to the end, or until `stop` is set; also returns the files that did not
+/// decode.
 ///
 /// # Errors
-/// Too many bad files, a loss that is not finite, a device or disk that fails. Checkpoints written
-/// before stay as they are.
+/// Too many unreadable files, a loss that is not finite, a failed device or disk. Earlier checkpoints stay
+/// unchanged.
 pub(super) fn train(
     plan: &Plan,
     source: &Arc<Source>,
@@ -77,7 +78,7 @@ pub(super) fn train(
     Ok((ended, loader.bad_files()))
 }
 
-/// Seconds that the run took up to `step`, from its log.
+/// Training time in seconds up to `step`, read from the log.
 fn seconds_before(run: &RunDir, step: u64) -> anyhow::Result<f64> {
     let path = run.metrics();
     if step == 0 || !path.exists() {
@@ -98,7 +99,7 @@ mod tests {
     use crate::events::TrainEvent;
     use crate::plan::tiny_settings;
 
-    /// Loses the device as soon as a checkpoint was written, as a driver does that restarts.
+    /// Destroys the device after the first checkpoint, as a restarting driver does.
     struct LosesTheDevice(wgpu::Device);
 
     impl Observer for LosesTheDevice {
