@@ -200,9 +200,9 @@ fn cuda() -> Result<Selected> {
     Err(absent(DeviceChoice::Cuda, "cuda"))
 }
 
-/// The [`Error::Device`] for a device that failed while computing, as one line. The runtime's message has one
-/// line for each cause; the last of them, which happened first, is kept. `during` says what was being done,
-/// such as "during a step".
+/// The [`Error::Device`] for a device that failed while computing, as one line. The runtime's message is a chain
+/// of causes, one in each line; only the last line, the root cause, is kept. `during` is the activity that
+/// failed, such as "during a step".
 pub fn failure(during: &str, error: impl std::fmt::Display) -> Error {
     let text = error.to_string();
     let mut said = text.lines().map(str::trim).filter(|line| {

@@ -112,7 +112,7 @@ pub struct ViewBatch {
     pub geometry: Option<Vec<ViewGeometry>>,
 }
 
-/// The inputs of a step that change from step to step, besides the batch.
+/// The inputs of a step other than its batch; they change from step to step.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StepSettings {
     /// The number of steps before this one. The method's schedules and random draws are functions of it.

@@ -10,7 +10,7 @@ use crate::{
     foreign::{StateDict, Value, pickle_writer::Pickle},
 };
 
-/// The top-level folder of the archive; torch uses this name when it does not know that of the file.
+/// The top-level folder of the archive. torch uses the name of the file, or this one when it writes to memory.
 const FOLDER: &str = "archive";
 /// Version of the layout of the archive.
 const VERSION: &[u8] = b"3\n";

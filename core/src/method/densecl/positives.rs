@@ -65,7 +65,7 @@ impl DenseCl {
         }
     }
 
-    /// The positives of the in-view loss, as `method.in_view_positives` says.
+    /// The positives of the in-view loss that the setting `method.in_view_positives` selects.
     pub(super) fn in_view_positives(
         &self,
         matched: &Matched,
