@@ -23,7 +23,7 @@ pub struct ViewBytes {
     pub size: usize,
     /// RGB in [0, 255], [B, 3, S, S], row major.
     pub pixels: Vec<u8>,
-    /// The crop of each view in its image, [B].
+    /// The crop of each view in its image, `[B]`.
     pub geometry: Vec<ViewGeometry>,
 }
 

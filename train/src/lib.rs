@@ -28,7 +28,7 @@
 //!     sets: vec!["data.source=photos".to_string()],
 //!     ..RunRequest::default()
 //! };
-//! A device from `densecl::device::select`; setting the flag stops the run after a step, with a checkpoint.
+//! // A device from `densecl::device::select`; setting the flag stops the run after a step, with a checkpoint.
 //! let stop = AtomicBool::new(false);
 //! PreparedRun::new(&request)?.run(selected, Box::new(Losses), &stop)?;
 //! # Ok(())
