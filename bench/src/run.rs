@@ -21,7 +21,7 @@ use crate::work::Work;
 /// The name of densecl among the contenders.
 pub(crate) const OURS: &str = "densecl";
 
-/// Runs the benchmark as the command line asks; `Ok(false)` if densecl failed in some row.
+/// Runs the benchmark with the options of the command line; `Ok(false)` if densecl failed in some row.
 ///
 /// # Errors
 /// If nothing can be measured, or a file cannot be written.

@@ -176,7 +176,7 @@ fn panel(area: &Area, label: &str, curves: &[Curve]) -> Result<()> {
         .label_style(text(14))
         .set_tick_mark_size(LabelAreaPosition::Bottom, 0)
         .draw()?;
-    // Plotters would label powers of ten only; these labels stand at the measured sizes.
+    // Plotters would label powers of ten only; these labels are drawn at the measured sizes.
     for &place in &places {
         let (x, y) = chart.backend_coord(&(place, 0.0));
         let (left, top) = area.get_base_pixel();

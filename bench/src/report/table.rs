@@ -120,8 +120,8 @@ struct Cells {
 
 impl Cells {
     fn header(group: Group) -> Self {
-        // For a single function such as the loss, the memory used beyond its inputs says more than the
-        // process's peak.
+        // The loss is a single function: compare the memory it uses beyond its inputs, not the peak of the
+        // process, which includes its libraries.
         let memory = if group == Group::Loss {
             "extra memory"
         } else {

@@ -19,7 +19,7 @@ export const landscapePng = (width, height, seed = 0) =>
 /** A JPEG of 12,000 × 9,000 pixels. */
 export const hugeJpeg = () => mosaicJpeg(1500, 1125, (column, row) => landscape(column / 1500, row / 1125, 0));
 
-/** Stored as 96 × 64 with red left of blue; EXIF says to turn it clockwise, which puts red above blue. */
+/** Stored as 96 × 64 with red left of blue; the EXIF orientation turns it clockwise: red above blue. */
 export const turnedJpeg = () =>
   mosaicJpeg(12, 8, (column) => (column < 6 ? [230, 20, 20] : [20, 20, 230]), { orientation: 6 });
 
