@@ -40,7 +40,7 @@ struct Component {
 pub(super) enum Route {
     /// The default codec of `image`.
     Usual,
-    /// [`decode`] with this colour space: the second codec.
+    /// The second codec, called by [`decode`], with this colour space.
     Second(ColorTransform),
     /// None: both codecs give wrong pixels.
     Refused,
@@ -123,7 +123,8 @@ impl Markers {
         if plain_sampling && (progressive || one_scan) && colours == self.colours_as_usual() {
             return Route::Usual;
         }
-        // jpeg-decoder 0.3.2 reads too many blocks of such a component when it has a scan of its own.
+        // jpeg-decoder 0.3.2 reads too many blocks of a component that has a scan of its own and a sampling factor
+        // between 1 and the largest.
         let between = |c: &Component| {
             let pairs = c.sampling.iter().zip(most);
             self.alone.contains(&c.id) && pairs.into_iter().any(|(&s, most)| s > 1 && s < most)
