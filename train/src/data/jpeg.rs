@@ -112,7 +112,7 @@ impl Markers {
         let progressive = self.frame == PROGRESSIVE;
         let known = progressive || SEQUENTIAL.contains(&self.frame);
         let Some(colours) = self.colours().filter(|_| known) else {
-            return Route::Usual; // Its error says what is not supported.
+            return Route::Usual; // The error of this codec says what is not supported.
         };
         let most = [0, 1].map(|axis| self.components.iter().map(move |c| c.sampling[axis]).max());
         let most = most.map(Option::unwrap_or_default);
