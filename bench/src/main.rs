@@ -32,7 +32,7 @@ fn main() -> ExitCode {
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,
-        // A row of densecl's failed; the table shows which.
+        // densecl failed in at least one row; the table shows which.
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("error: {error:#}");

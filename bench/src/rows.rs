@@ -248,8 +248,8 @@ impl Plan<'_> {
                     }
                     let name = format!("{}, queue {}", title(network), grouped(network.queue));
                     let row = self.step(Group::Scale, name, network, threads);
-                    // The axes share their base sizes: that row is measured once and becomes a point of each
-                    // axis.
+                    // The row of the base sizes lies on every axis, so it is measured once and becomes a
+                    // point of each.
                     let same = |r: &&mut Row| r.name == row.name && r.threads == threads;
                     match rows.iter_mut().find(same) {
                         Some(row) => row.points.push((axis, place)),

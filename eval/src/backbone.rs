@@ -104,8 +104,8 @@ impl NamedWeights {
         }
     }
 
-    /// Identifies the weights: the architecture of untrained ones, the CRC-32C and length of a file. With `{seed}`
-    /// in the path it is the file of `seed`.
+    /// Identifies the weights: an untrained network by its architecture, a file by its CRC-32C and length. If the path
+    /// contains `{seed}`, this is the file of `seed`.
     ///
     /// # Errors
     /// When the file cannot be read.

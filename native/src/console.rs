@@ -1,5 +1,5 @@
-//! Output to the terminal that survives its closing. `println!` and `eprintln!` panic when the terminal is gone, and
-//! that would end a run of days.
+//! Output to the terminal that still works when the terminal has been closed. `println!` and `eprintln!` panic then,
+//! and the panic would end a run of days.
 
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};

@@ -7,8 +7,7 @@ use anyhow::Context;
 
 use crate::console;
 
-/// Returns a flag that the first signal sets, and prints `stopping` then. The second signal ends the program at
-/// once.
+/// Returns a flag. On the first signal the flag is set and the text `stopping` printed; the second ends the program.
 ///
 /// Signals that the process was started to ignore stay ignored: `nohup` relies on this, and so do shells for
 /// background jobs of scripts.

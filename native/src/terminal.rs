@@ -107,7 +107,7 @@ impl Observer for Terminal {
                 self.epochs = total_steps.div_ceil(*steps_per_epoch);
                 self.bar.set_length(*total_steps);
                 self.bar.set_position(*step);
-                // Otherwise the estimate of the time left would count the time before the resume.
+                // Steps taken before a resume must not enter the estimate of the time left.
                 self.bar.reset_eta();
             }
             TrainEvent::Stepped { step } => self.bar.set_position(*step),

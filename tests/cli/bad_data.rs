@@ -56,7 +56,8 @@ fn crc32(bytes: &[u8]) -> u32 {
     })
 }
 
-/// Writes five files that do not decode. Returns each name with words of the reason that must be reported.
+/// Writes five files that do not decode. Returns the name of each and a part of the reason that must be
+/// reported.
 fn spoil(sandbox: &Sandbox, folder: &str) -> [(&'static str, &'static str); 5] {
     let picture = |name: &str| sandbox.read(&format!("{folder}/{name}"));
     let jpeg = picture("003.jpg");

@@ -68,7 +68,7 @@ fn a_fine_tuned_detector_learns_a_handful_of_scenes() {
         figure["mean"].as_f64().expect("a share")
     };
     let (before, after) = (ap50(1), ap50(200));
-    // Measured on the CPU: 0.000 and 0.488.
+    // Measured on the CPU: 0.000 after 1 step and 0.488 after 200.
     assert!(before < 0.05, "{before}");
     assert!(after > 0.3, "{after}");
     let picture = sandbox.picture("r.png");

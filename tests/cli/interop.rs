@@ -175,7 +175,7 @@ fn every_export_of_a_run_can_be_read() {
         .succeeded();
 }
 
-/// The placement of the stride given on import is kept in every export whose format can express it.
+/// An export keeps the placement of the stride that was given on import, if its format can express it.
 #[test]
 fn the_placement_of_the_stride_is_kept_by_what_can_say_it() {
     let sandbox = Sandbox::new();
@@ -210,10 +210,10 @@ fn the_placement_of_the_stride_is_kept_by_what_can_say_it() {
     told("v1", ".onnx", None);
     told("usual", ".onnx", None);
     assert_ne!(sandbox.read("v1.onnx"), sandbox.read("usual.onnx"));
-    // The numbers are the same; only what is said of them differs.
+    // Both files hold the same numbers; only the advice that `export` prints differs.
     assert_eq!(sandbox.read("v1.pth"), sandbox.read("usual.pth"));
 
-    // A pickle for detectron2 is read again, with the placement.
+    // Importing the exported pickle for detectron2 restores the placement.
     for (name, in_1x1) in [("v1", true), ("usual", false)] {
         let ran = sandbox
             .run(&format!("import {name}.pkl --out back.safetensors"))
@@ -358,7 +358,7 @@ fn training_goes_on_from_the_authors_state() {
     assert_eq!(steps, [4, 5]);
     assert_eq!(sandbox.json("run/result.json")["steps"], 5);
     assert!(sandbox.text("run/config.toml").contains("queue = 20"));
-    // From here on it can be resumed like any run.
+    // After these steps the run can be resumed like any other.
     sandbox.run("pretrain --resume run --steps 6").succeeded();
     assert_eq!(sandbox.metrics("run").len(), 3);
 

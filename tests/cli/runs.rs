@@ -83,7 +83,7 @@ fn before_and_after_are_measured_by_one_feature() {
     let sandbox = Sandbox::new();
     sandbox.pretrain("--steps 1 --out run").succeeded();
     let measured = sandbox.json("run/before.json");
-    // before.json as an older program could have left it, which measured with another feature.
+    // Changes before.json into that of an older program, which measured with another feature.
     let mut other = measured.clone();
     (other["feature"], other["accuracy"]) = ("stage1".into(), 0.987.into());
     sandbox.write("run/before.json", other.to_string());

@@ -246,8 +246,8 @@ pub(crate) fn wait_for_checkpoint(run: &Path) {
     }
 }
 
-/// Asks a process to stop with SIGTERM. SIGINT would be ignored, as intended, if the tests run in the
-/// background of a script.
+/// Stops a process by SIGTERM. SIGINT would have no effect if the tests run in the background of a script,
+/// because a shell starts such jobs with SIGINT ignored.
 #[cfg(unix)]
 pub(crate) fn interrupt(process: u32) {
     signal(process, "TERM");

@@ -53,8 +53,9 @@ impl Default for Tiny {
 }
 
 impl Tiny {
-    /// A learner at step 0. The query encoder has the formula's weights for its names, the key encoder those
-    /// for the same names with the prefix `key.`, so that the two differ as after some training.
+    /// A learner at step 0. The formula computes the weights of the query encoder from their names, and
+    /// those of the key encoder from the names with the prefix `key.`, so that the two differ as after some
+    /// training.
     pub fn learner(&self, device: &Device) -> DenseCl {
         let Self {
             model,

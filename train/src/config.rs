@@ -7,7 +7,7 @@ use densecl::device::DeviceChoice;
 use densecl::synthetic::SceneConfig;
 use serde::{Deserialize, Serialize};
 
-/// Everything that decides a run; saved with it as `config.toml`.
+/// All settings of a run; saved in its folder as `config.toml`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RunConfig {
@@ -127,7 +127,8 @@ impl Default for CheckpointConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LogConfig {
-    /// Steps between rows of `metrics.jsonl`; reading the figures waits for the device.
+    /// Steps between rows of `metrics.jsonl`; a small number slows training, because reading the figures waits for the
+    /// device.
     pub every_steps: u64,
     /// Write TensorBoard event files too.
     pub tensorboard: bool,

@@ -28,7 +28,8 @@ impl FolderLock {
         folder.join(NAME)
     }
 
-    /// Takes the lock of `folder`, which exists. `remedy` ends the message when another process has it.
+    /// Takes the lock of `folder`, which must exist. If another process holds the lock, the error message ends with
+    /// `remedy`.
     ///
     /// # Errors
     /// When another process holds the lock (the message gives its host and process id), and when the folder cannot

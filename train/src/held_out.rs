@@ -58,9 +58,9 @@ pub struct HeldOutFigures {
     pub feature: Feature,
     /// Share of matched cells within one cell of the truth, in [0, 1].
     pub accuracy: f64,
-    /// The same with every second picture mirrored. A network with zero padding can encode absolute position; on
-    /// mirrored pictures matching by position is wrong, so that this figure shows how much of the accuracy comes
-    /// from it.
+    /// The accuracy with the second picture of each pair mirrored. A network with zero padding can encode absolute
+    /// position; on mirrored pictures matching by position is wrong, so this figure shows how much of the accuracy
+    /// comes from position.
     pub mirrored: f64,
     /// The accuracy of random matches, in [0, 1].
     pub chance: f64,
@@ -72,7 +72,7 @@ pub struct HeldOutFigures {
     pub pairs: usize,
 }
 
-/// The feature of figures in which it is not recorded: older versions measured only by this one.
+/// The feature of figures written by older versions, which did not record it because they always used this one.
 fn unrecorded() -> Feature {
     Feature::Stage4
 }
@@ -223,9 +223,9 @@ fn best_cells(a: Tensor<4>, b: Tensor<4>) -> anyhow::Result<Vec<Vec<usize>>> {
         .collect())
 }
 
-/// The 30 most distinct matches of one pair as lines to draw, each marked right or wrong: of the mutual
-/// nearest neighbours those whose similarity exceeds that of the second-best place most. Cells at the border are
-/// left out: zero padding makes them similar to each other whatever the picture shows.
+/// The 30 most distinct matches of one pair as lines to draw, each marked right or wrong. Matches are mutual nearest
+/// neighbours; the most distinct ones have the largest lead in similarity over the second-best place. Cells at the
+/// border are left out: zero padding makes them similar to each other whatever the picture shows.
 ///
 /// # Errors
 /// When the device fails.

@@ -54,8 +54,7 @@ impl Needed {
         });
         let batches = config.data.prefetch as u64 + BATCHES_BESIDES;
         let views = step.views.saturating_mul(batches);
-        // A checkpoint is written between steps: then only the learner's state is in memory, and the copy being
-        // saved.
+        // A checkpoint is written between steps, when memory holds only the learner's state and the copy being saved.
         let step_or_saving = if on.is_the_hosts {
             step.device().max(step.state.saturating_add(step.saving))
         } else {
@@ -174,8 +173,8 @@ pub(crate) fn advice(plan: &Plan) -> String {
         },
     };
     let needed = Needed::estimate(&plan.config, plan.queue_len, &place).device;
-    // The device ran out, so its memory is taken to be what it had reserved, at most what the step needs. Where that
-    // is unknown, half of the need is a guess.
+    // The size of the device's memory is unknown. A step did not fit, so the size is assumed to be what the device had
+    // reserved, and at most what the step needs. If the reserved amount is unknown too, half of the need is assumed.
     place.had.device = Some(reserved.map_or(needed / 2, |reserved| reserved.min(needed)));
     let gave = match reserved {
         Some(bytes) => format!(", and the device gave {}", Bytes(bytes)),
@@ -296,7 +295,7 @@ mod tests {
         let insisted = of(too_little, None, &["train.exceeds_memory=true"]);
         assert!(insisted.expect("insisted").contains("it may not fit"));
 
-        // Memory equal to the estimate is enough to start but warned of, because the estimate may be 25 % off.
+        // With exactly the estimated memory the run starts, but with a warning, because the estimate may be 25 % off.
         let warned = of(needed(), None, &[]).expect("may be enough");
         assert!(warned.contains("it may not fit"), "{warned}");
     }

@@ -75,7 +75,7 @@ fn escape(out: &mut String, bytes: &[u8]) {
     }
 }
 
-/// The inverse of [`quoted`], without the quotes; `None` for an escape that it never writes.
+/// The inverse of [`quoted`], without the quotes; `None` for an escape that [`quoted`] never writes.
 fn unescaped(text: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes().iter().copied();

@@ -1,9 +1,9 @@
 //! Resolves settings from defaults, a file and `--set section.key=value`, each overriding the one before. Errors are
 //! one line with the wrong key, where it was set and the remedy.
 //!
-//! The settings are plain serde structs; this module is generic over them. It learns the existing keys by
-//! serialising the struct to JSON, where an optional setting that is not given appears as null (TOML would omit it).
-//! Therefore a struct must not use serde's `skip_serializing_if`.
+//! The settings are plain serde structs; this module is generic over them. The existing keys are found by serialising
+//! the struct to JSON, where an optional setting that is not given appears as null (TOML would omit it). Therefore a
+//! struct must not use serde's `skip_serializing_if`.
 
 #[cfg(feature = "files")]
 mod file;

@@ -182,7 +182,8 @@ impl<'a> Trainer<'a> {
         let step = self.step;
         self.observer.event(&TrainEvent::Stepped { step })?;
 
-        // The flag is read once per step, so that the step after which the loop ends is always also saved.
+        // The flag can be set at any time. It is read only once per step, so that the loop always logs and saves the
+        // step after which it ends.
         self.stopping = self.stop.load(Ordering::SeqCst);
         let last = self.is_done();
         if last || step.is_multiple_of(plan.config.log.every_steps) {

@@ -146,8 +146,8 @@ fn optimizer(network: Network, device: &Device) -> anyhow::Result<Iteration> {
     let query = pixels(&batch, QUERY).autodiff();
     let q = learner.query.forward_train(query, GROUPS);
     let gradients = (q.global.sum() + q.dense.sum()).backward();
-    // SGD replaces the parameters; gradients are looked up by the identity of those before it, so a copy is
-    // kept.
+    // SGD replaces the parameters, but gradients are looked up by the identity of the parameters before the
+    // step. Therefore a copy of these is kept.
     let differentiated = learner.query.clone();
     let optim = OptimConfig::default();
     let mut sgd = Sgd::new(&optim);

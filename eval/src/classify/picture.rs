@@ -16,7 +16,7 @@ const NEIGHBOURS: usize = 5;
 /// Side of a small picture in pixels.
 const TILE: u32 = 128;
 const GAP: u32 = 6;
-/// Width and height in pixels of a row's label; lower rows get no label.
+/// Width and height in pixels of a row's label; rows of smaller height get no label.
 const LABEL: [u32; 2] = [180, 22];
 /// Okabe and Ito's bluish green and vermilion.
 const RIGHT: Rgb<u8> = Rgb([0, 158, 115]);

@@ -28,7 +28,8 @@ pub struct Task {
     pub evaluation: Box<dyn Evaluation>,
 }
 
-/// The files that a comparison writes into `folder`; empty where an earlier comparison is in it, which is continued.
+/// The files that a new comparison writes into `folder`; none if `folder` holds an earlier comparison, which is
+/// continued.
 pub fn outputs(folder: &Path) -> Vec<PathBuf> {
     if folder.join(CELLS).exists() {
         return Vec::new();

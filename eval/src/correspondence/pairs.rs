@@ -93,7 +93,7 @@ impl Truth {
 /// Lists the pairs of `data`: `scenes` or `scenes:N`, a CSV file, a folder in one of the layouts of
 /// docs/evaluation.md, or a folder of such folders.
 ///
-/// When there are none, or a truth file cannot be used; one line that names it.
+/// # Errors
 /// When there are none, or a file of truth cannot be used; one line that names it.
 pub(super) fn find(data: &str) -> anyhow::Result<Vec<Pair>> {
     if let Some(rest) = data.strip_prefix("scenes")

@@ -16,7 +16,7 @@ const COLUMNS: usize = 3;
 /// Width and height in pixels of the area of one picture.
 const TILE: [u32; 2] = [320, 240];
 const GAP: u32 = 8;
-/// The best detections are drawn, this many more than there are objects.
+/// Number of drawn detections minus the number of true objects; the best detections are drawn.
 const EXTRA: usize = 1;
 
 /// Okabe and Ito's bluish green and vermilion, distinguishable with every kind of colour-blindness.

@@ -17,7 +17,7 @@ use super::recipe::{Kind, Pool, Recipe};
 /// The query of a search.
 #[derive(Debug, Clone)]
 pub struct SearchRequest<'a> {
-    /// The picture to which similar ones are searched.
+    /// The query picture, to be compared with those of the index.
     pub query: &'a Path,
     /// The weights with which the index was made.
     pub weights: &'a Path,

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::bail;
 
-/// Largest permitted share of invalid objects; [`ALWAYS`] many are permitted in any case.
+/// Largest permitted share of invalid objects. Up to [`ALWAYS`] invalid objects are permitted whatever their share.
 const MAX_SHARE: f64 = 0.1;
 const ALWAYS: usize = 3;
 

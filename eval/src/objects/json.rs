@@ -226,7 +226,7 @@ fn without_nan(bytes: &mut [u8]) -> bool {
             b'N' | b'I' | b'-' if !in_text => {
                 let names: [&[u8]; 3] = [b"NaN", b"Infinity", b"-Infinity"];
                 if let Some(name) = names.iter().find(|name| bytes[at..].starts_with(name)) {
-                    // An empty string takes two bytes; `null` would be longer than NaN.
+                    // The replacement is written in place and must not be longer than `NaN`, as `null` would be.
                     bytes[at..at + name.len()].fill(b' ');
                     bytes[at..at + 2].fill(b'"');
                     at += name.len() - 1;

@@ -184,7 +184,8 @@ struct Bank {
 type Shares = Vec<(u8, f32)>;
 
 impl Bank {
-    /// For each row of similarities to the bank the weighted shares of all classes, row by row.
+    /// The votes for all classes, one row for each row of `similarity`, which compares one cell with the whole bank. A
+    /// vote is the mean share of the class among the nearest neighbours, weighted by similarity.
     fn votes(&self, similarity: &[f32], settings: &KnnSettings, classes: usize) -> Vec<f32> {
         let size = self.classes.len();
         let k = settings.k.min(size);

@@ -21,7 +21,7 @@ use crate::backbone::Backbone;
 use crate::stream::stream;
 use crate::{Evaluation, Look, Measured};
 
-/// Upper limit of the memory for features and labels; the rest are computed again for each use.
+/// Upper limit of the memory for features and labels; those that do not fit are computed again for each use.
 const CACHE_BYTES: usize = 4 << 30;
 
 /// Settings of the training.

@@ -33,7 +33,7 @@ use dataset::{Dataset, Sample};
 
 /// Number of pictures shown.
 const SHOWN: usize = 4;
-/// Longer side of these in pixels.
+/// Longer side of a shown picture in pixels.
 const SHOWN_SIDE: u32 = 240;
 
 /// A data set, and the indices of the test pictures to show.

@@ -13,10 +13,10 @@ use densecl_train::config::{RunConfig, SCENES};
 use densecl_train::run::{RunDir, settings_and_folder};
 use densecl_train::settings;
 
-/// The files of a command; without one those of the quick start.
+/// The files that `command` reads and writes; without a command those of the quick start.
 ///
 /// # Errors
-/// When the settings of a run cannot be read, which name its data and weights.
+/// When the settings of a run, which name its data and weights, cannot be read.
 pub(crate) fn of(command: Option<&Command>) -> anyhow::Result<Files> {
     let mut files = Files::default();
     match command {

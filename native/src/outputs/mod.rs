@@ -91,8 +91,8 @@ impl Output {
 pub(crate) struct Files {
     inputs: Vec<(Named, Reach)>,
     outputs: Vec<Output>,
-    /// Folders that will contain pictures, and must not lie in a folder of training pictures: these would be read
-    /// with them.
+    /// Folders that will contain pictures. They must not lie in a folder of training pictures, because training would
+    /// read their pictures too.
     picture_folders: Vec<Named>,
 }
 
@@ -306,8 +306,8 @@ fn replaced(
             if place.is_seen_below(input) {
                 return Some(output.file.clone());
             }
-            // The folder of a run exists each time that it is resumed, and searching millions of files would take
-            // minutes on a network disk.
+            // The input folder is not searched for links to files in an output folder: the folder of a run exists on
+            // each resume, and searching millions of pictures would take minutes on a network disk.
             if output.kind == Kind::InFolder {
                 return None;
             }

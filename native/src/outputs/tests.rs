@@ -71,8 +71,8 @@ fn check(
     (files, checked)
 }
 
-/// A folder with an empty file for each argument, which is a valid list and valid settings, and is not parsed as
-/// weights here; and the folder of a run.
+/// A folder with the folder of a run, and with an empty file for each argument. An empty file is a valid list and valid
+/// settings; weights are not parsed in these tests.
 struct Playground(tempfile::TempDir);
 
 impl Playground {

@@ -1,5 +1,5 @@
-//! Checks that densecl computes with other programs' files what PyTorch computes with them. The files are
-//! written by PyTorch in `golden/interop/generate_interop.py`, or made here from those.
+//! Checks that densecl and PyTorch get the same results from the files of other programs. The files are
+//! written by PyTorch in `golden/interop/generate_interop.py`, or made here from these.
 
 mod features;
 mod training;

@@ -100,8 +100,8 @@ fn every_layout_loads_from_both_containers() {
         assert_eq!(all(&other), all(&weights), "{file}");
         assert_eq!(other.info, weights.info, "{file}");
 
-        // Written and read as densecl's own file, the tensors and the information on their origin stay the
-        // same.
+        // Writing the weights as densecl's own file and reading it keeps the tensors and the information on
+        // their origin.
         let ours = weights.to_bytes(FilePrecision::F32).expect("written");
         let ours = Weights::read(&ours).expect("ours");
         assert_eq!(ours.account.layout, Layout::Densecl, "{file}");

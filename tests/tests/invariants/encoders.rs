@@ -163,7 +163,7 @@ proptest! {
         };
         let x = formula(&format!("groups/{seed}"), n * SAMPLE);
         let mut other = x.clone();
-        // Changing one sample of the group is enough.
+        // Changing one sample suffices to change the statistics of its group.
         let first = members(n, groups, changed).next().expect("a group has members");
         for value in &mut other[first * SAMPLE..(first + 1) * SAMPLE] {
             *value = 2.0 * *value + 0.5;

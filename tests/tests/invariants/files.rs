@@ -360,7 +360,8 @@ fn the_placement_of_the_stride_comes_back_and_decides_the_features() {
     assert!(!without.1);
     assert_ne!(with.0, without.0, "the same numbers are another network");
 
-    // Files that do not say it have it said on import, and what is written then says it.
+    // Some files do not record the placement of the stride. The importer can set it, and weights written
+    // afterwards record it.
     let weights = Weights::read(&save(&usual)).expect("ours");
     let told = weights.with_stride_in_1x1().expect("bottlenecks");
     let bytes = told.to_bytes(FilePrecision::F32).expect("written");

@@ -86,10 +86,11 @@ fn the_shuffle_moves_keys_across_groups() {
         )
     };
     let straight = keys(&[0, 1, 2, 3]);
-    // The image at place i of the order is in group i mod 2. This order keeps 0 with 2 and 1 with 3 …
+    // The image at place i of the order is in group i mod 2. This order has the groups {0, 2} and {1, 3},
+    // as without a shuffle.
     let (error, _) = relative_error(&keys(&[2, 1, 0, 3]), &straight);
     assert!(error < 1e-4, "{error:e}");
-    // … and this one puts 0 with 1 and 2 with 3.
+    // This order has the groups {0, 1} and {2, 3}.
     let (error, _) = relative_error(&keys(&[0, 2, 1, 3]), &straight);
     assert!(error > 1e-2, "{error:e}");
 }
@@ -228,9 +229,8 @@ fn step_by(matching: Matching, step: u64) -> (Figures, Vec<usize>) {
     (figures, cells.map(|cell| cell as usize).collect())
 }
 
-/// Each way of matching uses the positives that its name promises. The expected matches and losses are
-/// computed here for each; they differ between all ways, so a step that used another way's positives would
-/// fail.
+/// Each way of matching uses its own positives. The expected matches and losses are computed here for each
+/// way. They differ between all ways, so a step with the positives of another way would fail the test.
 #[test]
 fn each_matching_takes_its_own_positives() {
     let mut learner = tiny(1).learner(&cpu());

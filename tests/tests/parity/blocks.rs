@@ -91,7 +91,8 @@ fn every_block_agrees() {
     golden.assert_all_read();
 }
 
-/// Compares a bottleneck whose stride is in the first 1×1 convolution with the same in Burn's operations.
+/// Compares a bottleneck whose stride is in the first 1×1 convolution with the same layers computed by
+/// Burn's operations.
 #[test]
 fn a_bottleneck_with_the_stride_in_the_1x1_is_its_convolutions_one_after_the_other() {
     let (channels, planes, epsilon) = (8, 4, 1e-5);

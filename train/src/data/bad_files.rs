@@ -27,8 +27,8 @@ pub struct BadFile {
     pub reason: String,
 }
 
-/// The number of bad files from which on their share of `images` is certain to exceed `max_share`, however many
-/// others are good; at most `images`.
+/// The smallest number of bad files that exceeds the share `max_share` of `images` even if all other files are good; at
+/// most `images`.
 pub(super) fn proof(max_share: f64, images: usize) -> usize {
     ((max_share * images as f64) as usize)
         .saturating_add(1)
@@ -42,7 +42,7 @@ pub struct BadFiles {
     /// The name under which the user can set `max_share`.
     setting: &'static str,
     level: Level,
-    /// For each image whether it decoded every time so far, and the number of these images.
+    /// Whether each image has decoded every time so far; `good` is the number of images that have.
     decoded: Vec<bool>,
     good: usize,
     bad: BTreeMap<usize, DecodeError>,

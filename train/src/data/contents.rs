@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use rayon::prelude::*;
 
-/// Bytes read of a data set, approximately: this takes seconds on a disk. A larger data set is sampled.
+/// Approximate number of bytes read of a data set, which takes seconds on a disk. A larger data set is sampled.
 const MOST_BYTES: u64 = 128 << 20;
 /// Bytes read at most of one file.
 const MOST_OF_A_FILE: u64 = 16 << 20;

@@ -1,10 +1,10 @@
 //! Decodes image files to RGB, or gives a one-line reason why a file does not decode.
 //!
-//! The conversions are those of PIL's `convert("RGB")`, on which torchvision trains: grey is
-//! repeated, alpha is dropped (not composited), CMYK is (255−C)·(255−K)/255. One differs: of 16-bit
-//! samples the high byte is kept, where PIL does so for colour but clips grey to white. EXIF
-//! orientation is not applied, as in torchvision's `ImageFolder`: a view is cropped and flipped at
-//! random anyway. Of an animation the first frame is taken.
+//! The conversions are those of PIL's `convert("RGB")`, on which torchvision trains: grey is repeated, alpha is dropped
+//! (not composited), CMYK is (255−C)·(255−K)/255. One conversion differs: a 16-bit sample is reduced to its high byte.
+//! PIL does the same for colour, but clips 16-bit grey at 255, which is white. EXIF orientation is not applied, as in
+//! torchvision's `ImageFolder`: a view is cropped and flipped at random anyway. Of an animation the first frame is
+//! taken.
 //!
 //! JPEGs that the default codec decodes wrongly go to a second one (`jpeg.rs`).
 //!
@@ -78,8 +78,8 @@ impl Decoder {
         self.picture(format)
     }
 
-    /// Decodes the image whose file content `read` appends to an empty vector. `read` must not append more bytes
-    /// than the limits it is given permit.
+    /// Decodes the image whose file content `read` appends to an empty vector. `read` receives the limits and must not
+    /// append more bytes than they permit.
     ///
     /// # Errors
     /// As [`decode`], and the errors of `read`.

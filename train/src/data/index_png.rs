@@ -14,10 +14,10 @@ use png::{BitDepth, ColorType, Decoder, Limits, Transformations};
 
 use super::decode::DecodeLimits;
 
-/// Reads a grey or palette PNG of up to 8 bits: per pixel its index, as stored.
+/// Reads a grey or palette PNG of up to 8 bits. A pixel of the result is the sample as stored.
 ///
 /// # Errors
-/// One line that names the file: it is no PNG, in colour, of 16 bits, damaged or too large.
+/// One line that names the file, if it is no PNG, is in colour, has 16 bits, is damaged or is too large.
 pub fn read_index_png(path: &Path) -> anyhow::Result<GrayImage> {
     let shown = path.display();
     let damaged = |error: &dyn Display| anyhow::anyhow!("{shown}: not a whole PNG: {error}");

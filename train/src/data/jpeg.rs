@@ -40,7 +40,7 @@ struct Component {
 pub(super) enum Route {
     /// The default codec of `image`.
     Usual,
-    /// [`decode`] with this colour space: the second codec.
+    /// The second codec, called by [`decode`], with this colour space.
     Second(ColorTransform),
     /// None: both codecs give wrong pixels.
     Refused,
@@ -112,7 +112,7 @@ impl Markers {
         let progressive = self.frame == PROGRESSIVE;
         let known = progressive || SEQUENTIAL.contains(&self.frame);
         let Some(colours) = self.colours().filter(|_| known) else {
-            return Route::Usual; // Its error says what is not supported.
+            return Route::Usual; // The error of this codec says what is not supported.
         };
         let most = [0, 1].map(|axis| self.components.iter().map(move |c| c.sampling[axis]).max());
         let most = most.map(Option::unwrap_or_default);
@@ -123,7 +123,8 @@ impl Markers {
         if plain_sampling && (progressive || one_scan) && colours == self.colours_as_usual() {
             return Route::Usual;
         }
-        // jpeg-decoder 0.3.2 reads too many blocks of such a component when it has a scan of its own.
+        // jpeg-decoder 0.3.2 reads too many blocks of a component that has a scan of its own and a sampling factor
+        // between 1 and the largest.
         let between = |c: &Component| {
             let pairs = c.sampling.iter().zip(most);
             self.alone.contains(&c.id) && pairs.into_iter().any(|(&s, most)| s > 1 && s < most)

@@ -132,7 +132,7 @@ fn pack(path: &Path, max_side: Option<u32>) -> Result<Member, String> {
     if !path.is_file() {
         return Err("it is not there, or not a regular file".to_string());
     }
-    // A longer file would not be decoded either.
+    // Longer files are refused here, because training does not decode them.
     let bytes = read_at_most(path, limits.max_file_bytes).map_err(|error| error.to_string())?;
     let source_bytes = bytes.len() as u64;
     let smaller = max_side.and_then(|side| smaller(&bytes, side, limits));

@@ -33,7 +33,7 @@ impl Dataset {
     /// Finds the images of `source`, sorted by path component.
     ///
     /// - A folder: all files below it with one of [`EXTENSIONS`]. Symbolic links are followed, except those that
-    ///   form a cycle. Names that begin with a dot are left out: they are caches, bins and the `._name.jpg`
+    ///   form a cycle. Names that begin with a dot are left out: they are caches, trash folders and the `._name.jpg`
     ///   companions that macOS writes on other disks.
     /// - A text file: a path per line, relative to the folder of the text file, whatever the
     ///   extension; blank lines and lines that begin with `#` are skipped.

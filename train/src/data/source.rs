@@ -15,7 +15,7 @@ use super::spread::spread;
 pub enum Source {
     /// Files, decoded each time they are needed.
     Files(Dataset),
-    /// As `Files`, from a single file.
+    /// The files in a pack, decoded each time they are needed.
     Pack(Pack),
     /// Pictures in memory: the embedded scenes.
     Memory(Vec<RgbImage>),

@@ -32,7 +32,7 @@ pub struct LoaderSpeed {
     seconds: f64,
     /// Milliseconds per image (two views) on one thread, by stage.
     pub stages_ms: Stages,
-    /// The same as shares of their sum, in [0, 1].
+    /// The share of each stage in the sum of all stages, in [0, 1].
     shares: Stages,
 }
 

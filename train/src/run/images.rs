@@ -151,7 +151,7 @@ pub(crate) fn example_pairs(config: &RunConfig) -> anyhow::Result<Vec<Pair>> {
 }
 
 impl Listing {
-    /// Writes this to the run's folder.
+    /// Writes the listing to the run's folder.
     ///
     /// # Errors
     /// When it cannot be written.

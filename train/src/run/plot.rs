@@ -57,8 +57,8 @@ pub fn plot(run: &Path, out: Option<&Path>, device: &Device) -> anyhow::Result<V
     };
     if !pairs.is_empty() {
         let (encoder, _) = weights::open(&path, None, device)?;
-        // The picture of the untrained network may come from an older version that matched by another feature; both
-        // halves must use the same.
+        // The upper half, the picture of the untrained network, may come from an older version that matched by another
+        // feature. The lower half, drawn here, must use the same feature.
         let feature = result::untrained(&run)?.map_or(held_out::FEATURE, |before| before.feature);
         let after = pictures::matches(&encoder, &pairs, feature, device)?;
         pictures::save_before_and_after(&run, after)?;

@@ -151,14 +151,13 @@ impl PreparedRun {
             None => {
                 let (learner, first_step, notes) = start::learner(&plan, fresh, state)?;
                 notes.into_iter().try_for_each(note)?;
-                // Last, after everything that can be refused was checked: a refused run must not delete the earlier
-                // one.
+                // The earlier run is deleted only after all checks, because a refused run must leave it in place.
                 run.clear()?;
                 data.listing.save(&run)?;
                 (learner, first_step)
             }
         };
-        // Also on resume: the number of steps may have been changed, and applies to later resumes too.
+        // A resumed run saves its settings too: the number of steps may have been changed, and later resumes use it.
         let text = settings::to_toml(&plan.config)?;
         write_atomically(&run.config(), text.as_bytes())?;
         let mut observers = Observers(vec![watching]);

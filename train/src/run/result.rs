@@ -38,11 +38,11 @@ pub struct RunResult {
     pub correspondence_feature: Option<Feature>,
     /// Share of cells of held-out pairs matched within one cell of the truth before training, in [0, 1].
     pub correspondence_accuracy_before: Option<f64>,
-    /// The same after training.
+    /// The accuracy after training.
     pub correspondence_accuracy_after: Option<f64>,
-    /// The same with the second picture mirrored, untrained.
+    /// The accuracy before training with the second picture of each pair mirrored.
     pub correspondence_accuracy_mirrored_before: Option<f64>,
-    /// The same with the second picture mirrored, after training.
+    /// The accuracy after training with the second picture of each pair mirrored.
     pub correspondence_accuracy_mirrored_after: Option<f64>,
     /// The accuracy of random matches.
     pub correspondence_chance: Option<f64>,
@@ -97,7 +97,7 @@ pub(crate) fn measure_untrained(
     observer.event(&TrainEvent::Note(
         "measuring the untrained network".to_string(),
     ))?;
-    // Logged at debug level only: training reads the same files and reports the bad ones.
+    // Bad files are logged at debug level only, because training reads the same files and reports them.
     let config = LoaderConfig::of(&plan.config, views, Level::Debug);
     let mut loader = Loader::start(Arc::clone(source), config, 0)?;
     let Some(encoder) = held_out::untrained_network(plan, &mut loader, stop)? else {

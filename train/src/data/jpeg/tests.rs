@@ -122,7 +122,8 @@ fn the_second_decoder_has_the_limits_of_the_first() {
             "cut at {end}"
         );
     }
-    // An end marker at the cut: an image in which a component has no scan is incomplete.
+    // The file is cut before its third scan and closed by an end marker: an image is incomplete without a scan of each
+    // component.
     let scans = jpeg
         .windows(2)
         .enumerate()
