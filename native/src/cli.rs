@@ -77,7 +77,7 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct Device {
-    /// auto, cpu, vulkan, metal, wgpu or cuda [default: auto = a real GPU if one answers, else the CPU]
+    /// auto, cpu, vulkan, metal, wgpu or cuda [default: auto = a real GPU if there is one, else the CPU]
     #[arg(long, value_name = "DEVICE")]
     pub(crate) device: Option<String>,
 }

@@ -112,7 +112,7 @@ pub(crate) struct Embed {
 
 The score is the cosine similarity, 1 at most. The weights have to be those of the index.")]
 pub(crate) struct Search {
-    /// The picture to which similar ones are searched
+    /// The query picture
     #[arg(value_hint = ValueHint::FilePath)]
     pub(crate) query: PathBuf,
     /// A file of `densecl embed --out FILE.safetensors`
