@@ -34,8 +34,8 @@ pub enum InViewPositives {
     /// The cell chosen by [`MethodConfig::matching`].
     Match,
     /// As in PixContrast, for any `matching`: every key cell whose centre is near that of the query cell in the
-    /// source image. Near is a distance of at most 0.7 times the diagonal of a cell, of the view in which cells
-    /// are larger.
+    /// source image. Near is a distance of at most 0.7 times the diagonal of a cell. If the cells of the two
+    /// views differ in size, the larger diagonal counts.
     Near,
 }
 
@@ -70,8 +70,8 @@ pub struct MethodConfig {
     /// Which key cells are positives in the in-view loss.
     pub in_view_positives: InViewPositives,
     /// Number of groups of split batch normalisation. Each group is normalised by its own statistics, as on
-    /// that many GPUs. 1 = ordinary batch normalisation, with which queries and keys can be matched by their
-    /// shared statistics.
+    /// that many GPUs. 1 = ordinary batch normalisation; the network can then recognise the key of a query by
+    /// the batch statistics that both share, and learn no useful features.
     pub bn_groups: usize,
     /// Whether to shuffle the keys across the groups (shuffling BN of MoCo).
     pub shuffle_keys: bool,

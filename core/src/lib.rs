@@ -24,7 +24,7 @@
 //! r_i with all t_j of its own image ([`loss::in_view`]): `L = (1−λ)·L_q + λ·(L_r + w·L_v)`.
 //!
 //! All vectors have unit length. Keys and matches have no gradient. λ = 0 is MoCo v2.
-//! [`method::DenseCl::step_in_order`] is this page as code.
+//! [`method::DenseCl::step_in_order`] computes these equations in this order.
 //!
 //! | module | what it contains |
 //! |---|---|
@@ -42,9 +42,9 @@
 //! | [`features`] | dense features of pictures, and matches between two pictures |
 //! | [`interpolate`] | bilinear interpolation between the centres of cells |
 //! | [`transfer`] | small heads trained on a backbone's features, to measure these features on other tasks |
-//! | [`visualize`] | drawings of matches, heat maps and PCA colours, from pixels to pixels |
+//! | [`visualize`] | drawings of matches, heat maps and PCA colours; input and output are pixels |
 //! | [`boxes`] | overlap and non-maximum suppression of boxes |
-//! | [`device`] | opening a device; the backends are named here |
+//! | [`device`] | choosing and opening a device |
 //! | [`self_test`] | a test that a device computes correctly |
 //! | [`rng`] | random streams, derived from one seed |
 //!

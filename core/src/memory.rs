@@ -1,9 +1,9 @@
 //! An estimate of the memory of one training step, from the settings. It is made before the first step, because
 //! a device that runs out of memory reports it late or not at all.
 //!
-//! The estimate adds up the layers of the network's description. What backends need in addition cannot be
-//! derived; these factors are named constants. `tests/cli/memory.rs` compares the estimate with the measured
-//! peak of runs, so that a wrong factor is noticed.
+//! The estimate adds up the layers of the network's description. The temporary memory of the backends cannot be
+//! derived from the description, so the numbers of temporary arrays are named constants. `tests/cli/memory.rs`
+//! compares the estimate with the measured peak of runs, so that a wrong constant is noticed.
 
 use burn::tensor::Device;
 

@@ -8,6 +8,6 @@ pub(crate) const KEY: &str = "key.";
 pub(crate) const VELOCITY: &str = "velocity.";
 /// The global and the dense queue, [K, dim] each.
 pub(crate) const QUEUES: [&str; 2] = ["queue.global", "queue.dense"];
-/// The rows of both queues that are written next, `[1]` each. Other programs store them as tensors; our
+/// For each queue, the row that the next key overwrites, `[1]`. Other programs store these rows as tensors; our
 /// checkpoints have them in the metadata.
 pub(crate) const QUEUE_POSITIONS: [&str; 2] = ["queue_position.global", "queue_position.dense"];

@@ -13,7 +13,7 @@ use crate::{
     product::{Matrix, Write, product},
 };
 
-/// The loss, its hits and its gradient, for each query.
+/// For each query its loss, whether its positive is the most similar key, and the gradient.
 #[derive(Debug, Clone, PartialEq)]
 pub struct InfoNce {
     /// −log softmax of the positive, for each query `[N]`.
@@ -207,7 +207,7 @@ fn maximum(row: &[f32]) -> f32 {
         .fold(f32::NEG_INFINITY, |a, &b| if b > a { b } else { a })
 }
 
-/// Makes each value exp((x − largest)·β) and returns their sum.
+/// Replaces each value x of the row by exp((x − largest)·β), and returns the sum of the new values.
 #[multiversion(targets = "simd")]
 fn exponentials(row: &mut [f32], largest: f32, beta: f32) -> f32 {
     let mut lanes = [0.0; LANES];

@@ -54,8 +54,9 @@ pub(crate) fn map<T: Send>(count: usize, work: impl Fn(usize) -> T + Sync + Send
     (0..count).map(work).collect()
 }
 
-/// Runs `work` on a thread of the pool that the kernels use. Called from another thread, each kernel hands its
-/// tasks to the pool and waits for them; inside `together`, this happens only once. Useful for many small kernels.
+/// Runs `work` on a thread of the pool that the kernels use. A kernel that is called on any other thread passes its
+/// tasks to the pool and waits for them. With `together` this happens once for the whole of `work`, which saves time if
+/// `work` calls many small kernels.
 pub fn together<R: Send>(work: impl FnOnce() -> R + Send) -> R {
     #[cfg(feature = "threads")]
     if shared() {

@@ -35,7 +35,8 @@ pub struct TrainedFor {
 pub struct TrainingState {
     /// How each tensor of the file was used.
     pub account: Account,
-    /// The network according to the shapes. They do not determine output stride and grid, which are the defaults.
+    /// The network, inferred from the shapes of the tensors. Shapes do not determine the output stride and the
+    /// grid of the dense head; these two have their default values.
     pub model: ModelConfig,
     /// The training time of the other program.
     pub trained_for: TrainedFor,
@@ -59,7 +60,7 @@ struct Written {
 }
 
 impl Written {
-    /// The rows of the global and the dense queue that are written next.
+    /// The row that the next key overwrites, in the global and in the dense queue.
     fn positions(&self) -> Option<[usize; 2]> {
         let positions = self.positions.as_ref();
         let named = positions.map(|all| QUEUES.map(|name| all.get(name).copied().unwrap_or(0)));
@@ -227,7 +228,7 @@ impl TrainingState {
             for tensor in parameters.filter(|tensor| tensor.kind == Kind::Parameter) {
                 let name = format!("{VELOCITY}{}", tensor.name);
                 if archive.get(&name).is_none() {
-                    // The velocity of a newly initialised head.
+                    // The head is newly initialised because the file lacks it, so its velocity is 0.
                     archive.insert(name, tensor.shape, &tensor.values.zeros_like())?;
                 }
             }
@@ -274,7 +275,7 @@ fn velocity(
         .collect();
     let is_parameter =
         |name: &str| (name.starts_with(QUERY) || name.starts_with(KEY)) && !is_statistic(name);
-    // For each parameter of the file our name, or `None` if it is not used here.
+    // Our name of each parameter of the file, or `None` if our network has no such parameter.
     let all: Vec<(Option<&str>, &[usize])> = keys
         .iter()
         .filter_map(|(key, shape)| match used.get(key.as_str()) {

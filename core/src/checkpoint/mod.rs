@@ -44,10 +44,10 @@ pub struct CheckpointInfo {
     /// The network.
     #[serde(serialize_with = "in_metadata")]
     pub model: ModelConfig,
-    /// The row that is written next, for each queue by its name.
+    /// The row that the next key overwrites, by the name of the queue.
     #[serde(default)]
     pub positions: BTreeMap<String, usize>,
-    /// `positions` in older files: of the global and of the dense queue.
+    /// Older files store two rows, of the global and of the dense queue, instead of `positions`.
     #[serde(default, skip_serializing)]
     queue_positions: Option<[usize; 2]>,
     /// [`Archive::checksum`] of the tensors. Without it, a bit that changed on the disk would not be noticed,

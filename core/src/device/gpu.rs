@@ -196,7 +196,7 @@ async fn open(adapter: &Adapter) -> Result<(Device, DeviceMemory)> {
         return Ok(opened);
     }
     if !adapter.has_timestamps {
-        // Burn's runtime panics on such a device when it creates the first stream.
+        // On an adapter without timestamp queries, Burn's runtime panics when it creates the first stream.
         return Err(Error::Device(format!(
             "{adapter} lacks timestamp queries, which Burn's wgpu runtime needs; use --device cpu"
         )));

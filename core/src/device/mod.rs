@@ -1,5 +1,5 @@
-//! Choosing and opening the device on which tensors live. Backends are named here; outside of tests, the only
-//! other module that depends on which ones are compiled in is [`crate::ops`], for its CPU kernels.
+//! Choosing and opening the device on which tensors are stored and computed. Outside of tests, only two modules
+//! depend on the backends that are compiled in: this one, and [`crate::ops`] for its CPU kernels.
 //!
 //! A binary contains several backends, and the device is chosen at run time. A software adapter (lavapipe,
 //! SwiftShader, WARP) is many times slower than the CPU backend, so `auto` never chooses one. Each of the

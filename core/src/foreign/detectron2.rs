@@ -123,7 +123,7 @@ mod tests {
         Object(Box<(Made, Made, Option<Made>)>),
     }
 
-    /// An interpreter for those opcodes of Python's `pickle` that are written.
+    /// An interpreter for the opcodes of Python's `pickle` that the writer uses.
     fn unpickle(mut at: &[u8]) -> Made {
         fn take<'a>(at: &mut &'a [u8], count: usize) -> &'a [u8] {
             let (taken, rest) = at.split_at(count);

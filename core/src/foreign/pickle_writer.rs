@@ -84,7 +84,7 @@ impl Pickle {
         self.0.push(b'b');
     }
 
-    /// Replaces the top value by the object outside the pickle of which it is the persistent id.
+    /// Replaces the top value, a persistent id, by the object outside the pickle that has this id.
     pub(super) fn persistent(&mut self) {
         self.0.push(b'Q');
     }

@@ -163,7 +163,7 @@ impl DenseCl {
                 self.global_queue.keys(),
                 tau,
             );
-            // λ = 0 is MoCo v2: the dense loss is logged, and outside the gradient graph.
+            // λ = 0 is MoCo v2: the dense loss is only logged, so its query needs no gradient graph.
             let dense_query = if lambda > 0.0 {
                 q.dense
             } else {

@@ -97,7 +97,8 @@ impl FigureSums {
         self.count += 1;
     }
 
-    /// The output of the step: the means over the micro-batches, `grad_norm`, and the figures `known` to the host.
+    /// The output of the step: the means over the micro-batches, `grad_norm`, and the figures `known`, which the
+    /// host has computed.
     ///
     /// # Panics
     /// When no micro-batch was added.
@@ -124,7 +125,7 @@ impl FigureSums {
 }
 
 impl StepOutput {
-    /// Reads the figures from the device, for which it waits.
+    /// Waits until the device has computed the figures, and reads them.
     ///
     /// # Errors
     /// When the device failed (lost, out of memory).
@@ -172,7 +173,7 @@ impl Figures {
         found.map(|&(_, value)| value)
     }
 
-    /// All figures: those averaged over micro-batches, `grad_norm`, then those known to the host.
+    /// All figures: those averaged over micro-batches, `grad_norm`, then those that the host has computed.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, f64)> {
         self.0.iter().copied()
     }

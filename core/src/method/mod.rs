@@ -75,7 +75,8 @@ pub fn new(
     Box::new(DenseCl::new(model, method, optim, queue_len, seed, device))
 }
 
-/// The figures of the method that the settings select; [`Method::figures`] before there is a method.
+/// The figures of the method that the settings select. They equal [`Method::figures`], and can be used before the
+/// method is built.
 pub fn figures(method: &MethodConfig) -> Vec<Figure> {
     DenseCl::figures_with(method)
 }
@@ -124,7 +125,7 @@ pub struct StepSettings {
 }
 
 impl StepSettings {
-    /// The number, unique in a run, by which micro-batch `index` of `count` draws at random.
+    /// The index of the random stream of micro-batch `index` of `count`; unique in a run.
     pub fn draw(&self, index: usize, count: usize) -> u64 {
         self.step * count as u64 + index as u64
     }

@@ -53,8 +53,8 @@ impl BatchNorm {
     /// Sample i belongs to group i mod `groups`, and each group is normalised by its own statistics. Updates
     /// the running statistics.
     ///
-    /// Both the query and the key encoder are trained with this function. The key encoder has no gradient, but
-    /// it too uses batch statistics and keeps running ones.
+    /// In training both encoders call this function: the key encoder has no gradient, but it is normalised by
+    /// batch statistics too, and has running statistics of its own.
     ///
     /// # Panics
     /// When `groups` does not divide N.
@@ -86,7 +86,8 @@ impl BatchNorm {
         out.output
     }
 
-    /// Rows [N, C] → the same shape, by the running statistics: PyTorch's `BatchNorm1d`, for projection heads.
+    /// Rows [N, C] → the same shape, normalised by the running statistics: PyTorch's `BatchNorm1d`, for
+    /// projection heads.
     pub fn forward_rows(&self, x: Tensor<2>) -> Tensor<2> {
         let [n, c] = x.dims();
         let map = FeatureMap::new(x.reshape([n, c, 1, 1]));
@@ -94,7 +95,7 @@ impl BatchNorm {
         out.reshape([n, c])
     }
 
-    /// Rows [N, C] → the same shape, by the batch; the running statistics follow.
+    /// Rows [N, C] → the same shape, normalised by the statistics of the batch. Updates the running statistics.
     ///
     /// # Panics
     /// When `groups` does not divide N.

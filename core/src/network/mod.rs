@@ -165,10 +165,10 @@ impl BlockKind {
 
 /// The sizes of a block.
 ///
-/// To reduce the output stride, dilation replaces stride, with the same weights: every second cell of the
-/// denser feature map then equals the original feature map. For this, the convolution whose stride is removed
-/// keeps the dilation of those before it, and the dilation of all 3×3 convolutions after it is multiplied by
-/// the removed stride.
+/// To reduce the output stride, a stride is replaced by dilation, and the weights stay the same: the cells in
+/// every second row and column of the denser feature map then equal the original feature map. For this, the
+/// convolution whose stride is removed keeps the dilation of the convolutions before it, and the dilation of all
+/// 3×3 convolutions after it is multiplied by the removed stride.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BlockSizes {
     /// Input channels.

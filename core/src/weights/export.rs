@@ -51,8 +51,9 @@ impl Weights {
     /// One line of advice on where the other program must have the stride of bottlenecks, or `None` if none is
     /// needed.
     ///
-    /// detectron2 has it in the first 1×1 convolution by default, and a setting for it. torchvision's ResNet
-    /// always has it in the 3×3 convolution. An ONNX graph contains the stride of each convolution.
+    /// detectron2 has the stride in the first 1×1 convolution by default, and a setting changes this.
+    /// torchvision's ResNet always has it in the 3×3 convolution. An ONNX graph contains the stride of each
+    /// convolution and needs no advice.
     pub fn stride_advice(&self, format: Format) -> Option<String> {
         let model = &self.info.model;
         let (_, bottleneck) = model.backbone.blocks();

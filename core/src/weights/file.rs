@@ -106,8 +106,9 @@ impl Weights {
         }
     }
 
-    /// The same weights for a network with the stride of bottlenecks in their first 1×1 convolution. To be used
-    /// for files of other programs, which do not contain the placement that they were trained with.
+    /// The same weights for a network with the stride of bottlenecks in their first 1×1 convolution. Files of
+    /// other programs do not contain the placement of the stride with which the weights were trained, so the user
+    /// has to give it.
     ///
     /// # Errors
     /// [`Error::Config`] when the backbone has no bottlenecks.

@@ -89,9 +89,9 @@ pub fn weight_gradient(input: &[f32], gradient: &[f32], shape: &Shape) -> Vec<f3
 }
 
 /// The gradient of the packed weights, [k, k, C_in, C_out], tap by tap: the C_in × C_out block of a tap is
-/// Xᵀ·G, where X has the input pixels under that tap and G the gradient of the output. A small gradient offers
-/// too few blocks for all threads, so it is computed separately for parts of the batch, and these are added in
-/// a fixed order.
+/// Xᵀ·G, where X has the input pixels under that tap and G the gradient of the output. A kernel with few values
+/// has too few blocks for all threads. Its gradient is then computed separately for parts of the batch, and the
+/// results are added in a fixed order.
 fn by_taps(input: &[f32], gradient: &[f32], shape: &Shape) -> Vec<f32> {
     let (c, channels, pixels) = (shape.channels_in, shape.channels_out, shape.pixels_out());
     let taps = shape.kernel * shape.kernel;

@@ -35,7 +35,7 @@ impl Shape {
         (self.batch / self.groups * self.pixels) as f64
     }
 
-    /// Into how many equal parts of whole pixels a sample is cut, for work in which pixels are independent.
+    /// The number of tasks per sample, for work in which pixels are independent. Each has equally many whole pixels.
     fn parts(&self) -> usize {
         let wanted = (self.sample() / PART).max(1);
         (1..=wanted)
@@ -259,7 +259,8 @@ fn inverse_deviation(variance: f32, epsilon: f64) -> f64 {
 /// Rows that are summed in `f32` before their sum is added to the `f64` total.
 const ROWS: usize = 64;
 
-/// Two sums for each channel, over pairs of rows of `a` and `b`; `add` adds some rows to both sums.
+/// Two sums for each channel over all rows, in `f64`. `add` receives some rows of `a`, the same rows of `b`, and the
+/// two `f32` sums to which it adds them.
 fn in_double(
     a: &[f32],
     b: &[f32],

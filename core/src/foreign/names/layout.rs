@@ -90,7 +90,7 @@ pub(super) enum Fate {
     Unknown,
 }
 
-/// The layout of a file, with the variant that the file has.
+/// The layout of a file, and its details that differ between files of this layout.
 #[derive(Debug)]
 pub(super) struct Scheme {
     pub(super) layout: Layout,
@@ -139,7 +139,7 @@ impl Scheme {
         if self.both { QUERY } else { "" }
     }
 
-    /// The axis of a queue that counts its keys: 0 for ours, [K, dim], and 1 for other programs, [dim, K].
+    /// The axis of a queue whose length is the number of keys: 0 for ours, [K, dim]; 1 for other programs, [dim, K].
     pub(super) fn queue_axis(&self) -> usize {
         usize::from(self.layout != Layout::Densecl)
     }

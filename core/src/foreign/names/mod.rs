@@ -27,8 +27,8 @@ use crate::{
 pub struct Mapping {
     /// The naming scheme of the file.
     pub layout: Layout,
-    /// The network, inferred from the shapes. They do not determine the output stride, the grid of the dense
-    /// head, and, without heads and queues, `dim`; these are the defaults.
+    /// The network, inferred from the shapes of the tensors. Shapes do not determine the output stride, the grid
+    /// of the dense head, and, without heads and queues, `dim`; these settings have their default values.
     pub model: ModelConfig,
     /// The file's name and ours of each tensor that is used. Ours are torchvision's names for the backbone,
     /// `global_head.*` and `dense_head.*`. If the file has a key encoder ([`Self::is_checkpoint`]), the
@@ -52,7 +52,8 @@ pub struct Mapping {
 pub struct Imported {
     /// The tensors of [`Mapping::used`], except the positions of the queues.
     pub tensors: BTreeMap<String, Stored>,
-    /// The rows of the global and the dense queue that are written next; 0 if the file does not contain them.
+    /// The row that the next key overwrites, in the global and in the dense queue; 0 if the file does not
+    /// contain it.
     pub queue_positions: [usize; 2],
 }
 
@@ -180,7 +181,7 @@ impl Mapping {
     /// Renames the tensors of the file to our names.
     ///
     /// # Errors
-    /// As [`Self::gather`], and [`Error::Mismatch`] when `tensors` are not those of which this mapping was made.
+    /// As [`Self::gather`], and [`Error::Mismatch`] when `tensors` are not those for which this mapping was made.
     pub fn apply(&self, tensors: Vec<(String, Stored)>) -> Result<Imported> {
         let tensors: HashMap<String, Stored> = tensors.into_iter().collect();
         self.gather(|key| {

@@ -14,7 +14,7 @@ use crate::{
     },
 };
 
-/// The network with tensors of these shapes, by our names.
+/// Infers the network from the shapes of its tensors; `shapes` has our names as keys.
 ///
 /// # Errors
 /// [`Error::Mismatch`] when its depth or its stem is not supported.
@@ -105,7 +105,8 @@ pub(super) fn expected(
             continue;
         }
         let keys = shape.and_then(|shape| shape.get(scheme.queue_axis()));
-        // If only the position is found, the queue is reported as missing, whatever its length.
+        // If the file has the position of a queue but not the queue, its length is unknown. 0 is sufficient,
+        // because the queue is then reported as missing and its shape is not compared.
         let keys = keys.copied().unwrap_or_default();
         if scheme.queue_axis() == 0 {
             expected.insert((*queue).to_string(), vec![keys, model.dim]);

@@ -20,7 +20,7 @@ impl<'a> Machine<'a, '_> {
                 let tensor = self.tensor(args)?;
                 self.push(Node::Tensor(Box::new(tensor)));
             }
-            // Represented by the first argument: the tensor of a parameter, the tuple of a size.
+            // A parameter is represented by its tensor and a size by its tuple, the first argument of the call.
             ("torch._utils", "_rebuild_parameter") | ("torch", "Size") => {
                 let first = self.items(args)?.first().copied();
                 let first = first.ok_or_else(|| damaged("a parameter without a tensor"))?;
@@ -41,7 +41,8 @@ impl<'a> Machine<'a, '_> {
 
     /// The pairs of `[[key, value], …]`, the form in which Python 2 pickles an OrderedDict.
     fn pairs_of(&mut self, list: Id) -> Result<Vec<(Id, Id)>> {
-        // The list is copied. A damaged file may copy it many times, so its length counts as work.
+        // This copies the list. A damaged file may refer to one list many times, so each copy is subtracted from
+        // the permitted number of steps.
         self.spend(self.items(list)?.len())?;
         let pair = |&id: &Id| match *self.items(id)? {
             [key, value] => Ok((key, value)),

@@ -59,7 +59,7 @@ pub struct TorchFile<'a> {
 /// The tensors of a checkpoint.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StateDict {
-    /// Keys under which it was found, joined by dots, such as `state_dict`; empty at the top level.
+    /// Keys under which the tensors were found, joined by dots, such as `state_dict`; empty at the top level.
     pub under: String,
     /// Names and values, in the order of the file. Names in nested dictionaries are joined by dots. Values are
     /// converted to f32.

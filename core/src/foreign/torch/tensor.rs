@@ -69,7 +69,7 @@ impl TensorRef<'_> {
     /// # Errors
     /// [`Error::Format`] when it exceeds a `usize`.
     pub(super) fn count(&self) -> Result<usize> {
-        // Checked first, because the product of the other sides may overflow.
+        // Sides of 0 are checked first, because the product of the other sides may overflow.
         if self.shape.contains(&0) {
             return Ok(0);
         }

@@ -19,8 +19,8 @@ impl DenseCl {
     /// `matching = "random"`. `draw` numbers the random draws of a run.
     pub(super) fn match_cells(&self, q: &Embeddings, k: &Embeddings, draw: u64) -> Tensor<2, Int> {
         match self.method.matching {
-            // With matching = "geometry" the features choose no positives, but cells are still matched by them:
-            // a run logs the share of correct matches.
+            // With matching = "geometry" the positives do not depend on these matches. They are computed
+            // nevertheless, because a run logs the share of correct matches.
             Matching::Backbone | Matching::Geometry => {
                 best_match(similarity(q.backbone.clone().inner(), k.backbone.clone()))
             }

@@ -30,8 +30,8 @@ use crate::{
 /// Values (places) of a transformed 4×4 tile, in row-major order.
 const PLACES: usize = 16;
 
-/// One matrix [C_in, C_out] for each place, each in its own allocation. A single large one would be returned to the
-/// operating system when it is freed, and the next one would have to be cleared again.
+/// One matrix [C_in, C_out] for each place, each in its own allocation. A single large allocation would be returned
+/// to the operating system when it is freed, and the memory of the next one would have to be cleared again.
 pub(super) type Places = Vec<Vec<f32>>;
 
 /// Whether a convolution is 3×3 with stride 1 and "same" padding, and has enough channels for this to be faster.

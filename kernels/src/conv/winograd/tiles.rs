@@ -1,4 +1,5 @@
-//! Feature maps cut into tiles of 2×2 pixels, and the transforms of these tiles (the module above has the formula).
+//! Feature maps cut into tiles of 2×2 pixels, and the transforms of these tiles. The formula is in the documentation
+//! of the parent module.
 
 use std::ops::Range;
 
