@@ -3,13 +3,13 @@
 //! A machine without a GPU can run these tests on Mesa's software Vulkan adapter; CI requires them
 //! ([`densecl_tests::needs`]).
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, atomic::AtomicBool};
 
-use burn::tensor::Device;
+use burn::tensor::{Device, wgpu::wgpu};
 use densecl::{
     augment::{IMAGENET_MEAN, IMAGENET_STD, upload},
     config::{InViewPositives, Matching},
-    device::{DeviceChoice, Selected, select},
+    device::{DeviceChoice, DeviceMemory, Selected, select},
     method::DenseCl,
     self_test,
 };
@@ -19,6 +19,11 @@ use densecl_tests::{
     learner::{self, Tiny, Views, matches, settings, state, views},
     needs,
     network::cpu,
+};
+
+use densecl_train::{
+    events::{Observer, TrainEvent},
+    run::{PreparedRun, RunRequest},
 };
 
 /// Largest relative error allowed between the backends. Both compute in f32, but GPUs sum in another order,
@@ -184,4 +189,78 @@ fn the_gpu_passes_the_self_test_of_the_browser() {
     let Some(vulkan) = needs::gpu() else { return };
     let found = pollster::block_on(self_test::deviation(&vulkan.device)).expect("it answers");
     assert!(found <= self_test::TOLERANCE, "{found}");
+}
+
+/// Destroys the device after the first checkpoint, as a restarting driver does.
+struct LosesTheDevice(wgpu::Device);
+
+impl Observer for LosesTheDevice {
+    fn event(&mut self, event: &TrainEvent) -> anyhow::Result<()> {
+        if let TrainEvent::Saved { .. } = event {
+            self.0.destroy();
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn a_run_that_loses_its_device_keeps_its_checkpoint_and_says_how_to_go_on() {
+    let _alone = alone();
+    let Some(_) = needs::gpu() else { return };
+    let (device, setup) = Device::wgpu_options()
+        .init_with_setup()
+        .expect("there is an adapter");
+    let selected = Selected {
+        device,
+        name: "an adapter".to_string(),
+        reason: "chosen by the test".to_string(),
+        memory: DeviceMemory {
+            is_the_hosts: false,
+            largest_tensor: None,
+        },
+    };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let run = folder.path().join("run");
+    let sets = [
+        "data.source=scenes",
+        "data.scene_count=8",
+        "scenes.size=32",
+        "views.size=32",
+        "model.backbone=resnet10",
+        "model.width=8",
+        "model.dim=16",
+        "method.bn_groups=1",
+        "method.queue=4",
+        "train.batch_size=4",
+        "train.steps=9",
+        "checkpoint.every_steps=2",
+        "log.every_steps=1",
+        "eval.pairs=0",
+    ];
+    let request = RunRequest {
+        sets: sets.map(String::from).to_vec(),
+        out: Some(run.clone()),
+        ..RunRequest::default()
+    };
+    let prepared = PreparedRun::new(&request).expect("valid settings");
+    let loses = Box::new(LosesTheDevice(setup.device));
+    let ended = prepared.run(&selected, loses, &AtomicBool::new(false));
+    let error = ended.err().expect("the device is gone").to_string();
+    let checkpoints = std::fs::read_dir(run.join("checkpoints")).expect("a folder");
+    let checkpoints: Vec<_> = checkpoints
+        .map(|entry| entry.expect("a file").path())
+        .collect();
+    assert_eq!(
+        checkpoints,
+        [run.join("checkpoints/step_00000002.safetensors")]
+    );
+    for part in [
+        "the device failed",
+        "the checkpoint of step 2 is kept",
+        &checkpoints[0].display().to_string(),
+        &format!("densecl pretrain --resume {}", run.display()),
+    ] {
+        assert!(error.contains(part), "`{part}` is not in: {error}");
+    }
+    assert!(!error.contains('\n'), "{error}");
 }
