@@ -245,7 +245,7 @@ fn a_run_that_loses_its_device_keeps_its_checkpoint_and_says_how_to_go_on() {
     let prepared = PreparedRun::new(&request).expect("valid settings");
     let loses = Box::new(LosesTheDevice(setup.device));
     let ended = prepared.run(&selected, loses, &AtomicBool::new(false));
-    let error = ended.err().expect("the device is gone").to_string();
+    let error = ended.expect_err("the device is gone").to_string();
     let checkpoints = std::fs::read_dir(run.join("checkpoints")).expect("a folder");
     let checkpoints: Vec<_> = checkpoints
         .map(|entry| entry.expect("a file").path())
