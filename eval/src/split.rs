@@ -1,15 +1,15 @@
-//! Which pictures to train on and which to judge by, where the data does not say.
+//! Splits data into training and validation where the data set does not.
 
 use densecl::rng::{Purpose, stream};
 use rand::seq::SliceRandom;
 
-/// The seed of every split: the same pictures for every backbone and every seed of an evaluation.
+/// Seed of every split: the same pictures for every backbone and every seed of an evaluation.
 const SEED: u64 = 0;
-/// One picture in this many is kept for validation, and at least one.
+/// One picture in this many is taken for validation, and at least one.
 const SHARE: usize = 4;
 
-/// Takes a quarter of `items` (rounded, at least one) out for validation: training, validation, both
-/// in their old order. `index` tells several splits of one data set apart.
+/// Takes a quarter of `items` (rounded, at least one) for validation; returns training and validation, both in their
+/// old order. Different values of `index` give independent splits.
 pub(crate) fn split<T>(items: Vec<T>, index: u64) -> (Vec<T>, Vec<T>) {
     let mut order: Vec<usize> = (0..items.len()).collect();
     order.shuffle(&mut stream(SEED, Purpose::Evaluation, index));
@@ -23,7 +23,7 @@ pub(crate) fn split<T>(items: Vec<T>, index: u64) -> (Vec<T>, Vec<T>) {
     (plain(train), plain(val))
 }
 
-/// What the name of a folder says of the pictures in it.
+/// The part of a data set that a folder's name refers to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Part {
     Train,
@@ -31,7 +31,7 @@ pub(crate) enum Part {
 }
 
 impl Part {
-    /// `train`, `train2017`, `training`; `val`, `validation`, `test`; in any case.
+    /// Recognises `train`, `train2017`, `training`, `val`, `validation` and `test`, in lower or upper case.
     pub(crate) fn of(name: &str) -> Option<Self> {
         let name = name.to_lowercase();
         if name.starts_with("train") {

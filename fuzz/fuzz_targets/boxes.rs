@@ -1,5 +1,5 @@
-//! Boxes of objects: VOC XML, YOLO text and COCO JSON, each in a data set whose other files are whole. The
-//! first byte chooses the layout.
+//! Fuzzes the readers of bounding boxes: VOC XML, YOLO text and COCO JSON. The first byte chooses the layout;
+//! the rest becomes one annotation file of a data set whose other files are valid.
 #![no_main]
 
 use std::fs;
@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use densecl_eval::objects::Objects;
 use libfuzzer_sys::fuzz_target;
 
-/// A data set per layout, and the file of it that is fuzzed.
+/// For each layout the folder of a data set, and the file in it that is fuzzed.
 static SETS: LazyLock<[(PathBuf, &str); 3]> = LazyLock::new(|| {
     let root = std::env::temp_dir().join(format!("densecl-boxes-{}", std::process::id()));
     let picture = image::RgbImage::new(64, 48);

@@ -1,4 +1,4 @@
-//! The same in, the same out; and every kind of step can be taken.
+//! A run is determined by its settings and seed, and every variant of the method can be trained.
 
 use crate::sandbox::Sandbox;
 
@@ -108,7 +108,7 @@ fn every_kind_of_step_runs() {
     let momentum = column("byol_lars", "momentum");
     assert!(momentum.is_sorted_by(|a, b| a < b), "{momentum:?}");
     assert!(sandbox.metrics("byol")[0].get("loss_dense").is_none());
-    // Two epochs of four steps each.
+    // The run has two epochs of four steps; the schedule per epoch changes the rate after the fourth.
     let per_epoch = column("per_epoch", "learning_rate");
     assert!(
         per_epoch[..4].iter().all(|lr| *lr == per_epoch[0]),

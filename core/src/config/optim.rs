@@ -5,18 +5,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
-/// When the cosine schedule moves.
+/// How often the cosine schedule changes the learning rate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SchedulePer {
-    /// Once per epoch, as the authors' (mmcv `CosineAnnealing` by epoch).
+    /// Once per epoch, as the authors do (mmcv `CosineAnnealing` with `by_epoch`).
     Epoch,
     /// Every step.
     Step,
 }
 
-/// In which numbers a step computes what it spends its time in: convolutions and the activations between
-/// them. Weights, what the optimizer keeps, batch statistics, heads' outputs and losses are f32 throughout.
+/// The number format of convolutions and of the activations between them. Weights, the optimizer's state, batch
+/// statistics, outputs of the heads and losses are always f32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
@@ -29,7 +29,7 @@ pub enum Precision {
 }
 
 impl Precision {
-    /// Every precision, the exact one first.
+    /// Every precision, the most precise first.
     pub const ALL: [Self; 3] = [Self::F32, Self::Bf16, Self::F16];
 
     /// The name in settings.
@@ -62,33 +62,33 @@ pub enum OptimizerName {
     Lars,
 }
 
-/// The optimizer and its schedule.
+/// The settings of the optimizer and of its schedule.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct OptimConfig {
     /// SGD or LARS.
     pub name: OptimizerName,
-    /// Base learning rate, cosine to 0.
+    /// Base learning rate; it falls to 0 along a cosine.
     pub lr: f64,
-    /// Multiply `lr` by batch / 256 (Goyal et al., 2017).
+    /// Whether to multiply `lr` by batch / 256 (Goyal et al., 2017).
     pub scale_lr: bool,
-    /// Momentum of the optimizer.
+    /// Momentum of the optimizer, in [0, 1).
     pub momentum: f64,
-    /// Weight decay: with SGD on all parameters as DenseCL's authors', with LARS on all but biases and the parameters
-    /// of batch normalisation.
+    /// Weight decay: with SGD applied to all parameters, as DenseCL's authors do; with LARS to all but biases and the
+    /// parameters of batch normalisation.
     pub weight_decay: f64,
     /// η, LARS's trust coefficient, above 0.
     pub trust: f64,
     /// Epochs at the start over which the learning rate rises linearly from 0; 0 = none. A fraction is a part of an
     /// epoch. The cosine takes the rest of the run.
     pub warmup_epochs: f64,
-    /// Whether the cosine moves per epoch or per step.
+    /// Whether the learning rate changes once per epoch or every step.
     pub schedule: SchedulePer,
-    /// Largest L2 norm of the whole gradient; 0 = no clipping.
+    /// Gradients with a larger L2 norm, over all parameters, are scaled down to this norm; 0 = no clipping.
     pub clip_norm: f64,
-    /// Micro-batches whose gradients are added before each step; the batch is split into this many.
+    /// Number of micro-batches into which a batch is split; their gradients are averaged. At least 1.
     pub accumulate: usize,
-    /// In which numbers convolutions and activations are computed.
+    /// The number format of convolutions and activations.
     pub precision: Precision,
 }
 
@@ -111,6 +111,8 @@ impl Default for OptimConfig {
 }
 
 impl OptimConfig {
+    /// Checks the range of each setting.
+    ///
     /// # Errors
     /// [`Error::Config`] naming the first setting that is out of range.
     pub fn validate(&self) -> Result<()> {

@@ -7,9 +7,10 @@ use crate::{
     ops::Footprint,
 };
 
-/// Copies of the logits of a tile: similarities, differences, weights.
+/// Arrays of the size of the logits that exist together in InfoNCE: similarities, differences and weights.
 const LOGITS: f64 = 3.0;
-/// Copies of the similarities inside a picture: themselves, the positives, both sums' terms, their slope.
+/// Arrays of the size of the similarities that exist together in the in-view loss: similarities, positives, the
+/// terms of both sums, and the gradient.
 const IN_VIEW: f64 = 6.0;
 /// Copies of a projector's hidden layer that are kept: its sums, those normalised, and behind the ReLU.
 const HIDDEN: f64 = 3.0;
@@ -70,7 +71,7 @@ impl MethodMemory {
             learned: parameters,
             followed: parameters,
             queues,
-            // Backbone features on the grid, the two layers of the dense head, and its unit vectors.
+            // Backbone features on the dense grid, the outputs of both layers of the dense head, and its unit vectors.
             heads: micro * cells * (3.0 * channels + 3.0 * dim),
             loss: (LOGITS * logits).max(similarity).max(in_view),
             largest: logits.max(similarity).max(queues / 2.0),

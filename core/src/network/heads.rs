@@ -1,10 +1,10 @@
-//! The tensors of both projection heads.
+//! Names and shapes of the tensors of both projection heads.
 
 use super::{Kind, ModelConfig, Network, TensorShape};
 
-/// What stands before the names of the global head's tensors.
+/// Prefix of the names of the global head's tensors.
 pub const GLOBAL_HEAD: &str = "global_head.";
-/// What stands before the names of the dense head's tensors.
+/// Prefix of the names of the dense head's tensors.
 pub const DENSE_HEAD: &str = "dense_head.";
 
 /// Whether a tensor of this name belongs to a head.
@@ -12,8 +12,8 @@ pub fn is_head(name: &str) -> bool {
     name.starts_with(GLOBAL_HEAD) || name.starts_with(DENSE_HEAD)
 }
 
-/// The tensors of the head, [`GLOBAL_HEAD`] or [`DENSE_HEAD`], of such a model: two layers, C→C and C→dim,
-/// as matrices in the global head and as 1×1 convolutions in the dense head.
+/// The tensors of a head of this model; `head` is [`GLOBAL_HEAD`] or [`DENSE_HEAD`]. Both have two layers, C→C
+/// and C→dim: linear layers in the global head, 1×1 convolutions in the dense head.
 ///
 /// # Panics
 /// For any other `head`.
@@ -35,7 +35,7 @@ pub fn head_tensors(model: &ModelConfig, head: &str) -> Vec<TensorShape> {
     layers.into_iter().zip(sides).flat_map(layer).collect()
 }
 
-/// Parameters of an encoder of such a model: backbone and both heads.
+/// Number of parameters of an encoder with both heads.
 pub fn encoder_parameters(model: &ModelConfig) -> usize {
     let heads = [GLOBAL_HEAD, DENSE_HEAD].map(|head| head_tensors(model, head));
     backbone_parameters(&Network::new(model)) + count(heads.into_iter().flatten())

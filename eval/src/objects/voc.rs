@@ -17,10 +17,10 @@ use super::{Found, Picture, checked, classes_file, files_in, picture_size};
 
 use densecl_train::files::read_text;
 
-/// More nodes than any annotation has, and few enough to hold.
+/// Limit of XML nodes: more than any real annotation has, and small in memory.
 const MAX_NODES: u32 = 1 << 20;
 
-/// A picture whose objects are still called by name.
+/// A picture whose objects have class names instead of class indices.
 struct Named {
     file: PathBuf,
     stem: OsString,
@@ -29,7 +29,7 @@ struct Named {
     objects: Vec<anyhow::Result<(String, Truth)>>,
 }
 
-/// The folder of annotations, if this is the layout.
+/// The folder of annotations, if the data set has this layout.
 pub(super) fn recognise(folder: &Path) -> Option<PathBuf> {
     let places = ["Annotations", "annotations"].map(|name| folder.join(name));
     let has_xml = |place: &PathBuf| files_in(place, "xml").is_ok_and(|files| !files.is_empty());
@@ -89,7 +89,7 @@ pub(super) fn read(
     parts(folder, pictures, classes)
 }
 
-/// Puts the pictures into the parts that the lists in `ImageSets/Main` name.
+/// Splits the pictures by the lists in `ImageSets/Main`.
 fn parts(
     folder: &Path,
     pictures: Vec<(OsString, Picture)>,
@@ -125,7 +125,7 @@ fn parts(
     let mut by_stem: HashMap<OsString, Picture> = pictures.into_iter().collect();
     for ((path, stems), part) in [(train, &mut found.train), (val, &mut found.val)] {
         for stem in stems {
-            // Taken out: a picture for both training and validation would be missed here.
+            // Removed from the map, so that a picture in both lists is an error.
             let picture = by_stem.remove(OsStr::new(&stem)).with_context(|| {
                 format!(
                     "{}: {stem} has no annotation, or is listed twice",
@@ -166,7 +166,7 @@ fn annotation(path: &Path, images: &Path) -> anyhow::Result<Named> {
     }
     let stem = path.file_stem().unwrap_or_default().to_os_string();
     let given = child(root, "filename").and_then(text_of);
-    // Its last part only: the file may not lead out of the folder of pictures. `..` is no file.
+    // Only the file name, so that the path cannot lead out of the folder. `..` is never a file.
     let given = given.map(|name| name.rsplit(['/', '\\']).next().unwrap_or_default());
     let given = given
         .filter(|name| !name.is_empty())

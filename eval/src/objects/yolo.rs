@@ -1,5 +1,5 @@
-//! YOLO text: `images/**.jpg`, `labels/**.txt` with lines `class cx cy width height` relative to the
-//! picture, `classes.txt`. Folders below `images` named train… and val… or test… are the parts.
+//! YOLO text: `images/**.jpg`, `labels/**.txt` with lines `class cx cy width height` relative to the picture size,
+//! `classes.txt`. Folders below `images` whose names begin with train, val or test are the parts.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! Pictures with a class per pixel: which there are, in which of the layouts, and how to open one.
+//! Data sets with a class per pixel: lists the pictures of several layouts, and opens them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -29,18 +29,18 @@ pub(crate) struct Dataset {
     pub classes: Vec<String>,
     pub train: Vec<Sample>,
     pub test: Vec<Sample>,
-    /// What the splits are called, for the record.
+    /// Names of the splits, for reports.
     pub splits: [String; 2],
 }
 
-/// Which pictures are trained on and which are judged.
+/// The splits for training and testing.
 #[derive(Debug, Clone, Default)]
 pub struct Splits {
-    /// `None`: `train`.
+    /// Training split; `None`: `train`.
     pub train: Option<String>,
-    /// `None`: `val`, or else `test`.
+    /// Test split; `None`: `val`, or `test` if there is no `val`.
     pub test: Option<String>,
-    /// At most this many pictures of each.
+    /// Largest number of pictures of each split.
     pub limit: Option<usize>,
 }
 
@@ -92,7 +92,7 @@ const CITYSCAPES: [&str; 19] = [
     "bicycle",
 ];
 
-/// Where a layout keeps its files.
+/// The folders of a layout.
 struct Layout {
     images: PathBuf,
     labels: PathBuf,
@@ -126,7 +126,8 @@ impl Dataset {
             )
         } else {
             let mut train = all(&layout)?;
-            // Whole pairs, as `densecl synth` writes two views of each scene.
+            // An even number, because `densecl synth` writes two views of each scene, which must be in the same
+            // split.
             let test = train.split_off(train.len() * 3 / 8 * 2);
             let names = ["the first 3/4", "the last 1/4"].map(str::to_string);
             (train, test, names)
@@ -155,7 +156,7 @@ impl Dataset {
 }
 
 impl Sample {
-    /// The picture and its label map, of one size, every label a class or 255.
+    /// Opens the picture and its label map, of the same size, every label a class index or 255.
     ///
     /// # Errors
     /// One line with the file and the first thing that is wrong with it.
@@ -262,7 +263,7 @@ fn read_split(layout: &Layout, name: &str) -> anyhow::Result<Vec<Sample>> {
             .iter()
             .find_map(|extension| line.strip_suffix(&format!(".{extension}")))
             .unwrap_or(line);
-        // A name from a file stays below the folder.
+        // A name in a split file must not lead out of the folder.
         if stem.starts_with(['/', '\\']) || stem.split(['/', '\\']).any(|part| part == "..") {
             bail!(
                 "{}, line {}: {line} leads elsewhere",
@@ -301,7 +302,7 @@ fn labelled(image: PathBuf, label: PathBuf) -> anyhow::Result<Sample> {
     Ok(Sample { image, label })
 }
 
-/// Every picture of a data set without split files, sorted.
+/// All pictures of a data set without split files, sorted.
 fn all(layout: &Layout) -> anyhow::Result<Vec<Sample>> {
     let folder = &layout.images;
     let mut samples = BTreeMap::new();

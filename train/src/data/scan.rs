@@ -1,8 +1,8 @@
-//! Which images there are: a folder, walked recursively, or a text file with a path per line.
+//! Lists the images of a folder, searched recursively, or of a text file with a path per line.
 //!
-//! ImageNet's class folders and COCO's `train2017` are simply folders: labels are not used.
-//! Whether a file really is an image is decided when it is decoded, so that a scan of a million
-//! files reads directories only.
+//! ImageNet's class folders and COCO's `train2017` are plain folders: labels are not used. Files are not opened
+//! here, so that a scan of a million files only reads directories; whether a file is an image is decided when it is
+//! decoded.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -15,10 +15,10 @@ use walkdir::WalkDir;
 use super::pack::Pack;
 use super::spread::spread;
 
-/// Extensions looked for in a folder, in any case.
+/// Extensions of images in a folder, in lower or upper case.
 pub const EXTENSIONS: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
 
-/// A list of paths may be this long; ImageNet's 1.28 million take about 60 MB.
+/// Largest permitted list of paths; that of ImageNet's 1.28 million takes about 60 MB.
 const MAX_LIST_BYTES: u64 = 512 << 20;
 
 const REMEDY: &str = "give a folder of images or a text file with a path per line";
@@ -32,9 +32,9 @@ pub struct Dataset {
 impl Dataset {
     /// Finds the images of `source`, sorted by path component.
     ///
-    /// - A folder: all files below it whose extension is one of [`EXTENSIONS`], symbolic links
-    ///   followed, those that lead in a circle left out. Names that begin with a dot are left out
-    ///   too: they are caches, bins and the `._name.jpg` shadows that macOS leaves on other disks.
+    /// - A folder: all files below it with one of [`EXTENSIONS`]. Symbolic links are followed, except those that
+    ///   form a cycle. Names that begin with a dot are left out: they are caches, trash folders and the `._name.jpg`
+    ///   companions that macOS writes on other disks.
     /// - A text file: a path per line, relative to the folder of the text file, whatever the
     ///   extension; blank lines and lines that begin with `#` are skipped.
     ///
@@ -66,7 +66,7 @@ impl Dataset {
         &self.paths
     }
 
-    /// A checksum (CRC-32C) of the paths in their order: other files, another run.
+    /// CRC-32C of the paths in their order, to detect that a run is resumed on other files.
     pub fn fingerprint(&self) -> u32 {
         self.paths.iter().fold(0, |sum, path| {
             let sum = crc32c::crc32c_append(sum, path.as_os_str().as_encoded_bytes());
@@ -74,7 +74,7 @@ impl Dataset {
         })
     }
 
-    /// Takes `count` images out, evenly spread over the order: the data without them, and they.
+    /// Holds out `count` images, evenly spread; returns the others and those held out.
     pub(crate) fn hold_out(self, count: usize) -> (Self, Self) {
         let (paths, held_out) = spread(self.paths, count);
         (Self { paths }, Self { paths: held_out })
@@ -88,7 +88,7 @@ fn unreadable(path: &Path, error: &io::Error) -> anyhow::Error {
     )
 }
 
-/// Whether a search through a folder takes this for an image.
+/// Whether the name has the extension of an image.
 pub fn is_image_name(path: &Path) -> bool {
     path.extension()
         .and_then(OsStr::to_str)
@@ -131,12 +131,12 @@ fn walk(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(images)
 }
 
-/// Links that lead in a circle or nowhere cost at most a file; a folder that cannot be listed could
-/// be half of the data, so that ends the scan.
+/// Skips links that form a cycle or lead nowhere: at most one file is lost. Fails for a folder that cannot be
+/// listed, because it could hold half of the data.
 fn skip_or_fail(folder: &Path, error: walkdir::Error) -> anyhow::Result<()> {
     let path = error.path().unwrap_or(folder).to_path_buf();
     let Some(error) = error.into_io_error() else {
-        return Ok(()); // A folder that links to one of its own parents.
+        return Ok(()); // A link to a parent folder.
     };
     if path.is_symlink() && std::fs::metadata(&path).is_err() {
         log::warn!("skipped {}: a link that leads nowhere", path.display());
@@ -145,7 +145,7 @@ fn skip_or_fail(folder: &Path, error: walkdir::Error) -> anyhow::Result<()> {
     Err(unreadable(&path, &error))
 }
 
-/// A path in another encoding than UTF-8, as old disks have them; `None` where paths are no bytes.
+/// A path that is not UTF-8, as on old disks; `None` on systems where paths are not bytes.
 #[cfg(unix)]
 fn path_of_bytes(bytes: &[u8]) -> Option<PathBuf> {
     use std::os::unix::ffi::OsStrExt;
