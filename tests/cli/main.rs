@@ -20,5 +20,6 @@ mod quickstart;
 mod resume;
 mod runs;
 mod sandbox;
+mod search;
 mod tools;
 mod variants;
