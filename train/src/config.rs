@@ -271,15 +271,6 @@ impl RunConfig {
         Ok(())
     }
 
-    /// `densecl`, or `mocov2` when λ is 0.
-    pub fn method_name(&self) -> &'static str {
-        if self.method.lambda == 0.0 {
-            "mocov2"
-        } else {
-            "densecl"
-        }
-    }
-
     /// The training objective in words, for titles and messages.
     pub fn objective(&self) -> String {
         let MethodConfig {
