@@ -6,7 +6,7 @@ use clap::{Args, Subcommand, ValueHint};
 use densecl::features::Feature;
 use densecl::transfer::linear::LinearConfig;
 
-use super::{Device, compared_features};
+use super::{Device, Part, compared_features};
 use densecl_eval::segmentation::{FcnSettings, KnnSettings, LinearSettings};
 use densecl_eval::{classify, detect};
 
@@ -56,6 +56,8 @@ pub(crate) struct Common {
     /// the seed, so that runs with several seeds are one backbone
     #[arg(long, value_name = "[NAME=]FILE", required = true)]
     pub(crate) weights: Vec<String>,
+    #[command(flatten)]
+    pub(crate) part: Part,
     /// The first seed
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
@@ -300,6 +302,8 @@ pub(crate) struct Compare {
         value_delimiter = ','
     )]
     pub(crate) weights: Vec<String>,
+    #[command(flatten)]
+    pub(crate) part: Part,
     /// Pictures with a class per pixel, for linear-seg and knn-seg; may be given often
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) seg: Vec<PathBuf>,

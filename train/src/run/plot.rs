@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use burn::tensor::Device;
+use densecl::foreign::names::Selection;
 use densecl::method;
 
 use super::folder::RunDir;
@@ -57,7 +58,7 @@ pub fn plot(run: &Path, out: Option<&Path>, device: &Device) -> anyhow::Result<V
         Vec::new()
     };
     if !pairs.is_empty() {
-        let (encoder, _) = weights::open(&path, None, device)?;
+        let (encoder, _) = weights::open(&path, &Selection::default(), None, device)?;
         // By what the picture above it was drawn, which an older program may have left.
         let feature = result::untrained(&run)?.map_or(held_out::FEATURE, |before| before.feature);
         let after = pictures::matches(&encoder, &pairs, feature, device)?;
