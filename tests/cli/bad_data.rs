@@ -16,7 +16,7 @@ fn missing_and_unusable_data_is_named() {
             "empty",
             &["empty contains no images", ".jpg", "another folder"],
         ),
-        ("texts", &["texts contains no images", "1 other files seen"]),
+        ("texts", &["texts contains no images", "there are 1 .txt"]),
         (
             "nothing.txt",
             &["nothing.txt lists no images", "a path per line"],

@@ -10,7 +10,7 @@ use image::RgbImage;
 
 use super::fields::{read_disparity, read_flo, read_npy};
 use densecl_train::data::decode::{DecodeLimits, decode};
-use densecl_train::data::scan::EXTENSIONS;
+use densecl_train::data::scan::{Pictures, is_clutter};
 use densecl_train::files::read_text;
 use densecl_train::held_out::held_out_scene;
 
@@ -189,7 +189,10 @@ fn entries(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let unreadable = || format!("{} cannot be listed as a folder of pairs", folder.display());
     let mut paths = Vec::new();
     for entry in fs::read_dir(folder).with_context(unreadable)? {
-        paths.push(entry.with_context(unreadable)?.path());
+        let path = entry.with_context(unreadable)?.path();
+        if !path.file_name().is_some_and(is_clutter) {
+            paths.push(path);
+        }
     }
     paths.sort_unstable();
     Ok(paths)
@@ -197,6 +200,7 @@ fn entries(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
 
 fn in_folder(folder: &Path) -> anyhow::Result<Vec<Pair>> {
     let files = entries(folder)?;
+    let beside = Pictures::in_folder(folder)?;
     let pair = |name: String, a: PathBuf, b: PathBuf, truth: TruthFile| Pair {
         name: format!("{} {name}", title(folder)),
         source: Source::Files { a, b, truth },
@@ -208,7 +212,10 @@ fn in_folder(folder: &Path) -> anyhow::Result<Vec<Pair>> {
             .strip_prefix("H_1_")
             .map(|rest| rest.strip_suffix(".txt").unwrap_or(rest));
         if let Some(number) = number {
-            let (a, b) = (picture(folder, "1", file)?, picture(folder, number, file)?);
+            let (a, b) = (
+                picture(&beside, "1", file)?,
+                picture(&beside, number, file)?,
+            );
             let h = TruthFile::Homography(homography(file)?);
             pairs.push(pair(format!("1-{number}"), a, b, h));
         }
@@ -216,16 +223,16 @@ fn in_folder(folder: &Path) -> anyhow::Result<Vec<Pair>> {
     let there = |name: &str| Some(folder.join(name)).filter(|path| path.is_file());
     if let Some(left) = there("disp2.png") {
         let (a, b) = (
-            picture(folder, "im2", &left)?,
-            picture(folder, "im6", &left)?,
+            picture(&beside, "im2", &left)?,
+            picture(&beside, "im6", &left)?,
         );
         let truth = TruthFile::Disparity([left, folder.join("disp6.png")]);
         pairs.push(pair("2-6".to_string(), a, b, truth));
     }
     if let Some(flow) = there("flow10.flo") {
         let (a, b) = (
-            picture(folder, "frame10", &flow)?,
-            picture(folder, "frame11", &flow)?,
+            picture(&beside, "frame10", &flow)?,
+            picture(&beside, "frame11", &flow)?,
         );
         pairs.push(pair("10-11".to_string(), a, b, TruthFile::Flow(flow)));
     }
@@ -235,13 +242,14 @@ fn in_folder(folder: &Path) -> anyhow::Result<Vec<Pair>> {
         if !below.is_dir() || !images.is_dir() {
             continue;
         }
+        let pictures = Pictures::in_folder(&images)?;
         for file in entries(&below)? {
             let name = file.file_name().unwrap_or_default().to_string_lossy();
             let Some(name) = name.strip_suffix(ending).map(str::to_string) else {
                 continue;
             };
-            let a = picture(&images, &format!("{name}_a"), &file)?;
-            let b = picture(&images, &format!("{name}_b"), &file)?;
+            let a = picture(&pictures, &format!("{name}_a"), &file)?;
+            let b = picture(&pictures, &format!("{name}_b"), &file)?;
             let truth = match ending {
                 ".flo" => TruthFile::Flow(file),
                 _ => TruthFile::Npy(file),
@@ -257,15 +265,14 @@ fn title(folder: &Path) -> String {
     name.to_string_lossy().into_owned()
 }
 
-/// The picture `stem` with any of the known extensions; `needed_by` is the file that speaks of it.
-fn picture(folder: &Path, stem: &str, needed_by: &Path) -> anyhow::Result<PathBuf> {
-    let candidates = EXTENSIONS.map(|extension| folder.join(format!("{stem}.{extension}")));
-    let found = candidates.into_iter().find(|path| path.is_file());
+/// The picture `stem` with the ending of any kind that is read; `needed_by` is the file that speaks of it.
+fn picture(pictures: &Pictures, stem: &str, needed_by: &Path) -> anyhow::Result<PathBuf> {
+    let found = pictures.find(stem).map(Path::to_path_buf);
     found.with_context(|| {
         format!(
-            "{} speaks of a picture that is not there: {} with .jpg, .png or .webp",
+            "{} speaks of a picture that is not there: {} with .jpg, .png, .ppm or another known ending",
             needed_by.display(),
-            folder.join(stem).display()
+            pictures.folder().join(stem).display()
         )
     })
 }
@@ -359,7 +366,9 @@ mod tests {
         let message = |below: &str| format!("{:#}", find(below).expect_err("refused"));
 
         write("h/boat/1.jpg", "");
-        write("h/boat/2.png", "");
+        write("h/boat/2.PPM", "");
+        write("h/boat/._1.jpg", "");
+        write("h/__MACOSX/H_1_2.txt", "");
         write("h/boat/H_1_2.txt", "1 0 0\n0 1 0\n0 0 1\n");
         let pairs = find("h").expect("a folder of folders");
         assert_eq!(pairs.len(), 1);

@@ -121,7 +121,9 @@ pub fn embed(
     recipe.ensure_in(&network.encoder)?;
     recipe.stride = network.info.model.output_stride;
 
-    let source = Arc::new(Source::Files(Dataset::scan(&request.images)?));
+    let dataset = Dataset::scan(&request.images)?;
+    dataset.left_out().say(&request.images);
+    let source = Arc::new(Source::Files(dataset));
     let at_once = source.count().min(request.batch_size);
     let remedy = "choose a smaller --batch-size or --size, or a larger --stride";
     ensure_fits(
