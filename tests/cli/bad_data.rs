@@ -79,7 +79,7 @@ fn spoil(sandbox: &Sandbox, folder: &str) -> [(&'static str, &'static str); 5] {
             "bad_huge.png",
             "30000 x 30000 pixels are over the limit of 100 megapixels",
         ),
-        ("bad_text.jpg", "not a JPEG, PNG or WebP image"),
+        ("bad_text.jpg", "not a JPEG, PNG, WebP or PNM image"),
     ]
 }
 

@@ -169,12 +169,8 @@ fn checked(rect: Rect, size: [u32; 2], what: &str) -> anyhow::Result<Rect> {
 
 /// Width and height from a picture's header.
 fn picture_size(path: &Path) -> anyhow::Result<[u32; 2]> {
-    let reader = image::ImageReader::open(path)
-        .and_then(image::ImageReader::with_guessed_format)
-        .with_context(|| format!("{} cannot be read", path.display()))?;
-    let (width, height) = reader
-        .into_dimensions()
-        .with_context(|| format!("{} is not a JPEG, PNG, WebP or PNM image", path.display()))?;
+    let (width, height) = densecl_train::data::decode::dimensions(path)
+        .map_err(|reason| anyhow::anyhow!("{}: {reason}", path.display()))?;
     Ok([width, height])
 }
 

@@ -149,7 +149,11 @@ fn missing_yolo_files_are_refused_by_name() {
     );
     refused(&[], &["images/a.png"], &["no boxes found", "VOC", "COCO"]);
     let no_picture = [YOLO[0], ("labels/a.txt", ""), ("images/a.png", "text")];
-    refused(&no_picture, &[], &["images/a.png", "not a JPEG, PNG, WebP"]);
+    refused(
+        &no_picture,
+        &[],
+        &["images/a.png", "not a JPEG, PNG, WebP or PNM"],
+    );
 }
 
 fn xml(objects: &str) -> String {

@@ -9,13 +9,13 @@ pub enum DecodeError {
     Unreadable(String),
     /// The file has no bytes.
     Empty,
-    /// The content is neither JPEG nor PNG nor WebP.
+    /// The content is none of JPEG, PNG, WebP and PNM.
     NotAnImage,
     /// The file ends before its picture does.
     Truncated,
     /// The content contradicts its format; the codec's words.
     Corrupt(String),
-    /// A kind of JPEG, PNG or WebP that the codec does not read; the codec's words.
+    /// A kind of JPEG, PNG, WebP or PNM that the codec does not read; the codec's words.
     Unsupported(String),
     /// The picture is larger than [`DecodeLimits::max_pixels`](super::decode::DecodeLimits), or asks for memory as if it were.
     TooManyPixels {
@@ -36,7 +36,7 @@ impl fmt::Display for DecodeError {
         match self {
             Self::Unreadable(reason) => write!(f, "cannot be read: {reason}"),
             Self::Empty => write!(f, "the file is empty"),
-            Self::NotAnImage => write!(f, "not a JPEG, PNG or WebP image"),
+            Self::NotAnImage => write!(f, "not a JPEG, PNG, WebP or PNM image"),
             Self::Truncated => write!(f, "truncated: the file ends before the picture does"),
             Self::Corrupt(reason) => write!(f, "corrupt: {reason}"),
             Self::Unsupported(reason) => write!(f, "not supported: {reason}"),
