@@ -198,10 +198,12 @@ pub(crate) struct KnnSeg {
   densecl eval detect --weights w.safetensors --data voc --fine-tune --steps 2000 --seeds 3
 
 DATA is one of
-  images/**.jpg labels/**.txt classes.txt            YOLO: lines `class cx cy width height`, relative
+  images/**.jpg labels/**.txt classes.txt            YOLO: lines `class cx cy width height`, relative;
+                                                     also with data.yaml, and in train/images, valid/images
   JPEGImages/*.jpg Annotations/*.xml                 VOC; lists of names in ImageSets/Main
   annotations/instances_{train,val}….json, pictures  COCO
-Folders or lists called train and val (or test) say what a picture is for; where there are none, a
+  {train,valid}/_annotations.coco.json, pictures     COCO, as Roboflow exports it
+Folders or lists called train and val (or else test) say what a picture is for; where there are none, a
 quarter of the pictures is kept for validation, always the same.")]
 pub(crate) struct Detect {
     #[command(flatten)]
