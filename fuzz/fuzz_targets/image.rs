@@ -1,40 +1,8 @@
-//! Pictures as the data loader decodes them, codecs and limits. The loader catches a codec's panics; here
-//! they are findings, because libFuzzer ends the process at a panic, before it can be caught.
+//! See `bodies/image.rs`.
 #![no_main]
 
-use std::sync::LazyLock;
+#[allow(dead_code)]
+#[path = "../bodies/mod.rs"]
+mod bodies;
 
-use densecl_train::data::decode::{DecodeLimits, decode};
-use libfuzzer_sys::fuzz_target;
-
-/// Small, so that an input near the limit takes milliseconds.
-const MAX_PIXELS: u64 = 1 << 18;
-
-static FILE: LazyLock<std::path::PathBuf> =
-    LazyLock::new(|| std::env::temp_dir().join(format!("densecl-fuzz-{}", std::process::id())));
-
-/// png 0.18.1 panics on a palette whose length is no multiple of 3; the loader's test
-/// `a_panic_of_the_codec_is_a_corrupt_file` holds it. Met within minutes, it would hide what comes after.
-fn known(bytes: &[u8]) -> bool {
-    bytes.windows(8).any(|window| {
-        &window[4..] == b"PLTE" && {
-            let length = u32::from_be_bytes([window[0], window[1], window[2], window[3]]);
-            !length.is_multiple_of(3)
-        }
-    })
-}
-
-fuzz_target!(|bytes: &[u8]| {
-    if known(bytes) {
-        return;
-    }
-    let limits = DecodeLimits {
-        max_pixels: MAX_PIXELS,
-        ..DecodeLimits::default()
-    };
-    std::fs::write(&*FILE, bytes).expect("a temporary file");
-    if let Ok(picture) = decode(&FILE, &limits) {
-        let pixels = u64::from(picture.width()) * u64::from(picture.height());
-        assert!((1..=MAX_PIXELS).contains(&pixels));
-    }
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| bodies::image::run(bytes));

@@ -1,27 +1,8 @@
-//! What `--weights` takes: safetensors with our metadata or another program's keys, and what torch.save
-//! writes, to an encoder.
+//! See `bodies/weights.rs`.
 #![no_main]
 
-use std::sync::LazyLock;
+#[allow(dead_code)]
+#[path = "../bodies/mod.rs"]
+mod bodies;
 
-use densecl::device::{DeviceChoice, Selected, select};
-use densecl::model::Tensors;
-use densecl::weights;
-use libfuzzer_sys::fuzz_target;
-
-static CPU: LazyLock<Selected> = LazyLock::new(|| {
-    let selected = pollster::block_on(select(DeviceChoice::Cpu));
-    selected.expect("the CPU is there")
-});
-
-fuzz_target!(|bytes: &[u8]| {
-    if let Ok((encoder, _)) = weights::load(bytes, &CPU.device) {
-        let held: usize = encoder
-            .named()
-            .iter()
-            .map(|t| t.values.shape().num_elements())
-            .sum();
-        // Half precision doubles; nothing else may grow.
-        assert!(held <= bytes.len(), "more numbers than bytes");
-    }
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| bodies::weights::run(bytes));
