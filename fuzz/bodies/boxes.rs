@@ -53,7 +53,7 @@ static SETS: LazyLock<[(PathBuf, &str); 4]> = LazyLock::new(|| {
 });
 
 /// What the target does with an input.
-pub fn run(bytes: &[u8]) {
+pub(crate) fn run(bytes: &[u8]) {
     let Some((&layout, bytes)) = bytes.split_first() else {
         return;
     };

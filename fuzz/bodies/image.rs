@@ -25,7 +25,7 @@ fn known(bytes: &[u8]) -> bool {
 }
 
 /// What the target does with an input.
-pub fn run(bytes: &[u8]) {
+pub(crate) fn run(bytes: &[u8]) {
     if known(bytes) {
         return;
     }

@@ -10,7 +10,7 @@ use super::scratch;
 static FILE: LazyLock<PathBuf> = LazyLock::new(|| scratch("index").join("index.safetensors"));
 
 /// What the target does with an input.
-pub fn run(bytes: &[u8]) {
+pub(crate) fn run(bytes: &[u8]) {
     std::fs::write(&*FILE, bytes).expect("a temporary file");
     if let Ok(index) = Index::open(&FILE) {
         for kind in index.vectors() {

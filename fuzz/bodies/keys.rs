@@ -3,7 +3,7 @@
 use densecl::foreign::names::recognise;
 
 /// What the target does with an input.
-pub fn run(bytes: &[u8]) {
+pub(crate) fn run(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return;
     };

@@ -40,7 +40,7 @@ static SETS: LazyLock<[PathBuf; 3]> = LazyLock::new(|| {
 });
 
 /// What the target does with an input.
-pub fn run(bytes: &[u8]) {
+pub(crate) fn run(bytes: &[u8]) {
     let Some((&reader, bytes)) = bytes.split_first() else {
         return;
     };

@@ -1,24 +1,24 @@
 //! What each fuzz target does with an input, as ordinary functions: `cargo test` calls them for the small corpus in
 //! `fuzz/replay`, without a sanitizer.
 
-pub mod boxes;
-pub mod image;
-pub mod index;
-pub mod keys;
-pub mod lists;
-pub mod run_files;
-pub mod settings;
-pub mod torch;
-pub mod torch_pickle;
-pub mod training_state;
-pub mod truth;
-pub mod weights;
+pub(crate) mod boxes;
+pub(crate) mod image;
+pub(crate) mod index;
+pub(crate) mod keys;
+pub(crate) mod lists;
+pub(crate) mod run_files;
+pub(crate) mod settings;
+pub(crate) mod torch;
+pub(crate) mod torch_pickle;
+pub(crate) mod training_state;
+pub(crate) mod truth;
+pub(crate) mod weights;
 
 use std::fs;
 use std::path::PathBuf;
 
 /// A folder of this process for the files of a target.
-pub fn scratch(target: &str) -> PathBuf {
+pub(crate) fn scratch(target: &str) -> PathBuf {
     let process = format!("densecl-fuzz-{}", std::process::id());
     let folder = std::env::temp_dir().join(process).join(target);
     fs::create_dir_all(&folder).expect("a temporary folder");
@@ -26,7 +26,7 @@ pub fn scratch(target: &str) -> PathBuf {
 }
 
 /// Every target by its name.
-pub const TARGETS: [(&str, fn(&[u8])); 12] = [
+pub(crate) const TARGETS: [(&str, fn(&[u8])); 12] = [
     ("boxes", boxes::run),
     ("image", image::run),
     ("index", index::run),

@@ -10,7 +10,7 @@ use super::scratch;
 static FILE: LazyLock<PathBuf> = LazyLock::new(|| scratch("run_files").join("metrics.jsonl"));
 
 /// What the target does with an input.
-pub fn run(bytes: &[u8]) {
+pub(crate) fn run(bytes: &[u8]) {
     std::fs::write(&*FILE, bytes).expect("a temporary file");
     if let Ok(rows) = read_jsonl(&FILE) {
         let lines = bytes.split(|&byte| byte == b'\n').count();

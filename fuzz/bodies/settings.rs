@@ -4,7 +4,7 @@ use densecl_train::config::RunConfig;
 use densecl_train::settings::{resolve, to_toml};
 
 /// What the target does with an input.
-pub fn run(bytes: &[u8]) {
+pub(crate) fn run(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return;
     };

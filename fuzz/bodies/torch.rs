@@ -4,7 +4,7 @@
 use densecl::foreign::torch::TorchFile;
 
 /// What the target does with an input.
-pub fn run(bytes: &[u8]) {
+pub(crate) fn run(bytes: &[u8]) {
     let Ok(file) = TorchFile::parse(bytes) else {
         return;
     };

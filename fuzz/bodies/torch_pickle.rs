@@ -7,7 +7,7 @@ use densecl::foreign::torch::state_dict;
 const STORAGE: [u8; 64] = [0x3f; 64];
 
 /// What the target does with an input.
-pub fn run(pickle: &[u8]) {
+pub(crate) fn run(pickle: &[u8]) {
     let archive = zip(&[
         ("a/data.pkl", pickle),
         ("a/data/0", &STORAGE),

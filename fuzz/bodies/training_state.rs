@@ -3,7 +3,7 @@
 use densecl::checkpoint::TrainingState;
 
 /// What the target does with an input.
-pub fn run(bytes: &[u8]) {
+pub(crate) fn run(bytes: &[u8]) {
     if let Ok(state) = TrainingState::read(bytes) {
         let account = &state.account;
         assert!(!account.used.is_empty(), "a state of nothing");

@@ -11,7 +11,7 @@ use super::scratch;
 static FILE: LazyLock<PathBuf> = LazyLock::new(|| scratch("truth").join("file"));
 
 /// What the target does with an input.
-pub fn run(bytes: &[u8]) {
+pub(crate) fn run(bytes: &[u8]) {
     let Some((&reader, bytes)) = bytes.split_first() else {
         return;
     };

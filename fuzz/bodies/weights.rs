@@ -13,7 +13,7 @@ static CPU: LazyLock<Selected> = LazyLock::new(|| {
 });
 
 /// What the target does with an input.
-pub fn run(bytes: &[u8]) {
+pub(crate) fn run(bytes: &[u8]) {
     if let Ok((encoder, _)) = weights::load(bytes, &CPU.device) {
         let held: usize = encoder
             .named()
