@@ -98,26 +98,33 @@ impl Folders {
     }
 }
 
-/// The parts among the folders `below`. A folder of pictures is a class, whatever it is called: a part holds the
-/// folders of its classes.
+/// The parts among the folders `below`. A folder of pictures is a class, whatever it is called: there are parts only
+/// where that for training holds the folders of its classes.
 ///
 /// # Errors
 /// When a folder cannot be listed, and when there are parts, and nothing but parts, and one is missing.
 fn parts_among(folder: &Path, below: &[String]) -> anyhow::Result<Roles> {
-    let mut parts = Vec::new();
-    for name in below.iter().filter(|name| Part::of(name).is_some()) {
-        if !folders_in(&folder.join(name))?.is_empty() {
-            parts.push(name.clone());
+    let roles = Roles::of(below);
+    let holds_classes = |part: &Option<String>| -> anyhow::Result<bool> {
+        match part {
+            Some(part) => Ok(!folders_in(&folder.join(part))?.is_empty()),
+            None => Ok(false),
         }
+    };
+    if roles.both().is_some() && holds_classes(&roles.train)? {
+        return Ok(roles);
     }
-    let roles = Roles::of(&parts);
-    if roles.both().is_none() && !parts.is_empty() && parts.len() == below.len() {
+    let only_parts = below.iter().all(|name| Part::of(name).is_some());
+    if roles.both().is_none()
+        && only_parts
+        && (holds_classes(&roles.train)? || holds_classes(&roles.judged)?)
+    {
         bail!(
             "{}: train and val (or test) belong together, one is missing",
             folder.display()
         );
     }
-    Ok(roles)
+    Ok(Roles::default())
 }
 
 /// Names of the folders in `folder`, sorted; hidden ones, and those of other programs, left out.

@@ -126,9 +126,9 @@ pub(super) struct Scheme {
 }
 
 impl Scheme {
-    /// The layout of these names, of which [`super::wrappers`] are gone.
-    pub(super) fn of(names: &BTreeSet<String>) -> Result<Self> {
-        let layout = layout_of(names).ok_or_else(|| unrecognised(names))?;
+    /// The layout of these names, of which [`super::wrappers`] are gone; an error speaks of the names in `file`.
+    pub(super) fn of(names: &BTreeSet<String>, file: &BTreeSet<&str>) -> Result<Self> {
+        let layout = layout_of(names).ok_or_else(|| unrecognised(file))?;
         let key = match layout {
             Layout::Authors | Layout::Moco | Layout::OpenMmlab => "encoder_k.",
             _ => KEY,

@@ -78,7 +78,8 @@ pub fn recognise_selected(keys: &[(String, Vec<usize>)], selection: &Selection) 
     let (selected, left_out) = selection.of(keys)?;
     let bare = wrappers::without(&selected);
     let names: BTreeSet<String> = bare.iter().cloned().collect();
-    let scheme = Scheme::of(&names)?;
+    let in_file = selected.iter().map(|(_, key, _)| *key).collect();
+    let scheme = Scheme::of(&names, &in_file)?;
 
     let mut mapping = Mapping {
         layout: scheme.layout,

@@ -63,9 +63,9 @@ fn beside_a_backbone(any: &dyn Fn(&str) -> bool, has: &dyn Fn(&str) -> bool) -> 
 }
 
 /// Why a file with these names cannot be read, and what can be done.
-pub(super) fn unrecognised(names: &BTreeSet<String>) -> Error {
+pub(super) fn unrecognised(names: &BTreeSet<&str>) -> Error {
     let has = |part: &str| names.iter().any(|name| name.contains(part));
-    let first: Vec<&String> = names.iter().take(5).collect();
+    let first: Vec<&str> = names.iter().take(5).copied().collect();
     let shown = first_names(&first, SHOWN);
     if has("cls_token") || has("patch_embed") || has("pos_embed") {
         return Error::Mismatch(format!(
@@ -76,7 +76,7 @@ pub(super) fn unrecognised(names: &BTreeSet<String>) -> Error {
     let below = names
         .iter()
         .find_map(|name| name.strip_suffix(".conv1.weight"))
-        .filter(|place| names.contains(&format!("{place}.bn1.weight")));
+        .filter(|place| names.contains(format!("{place}.bn1.weight").as_str()));
     let advice = below.map_or(String::new(), |place| {
         format!("; there may be a ResNet below `{place}.`: try --prefix {place}.")
     });
