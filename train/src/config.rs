@@ -182,7 +182,8 @@ impl RunConfig {
         let selected = !self.train.init_prefix.is_empty() || !self.train.init_ignore.is_empty();
         if self.train.init.is_empty() && selected {
             bail!(
-                "train.init_prefix and train.init_ignore belong to train.init, which is empty: give the file, or leave them out"
+                "train.init_prefix and train.init_ignore belong to train.init, which is empty: give the file, or \
+                 leave them out"
             );
         }
         if !self.train.init.is_empty() && !self.train.continue_from.is_empty() {
