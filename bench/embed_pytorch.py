@@ -1,5 +1,5 @@
-"""What `densecl embed --images DIR --out FILE.npy` does, as a PyTorch program: the mean of the last feature
-map of every JPEG file in a folder, batches of 32.
+"""The counterpart of `densecl embed --images DIR --out FILE.npy` in PyTorch: writes the mean of the last
+feature map of every JPEG file in a folder, in batches of 32.
 
     OMP_NUM_THREADS=2 python3 bench/embed_pytorch.py --images ~/photos --out features.npy --threads 2
 """
@@ -51,7 +51,7 @@ def main():
         net = getattr(torchvision.models, args.backbone)(weights=None)
     body = torch.nn.Sequential(*list(net.children())[:-2]).eval().to(memory_format=memory_format)
     files = sorted(args.images.rglob("*.jpg"))
-    # With one thread pictures are decoded between batches, else beside them.
+    # With one thread, decoding alternates with the network; with more, worker processes decode meanwhile.
     workers = 0 if args.threads == 1 else args.threads
     loader = torch.utils.data.DataLoader(Pictures(files, args.size), batch_size=32, num_workers=workers)
     features = []

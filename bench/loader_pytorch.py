@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
-"""Images per second of the same views under torchvision: the other side of `densecl loader-speed`.
+"""Measures how many images per second torchvision turns into views: the counterpart of `densecl loader-speed`.
 
-Two MoCo v2 views per JPEG file (random resized crop, colour jitter, grayscale, blur, flip, normalised),
-in three ways:
+Makes two MoCo v2 views of each JPEG file (random resized crop, colour jitter, grayscale, blur, flip,
+normalisation) in three ways:
 
   pil        torchvision 0.20's transforms on a PIL image, the authors' pipeline
   v2         torchvision.transforms.v2 on uint8 tensors, decoded by torchvision.io (libjpeg-turbo)
   dataloader `pil` inside torch.utils.data.DataLoader, batches of 16 as contiguous tensors
 
-`pil` and `v2` call the pipeline on THREADS threads with PyTorch's own threads set to one and without
-DataLoader: its overhead is excluded. With one thread nothing else runs. `dataloader` includes it: THREADS
-worker processes, or the main process where THREADS is 0.
+`pil` and `v2` call the pipeline directly on THREADS threads, each with PyTorch's own thread count set to one,
+so DataLoader's overhead is excluded. `dataloader` includes it: THREADS worker processes, or the main process
+if THREADS is 0.
 
     python bench/loader_pytorch.py --data ~/photos --size 224 --threads 1 --seconds 10
 """
@@ -38,7 +38,7 @@ EXTENSIONS = {".jpg", ".jpeg"}
 
 
 class GaussianBlur:
-    """MoCo v2's: PIL's blur with a standard deviation uniform in [0.1, 2] pixels."""
+    """MoCo v2's blur: PIL's Gaussian blur, standard deviation drawn uniformly from [0.1, 2] pixels."""
 
     def __call__(self, image):
         sigma = torch.empty(1).uniform_(0.1, 2.0).item()
@@ -99,7 +99,7 @@ def load_tensor(path):
 
 
 def by_threads(pictures, threads, seconds):
-    """Images per second of plain calls."""
+    """Images per second when threads call the pipeline directly."""
     pictures[0]
     start = time.perf_counter()
     end = start + seconds
@@ -120,7 +120,7 @@ def by_threads(pictures, threads, seconds):
 
 
 def by_dataloader(pictures, threads, seconds):
-    """Images per second of DataLoader from its first batch on."""
+    """Images per second of DataLoader; the time starts after the first batch."""
     endless = torch.utils.data.RandomSampler(pictures, replacement=True, num_samples=10**7)
     loader = torch.utils.data.DataLoader(
         pictures, batch_size=16, sampler=endless, num_workers=threads, drop_last=True

@@ -1,13 +1,13 @@
-"""PyTorch's side of densecl-bench: the same work as bench/src/worker does with densecl.
+"""The PyTorch worker of densecl-bench: does with PyTorch what bench/src/worker does with densecl.
 
-Started by densecl-bench, which asks in JSON lines on standard input and reads the answers on standard
-output; every figure is in seconds per iteration, memory in bytes:
+densecl-bench starts it, writes requests to its standard input and reads the answers from its standard output,
+one JSON object per line. Times are in seconds per iteration, memory is in bytes:
 
     {"do": "prepare", "work": {...}, "variant": "channels_last"}  ->  {"resident": 4.1e8}
     {"do": "run", "seconds": 0.3}                                 ->  {"seconds": 0.021, "iterations": 15}
     {"do": "finish"}                                              ->  {"peak": 9.3e8, "device_peak": null}
 
-What cannot be done answers {"error": "one line"}. By hand, from the folder of the repository:
+A request that fails is answered with {"error": "one line"}. To try it by hand, from the repository's root:
 
     echo '{"do":"prepare","work":{"what":"loss","queries":256,"keys":1024,"dim":128},"variant":"eager"}
     {"do":"run","seconds":1}' | OMP_NUM_THREADS=1 python3 bench/pytorch.py --threads 1 --device cpu
@@ -42,7 +42,7 @@ def backbone(name):
 
 
 class Encoder(nn.Module):
-    """Backbone and both heads; what DenseCL needs of a batch, every vector of unit length."""
+    """Backbone and both heads. Returns global, dense, pooled dense and backbone vectors, each of unit length."""
 
     def __init__(self, name):
         super().__init__()
@@ -61,19 +61,19 @@ class Encoder(nn.Module):
 
 
 def info_nce(query, positive, queue):
-    """[N, D], [N, D], [K, D] -> mean loss; the logits [N, 1 + K] as everyone writes them."""
+    """[N, D], [N, D], [K, D] -> mean loss, from logits [N, 1 + K] written out in memory as usual in PyTorch."""
     logits = torch.cat([(query * positive).sum(1, keepdim=True), query @ queue.T], 1) / TEMPERATURE
     return F.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long, device=logits.device))
 
 
 def in_view_loss(query, key, positives):
-    """[B, D, N] twice and the positive's number [B, N] -> mean loss of each cell against those of its picture."""
+    """Cells [B, D, N] twice, indices of the positives [B, N] -> mean loss against all cells of the same picture."""
     logits = torch.bmm(query.transpose(1, 2), key) / TEMPERATURE
     return F.cross_entropy(logits.flatten(0, 1), positives.flatten())
 
 
 def match_cells(query_features, key_features, key_dense):
-    """The dense key of the best cell for each query cell: [B, C, N], [B, C, N], [B, D, N] -> [B, D, N]."""
+    """The dense key of each query cell's best match: [B, C, N], [B, C, N], [B, D, N] -> [B, D, N]."""
     chosen = torch.bmm(query_features.transpose(1, 2), key_features).argmax(2)
     return key_dense.gather(2, chosen[:, None].expand(-1, key_dense.shape[1], -1))
 
@@ -83,7 +83,7 @@ def per_cell(dense):
 
 
 class Variant:
-    """How PyTorch is asked to do it: `+`-separated words, e.g. `channels_last+compile+bf16`."""
+    """A PyTorch configuration, written as words joined by `+`, e.g. `channels_last+compile+bf16`."""
 
     def __init__(self, text):
         words = set(text.split("+"))
@@ -163,7 +163,7 @@ class Learner:
         return loss
 
 
-# Each kind of work gives a function of nothing that does one iteration and returns its seconds.
+# Each `*_iteration` returns a function without arguments that does one iteration and returns its seconds.
 
 
 def clock(action):
@@ -189,7 +189,7 @@ def loss_iteration(function, queries, keys, dim):
 
 def step_iteration(work, variant):
     learner = Learner(work["network"], variant)
-    # As a training loop that reads the loss in every step.
+    # `item` waits for the loss, as a training loop that logs the loss of every step does.
     return clock(lambda: learner.step().item())
 
 
@@ -278,7 +278,7 @@ def synchronize():
 
 
 def memory(field, otherwise=None):
-    """A line of /proc/self/status in bytes, where there is such a file."""
+    """A field of /proc/self/status in bytes; `otherwise` where the system has no such file."""
     try:
         with open("/proc/self/status") as status:
             lines = [line for line in status if line.startswith(field)]
@@ -288,7 +288,7 @@ def memory(field, otherwise=None):
 
 
 def peak_memory():
-    # In bytes on macOS.
+    # ru_maxrss is in bytes on macOS, which has no /proc.
     return memory("VmHWM", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
@@ -308,7 +308,7 @@ def answer(request, state, threads):
     if do == "prepare":
         state["once"] = iteration(request["work"], request["variant"], threads)
         resident = memory("VmRSS")
-        # The first is not counted: it compiles, tunes and allocates.
+        # The first iteration is not timed: it compiles, tunes and allocates.
         state["once"]()
         return {"resident": resident}
     if do == "run":
@@ -328,7 +328,7 @@ def main():
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     args = parser.parse_args()
-    # What is printed by others is not to be taken for an answer.
+    # Libraries that print would corrupt the protocol: their output goes to standard error instead.
     out, sys.stdout = sys.stdout, sys.stderr
     if args.device == "cuda" and not torch.cuda.is_available():
         print(json.dumps({"error": "this PyTorch sees no CUDA or ROCm device"}), file=out, flush=True)
@@ -343,7 +343,7 @@ def main():
     for line in sys.stdin:
         try:
             reply = answer(json.loads(line), state, args.threads)
-        except Exception as error:  # whatever PyTorch cannot do is a line in the table
+        except Exception as error:  # the failure becomes a cell of the table, and the benchmark goes on
             reply = {"error": " ".join(f"{type(error).__name__}: {error}".split())[:300]}
         print(json.dumps(reply), file=out, flush=True)
 

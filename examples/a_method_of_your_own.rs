@@ -1,5 +1,5 @@
-//! A method of your own in the trainer: SimCLR's contrast between the pictures of a batch (Chen et al. 2020), without
-//! queue and momentum encoder. Loop, checkpoints, log and curves come from the library.
+//! Adds a method to the trainer: SimCLR's contrastive loss between the pictures of a batch (Chen et al. 2020),
+//! without queue and momentum encoder. Training loop, checkpoints, log and curves come from the library.
 //!
 //! ```sh
 //! cargo run --release --example a_method_of_your_own -- photos 20
@@ -36,7 +36,8 @@ impl SimClr {
         }
     }
 
-    /// −log of the share that the other view of a picture has among all pictures of the batch.
+    /// Cross-entropy of finding the other view of each picture among all pictures of the batch (InfoNCE); `a` and
+    /// `b` are unit vectors [B, C].
     fn loss(&self, a: Tensor<2>, b: Tensor<2>) -> Tensor<1> {
         let [pictures, _] = a.dims();
         let similarity = a.matmul(b.transpose()) / self.temperature;

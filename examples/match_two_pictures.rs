@@ -1,4 +1,4 @@
-//! Dense features of two pictures by a ResNet of any known program, and the cells that choose each other.
+//! Matches the cells of two pictures by dense features of a ResNet that this or another program trained.
 //!
 //! ```sh
 //! cargo run --release --example match_two_pictures -- resnet50.pth a.jpg b.jpg matches.png
@@ -12,9 +12,9 @@ use densecl::visualize::{DrawOptions, MatchLine, draw_matches};
 use densecl::weights;
 use image::RgbImage;
 
-/// Pixels of a side at which the network sees the pictures.
+/// Side in pixels of the network's input.
 const SIZE: u32 = 320;
-/// Pixels per cell of the last stage; a smaller stride gives more cells with the same weights.
+/// Pixels per cell of the last stage. A smaller stride gives more cells with the same weights.
 const STRIDE: usize = 16;
 
 fn main() -> anyhow::Result<()> {
@@ -23,7 +23,7 @@ fn main() -> anyhow::Result<()> {
         bail!("give a file of weights, two pictures and the picture to write")
     };
     let device = pollster::block_on(select(DeviceChoice::Auto))?.device;
-    // torchvision, MoCo, lightly, timm and others. Nothing in the file is executed.
+    // Reads files of torchvision, MoCo, lightly, timm and others. Code in a pickle is never executed.
     let bytes = std::fs::read(weights).with_context(|| format!("reading {weights}"))?;
     let (encoder, info) = weights::load_with_stride(&bytes, Some(STRIDE), &device)?;
     println!(

@@ -1,4 +1,4 @@
-//! Trains a few steps on a folder of photographs and prints the figures.
+//! Trains for a few steps on a folder of photographs and prints the figures.
 //!
 //! ```sh
 //! cargo run --release --example train_on_a_folder -- photos 20
@@ -11,7 +11,7 @@ use densecl::device::{DeviceChoice, select};
 use densecl_train::events::{Observer, TrainEvent};
 use densecl_train::run::{PreparedRun, RunRequest};
 
-/// Listens to the run. A run tells everything by events and prints nothing itself.
+/// Receives the events of the run; the library itself prints nothing.
 struct Printer;
 
 impl Observer for Printer {
@@ -36,7 +36,7 @@ fn main() -> anyhow::Result<()> {
     let [folder, steps] = arguments.as_slice() else {
         bail!("give a folder of photographs and the number of steps")
     };
-    // A network that is small enough for a CPU. Each setting has a line in docs/training.md.
+    // A network small enough for a CPU. docs/training.md describes each setting.
     let sets = [
         &format!("data.source={folder}"),
         &format!("train.steps={steps}"),
@@ -55,7 +55,7 @@ fn main() -> anyhow::Result<()> {
         ..RunRequest::default()
     };
     let device = pollster::block_on(select(DeviceChoice::Auto))?;
-    // Set it from a signal handler to stop after a step; the run can then be continued.
+    // A signal handler could set this to stop after the current step; the run can be resumed then.
     let stop = AtomicBool::new(false);
     let run = PreparedRun::new(&request)?;
     let (_, result) = run

@@ -1,5 +1,5 @@
-"""Seeds of every target, corpus/TARGET/*, from the goldens of the tests, and a few small ones of each in replay/TARGET/*,
-which are committed and which `cargo test` replays. Python's standard library only."""
+"""Writes the seeds of every target to corpus/TARGET/, from the golden files of the tests, and a few small ones of each to
+replay/TARGET/, which are committed and which `cargo test` replays. Needs only Python's standard library."""
 
 import json
 import shutil
@@ -10,7 +10,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 TORCH = HERE.parent / "tests/golden/torch"
 PICTURES = HERE.parent / "train/tests_data"
-# Longer ones make every execution slow, and hold nothing that the short ones do not.
+# Longer files slow down every execution and exercise no further code.
 LONGEST = 90_000
 # What is committed: inputs up to this length, and this many of a target, but the smallest two in any case.
 REPLAYED, MOST = 6_000, 10
@@ -23,7 +23,7 @@ def folder(target):
 
 
 def safetensors(tensors, metadata=None):
-    """Zeros of these names and shapes as f16."""
+    """The bytes of a safetensors file with tensors of these names and shapes, all zero, in f16."""
     header, end = {}, 0
     if metadata:
         header["__metadata__"] = {"densecl": json.dumps(metadata)}
@@ -60,11 +60,11 @@ for name, entry in json.loads((TORCH / "index.json").read_text()).items():
         (folder("weights") / f"{name}_ours.safetensors").write_bytes(safetensors(shapes, ours))
 
 for path in PICTURES.iterdir():
-    # The others are what the pictures decode to.
+    # The files `*.rgb.png` hold the decoded pixels that tests expect; they are not inputs.
     if path.suffix in (".jpg", ".png", ".webp") and not path.name.endswith(".rgb.png"):
         shutil.copy(path, folder("image"))
 
-# The first byte chooses the reader; the rest is the file.
+# In seeds of `truth` and `boxes` the first byte chooses the reader; the rest is the file.
 flo = b"PIEH" + struct.pack("<II4f", 2, 1, 0.5, 1.0, 1e10, 0.0)
 text = b"{'descr': '<f4', 'fortran_order': False, 'shape': (1, 2, 2), }\n"
 npy = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text + struct.pack("<4f", 1, 2, 3, 4)

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Do two builds of the program compute the same, to the bit?
+"""Checks whether two builds of the program compute the same results, to the bit.
 
     python3 tests/compare_programs.py OLD NEW        # two `densecl` binaries, on one machine
 
-Trains tiny networks with both (a few steps on embedded scenes, CPU), resumes one, and turns the weights into
-features, exports and figures of `eval compare`. Tensors must be identical; metadata may differ. For changes that move code and should change no
-number. Needs nothing but Python; takes about a minute. Exit code 1 when something differs.
+Trains tiny networks with both (a few steps on embedded scenes, CPU), resumes one run, and computes features,
+exports and figures of `eval compare` from the weights. Tensors must be identical; metadata may differ. For changes that move code without changing
+results. Needs only Python and takes about a minute. The exit code is 1 if something differs.
 """
 
 import json
@@ -22,7 +22,7 @@ TINY = """--device cpu --seed 3 --set model.backbone=resnet10 --set model.width=
     --set train.batch_size=8 --set method.bn_groups=2 --set eval.pairs=4 --set log.every_steps=1
     --set optim.schedule=step""".split()
 
-# Settings both programs know; what is new in one of them stays at its default.
+# Only settings that both programs have; settings new in one of them keep their defaults.
 RUNS = {
     "densecl": "",
     "mocov2": "--set method.lambda=0",
@@ -43,7 +43,7 @@ def run(program, folder, line):
 
 
 def work(program, folder):
-    """Everything one program leaves in `folder`."""
+    """Lets one program write runs, features and exports to `folder`."""
     for name, sets in RUNS.items():
         run(program, folder, ["pretrain", "--out", name, "--steps", "4", *TINY, *sets.split()])
     run(program, folder, ["pretrain", "--out", "resumed", "--steps", "2", *TINY])
@@ -72,7 +72,7 @@ def safetensors(path):
 
 
 def payload(path):
-    """What must be the same: the tensors of a file, by name."""
+    """The parts of a file that must be the same: its tensors by name, or all of its bytes."""
     if path.suffix == ".safetensors":
         return safetensors(path)
     if path.name == "compare.json":
@@ -94,7 +94,7 @@ def compared_figures(path):
 
 
 def figures(path):
-    """The rows of a metrics.jsonl without what depends on the clock, and without figures the other lacks."""
+    """The rows of a metrics.jsonl, without the figures that depend on time and memory use."""
     clock = {"seconds", "images_per_second", "data_wait_share", "resident_bytes"}
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     return [{k: v for k, v in row.items() if k not in clock} for row in rows]

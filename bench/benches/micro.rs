@@ -1,6 +1,6 @@
-//! The pieces of a training step and of a loader, each alone: `cargo bench --bench micro [FILTER]`.
+//! Times each piece of a training step and of the loader on its own: `cargo bench --bench micro [FILTER]`.
 //!
-//! Only our side, on all cores (RAYON_NUM_THREADS says otherwise); `densecl-bench` compares.
+//! Measures densecl only, on all cores unless RAYON_NUM_THREADS is set; `densecl-bench` compares with PyTorch.
 
 use std::hint::black_box;
 use std::io::Cursor;
@@ -26,7 +26,7 @@ fn main() {
     divan::main();
 }
 
-/// Groups of batch normalisation.
+/// Number of groups that batch normalisation splits a batch into.
 const GROUPS: usize = 1;
 const DIM: usize = 128;
 
@@ -50,7 +50,7 @@ fn resnet18() -> Encoder {
     Encoder::new(&model, 0, &device())
 }
 
-/// ResNet-18, 8 images of 96 px.
+/// ResNet-18 on 8 images of 96 px.
 mod network {
     use super::*;
 
@@ -97,7 +97,8 @@ mod network {
         let mut encoder = resnet18().trainable();
         let q = encoder.forward_train(images().autodiff(), GROUPS);
         let gradients = (q.global.sum() + q.dense.sum()).backward();
-        // A step leaves new parameters; the gradients are those of the old ones.
+        // The optimizer replaces the parameters; gradients are looked up by the identity of those before it,
+        // so a copy is kept.
         let differentiated = encoder.clone();
         let optim = OptimConfig::default();
         let mut sgd = Sgd::new(&optim);
@@ -109,7 +110,7 @@ mod network {
     }
 }
 
-/// 288 queries, those of 32 images of 3 × 3 cells.
+/// InfoNCE of 288 queries: 32 images of 3 × 3 cells.
 mod loss {
     use super::*;
 
@@ -137,7 +138,7 @@ mod loss {
     }
 }
 
-/// Cells of a picture with each other.
+/// Matching the cells of two views.
 mod matching {
     use super::*;
 
@@ -155,7 +156,7 @@ mod matching {
     }
 }
 
-/// A view of 224 px from a picture of 640 × 480.
+/// Making a view of 224 px from a picture of 640 × 480 px.
 mod augment {
     use super::*;
 
@@ -178,7 +179,7 @@ mod augment {
         height: 400,
     };
 
-    /// Times what changes a view in place.
+    /// Times `change`, an operation that changes a view in place.
     fn in_place(bencher: Bencher, change: impl Fn(&mut Planes)) {
         let view = view();
         bencher
@@ -252,7 +253,7 @@ mod augment {
         let (picture, config) = (picture(), ViewConfig::default());
         let mut maker = ViewMaker::default();
         let mut index = 0;
-        // As the loader does it, in memory that is kept.
+        // The maker reuses its buffers between views, as in the loader.
         bencher.bench_local(|| {
             index += 1;
             for params in draw_two(640, 480, &config, 0, index) {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum, ValueHint};
 
-/// How fast densecl is beside PyTorch on this machine: paired runs, one table.
+/// Compares the speed of densecl and PyTorch on this machine, in paired runs.
 #[derive(Debug, Parser)]
 #[command(
     name = "densecl-bench",
@@ -29,7 +29,7 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Our side: answers requests on standard input
+    /// The densecl worker process: answers requests on standard input
     #[command(hide = true)]
     Worker {
         #[arg(long)]
@@ -39,25 +39,25 @@ pub(crate) enum Command {
 
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Bench {
-    /// Which rows, separated by commas
+    /// Groups of rows to measure, separated by commas
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = Group::ALL)]
     pub(crate) rows: Vec<Group>,
     /// Numbers of threads, separated by commas [default: 1 and all cores]
     #[arg(long, value_name = "N", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Vec<u16>,
-    /// Paired runs of each row
+    /// Number of paired runs of each row
     #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(crate) runs: u16,
-    /// Least seconds of one run; a short piece of work is repeated
+    /// Shortest duration of a run in seconds; shorter work is repeated until it is reached
     #[arg(long, default_value_t = 0.3)]
     pub(crate) seconds: f64,
-    /// auto, cpu, vulkan, metal, wgpu or cuda: where densecl computes
+    /// The device densecl computes on: auto, cpu, vulkan, metal, wgpu or cuda
     #[arg(long, default_value = "cpu")]
     pub(crate) device: String,
-    /// A Python that has torch, or `none`
+    /// A Python interpreter with torch installed, or `none` to measure densecl alone
     #[arg(long, value_name = "PATH", default_value = "python3")]
     pub(crate) python: String,
-    /// Leave torch.compile out: it takes a minute or two for each network
+    /// Do not measure torch.compile, which takes a minute or two to compile each network
     #[arg(long)]
     pub(crate) no_compile: bool,
     /// The program `densecl` [default: beside this one]
@@ -66,27 +66,27 @@ pub(crate) struct Bench {
     /// Photographs for the rows loader and embed [default: rendered scenes]
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) images: Option<PathBuf>,
-    /// Tiny sizes: to see whether it runs
+    /// Use tiny sizes, only to check that everything runs
     #[arg(long)]
     pub(crate) quick: bool,
-    /// Write every figure to this file
+    /// Write all figures to this file as JSON
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
-    /// Write the table to this file
+    /// Write the table to this file as Markdown
     #[arg(long, value_name = "FILE")]
     pub(crate) markdown: Option<PathBuf>,
-    /// Draw the rows `scale` into this file, a PNG
+    /// Draw the rows of group `scale` into this PNG file
     #[arg(long, value_name = "FILE")]
     pub(crate) plot: Option<PathBuf>,
 }
 
-/// Rows that belong together.
+/// A group of rows, shown as one table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Group {
     /// A whole training step
     Step,
-    /// Its parts, and the share of each
+    /// The parts of a training step, and the share of each
     Parts,
     /// The dense loss, forward and backward
     Loss,
@@ -96,7 +96,7 @@ pub(crate) enum Group {
     Inference,
     /// `densecl embed` on a folder of pictures
     Embed,
-    /// The cost of a step as batch, queue and size grow
+    /// Speed of a training step as batch, queue and image size grow
     Scale,
 }
 
@@ -111,7 +111,7 @@ impl Group {
         Self::Scale,
     ];
 
-    /// The heading of its rows.
+    /// The heading above the group's table.
     pub(crate) fn title(self) -> &'static str {
         match self {
             Self::Step => "Training step",

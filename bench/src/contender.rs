@@ -1,4 +1,4 @@
-//! Those who are timed: a process that is asked for each run, or a whole program that is one run.
+//! What is timed: a worker process that does one run per request, or a program started anew for each run.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -15,13 +15,13 @@ use crate::machine;
 use crate::protocol::{Greeting, Memory, Prepared, Refused, Request, Run};
 use crate::work::Work;
 
-/// A process of our own protocol.
+/// A worker process that speaks the protocol of [`crate::protocol`].
 pub(crate) struct Asked {
     child: Child,
     questions: ChildStdin,
     answers: BufReader<ChildStdout>,
     errors: File,
-    /// What it said first.
+    /// The first line that the process wrote.
     pub(crate) greeting: Greeting,
 }
 
@@ -29,7 +29,8 @@ impl Asked {
     /// Starts `command` and waits for its greeting.
     ///
     /// # Errors
-    /// When it does not start, or does not greet; then with the last line of its errors.
+    /// If the process does not start or sends no greeting; the error ends with the last line of its standard
+    /// error.
     pub(crate) fn start(mut command: Command) -> anyhow::Result<Self> {
         let errors = tempfile::tempfile().context("a file for what goes wrong")?;
         let program = command.get_program().to_string_lossy().into_owned();
@@ -53,10 +54,10 @@ impl Asked {
         Ok(process)
     }
 
-    /// Makes it ready for `work`.
+    /// Lets the process make the inputs of `work` and do it once, untimed.
     ///
     /// # Errors
-    /// When it cannot do it.
+    /// If the process cannot do this work, e.g. because PyTorch does not support the variant.
     pub(crate) fn prepare(&mut self, work: &Work, variant: &str) -> anyhow::Result<Prepared> {
         self.ask(&Request::Prepare {
             work: work.clone(),
@@ -64,25 +65,25 @@ impl Asked {
         })
     }
 
-    /// One run of at least so many seconds.
+    /// Does one run: repeats the work for at least this many seconds.
     ///
     /// # Errors
-    /// When it failed.
+    /// If the work fails.
     pub(crate) fn run(&mut self, seconds: f64) -> anyhow::Result<Run> {
         self.ask(&Request::Run { seconds })
     }
 
-    /// What it needed; the process ends with `self`.
+    /// Reads how much memory the process needed. The process is killed when `self` is dropped.
     ///
     /// # Errors
-    /// When it does not answer any more.
+    /// If the process has ended.
     pub(crate) fn finish(&mut self) -> anyhow::Result<Memory> {
         self.ask(&Request::Finish)
     }
 
     fn ask<T: DeserializeOwned>(&mut self, request: &Request) -> anyhow::Result<T> {
         let line = serde_json::to_string(request)?;
-        // A process that has ended is told about by `read`.
+        // If the process has ended, the write fails; `read` then reports its exit status and last error.
         let _ = writeln!(self.questions, "{line}");
         self.read()
     }
@@ -103,13 +104,13 @@ impl Asked {
 
 impl Drop for Asked {
     fn drop(&mut self) {
-        // It may be in the middle of something; nothing of it is needed any more.
+        // The process may still compute: its results are no longer needed, so it is killed.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// `ended with exit status: 1: `.
+/// Formats how a process ended, e.g. `ended with exit status: 1: `.
 fn ended(status: std::process::ExitStatus) -> String {
     #[cfg(unix)]
     if std::os::unix::process::ExitStatusExt::signal(&status) == Some(9) {
@@ -118,7 +119,7 @@ fn ended(status: std::process::ExitStatus) -> String {
     format!("ended with {status}: ")
 }
 
-/// Why a program ended, of all that it wrote: the line that says `error`, or else the last.
+/// Why a program failed: the last line of `file` that begins with `error: `, or else the last line.
 fn reason(file: &mut File) -> anyhow::Result<String> {
     let text = read_all(file)?;
     let mut lines = text.lines().rev().filter(|line| !line.trim().is_empty());
@@ -137,36 +138,36 @@ fn read_all(file: &mut File) -> anyhow::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// A whole program, started anew for every run.
+/// A program that is started anew for every run.
 #[derive(Debug, Clone)]
 pub(crate) struct Program {
     /// The program and its arguments.
     pub(crate) words: Vec<String>,
-    /// Variables of its environment.
+    /// Environment variables to set, as (name, value).
     pub(crate) variables: Vec<(String, String)>,
-    /// What one run is worth.
+    /// How a run's time is measured.
     pub(crate) measure: Measure,
 }
 
-/// How the seconds per picture of a [`Program`] are found.
+/// How the seconds per picture of a [`Program`] are measured.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Measure {
-    /// It works on so many pictures and ends; all of its time counts.
+    /// By the clock: the program's whole running time, divided by the number of pictures it works on.
     Whole { pictures: usize },
-    /// It tells its images per second, as [`Told`].
+    /// By the program itself, which prints its images per second as [`Told`].
     Told,
 }
 
-/// What a program writes that measures itself: `densecl loader-speed`, `loader_pytorch.py`.
+/// The JSON printed by programs that measure themselves: `densecl loader-speed` and `loader_pytorch.py`.
 #[derive(Debug, Deserialize)]
 struct Told {
     images_per_second: Speed,
-    /// Part of the work → its share of the time.
+    /// Share of the time that each part of the work takes, by its name.
     #[serde(default)]
     shares: BTreeMap<String, f64>,
 }
 
-/// Of the one thing measured, or by its name.
+/// One speed, or one speed for each pipeline by its name.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 enum Speed {
@@ -186,17 +187,17 @@ impl Told {
 
 /// One run of a [`Program`].
 pub(crate) struct Ran {
-    /// Per picture.
+    /// Seconds per picture.
     pub(crate) seconds: f64,
     pub(crate) shares: BTreeMap<String, f64>,
     pub(crate) peak: Option<f64>,
 }
 
 impl Program {
-    /// Starts it and waits for its end.
+    /// Starts the program and waits until it ends.
     ///
     /// # Errors
-    /// When it does not start, fails, or does not say what it should.
+    /// If the program does not start, fails, or prints no figures where [`Measure::Told`] expects them.
     pub(crate) fn run(&self) -> anyhow::Result<Ran> {
         let (mut output, mut errors) = (tempfile::tempfile()?, tempfile::tempfile()?);
         let start = Instant::now();
@@ -214,7 +215,8 @@ impl Program {
             if let Some(status) = child.try_wait()? {
                 break status;
             }
-            // Gone when the process has ended, and it never falls: the last one that was seen is it.
+            // The peak only grows, and /proc no longer shows it once the process has ended: the last value read
+            // is kept.
             peak = machine::peak(&child.id().to_string()).or(peak);
             thread::sleep(Duration::from_millis(5));
         };

@@ -1,4 +1,4 @@
-//! What the rows read: pictures, weights, ONNX files, made in a folder that goes away at the end.
+//! The inputs of the rows: pictures, weights and ONNX files, in a temporary folder.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,10 +19,10 @@ use walkdir::WalkDir;
 use crate::cli::{Bench, Group};
 use crate::worker::model;
 
-/// Quality of the JPEG files: what cameras and data sets have.
+/// Quality of the JPEG files, typical of cameras and data sets.
 const QUALITY: u8 = 90;
 
-/// Everything is there once it is made.
+/// The input files; `make` writes all of them.
 pub(crate) struct Inputs {
     folder: TempDir,
     densecl: PathBuf,
@@ -33,10 +33,10 @@ pub(crate) struct Inputs {
 }
 
 impl Inputs {
-    /// Makes what the rows of `bench` need.
+    /// Writes the files that the chosen rows read.
     ///
     /// # Errors
-    /// When `densecl` is needed and not there, or a file cannot be written.
+    /// If the program `densecl` is needed and missing, or a file cannot be written.
     pub(crate) fn make(bench: &Bench) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir().context("a folder for what the rows read")?;
         let folders = ["160 px", "640 × 480 px"].map(|name| folder.path().join(name));
@@ -81,18 +81,18 @@ impl Inputs {
         Ok(inputs)
     }
 
-    /// The program.
+    /// Path of the program `densecl`.
     pub(crate) fn densecl(&self) -> String {
         self.densecl.display().to_string()
     }
 
-    /// Python, and a script beside this package's manifest.
+    /// The command that runs a Python script of this package.
     pub(crate) fn script(&self, name: &str) -> Vec<String> {
         vec![self.python.clone(), script(name).display().to_string()]
     }
 
-    /// What holds a program to so many cores: a program that decodes beside its network would take another
-    /// core, whatever number of threads its network is given. Nothing where there is no `taskset`.
+    /// The command prefix that restricts a program to this number of cores; empty where `taskset` is missing.
+    /// A thread limit is not enough: a program that decodes while its network runs would occupy another core.
     pub(crate) fn held_to(&self, cores: u16) -> Vec<String> {
         let last = cores - 1;
         let prefix = ["taskset".to_string(), "-c".to_string(), format!("0-{last}")];
@@ -111,27 +111,27 @@ impl Inputs {
         self.pictures
     }
 
-    /// The same pictures twice: at most 160 px, and 640 × 480.
+    /// Two folders with the same pictures: one at 160 × 120 px, one at 640 × 480 px.
     pub(crate) fn folders(&self) -> [&Path; 2] {
         self.folders.each_ref().map(PathBuf::as_path)
     }
 
-    /// The network of the rows `embed`.
+    /// The network of the group `embed`.
     pub(crate) fn embed_backbone(&self) -> Backbone {
         self.embed_backbone
     }
 
-    /// A file that the rows may write.
+    /// Path of a file in the temporary folder.
     pub(crate) fn scratch(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    /// Untrained weights.
+    /// Path of a network's untrained weights.
     pub(crate) fn weights(&self, backbone: Backbone) -> PathBuf {
         self.scratch(&format!("{}.safetensors", backbone.name()))
     }
 
-    /// The ONNX file of a network, where one was made.
+    /// Path of a network's ONNX file, if it was exported.
     pub(crate) fn onnx(&self, backbone: Backbone) -> Option<PathBuf> {
         let path = self.scratch(&format!("{}.onnx", backbone.name()));
         path.exists().then_some(path)
@@ -153,7 +153,7 @@ impl Inputs {
             .with_context(|| format!("writing {}", path.display()))
     }
 
-    /// By `densecl export`, as a user would.
+    /// Exports untrained weights with `densecl export`, as a user would.
     fn save_onnx(&self, backbone: Backbone) -> anyhow::Result<()> {
         self.save_weights(backbone)?;
         let out = self.scratch(&format!("{}.onnx", backbone.name()));
@@ -199,7 +199,7 @@ impl Inputs {
     }
 }
 
-/// A file of this package.
+/// Path of a file in this package's folder.
 pub(crate) fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
 }
@@ -220,7 +220,7 @@ fn save_jpeg(picture: &RgbImage, path: &Path) -> anyhow::Result<()> {
     )
 }
 
-/// The JPEG and PNG files of a folder, by name.
+/// The JPEG and PNG files of a folder and its subfolders, sorted by name.
 fn pictures_in(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let is_picture = |path: &Path| {
         let extension = path.extension().unwrap_or_default().to_ascii_lowercase();

@@ -1,14 +1,14 @@
-//! The machine and the memory of processes. What only Linux tells is unknown elsewhere.
+//! Describes the machine and the memory of processes. Figures read from /proc are unknown outside Linux.
 
 use std::fs;
 use std::thread;
 
 use serde::Serialize;
 
-/// What a figure depends on.
+/// The machine that the figures were measured on.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Machine {
-    /// Model of the processor.
+    /// Model name of the processor.
     pub(crate) cpu: String,
     /// Logical cores that this process may use.
     pub(crate) cores: usize,
@@ -19,7 +19,7 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// This one.
+    /// Describes the machine this program runs on.
     pub(crate) fn here() -> Self {
         let os =
             field("/etc/os-release", "PRETTY_NAME=").map(|name| name.trim_matches('"').to_string());
@@ -33,7 +33,7 @@ impl Machine {
         }
     }
 
-    /// As a caption says it.
+    /// The description in one line, for the table's caption.
     pub(crate) fn line(&self) -> String {
         let memory = self.memory.map_or(String::new(), |bytes| {
             format!(", {:.0} GB of memory", bytes / 1e9)
@@ -42,28 +42,28 @@ impl Machine {
     }
 }
 
-/// Main memory in bytes that is free for a process.
+/// Main memory in bytes that a new process can use without swapping.
 pub(crate) fn available() -> Option<f64> {
     kilobytes("/proc/meminfo", "MemAvailable")
 }
 
-/// Main memory of this process in bytes.
+/// Main memory that this process occupies now, in bytes.
 pub(crate) fn resident() -> Option<f64> {
     kilobytes("/proc/self/status", "VmRSS")
 }
 
-/// The most main memory that a process, by number or `self`, has had, in bytes.
+/// Peak main memory in bytes of a process, given by its number or as `self`.
 pub(crate) fn peak(process: &str) -> Option<f64> {
     kilobytes(&format!("/proc/{process}/status"), "VmHWM")
 }
 
-/// When memory runs out, this process is to end, and none of the user's.
+/// Marks this process as the first to be killed when memory runs out, so that the user's programs survive.
 pub(crate) fn first_to_be_killed() {
-    // Not on Linux, or not allowed: then it is as it always is.
+    // Fails outside Linux or without permission; the system then chooses by its default rule.
     let _ = fs::write("/proc/self/oom_score_adj", "1000");
 }
 
-/// The first line of `path` that begins with `name`, without it.
+/// The rest of the first line of `path` that begins with `name`.
 fn field(path: &str, name: &str) -> Option<String> {
     let text = fs::read_to_string(path).ok()?;
     let rest = text.lines().find_map(|line| line.strip_prefix(name))?;

@@ -1,7 +1,8 @@
-//! `densecl-bench`: how fast densecl is beside PyTorch, on this machine, in one run.
+//! `densecl-bench` compares the speed of densecl and PyTorch on this machine.
 //!
-//! The rows say what is timed (`rows`, `work`); each side does it in processes of its own (`contender`:
-//! our `worker`, `pytorch.py`, whole programs), in turn (`measure`); `report` shows what came of it.
+//! `rows` lists what is timed, and `work` describes one piece of work. densecl and PyTorch do it in processes
+//! of their own (`contender`): densecl in `worker`, PyTorch in `pytorch.py`, or both as whole programs.
+//! `measure` runs them in turn, and `report` writes the results.
 
 mod cli;
 mod contender;
@@ -31,7 +32,7 @@ fn main() -> ExitCode {
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,
-        // A row of ours failed; the table says which.
+        // densecl failed in at least one row; the table shows which.
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("error: {error:#}");

@@ -1,4 +1,4 @@
-//! Paired runs: A B A B …, so that whatever the machine does besides meets both alike.
+//! Paired runs: A B A B …, so that other load on the machine affects all contenders alike.
 
 use std::collections::BTreeMap;
 use std::thread;
@@ -12,9 +12,9 @@ use crate::protocol::Memory;
 use crate::statistics::Spread;
 use crate::work::Work;
 
-/// One that takes part in a row.
+/// One of the implementations compared in a row.
 pub(crate) struct Contender {
-    /// `densecl`, or how PyTorch was asked.
+    /// `densecl`, or the PyTorch variant.
     pub(crate) name: String,
     kind: Kind,
     seconds: Vec<f64>,
@@ -28,29 +28,29 @@ enum Kind {
     Program(Program),
 }
 
-/// What became of it.
+/// The results of one contender.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Figures {
-    /// As [`Contender::name`].
+    /// Name of the contender.
     pub(crate) name: String,
-    /// Of every run, per iteration or picture, in the order of the runs.
+    /// Seconds per iteration or picture, one value per run in order.
     pub(crate) seconds: Vec<f64>,
-    /// Of [`Self::seconds`]; none where it failed.
+    /// Median and quartiles of [`Self::seconds`]; none if the contender failed.
     pub(crate) spread: Option<Spread>,
-    /// Main memory in bytes before the work was done for the first time.
+    /// Main memory of the process in bytes when its inputs existed, before the first iteration.
     pub(crate) resident: Option<f64>,
-    /// The most main memory and device memory of the process, in bytes.
+    /// Peak memory of the process.
     pub(crate) memory: Memory,
-    /// Part of the work → its share, where the program says so.
+    /// Share of the time that each part of the work takes, if the program reports it.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) shares: BTreeMap<String, f64>,
-    /// Why there are no figures.
+    /// Why the contender failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) error: Option<String>,
 }
 
 impl Figures {
-    /// Of one that could not take part.
+    /// The results of a contender that failed: no figures, only the error.
     pub(crate) fn failed(name: &str, error: &anyhow::Error) -> Self {
         Self {
             name: name.to_string(),
@@ -65,10 +65,10 @@ impl Figures {
 }
 
 impl Contender {
-    /// A process that does `work`; ready to run.
+    /// A worker process, prepared for `work`.
     ///
     /// # Errors
-    /// When it cannot.
+    /// If the process cannot do this work.
     pub(crate) fn asked(name: &str, mut process: Asked, work: &Work) -> anyhow::Result<Self> {
         let prepared = process.prepare(work, name)?;
         Ok(Self {
@@ -77,10 +77,10 @@ impl Contender {
         })
     }
 
-    /// A program; it is run once, uncounted.
+    /// A program, after one run that is not counted.
     ///
     /// # Errors
-    /// When it fails.
+    /// If this first run fails.
     pub(crate) fn program(name: &str, program: Program) -> anyhow::Result<Self> {
         program.run()?;
         Ok(Self::new(name, Kind::Program(program)))
@@ -103,7 +103,7 @@ impl Contender {
             Kind::Program(program) => {
                 let ran = program.run()?;
                 self.shares = ran.shares;
-                // NaN, where nothing is known yet, is no maximum.
+                // `max` ignores NaN, so the first known peak replaces it.
                 let before = self.memory.peak.unwrap_or(f64::NAN);
                 self.memory.peak = ran.peak.map(|peak| peak.max(before));
                 ran.seconds
@@ -115,7 +115,7 @@ impl Contender {
 
     fn finish(mut self) -> Figures {
         if let Kind::Asked(process) = &mut self.kind {
-            // The times stand, whatever became of the process after them.
+            // The times are valid even if the process died afterwards; only its memory is then unknown.
             self.memory = process.finish().unwrap_or_default();
         }
         Figures {
@@ -130,14 +130,14 @@ impl Contender {
     }
 }
 
-/// A contender, or why it is none.
+/// A contender that still takes part, or the results of one that failed.
 pub(crate) enum Entry {
     Ready(Contender),
     Out(Figures),
 }
 
 impl Entry {
-    /// What became of making one.
+    /// An entry for a contender that may have failed to start.
     pub(crate) fn of(name: &str, contender: anyhow::Result<Contender>) -> Self {
         match contender {
             Ok(contender) => Self::Ready(contender),
@@ -146,14 +146,14 @@ impl Entry {
     }
 }
 
-/// Runs all in turn, `runs` times. One that fails in between is left out from then on.
+/// Runs all contenders in turn, `runs` times. A contender that fails is left out of the remaining runs.
 pub(crate) fn in_turn(mut entries: Vec<Entry>, runs: usize, least_seconds: f64) -> Vec<Figures> {
     for run in 0..runs {
         for entry in &mut entries {
             let Entry::Ready(contender) = entry else {
                 continue;
             };
-            // Threads of the one before fall asleep.
+            // Gives the previous contender's spinning threads time to fall asleep.
             thread::sleep(Duration::from_millis(20));
             let ran = contender.run(least_seconds);
             if let Err(error) = ran.with_context(|| format!("run {}", run + 1)) {

@@ -1,6 +1,7 @@
-//! The lines between the program and the processes that do the work: ours (`worker`) and `pytorch.py`.
+//! The protocol between this program and its worker processes, densecl's (`worker`) and PyTorch's
+//! (`pytorch.py`).
 //!
-//! A process greets, then answers each request with one line of JSON.
+//! A process first writes a [`Greeting`], then answers each request. Every message is one line of JSON.
 
 use std::collections::BTreeMap;
 
@@ -8,55 +9,55 @@ use serde::{Deserialize, Serialize};
 
 use crate::work::Work;
 
-/// What may be asked.
+/// A request to a worker process.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
 pub(crate) enum Request {
-    /// Make the inputs of `work`, do it once uncounted; answered by [`Prepared`].
+    /// Make the inputs of `work` and do it once, untimed; answered by [`Prepared`].
     Prepare { work: Work, variant: String },
-    /// Do it for at least so many seconds, at least once; answered by [`Run`].
+    /// Repeat the prepared work for at least this many seconds, at least once; answered by [`Run`].
     Run { seconds: f64 },
-    /// Answered by [`Memory`].
+    /// Report the memory used; answered by [`Memory`].
     Finish,
 }
 
 /// The first line of a process.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Greeting {
-    /// Name of a package → its version.
+    /// Versions of the packages used, by name.
     pub(crate) versions: BTreeMap<String, String>,
-    /// Where it computes.
+    /// Name of the device that the process computes on.
     pub(crate) device: String,
 }
 
-/// Inputs are made.
+/// Answer to [`Request::Prepare`].
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Prepared {
-    /// Memory of the process in bytes before the work was done the first time.
+    /// Main memory of the process in bytes when its inputs existed, before the first iteration.
     pub(crate) resident: Option<f64>,
 }
 
-/// One run.
+/// Answer to [`Request::Run`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Run {
-    /// Per iteration.
+    /// Seconds per iteration.
     pub(crate) seconds: f64,
-    /// How often the work was done.
+    /// Number of iterations.
     pub(crate) iterations: u64,
 }
 
-/// What the process needed.
+/// Answer to [`Request::Finish`]: peak memory since the process started.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub(crate) struct Memory {
-    /// Most main memory in bytes, of the whole process.
+    /// Peak main memory of the whole process in bytes.
     pub(crate) peak: Option<f64>,
-    /// Most memory of the device in bytes, where that is another and the side can tell.
+    /// Peak memory of the device in bytes, if the device has memory of its own and its use can be measured.
     pub(crate) device_peak: Option<f64>,
 }
 
-/// Instead of any answer.
+/// Answer to a request that failed.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Refused {
-    /// One line.
+    /// The reason, in one line.
     pub(crate) error: String,
 }

@@ -1,4 +1,4 @@
-//! The rows of the table: what is timed, against what.
+//! The rows of the table: what is timed, and which PyTorch variants it is compared with.
 
 use std::path::Path;
 
@@ -10,31 +10,31 @@ use crate::contender::{Measure, Program};
 use crate::inputs::Inputs;
 use crate::work::{DIM, Network, Part, Work};
 
-/// One row.
+/// One row of the table.
 #[derive(Debug, Clone)]
 pub(crate) struct Row {
     pub(crate) group: Group,
     pub(crate) name: String,
     pub(crate) threads: u16,
-    /// Images of one iteration; none where a time is shown.
+    /// Images per iteration for rows shown in images/s; none for rows shown as a time.
     pub(crate) images: Option<usize>,
     pub(crate) job: Job,
-    /// How PyTorch is asked, one contender each.
+    /// The PyTorch variants to compare with; each is a contender.
     pub(crate) variants: Vec<String>,
-    /// The curves that the row is a point of: axis and place.
+    /// The points that this row adds to the plot: the axis, and the value on it.
     pub(crate) points: Vec<(Axis, usize)>,
 }
 
-/// What a row runs.
+/// What the contenders of a row run.
 #[derive(Debug, Clone)]
 pub(crate) enum Job {
-    /// Both sides do it when asked.
+    /// Work that densecl and PyTorch do in worker processes.
     Work(Work),
-    /// Ours, and theirs by variant.
+    /// Whole programs: densecl's, and PyTorch's in the order of [`Row::variants`].
     Programs { ours: Program, theirs: Vec<Program> },
 }
 
-/// What grows in the rows of [`Group::Scale`].
+/// The quantity that grows in rows of [`Group::Scale`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Axis {
@@ -43,11 +43,11 @@ pub(crate) enum Axis {
     Size,
 }
 
-/// What decides the rows.
+/// The settings that decide which rows there are.
 pub(crate) struct Plan<'a> {
     pub(crate) groups: &'a [Group],
     pub(crate) threads: &'a [u16],
-    /// Where densecl computes is no CPU.
+    /// Whether densecl computes on a GPU.
     pub(crate) gpu: bool,
     pub(crate) quick: bool,
     pub(crate) compile: bool,
@@ -88,7 +88,8 @@ impl Plan<'_> {
         }
     }
 
-    /// On a GPU all have the memory layout that is best there; what differs is the precision.
+    /// The PyTorch variants of a group. On a GPU all use channels_last, the fastest layout there, and differ in
+    /// precision.
     fn variants(&self, group: Group) -> Vec<String> {
         let (plain, compiled): (&[&str], &[&str]) = match (group, self.gpu) {
             (Group::Step, false) => (&["eager", "channels_last"], &["channels_last+compile"]),
@@ -112,7 +113,7 @@ impl Plan<'_> {
             .collect()
     }
 
-    /// The networks whose training is timed, with the paper's at its size.
+    /// The networks whose training is timed; on a GPU they include the paper's, at its batch and queue size.
     fn networks(&self) -> Vec<Network> {
         let network = |backbone, size, batch, queue| Network {
             backbone,
@@ -136,7 +137,7 @@ impl Plan<'_> {
         ]
     }
 
-    /// All networks by all numbers of threads.
+    /// Every network with every number of threads.
     fn trained(&self) -> impl Iterator<Item = (Network, u16)> + '_ {
         let by_threads = |network| self.threads.iter().map(move |&threads| (network, threads));
         self.networks().into_iter().flat_map(by_threads)
@@ -168,7 +169,7 @@ impl Plan<'_> {
     }
 
     fn losses(&self) -> Vec<Row> {
-        // The second is the paper's: 256 images of 7 × 7 cells.
+        // The second size is the paper's: 256 images of 7 × 7 cells, 65,536 keys.
         let sizes: &[(usize, usize)] = if self.quick {
             &[(64, 256)]
         } else {
@@ -218,8 +219,8 @@ impl Plan<'_> {
         rows.collect()
     }
 
-    /// One thing grows at a time. Compiling anew for each size would take longer than all the rest, so
-    /// PyTorch is as it is best without.
+    /// Rows in which one quantity grows while the others stay. PyTorch runs without torch.compile, because
+    /// compiling anew for each size would take longer than the rest of the benchmark.
     fn scale(&self) -> Vec<Row> {
         let base = self.networks()[0];
         let axes: [(Axis, &[usize]); 3] = if self.quick {
@@ -247,7 +248,8 @@ impl Plan<'_> {
                     }
                     let name = format!("{}, queue {}", title(network), grouped(network.queue));
                     let row = self.step(Group::Scale, name, network, threads);
-                    // Where the axes meet there is one row.
+                    // The row of the base sizes lies on every axis, so it is measured once and becomes a
+                    // point of each.
                     let same = |r: &&mut Row| r.name == row.name && r.threads == threads;
                     match rows.iter_mut().find(same) {
                         Some(row) => row.points.push((axis, place)),
@@ -374,12 +376,12 @@ fn title(network: Network) -> String {
     format!("{}, {size} px, batch {batch}", display(backbone))
 }
 
-/// `ResNet-50`.
+/// The name for the table, e.g. `ResNet-50`.
 fn display(backbone: Backbone) -> String {
     backbone.name().replace("resnet", "ResNet-")
 }
 
-/// `12,544`.
+/// A number with its thousands separated, e.g. `12,544`.
 fn grouped(number: usize) -> String {
     match (number / 1000, number % 1000) {
         (0, rest) => rest.to_string(),

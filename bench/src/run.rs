@@ -1,4 +1,4 @@
-//! The command: all rows, one after the other.
+//! Runs the benchmark: measures all rows one after the other and writes the results.
 
 use std::fs;
 use std::path::Path;
@@ -18,13 +18,13 @@ use crate::report::{Measured, Report, plot, table};
 use crate::rows::{Job, Plan, Row};
 use crate::work::Work;
 
-/// How our side is called among the contenders.
+/// The name of densecl among the contenders.
 pub(crate) const OURS: &str = "densecl";
 
-/// Everything that was asked for; `Ok(false)` when a row of ours failed.
+/// Runs the benchmark with the options of the command line; `Ok(false)` if densecl failed in some row.
 ///
 /// # Errors
-/// When nothing can be measured, or a file cannot be written.
+/// If nothing can be measured, or a file cannot be written.
 pub(crate) fn run(mut bench: Bench) -> anyhow::Result<bool> {
     bench.device.parse::<DeviceChoice>()?;
     if !(bench.seconds > 0.0 && bench.seconds <= 3600.0) {
@@ -50,7 +50,7 @@ pub(crate) fn run(mut bench: Bench) -> anyhow::Result<bool> {
     bench.threads.dedup();
     let sides = Sides::meet(&bench)?;
     if sides.gpu() {
-        // What the CPU does beside a GPU is little.
+        // The GPU does nearly all the work, so only the largest number of threads is measured.
         bench.threads = bench.threads.split_off(bench.threads.len() - 1);
     }
     let inputs = Inputs::make(&bench)?;
@@ -80,7 +80,7 @@ pub(crate) fn run(mut bench: Bench) -> anyhow::Result<bool> {
         let measured = Measured::new(row, figures);
         eprintln!("[{}/{count}] {}", index + 1, measured.line());
         report.rows.push(measured);
-        // What is measured so far is not lost when the machine or the user stops.
+        // Written after every row, so that an interrupted benchmark keeps the rows measured so far.
         write_figures(&report, &bench)?;
     }
     print!("{}", table::terminal(&report));
@@ -103,17 +103,18 @@ fn write_figures(report: &Report, bench: &Bench) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Who computes, and where.
+/// The two implementations compared, and the device they run on.
 struct Sides {
     device: String,
     python: String,
     ours: Greeting,
-    /// None where there is no PyTorch.
+    /// None if PyTorch is missing or left out.
     theirs: Option<Greeting>,
 }
 
 impl Sides {
-    /// Starts both sides once to see what they are. A Python without torch is told in a line.
+    /// Starts both workers once to read their versions and devices. If the Python has no torch, a line on
+    /// standard error says so, and densecl is measured alone.
     fn meet(bench: &Bench) -> anyhow::Result<Self> {
         let mut sides = Self {
             device: bench.device.clone(),
@@ -155,7 +156,7 @@ impl Sides {
         command
     }
 
-    /// Ours first, then theirs by variant.
+    /// Measures a row; the results begin with densecl's, followed by one for each PyTorch variant.
     fn measure(&self, row: &Row, bench: &Bench) -> Vec<Figures> {
         let mut contenders = vec![Entry::of(OURS, self.our_contender(row))];
         if self.theirs.is_some() {
@@ -191,12 +192,13 @@ impl Sides {
     }
 }
 
-/// Whether PyTorch's logits fit: a machine that swaps or kills tells nothing about speed.
+/// Fails if PyTorch's logits do not fit into free memory: swapping would make the times meaningless, or the
+/// process would be killed.
 fn ensure_fits(work: &Work) -> anyhow::Result<()> {
     let Work::Loss { queries, keys, .. } = work else {
         return Ok(());
     };
-    // Measured: the logits three times, and some.
+    // Measured: PyTorch needs a little over three times the size of the logits.
     let needed = 3.3 * 4.0 * (queries * keys) as f64;
     match machine::available() {
         Some(free) if needed > 0.9 * free => bail!(

@@ -1,8 +1,8 @@
-//! Medians and quartiles of few runs.
+//! Median and quartiles of a few runs.
 
 use serde::Serialize;
 
-/// The middle of some values and how far they spread.
+/// Median and quartiles of some values.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub(crate) struct Spread {
     /// Half of the values are below.
@@ -14,10 +14,10 @@ pub(crate) struct Spread {
 }
 
 impl Spread {
-    /// Of at least one value; between two values linearly.
+    /// The spread of at least one value; quartiles between two values are interpolated linearly.
     ///
     /// # Panics
-    /// When there is none.
+    /// If `values` is empty.
     pub(crate) fn of(values: &[f64]) -> Self {
         let mut sorted = values.to_vec();
         sorted.sort_by(f64::total_cmp);

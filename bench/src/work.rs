@@ -1,4 +1,4 @@
-//! What is timed: said by the table's rows, understood by both sides.
+//! The pieces of work that densecl and PyTorch do in their worker processes.
 
 use std::path::PathBuf;
 
@@ -8,13 +8,13 @@ use serde::{Deserialize, Serialize};
 /// Channels of the heads' outputs and of the keys, as in the paper.
 pub(crate) const DIM: usize = 128;
 
-/// One kind of work, in full: what a side must know to do it.
+/// A piece of work with all its sizes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "what", rename_all = "snake_case")]
 pub(crate) enum Work {
     /// A whole training step.
     Step { network: Network },
-    /// A part of it.
+    /// One part of a training step.
     Part { part: Part, network: Network },
     /// InfoNCE of [queries, dim] against [keys, dim], forward and backward.
     Loss {
@@ -22,7 +22,7 @@ pub(crate) enum Work {
         keys: usize,
         dim: usize,
     },
-    /// The last feature map of a batch, batch normalisation by its running statistics.
+    /// The last feature map of a batch; batch normalisation uses its running statistics.
     Inference {
         backbone: Backbone,
         size: usize,
@@ -32,11 +32,12 @@ pub(crate) enum Work {
     },
 }
 
-/// What decides the cost of a training step; output stride 32, one group of batch normalisation.
+/// The sizes that decide the cost of a training step. Output stride 32; batch normalisation over the whole
+/// batch.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Network {
     pub(crate) backbone: Backbone,
-    /// Pixels of a side of a view.
+    /// Side of a view in pixels.
     pub(crate) size: usize,
     pub(crate) batch: usize,
     /// Keys in each of the two queues.
@@ -54,13 +55,14 @@ impl Network {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Part {
-    /// The key encoder follows.
+    /// The momentum update of the key encoder.
     Ema,
-    /// Query encoder with a gradient graph.
+    /// Forward pass of the query encoder, which records the graph for the gradients.
     ForwardQuery,
-    /// Key encoder without, its keys shuffled and restored.
+    /// Forward pass of the key encoder without gradients; images shuffled before it, keys put back in order
+    /// after it.
     ForwardKey,
-    /// Similarity, best match, the positives gathered.
+    /// Similarity of all cells, best match of each query cell, gathering the positives.
     Matching,
     /// InfoNCE of the global queries, forward and backward.
     GlobalLoss,
@@ -68,14 +70,14 @@ pub(crate) enum Part {
     DenseLoss,
     /// The in-view loss of the cells, forward and backward; not part of the paper's step.
     InViewLoss,
-    /// Through the query encoder, from its outputs to its parameters.
+    /// Backward pass of the query encoder, from its outputs to its parameters.
     Backward,
     /// SGD with momentum and weight decay.
     Optimizer,
 }
 
 impl Part {
-    /// In the order of a step.
+    /// All parts, in the order in which a step does them.
     pub(crate) const ALL: [Self; 9] = [
         Self::Ema,
         Self::ForwardQuery,
@@ -88,12 +90,12 @@ impl Part {
         Self::Optimizer,
     ];
 
-    /// Whether the step that is timed whole has it.
+    /// Whether the paper's training step, the one timed as a whole, contains this part.
     pub(crate) fn is_of_the_paper(self) -> bool {
         self != Self::InViewLoss
     }
 
-    /// As the table says it.
+    /// The name in the table.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Ema => "momentum encoder (EMA)",

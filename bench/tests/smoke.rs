@@ -1,4 +1,4 @@
-//! The program end to end at tiny sizes. No test looks at a time.
+//! Runs the program end to end at tiny sizes. No test depends on the measured times.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// `densecl-bench --quick` with further arguments, in a folder of its own.
+/// Runs `densecl-bench --quick` in a temporary folder.
 struct Bench {
     folder: TempDir,
 }
@@ -36,7 +36,7 @@ impl Bench {
         serde_json::from_str(&text).expect("JSON")
     }
 
-    /// A program that may be called instead of Python.
+    /// Writes a shell script that is passed as `--python`.
     #[cfg(unix)]
     fn fake_python(&self, script: &str) -> String {
         use std::os::unix::fs::PermissionsExt;
@@ -81,7 +81,8 @@ fn without_python_our_side_is_measured_row_by_row() {
     let report = bench.json("all.json");
     let rows = report["rows"].as_array().expect("rows");
     let of = |group: &str| rows.iter().filter(|row| row["group"] == group).count();
-    // A step is its eight parts, the in-view loss and the whole; the axes of the last group meet in one row.
+    // `parts` has a row for the whole step, its eight parts and the in-view loss. `scale` has 3 axes of 2
+    // sizes, but the smallest size of each axis is one common row.
     assert_eq!(["step", "parts", "loss", "scale"].map(of), [1, 10, 1, 4]);
     for row in rows {
         let ours = &row["contenders"][0];
@@ -106,7 +107,7 @@ fn without_python_our_side_is_measured_row_by_row() {
     assert_eq!(picture.width(), 1500);
 }
 
-/// Answers the protocol; one way of asking it fails.
+/// A stand-in for `pytorch.py` that answers the protocol with fixed figures and fails for `channels_last`.
 #[cfg(unix)]
 const FAKE: &str = r#"
 echo '{"versions": {"torch": "0.0-fake"}, "device": "cpu"}'
@@ -143,7 +144,7 @@ fn both_sides_stand_in_a_row_and_what_fails_is_said_in_it() {
     let [step, loss] = [0, 1].map(|index| &report["rows"][index]);
     for row in [step, loss] {
         assert_eq!(row["best"], "eager");
-        // Theirs takes 1000 seconds: whatever ours takes, it is faster.
+        // The stand-in reports 1000 seconds per iteration, so densecl is always faster.
         assert!(row["ratio"]["median"].as_f64().expect("a ratio") > 1.0);
         let theirs = row["contenders"][1]["seconds"].as_array().expect("runs");
         assert_eq!(theirs.len(), 3);
@@ -154,7 +155,7 @@ fn both_sides_stand_in_a_row_and_what_fails_is_said_in_it() {
         markdown.contains("channels_last failed (no such layout)"),
         "{markdown}"
     );
-    // Of the loss, what it took beside its inputs.
+    // The loss shows its peak memory (3 MB) minus the memory of its inputs (1 MB).
     assert!(markdown.contains("2.00 MB"), "{markdown}");
 }
 

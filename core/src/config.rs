@@ -1,5 +1,5 @@
-//! The settings of the method as plain serde structs; defaults are the authors'
-//! (`configs/selfsup/densecl/densecl_imagenet_200ep.py`) unless said otherwise.
+//! The settings of method and optimizer, as serde structs. Defaults are those of the authors
+//! (`configs/selfsup/densecl/densecl_imagenet_200ep.py`) unless a comment says otherwise.
 
 use burn::tensor::FloatDType;
 use serde::{Deserialize, Serialize};
@@ -7,34 +7,35 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 pub use crate::network::{Backbone, ModelConfig};
 
-/// Which features decide the match of a query cell (the paper's ablation, table 6).
+/// How the positive key cell of a query cell is chosen (the paper's ablation, table 6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Matching {
-    /// The backbone's last feature map (the paper's choice).
+    /// The key cell with the most similar backbone features: the paper's choice.
     Backbone,
-    /// The dense head's output.
+    /// The key cell with the most similar output of the dense head.
     Dense,
-    /// Backbone features less their mean over the batch at the same cell, so that cells are told apart by
-    /// what they show: zero padding tells a network where a cell is, and that is the same in every
-    /// picture. Not in the paper.
+    /// As `Backbone`, after subtracting from each cell's features their mean over the batch at that cell. Zero
+    /// padding makes features depend on the position of the cell, in the same way in every image; subtracting
+    /// the mean removes that part. Not in the paper.
     Centred,
-    /// A random key cell: the lower bound of the ablation.
+    /// A random key cell: the baseline of the ablation.
     Random,
-    /// The key cell that holds the query cell's true place, known from the views' geometry, as in VADeR
-    /// (Pinheiro et al., 2020) and PixContrast (Xie et al., 2021). Query cells whose centre the key view
-    /// does not show are left out of the dense losses.
+    /// The key cell that contains the centre of the query cell, according to the geometry of the views, as in
+    /// VADeR (Pinheiro et al., 2020) and PixContrast (Xie et al., 2021). Query cells whose centre lies outside
+    /// the key view are excluded from the dense losses.
     Geometry,
 }
 
-/// Which key cells of the same picture are the positives of a query cell in the in-view loss.
+/// Which key cells of the same image are the positives of a query cell in the in-view loss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum InViewPositives {
-    /// The one cell chosen by [`MethodConfig::matching`].
+    /// The cell chosen by [`MethodConfig::matching`].
     Match,
-    /// PixContrast's: every key cell whose centre lies within 0.7 of the larger of the two views' cell
-    /// diagonals from the query cell's centre, in pixels of the source picture. Whatever the matching.
+    /// As in PixContrast, for any `matching`: every key cell whose centre is near that of the query cell in the
+    /// source image. Near is a distance of at most 0.7 times the diagonal of a cell. If the cells of the two
+    /// views differ in size, the larger diagonal counts.
     Near,
 }
 
@@ -42,36 +43,37 @@ pub enum InViewPositives {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MethodConfig {
-    /// λ: weight of the dense loss, L = (1−λ)·L_global + λ·L_dense. 0 is MoCo v2.
+    /// λ: weight of the dense loss in L = (1−λ)·L_global + λ·L_dense (equation 3), in [0, 1]. 0 is MoCo v2.
     pub lambda: f64,
-    /// Steps at the start during which λ is 0 (needed for λ = 1; the authors use 1000 there).
+    /// Number of steps at the start during which λ is 0. Needed for λ = 1, where the authors use 1000.
     pub lambda_warmup_steps: u64,
-    /// τ of InfoNCE.
+    /// Temperature τ of InfoNCE, above 0.
     pub temperature: f64,
-    /// m of the momentum encoder, θk ← m·θk + (1−m)·θq.
+    /// m of the momentum encoder θk ← m·θk + (1−m)·θq, in [0, 1].
     pub momentum: f64,
-    /// Whether m stays or rises to 1 over the run.
+    /// Whether m is constant or rises to 1 over the run.
     pub momentum_schedule: MomentumSchedule,
-    /// Keys in each of the two queues. 0 = sized to the data: half the images, at most 65,536.
+    /// Number of keys in each of the two queues. 0 = half the number of images, at most 65,536
+    /// ([`Self::queue_len`]).
     pub queue: usize,
-    /// A queue longer than the data set holds several keys of the same image as negatives, and the
-    /// loss climbs; it is refused unless this is set.
+    /// Permits a queue longer than the data set. Such a queue holds several keys of one image, which count as
+    /// negatives of that image, and the loss rises.
     pub queue_exceeds_data: bool,
-    /// Which features decide the matches.
+    /// How the positive key cell of a query cell is chosen.
     pub matching: Matching,
-    /// w: weight of the in-view loss beside the dense one, L = (1−λ)·L_global + λ·(L_dense + w·L_in_view).
-    /// The dense queue holds one mean per picture, so nothing in the paper's loss tells the cells of one
-    /// picture apart; the in-view loss contrasts each query cell with all key cells of its own picture.
-    /// 0 is the paper's DenseCL.
+    /// w: weight of the in-view loss in L = (1−λ)·L_global + λ·(L_dense + w·L_in_view). The dense queue holds
+    /// one mean per image, so the paper's loss has no negatives from the same image. The in-view loss adds
+    /// them: it contrasts each query cell with all key cells of its own image. 0 is the paper's DenseCL.
     pub in_view_weight: f64,
-    /// τ of the in-view loss.
+    /// Temperature τ of the in-view loss, above 0.
     pub in_view_temperature: f64,
     /// Which key cells are positives in the in-view loss.
     pub in_view_positives: InViewPositives,
-    /// Groups of split batch normalisation: each is normalised by its own statistics, as on as many
-    /// GPUs. 1 = ordinary batch normalisation, which leaks.
+    /// Number of groups of split batch normalisation. Each group is normalised by its own statistics, as on
+    /// that many GPUs. 1 = ordinary batch normalisation; the network can then recognise the key of a query by
+    /// the batch statistics that both share, and learn no useful features.
     pub bn_groups: usize,
-    /// Shuffle the keys across the groups (shuffle-BN of MoCo).
+    /// Whether to shuffle the keys across the groups (shuffling BN of MoCo).
     pub shuffle_keys: bool,
 }
 
@@ -95,21 +97,23 @@ impl Default for MethodConfig {
     }
 }
 
-/// How m of the momentum encoder changes over a run.
+/// The schedule of m of the momentum encoder.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MomentumSchedule {
-    /// Not at all: MoCo's and DenseCL's.
+    /// m is constant, as in MoCo and DenseCL.
     #[default]
     Constant,
-    /// From its value to 1 by cosine: BYOL's.
+    /// m rises from its value to 1 along a cosine, as in BYOL.
     Cosine,
 }
 
-/// The longest queue chosen by default: the authors'.
+/// The longest queue that is chosen by default; the authors' length.
 pub const MAX_DEFAULT_QUEUE: usize = 65_536;
 
 impl MethodConfig {
+    /// Checks the range of each setting.
+    ///
     /// # Errors
     /// [`Error::Config`] naming the first setting that is out of range.
     pub fn validate(&self) -> Result<()> {
@@ -157,16 +161,16 @@ impl MethodConfig {
         )
     }
 
-    /// Whether a step needs to know the geometry of its views.
+    /// Whether a step needs the geometry of its views.
     pub fn needs_geometry(&self) -> bool {
         let near = self.in_view_weight > 0.0 && self.in_view_positives == InViewPositives::Near;
         self.matching == Matching::Geometry || near
     }
 
-    /// The queue length for a data set of `images` trained in batches of `batch`.
+    /// The queue length for a data set of `images` images, trained in batches of `batch`.
     ///
-    /// By default half the images, so that a key is gone well before its image comes again, as a
-    /// whole number of batches and at most [`MAX_DEFAULT_QUEUE`].
+    /// The default is half the number of images, rounded down to whole batches, at most [`MAX_DEFAULT_QUEUE`]:
+    /// a key has left the queue well before its image is used again.
     ///
     /// # Errors
     /// [`Error::Config`] when an explicit queue is shorter than the batch, or longer than the data
@@ -200,18 +204,18 @@ impl MethodConfig {
     }
 }
 
-/// When the cosine schedule moves.
+/// How often the cosine schedule changes the learning rate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SchedulePer {
-    /// Once per epoch, as the authors' (mmcv `CosineAnnealing` by epoch).
+    /// Once per epoch, as the authors do (mmcv `CosineAnnealing` with `by_epoch`).
     Epoch,
     /// Every step.
     Step,
 }
 
-/// In which numbers a step computes what it spends its time in: convolutions and the activations between
-/// them. Weights, what the optimizer keeps, batch statistics, heads' outputs and losses are f32 throughout.
+/// The number format of convolutions and of the activations between them. Weights, the optimizer's state, batch
+/// statistics, outputs of the heads and losses are always f32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
@@ -224,7 +228,7 @@ pub enum Precision {
 }
 
 impl Precision {
-    /// Every precision, the exact one first.
+    /// Every precision, the most precise first.
     pub const ALL: [Self; 3] = [Self::F32, Self::Bf16, Self::F16];
 
     /// The name in settings.
@@ -246,25 +250,25 @@ impl Precision {
     }
 }
 
-/// SGD and its schedule.
+/// The settings of SGD and of its schedule.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct OptimConfig {
-    /// Base learning rate, cosine to 0.
+    /// Initial learning rate; it falls to 0 along a cosine.
     pub lr: f64,
-    /// Multiply `lr` by batch / 256 (Goyal et al., 2017).
+    /// Whether to multiply `lr` by batch / 256 (Goyal et al., 2017).
     pub scale_lr: bool,
-    /// Momentum of SGD.
+    /// Momentum of SGD, in [0, 1).
     pub momentum: f64,
-    /// Weight decay, on all parameters as the authors'.
+    /// Weight decay, applied to all parameters, as the authors do.
     pub weight_decay: f64,
-    /// Whether the cosine moves per epoch or per step.
+    /// Whether the learning rate changes once per epoch or every step.
     pub schedule: SchedulePer,
-    /// Largest L2 norm of the whole gradient; 0 = no clipping.
+    /// Gradients with a larger L2 norm, over all parameters, are scaled down to this norm; 0 = no clipping.
     pub clip_norm: f64,
-    /// Micro-batches whose gradients are added before each step; the batch is split into this many.
+    /// Number of micro-batches into which a batch is split; their gradients are averaged. At least 1.
     pub accumulate: usize,
-    /// In which numbers convolutions and activations are computed.
+    /// The number format of convolutions and activations.
     pub precision: Precision,
 }
 
@@ -284,6 +288,8 @@ impl Default for OptimConfig {
 }
 
 impl OptimConfig {
+    /// Checks the range of each setting.
+    ///
     /// # Errors
     /// [`Error::Config`] naming the first setting that is out of range.
     pub fn validate(&self) -> Result<()> {

@@ -1,9 +1,9 @@
-//! One typed error for everything a user can get wrong inside the core.
+//! The error type of the core, for mistakes in a user's data or settings and for failures of the device.
 //!
-//! Shapes that only a programming error can produce are `assert!`ed instead; the binary adds the file
-//! or the option a message belongs to.
+//! Programming errors, such as wrong tensor shapes, panic instead. Callers add the file or the option that an error
+//! belongs to.
 
-/// What the core reports instead of panicking when data or settings of a user do not fit.
+/// A mistake in a user's data or settings, or a failure of the device.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -12,36 +12,36 @@ pub enum Error {
     Config {
         /// Dotted name of the setting, as in a config file.
         key: String,
-        /// What was given.
+        /// The value that was given.
         value: String,
-        /// What is permitted, and what to do.
+        /// The permitted values, and what to do.
         expected: String,
     },
-    /// A weights or checkpoint file is not one, is damaged, or is of another format version.
+    /// A file of weights or a checkpoint is damaged, has a newer format version, or is of another kind.
     #[error("{0}")]
     Format(String),
-    /// A weights or checkpoint file is whole but belongs to another network.
+    /// A file of weights or a checkpoint is intact but does not fit the network or the run.
     #[error("{0}")]
     Mismatch(String),
-    /// A number of the learner is NaN or infinite.
+    /// A tensor of the training state contains NaN or infinity; the text is its name.
     #[error("{0} is not finite")]
     NotFinite(String),
-    /// The settings need to know where in their pictures the views lie, and the views do not say.
+    /// The settings need the geometry of the views, and the batch has none.
     #[error(
         "method.matching = \"geometry\" and method.in_view_positives = \"near\" need the geometry of the \
-         views: fill in Views::geometry, or choose matching = \"backbone\" and in_view_positives = \"match\""
+         views: set ViewBatch::geometry, or choose matching = \"backbone\" and in_view_positives = \"match\""
     )]
     NoGeometry,
-    /// More than is held in memory was asked for.
+    /// A request needs more memory than is permitted.
     #[error("{0}")]
     TooLarge(String),
-    /// The requested compute device does not exist or could not be opened.
+    /// The requested device does not exist, could not be opened, or failed while computing.
     #[error("{0}")]
     Device(String),
 }
 
 impl Error {
-    /// A [`Error::Config`] for `key`.
+    /// An [`Error::Config`] for `key`.
     pub fn config(key: &str, value: impl std::fmt::Display, expected: impl Into<String>) -> Self {
         Self::Config {
             key: key.to_string(),
@@ -50,10 +50,10 @@ impl Error {
         }
     }
 
-    /// Checks a setting.
+    /// Checks a setting: returns an error unless `ok`.
     ///
     /// # Errors
-    /// An [`Error::Config`] for `key`, which "must be `expected`", unless it is `ok`.
+    /// An [`Error::Config`] for `key` with the text "must be `expected`".
     pub fn ensure(
         key: &str,
         value: impl std::fmt::Display,
@@ -67,10 +67,10 @@ impl Error {
     }
 }
 
-/// Names that a message lists.
+/// The most names that an error message lists.
 pub(crate) const SHOWN: usize = 4;
 
-/// The first names of a list as `first, second and 12 more`; all of them where they are at most `shown`.
+/// The first `shown` names of a list as text, such as `first, second and 12 more`; all names if there are no more.
 pub fn first_names<T: AsRef<str>>(names: &[T], shown: usize) -> String {
     let first: Vec<&str> = names.iter().take(shown).map(AsRef::as_ref).collect();
     let first = first.join(", ");
@@ -80,5 +80,5 @@ pub fn first_names<T: AsRef<str>>(names: &[T], shown: usize) -> String {
     }
 }
 
-/// The core's result.
+/// A result with the error type of the core.
 pub type Result<T> = std::result::Result<T, Error>;

@@ -19,37 +19,37 @@
 //! k₋: a queue of global keys; t₋: a queue of dense keys, each the mean over an image's cells  queue
 //! ```
 //!
-//! Beyond the paper, off by default: c_i from the views' geometry instead of the features
-//! ([`config::Matching::Geometry`]), and an in-view loss, r_i against all t_j of its own picture
-//! ([`loss::in_view`]), `L = (1−λ)·L_q + λ·(L_r + w·L_v)`. Both are PixContrast's (Xie et al., CVPR 2021).
+//! Two extensions are off by default, both from PixContrast (Xie et al., CVPR 2021): c_i from the geometry of
+//! the views instead of the features ([`config::Matching::Geometry`]), and an in-view loss L_v, which contrasts
+//! r_i with all t_j of its own image ([`loss::in_view`]): `L = (1−λ)·L_q + λ·(L_r + w·L_v)`.
 //!
-//! All vectors have unit length; no gradient flows to keys or through the match. λ = 0 is MoCo v2.
-//! [`method::DenseCl::step_in_order`] is that page as code.
+//! All vectors have unit length. Keys and matches have no gradient. λ = 0 is MoCo v2.
+//! [`method::DenseCl::step_in_order`] computes these equations in this order.
 //!
-//! | module | what it knows |
+//! | module | what it contains |
 //! |---|---|
-//! | [`config`] | the settings; defaults are the authors' |
+//! | [`config`] | the settings of method and optimizer; defaults are the authors' |
 //! | [`network`] | the description of a network: blocks, convolutions and tensors by name, with their sizes |
 //! | [`model`] | ResNets, heads, encoder, momentum encoder, split BN |
-//! | [`ops`] | the operations that cost time, by device |
-//! | [`queue`], [`matching`], [`loss`], [`schedule`], [`metrics`] | tensors and numbers, no model |
-//! | [`method`], [`optim`], [`loss_scale`] | what a method is; one training step |
-//! | [`memory`] | what a training step holds, from the settings alone |
-//! | [`checkpoint`], [`weights`] | state and networks as bytes |
+//! | [`ops`] | convolution, normalisation, pooling, InfoNCE and SGD, for each kind of device |
+//! | [`queue`], [`matching`], [`loss`], [`schedule`], [`metrics`] | functions of tensors, independent of the model |
+//! | [`method`], [`optim`], [`loss_scale`] | the interface of a method; one training step |
+//! | [`memory`] | an estimate of the memory of a training step, from the settings |
+//! | [`checkpoint`], [`weights`] | training states and networks as bytes |
 //! | [`foreign`] | formats and names of other programs, read and written; nothing in a file is executed |
 //! | [`augment`] | seeded views and the geometry that relates them |
 //! | [`synthetic`] | procedural scenes with exact correspondence |
-//! | [`features`] | dense features and matches of any two pictures |
-//! | [`interpolate`] | values between the centres of cells |
-//! | [`transfer`] | small heads on a backbone's features: what they are worth in another task |
-//! | [`visualize`] | pixels in, pixels out |
-//! | [`boxes`] | overlap and suppression of boxes |
-//! | [`device`] | the only place that names a backend |
-//! | [`self_test`] | whether a device computes what it should |
-//! | [`rng`] | one seed, split per purpose |
+//! | [`features`] | dense features of pictures, and matches between two pictures |
+//! | [`interpolate`] | bilinear interpolation between the centres of cells |
+//! | [`transfer`] | small heads trained on a backbone's features, to measure these features on other tasks |
+//! | [`visualize`] | drawings of matches, heat maps and PCA colours; input and output are pixels |
+//! | [`boxes`] | overlap and non-maximum suppression of boxes |
+//! | [`device`] | choosing and opening a device |
+//! | [`self_test`] | a test that a device computes correctly |
+//! | [`rng`] | random streams, derived from one seed |
 //!
-//! The crate has no file system, no threads and no clock, and builds for wasm32. Its Cargo features are
-//! Burn's backends; without `train` there is no gradient, and no training step.
+//! The crate uses no file system and no clock, starts no threads of its own, and builds for wasm32. Its Cargo
+//! features select Burn's backends; without `train` there are no gradients and no training step.
 
 pub mod augment;
 pub mod boxes;

@@ -1,30 +1,30 @@
 //! Dynamic loss scaling (Micikevicius et al. 2018, section 3.2).
 //!
-//! Gradients of activations are small, and in f16 what is below 6·10⁻⁸ is 0. So the loss is multiplied
-//! before the backward pass, and the gradient of the weights, in f32, divided after it. Too large a factor
-//! makes an infinity: then the step is not taken and the factor is halved. The numbers are those of
-//! PyTorch's `GradScaler`.
+//! Gradients of activations are small, and f16 rounds values below about 6·10⁻⁸ to 0. So the loss is multiplied
+//! by a factor before the backward pass, and the gradient of the weights, which is f32, is divided by it
+//! afterwards. If the factor is too large, the gradient overflows to infinity: the step is skipped and the
+//! factor halved. The initial factor and the growth interval are those of PyTorch's `GradScaler`.
 
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use crate::optim::ParameterGradients;
 
-/// The factor at the start.
+/// The initial factor.
 const FIRST: f64 = 65_536.0;
-/// Good steps after which the factor is doubled.
+/// The factor is doubled after this many consecutive steps with a finite gradient.
 const GROWTH_INTERVAL: u32 = 2000;
-/// A factor to which halving leads only if something else than the factor is not finite.
+/// The smallest useful factor. If the gradient still overflows at 1, scaling is not the cause.
 const SMALLEST: f64 = 1.0;
 
-/// The factor of the loss, and how it has fared.
+/// The factor of the loss, with the counts that adapt it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct LossScale {
-    /// By which the loss is multiplied; a power of 2.
+    /// The factor by which the loss is multiplied; a power of 2.
     pub factor: f64,
-    /// Steps taken since it was last changed.
+    /// Steps with a finite gradient since the factor last changed.
     pub good_steps: u32,
-    /// Steps not taken, over the whole run.
+    /// Steps skipped since the start of the run.
     pub skipped: u64,
 }
 
@@ -39,10 +39,11 @@ impl Default for LossScale {
 }
 
 impl LossScale {
-    /// Divides gradients by the factor and adapts it to whether they are finite; false = the step is not to be
-    /// taken. Waits for the device.
+    /// Divides the gradients by the factor, then adapts the factor. Returns whether the gradients are finite;
+    /// if not, the caller must skip the step. Waits for the device.
     ///
-    /// A device that does not answer counts as finite: its failure is reported when the figures are read.
+    /// If reading from the device fails, the gradients count as finite; the failure is reported when the
+    /// figures are read.
     pub fn unscale(&mut self, gradients: &mut ParameterGradients) -> bool {
         gradients.multiply(1.0 / self.factor);
         let finite = gradients.norm().is_none_or(|norm| is_finite(&norm));
@@ -50,7 +51,7 @@ impl LossScale {
         finite
     }
 
-    /// After a step whose gradient was finite, or was not.
+    /// Adapts the factor after a step whose gradient was `finite` or not.
     pub fn update(&mut self, finite: bool) {
         if !finite {
             self.factor /= 2.0;
@@ -65,13 +66,13 @@ impl LossScale {
         }
     }
 
-    /// Whether no factor can help any more: the numbers of the forward pass themselves are not finite.
+    /// Whether the factor has fallen below 1. The forward pass itself then overflows, and no factor helps.
     pub fn is_exhausted(&self) -> bool {
         self.factor < SMALLEST
     }
 }
 
-/// Whether one element is neither NaN nor infinite.
+/// Whether a one-element tensor is finite; true if it cannot be read.
 fn is_finite(value: &Tensor<1>) -> bool {
     let read = value.try_to_vec_as::<f32>();
     read.map_or(true, |values| values.iter().all(|value| value.is_finite()))
@@ -93,7 +94,7 @@ mod tests {
         scale.update(true);
         assert_eq!((scale.factor, scale.good_steps), (FIRST, 0));
 
-        // One overflow on the way, and the count begins again.
+        // An overflow resets the count.
         scale.update(true);
         scale.update(false);
         assert_eq!((scale.good_steps, scale.skipped), (0, 2));

@@ -117,8 +117,8 @@ pub fn best_cell(row: &[f32]) -> Option<usize> {
         .map(|(cell, _)| cell)
 }
 
-/// The difference in similarity between the best cell and the best one of the cells that do not touch it. A small
-/// lead means that several places look like the query cell, as on a bare wall, so the match is unreliable.
+/// The similarity of the best cell minus the largest similarity of the cells that do not touch it. A small
+/// difference means that several places look like the query cell, as on a bare wall, so the match is unreliable.
 ///
 /// This is the test of Lowe (2004, section 7.1), but with a difference instead of a ratio, because cosines may be
 /// negative. `row` holds the `height`·`width` similarities of one query cell, `best` is the index of the largest.

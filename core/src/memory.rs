@@ -1,9 +1,9 @@
-//! What one training step holds in memory, from the settings alone: to be asked before the first step,
-//! because a device that runs out says so late, or not at all.
+//! An estimate of the memory of one training step, from the settings. It is made before the first step, because
+//! a device that runs out of memory reports it late or not at all.
 //!
-//! The counts follow the network layer by layer, from the same shapes it is built from. What the
-//! backends need besides is not derivable; those few factors are named constants, and
-//! `tests/cli/memory.rs` compares the whole with the measured peak of runs, so that they cannot go stale.
+//! The estimate adds up the layers of the network's description. The temporary memory of the backends cannot be
+//! derived from the description, so the numbers of temporary arrays are named constants. `tests/cli/memory.rs`
+//! compares the estimate with the measured peak of runs, so that a wrong constant is noticed.
 
 use burn::tensor::Device;
 
@@ -14,66 +14,66 @@ use crate::network::{
 };
 use crate::ops::{self, Footprint};
 
-/// Bytes of a number.
+/// Bytes of an `f32`.
 const F32: f64 = 4.0;
 
-/// Copies of the logits of a tile: similarities, differences, weights.
+/// Arrays of the size of the logits that exist together in InfoNCE: similarities, differences and weights.
 const LOGITS: f64 = 3.0;
-/// Copies of the similarities inside a picture: themselves, the positives, both sums' terms, their slope.
+/// Arrays of the size of the similarities that exist together in the in-view loss: similarities, positives, the
+/// terms of both sums, and the gradient.
 const IN_VIEW: f64 = 6.0;
-/// The largest feature map, as often as it is there for a moment: unfolded for a convolution, its gradient.
+/// Temporary arrays of the size of the largest feature map: its patches for a convolution, and its gradient.
 const PASSING: f64 = 2.0;
-/// Copies of the parameters that stay from step to step: both encoders, and the velocity.
+/// Arrays of the size of the parameters that exist between steps: both encoders and the velocity.
 const STATE: f64 = 3.0;
-/// Those within a step: the gradient, and what is being updated.
+/// Further such arrays within a step: the gradient, and the parameters that are being replaced.
 const UPDATE: f64 = 2.0;
-/// Copies of the state on its way into a checkpoint: as numbers, and as the bytes of the file.
+/// Copies of the state while a checkpoint is written: the values, and the bytes of the file.
 const SAVING: f64 = 2.0;
 
-/// What a step is asked to do.
+/// The settings on which the memory of a training step depends.
 #[derive(Debug, Clone, Copy)]
 pub struct StepShape<'a> {
     /// The network.
     pub model: &'a ModelConfig,
     /// Images per step.
     pub batch: usize,
-    /// Micro-batches they go through the network in; divides `batch`.
+    /// Number of micro-batches per step; divides `batch`.
     pub accumulate: usize,
     /// Side of a view, in pixels.
     pub size: usize,
     /// Keys in each queue.
     pub queue: usize,
-    /// Where it runs.
+    /// The device that computes the step.
     pub device: &'a Device,
-    /// In which numbers.
+    /// The number format of convolutions and activations.
     pub precision: Precision,
     /// Whether the in-view loss is part of the step.
     pub in_view: bool,
 }
 
-/// Bytes that a step is estimated to hold, by what they are for.
+/// The estimated memory of a step by purpose, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StepMemory {
-    /// Both encoders, SGD's velocity and both queues: what stays from step to step.
+    /// What exists between steps: both encoders, SGD's velocity and both queues.
     pub state: u64,
-    /// The gradient, and the parameters while they are replaced.
+    /// The gradient, and the parameters that are being replaced.
     pub update: u64,
     /// The views of the whole batch.
     pub views: u64,
-    /// What a micro-batch's forward pass keeps for its backward pass.
+    /// What the forward pass of a micro-batch keeps for the backward pass.
     pub activations: u64,
-    /// The most that is there for a moment besides: a convolution's working space, or the similarities
-    /// of all cells with the queue.
+    /// The largest temporary memory: the working space of a convolution, or the similarities in a loss.
     pub workspace: u64,
-    /// The largest single tensor, which on some devices has a limit of its own.
+    /// The largest single tensor; some devices limit its size.
     pub largest_tensor: u64,
-    /// What the host holds while a checkpoint is written, wherever the step runs.
+    /// Memory of the host while a checkpoint is written, whatever the device.
     pub saving: u64,
 }
 
 impl StepMemory {
-    /// The estimate for one training step. Sums of sizes are exact; the peak they make is an estimate,
-    /// good to a quarter.
+    /// The estimate for one training step. The sizes of tensors are exact; the peak ([`Self::device`]) is
+    /// within a quarter of the measured one.
     pub fn estimate(shape: &StepShape) -> Self {
         let StepShape {
             model,
@@ -109,7 +109,7 @@ impl StepMemory {
             .sum();
         let pooled = numbers(&maps[0]) / 4.0;
         let pool = micro * pooled * (F32 + f64::from(footprint.pooled_from));
-        // Backbone features on the grid, the two layers of the dense head, and its unit vectors.
+        // Backbone features on the dense grid, the outputs of both layers of the dense head, and its unit vectors.
         let heads = F32 * micro * cells * (3.0 * channels as f64 + 3.0 * model.dim as f64);
 
         let largest_map = largest(&maps, F32 * micro);
@@ -137,7 +137,7 @@ impl StepMemory {
         }
     }
 
-    /// Bytes on the device at the peak of a step.
+    /// The peak of a step on the device, in bytes.
     pub fn device(&self) -> u64 {
         let parts = [self.update, self.views, self.activations, self.workspace];
         parts
@@ -146,11 +146,11 @@ impl StepMemory {
     }
 }
 
-/// Bytes at the peak of a forward pass without a gradient, for so many pictures [width, height] at once: the network,
-/// the pictures, the maps of all stages, and the largest map as often as it is there for a moment. An estimate: 0.9 to
-/// 1.5 times what was measured on the CPU.
+/// The estimated peak of a forward pass without a gradient, in bytes, for a batch of `pictures` of
+/// [width, height] pixels: the network, the pictures, the feature maps of all stages, and temporary copies of
+/// the largest one. It is 0.9 to 1.5 times what was measured on the CPU.
 pub fn forward(model: &ModelConfig, pictures: usize, [width, height]: [usize; 2]) -> u64 {
-    // A square of as many pixels.
+    // The side of a square with the same number of pixels.
     let size = (width as f64 * height as f64).sqrt() as usize;
     let network = Network::new(model);
     let largest = largest(&network.maps([size; 2]), 1.0);
@@ -162,19 +162,19 @@ pub fn forward(model: &ModelConfig, pictures: usize, [width, height]: [usize; 2]
     (F32 * numbers) as u64 // saturates
 }
 
-/// Numbers per image in a convolution's output.
+/// Values per image in the output of a convolution.
 fn numbers(map: &Map) -> f64 {
     let [rows, columns] = map.sides;
     map.convolution.output as f64 * (rows as f64 * columns as f64)
 }
 
-/// The largest of the maps, each number counted `times`.
+/// The number of values of the largest map, multiplied by `times`.
 fn largest(maps: &[Map], times: f64) -> f64 {
     let sizes = maps.iter().map(|map| times * numbers(map));
     sizes.fold(0.0, f64::max)
 }
 
-/// Bytes kept for the backward pass per number of a convolution's output.
+/// Bytes that are kept for the backward pass, per value of a convolution's output.
 fn kept(map: &Map, footprint: &Footprint) -> f64 {
     f64::from(if map.relu {
         footprint.to_relu
@@ -183,7 +183,7 @@ fn kept(map: &Map, footprint: &Footprint) -> f64 {
     })
 }
 
-/// Parameters of one encoder: backbone and both heads.
+/// Number of parameters of an encoder with both heads.
 fn parameters(model: &ModelConfig) -> usize {
     let network = Network::new(model);
     let heads = [GLOBAL_HEAD, DENSE_HEAD].map(|head| head_tensors(model, head));
@@ -224,7 +224,7 @@ mod tests {
 
     #[test]
     fn a_forward_pass_holds_what_was_measured() {
-        // `densecl match --size 2048` on a CPU, at its peak, without the 173 MB that the program holds anyway.
+        // Peak of `densecl match --size 2048` on a CPU, minus the 173 MB that the program needs without a network.
         for (backbone, measured) in [(Backbone::ResNet18, 525e6), (Backbone::ResNet50, 1320e6)] {
             let model = ModelConfig {
                 backbone,
@@ -255,7 +255,7 @@ mod tests {
     #[test]
     fn the_papers_step_has_the_sizes_that_are_known() {
         let paper = step(256, 1, 224, 65_536);
-        // The stem's output, 64 channels at half the side; not the 3.3 GB of all logits.
+        // The largest tensor is the stem's output, 64 channels at half the side; all logits would take 3.3 GB.
         assert_eq!(paper.largest_tensor, 256 * 64 * 112 * 112 * 4);
         assert!(paper.workspace < 12_544 * 65_536 * 4, "{paper:?}");
         assert_eq!(paper.views, 2 * 256 * 3 * 224 * 224 * 4);

@@ -1,4 +1,4 @@
-//! SGD with momentum and weight decay, as `torch.optim.SGD`, over the tensors of a network.
+//! SGD with momentum and weight decay, as in `torch.optim.SGD`, for the parameters of a network.
 
 use burn::tensor::{Gradients, Tensor};
 
@@ -8,12 +8,13 @@ use crate::{
     ops::{self, SgdSettings},
 };
 
-/// Gradients of every parameter of a network, in its order, flattened; `None` where none flowed.
+/// The gradient of each parameter of a network, flattened, in the order of the network; `None` for a parameter
+/// on which the loss does not depend.
 #[derive(Debug, Clone, Default)]
 pub struct ParameterGradients(Vec<Option<Tensor<1>>>);
 
 impl ParameterGradients {
-    /// Adds what a backward pass left on `network`'s parameters.
+    /// Adds the gradients of `network`'s parameters from a backward pass.
     pub fn accumulate<M: Tensors>(&mut self, network: &M, gradients: &Gradients) {
         let mut collect = Collect {
             gradients,
@@ -29,7 +30,7 @@ impl ParameterGradients {
         }
     }
 
-    /// L2 norm of the whole gradient, one element; `None` when no gradient flowed at all.
+    /// The L2 norm over all parameters, one element; `None` if no parameter has a gradient.
     pub fn norm(&self) -> Option<Tensor<1>> {
         let squares = self.0.iter().flatten().map(|gradient| {
             let gradient = gradient.clone();
@@ -38,14 +39,14 @@ impl ParameterGradients {
         squares.reduce(|a, b| a + b).map(Tensor::sqrt)
     }
 
-    /// Multiplies every gradient.
+    /// Multiplies every gradient by `factor`.
     pub(crate) fn multiply(&mut self, factor: f64) {
         for gradient in self.0.iter_mut().flatten() {
             *gradient = gradient.clone() * factor;
         }
     }
 
-    /// Scales the gradient so that its norm is at most `limit`.
+    /// Scales the gradients, whose L2 norm is `norm`, so that it is at most `limit`.
     fn clip(&mut self, norm: &Tensor<1>, limit: f64) {
         // The same formula as torch.nn.utils.clip_grad_norm_.
         let scale = ((norm.clone() + 1e-6).recip() * limit).clamp_max(1.0);
@@ -79,7 +80,7 @@ pub struct Sgd {
 }
 
 impl Sgd {
-    /// An optimizer that has not moved yet.
+    /// An optimizer before its first step, without velocity.
     pub fn new(config: &OptimConfig) -> Self {
         Self {
             momentum: config.momentum,
@@ -89,10 +90,10 @@ impl Sgd {
         }
     }
 
-    /// One step on the parameters of `network`; returns the gradient's norm before clipping.
+    /// One step on the parameters of `network`. Returns the norm of the gradient before clipping.
     ///
-    /// A parameter without a gradient counts as having a zero one: weight decay and momentum still
-    /// act, as they do in PyTorch on a loss of weight 0.
+    /// A missing gradient counts as zero: weight decay and momentum still change the parameter, as in PyTorch
+    /// when the parameter's loss has weight 0.
     pub fn step<M: Tensors>(
         &mut self,
         network: &mut M,
@@ -133,7 +134,7 @@ impl Sgd {
             .collect()
     }
 
-    /// Puts back what [`Self::state`] gave, in the network's order.
+    /// Restores the velocities that [`Self::state`] returned, one for each parameter, in the order of the network.
     pub fn restore(&mut self, velocity: Vec<Tensor<1>>) {
         self.velocity = velocity.into_iter().map(Some).collect();
     }

@@ -1,8 +1,8 @@
-//! A known answer: does this device compute what it should?
+//! A test that a device computes correctly.
 //!
-//! A GPU shader that fails its validation in a browser is only logged; its dispatch is skipped, and stale
-//! numbers stay. So whoever opens a device that it does not know asks it for the features of a tiny
-//! network on a tiny scene first, and goes elsewhere when they are wrong.
+//! When a GPU shader fails validation in a browser, the browser only logs the error and skips the dispatch, so
+//! the output keeps stale values. To notice this, a program that opens an unfamiliar device first computes the
+//! features of a tiny network on a tiny scene, and uses another device if they differ from the stored ones.
 
 use burn::tensor::{Device, Tensor};
 use serde::Deserialize;
@@ -15,27 +15,27 @@ use crate::{
     synthetic::{SceneConfig, scene_pair},
 };
 
-/// What a device may deviate by: far above the rounding of `f32` through some ten layers (1e-6), far
-/// below what a skipped layer does (0.1 and more).
+/// The largest permitted deviation: far above `f32` rounding over some ten layers (1e-6), far below the effect of a
+/// skipped layer (0.1 and more).
 pub const TOLERANCE: f32 = 1e-3;
 
-/// What the CPU computed; `tests/tests/web_golden.rs` keeps and checks it.
+/// The result of the CPU; `tests/tests/web_golden.rs` writes and checks it.
 const GOLDEN: &str = include_str!("self_test.json");
 
-/// The answer: features of two views, and how similar their cells are.
+/// The expected result: features of two views, and similarities of their cells.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 struct Golden {
     /// Unit-length dense features of both views [2, 4, 8, 8].
     features: Vec<f32>,
-    /// Similarities of the first cells of A with all cells of B.
+    /// Cosine similarities of the first [`ROWS`] cells of view A with all cells of view B.
     similarity: Vec<f32>,
 }
 
-/// How many rows of the similarity matrix the answer holds.
+/// The number of rows of the similarity matrix that are compared.
 const ROWS: usize = 4;
 
-/// Features [2, 4, 8, 8] and similarities [1, 64, 64] of a seeded network of output stride 8 (so with
-/// dilation) on both views of a scene of 64 px.
+/// Features [2, 4, 8, 8] of both views of a scene of 64 px, and similarities [1, 64, 64] of their cells. The
+/// network has seeded weights and output stride 8, so that dilated convolutions are tested too.
 fn question(device: &Device) -> (Tensor<4>, Tensor<3>) {
     let config = ModelConfig {
         backbone: Backbone::ResNet10,
@@ -56,7 +56,7 @@ fn question(device: &Device) -> (Tensor<4>, Tensor<3>) {
     (maps, similarity)
 }
 
-/// What `device` answers: features and the first rows of the similarities, row major.
+/// The result of `device`: features [2, 4, 8, 8] and the first rows of the similarities [4, 64], row-major.
 ///
 /// # Errors
 /// [`crate::Error::Device`] when the device fails.
@@ -68,7 +68,8 @@ pub async fn answer(device: &Device) -> Result<[Vec<f32>; 2]> {
     ])
 }
 
-/// The greatest difference between what `device` answers and what it should. NaN counts as infinite.
+/// The largest absolute difference between the result of `device` and the expected one; infinite for NaN. To be
+/// compared with [`TOLERANCE`].
 ///
 /// # Errors
 /// [`crate::Error::Device`] when the device fails.

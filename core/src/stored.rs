@@ -1,13 +1,13 @@
-//! The numbers of a tensor on its way between a file and a device.
+//! A tensor in host memory, between a file and a device.
 
 use half::f16;
 
-/// A tensor of a file.
+/// A tensor in host memory.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Stored {
     /// Its shape.
     pub shape: Vec<usize>,
-    /// Its values, row major.
+    /// Its values in row-major order.
     pub values: Vec<f32>,
 }
 
@@ -17,8 +17,9 @@ impl Stored {
         self.values.iter().flat_map(|v| v.to_le_bytes()).collect()
     }
 
-    /// Whether half precision loses nothing but digits: a kernel, and every value within f16's range.
-    /// Batch normalisations and biases are few, and a variance below 6e-8 would become 0.
+    /// Whether the tensor may be stored as f16: it has at least two dimensions, and every value is within f16's
+    /// range. Tensors of batch normalisations and biases stay f32: they are small, and a variance below 6e-8
+    /// would become 0.
     pub(crate) fn fits_half(&self) -> bool {
         let limit = f32::from(f16::MAX);
         self.shape.len() > 1 && self.values.iter().all(|value| value.abs() <= limit)

@@ -1,4 +1,4 @@
-//! Which weights to judge, and a frozen network made of them.
+//! The weights to evaluate, and the frozen networks made from them.
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -16,13 +16,13 @@ use serde::{Deserialize, Serialize, de::IntoDeserializer, de::value::Error as Un
 use densecl_train::watch::{Unwatched, Watch};
 use densecl_train::weights;
 
-/// What stands in a file's name for the seed: `runs/dense_{seed}/weights.safetensors` are as many runs.
+/// Placeholder for the seed in a path: `runs/dense_{seed}/weights.safetensors` stands for one run per seed.
 const SEED: &str = "{seed}";
 
 /// Weights as named on the command line: `[NAME=]FILE`, `random` or `random:ARCHITECTURE`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NamedWeights {
-    /// How they are called in tables.
+    /// Name of the weights in tables.
     pub name: String,
     given: Given,
     /// What is read of a file of another program.
@@ -31,45 +31,44 @@ pub struct NamedWeights {
 
 #[derive(Debug, Clone, PartialEq)]
 enum Given {
-    /// A path, in which [`SEED`] may stand.
+    /// A path, which may contain [`SEED`].
     File(String),
     /// An untrained network.
     Random(ModelConfig),
 }
 
-/// What the weights' file says about their training.
+/// How the weights were trained, as recorded in their file.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Training {
     /// `densecl`, `mocov2`, …
     pub method: String,
     /// Training steps taken.
     pub steps: u64,
-    /// What they were trained on.
+    /// The training data.
     pub data: String,
 }
 
-/// A network to judge, outside any gradient graph.
+/// A network to evaluate, outside any gradient graph.
 #[derive(Debug, Clone)]
 pub struct Backbone {
     /// The network and its heads.
     pub encoder: Encoder,
-    /// What it is, at the stride asked for.
+    /// Architecture and output stride of the network.
     pub model: ModelConfig,
-    /// Where it comes from; `None` for an untrained one.
+    /// How it was trained; `None` for an untrained network.
     pub training: Option<Training>,
-    /// Where it lives.
+    /// The device that holds the network.
     pub device: Device,
-    /// Who is shown how far the work with it is.
+    /// Receives the progress of work with the network.
     pub watch: Arc<dyn Watch>,
 }
 
 impl NamedWeights {
-    /// Reads what was given as `--weights`, in its order. A bare `random` has the architecture of the
-    /// first file beside it.
+    /// Parses the values of `--weights`, in their order. A bare `random` takes the architecture of the first file
+    /// among them.
     ///
     /// # Errors
-    /// For an unknown architecture, a name given twice, and a `random` of which nobody can say what
-    /// it is.
+    /// For an unknown architecture, a name given twice, and a bare `random` without a file.
     pub fn parse(given: &[String], device: &Device) -> anyhow::Result<Vec<Self>> {
         Self::parse_selected(given, &Selection::default(), device)
     }
@@ -110,7 +109,7 @@ impl NamedWeights {
         Ok(all)
     }
 
-    /// Whether each seed is another network: another untrained one, or another run's.
+    /// Whether each seed gives another network: another random initialisation, or the file of another run.
     pub(crate) fn differs_by_seed(&self) -> bool {
         match &self.given {
             Given::Random(_) => true,
@@ -118,7 +117,7 @@ impl NamedWeights {
         }
     }
 
-    /// The file, or `random`, for records.
+    /// The file, or `random`, as recorded in reports.
     pub fn source(&self) -> String {
         match &self.given {
             Given::File(path) => path.clone(),
@@ -126,8 +125,8 @@ impl NamedWeights {
         }
     }
 
-    /// What tells these weights from all others: the architecture of untrained ones, the checksum
-    /// (CRC-32C) and length of a file, where there is one for each seed that of `seed`.
+    /// Identifies the weights: an untrained network by its architecture, a file by its CRC-32C and length. If the path
+    /// contains `{seed}`, this is the file of `seed`.
     ///
     /// # Errors
     /// When the file cannot be read.
@@ -149,10 +148,11 @@ impl NamedWeights {
         })
     }
 
-    /// The network; `seed` decides the weights of an untrained one, and which of several runs' to take.
+    /// Loads the network. `seed` determines the weights of an untrained one, and the file where the path contains
+    /// `{seed}`.
     ///
     /// # Errors
-    /// When the file cannot be used, or the stride is none.
+    /// When the file cannot be used, or the stride is not 8, 16 or 32.
     pub fn load(
         &self,
         stride: Option<usize>,
@@ -189,13 +189,12 @@ impl NamedWeights {
 }
 
 impl Backbone {
-    /// Feature maps [B, C, h, w] of pictures of one size, as the network gives them: not of unit
-    /// length.
+    /// Feature maps [B, C, h, w] of B pictures of one size, not normalised.
     pub fn features(&self, images: &[RgbImage], feature: Feature) -> Tensor<4> {
         feature_map(&self.encoder, image_batch(images, &self.device), feature)
     }
 
-    /// Pixels per cell of a feature map; `None` where the dense head pools to a grid of its own.
+    /// Pixels per cell of a feature map; `None` where the dense head pools to a fixed grid.
     pub fn stride(&self, feature: Feature) -> Option<usize> {
         feature.stride(&self.model)
     }
@@ -206,7 +205,7 @@ impl Backbone {
     }
 }
 
-/// `name=what`, unless all of it is a file.
+/// Splits `name=what`, unless the whole text is the path of a file.
 fn split_name(text: &str) -> (Option<&str>, &str) {
     match text.split_once('=') {
         Some((name, what)) if !name.contains(['/', '\\']) && !Path::new(text).exists() => {
@@ -216,7 +215,7 @@ fn split_name(text: &str) -> (Option<&str>, &str) {
     }
 }
 
-/// The files among what was given as `--weights`, for each of `seeds` seeds from `first` on.
+/// The files in the values of `--weights`, one per seed for `seeds` seeds from `first` on.
 pub fn files_of(given: &[String], first: u64, seeds: u64) -> Vec<PathBuf> {
     let named = given.iter().map(|text| split_name(text).1);
     let files = named.filter(|what| *what != "random" && !what.starts_with("random:"));
@@ -232,7 +231,7 @@ pub fn files_of(given: &[String], first: u64, seeds: u64) -> Vec<PathBuf> {
     files
 }
 
-/// The path of this seed's file.
+/// The path of the file for this seed.
 fn of_seed(path: &str, seed: u64) -> Cow<'_, str> {
     if path.contains(SEED) {
         Cow::Owned(path.replace(SEED, &seed.to_string()))
@@ -241,7 +240,7 @@ fn of_seed(path: &str, seed: u64) -> Cow<'_, str> {
     }
 }
 
-/// `runs/mine/weights.safetensors` is called `mine`, other files by their stem.
+/// `mine` for `runs/mine/weights.safetensors`, the file's stem for others.
 fn short_name(path: &Path) -> String {
     let stem = path.file_stem().unwrap_or(path.as_os_str());
     let folder = path.parent().and_then(Path::file_name);
@@ -251,7 +250,7 @@ fn short_name(path: &Path) -> String {
     }
 }
 
-/// An architecture at its usual width.
+/// A random network of this architecture at its default width.
 fn random(architecture: &str) -> anyhow::Result<ModelConfig> {
     let backbone = Architecture::deserialize(architecture.into_deserializer())
         .map_err(|error: Unknown| anyhow::anyhow!("--weights random:{architecture}: {error}"))?;

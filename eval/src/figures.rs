@@ -1,23 +1,23 @@
-//! A figure, its seeds, and how far it may be trusted.
+//! The figures of evaluations, their summary over seeds, and confidence intervals.
 
 use serde::{Deserialize, Serialize};
 
 use super::Measured;
 
-/// In what a figure is given.
+/// The unit of a figure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Unit {
     /// A share in [0, 1]; tables show it in percent.
     Share,
-    /// Pixels of the pictures as they are on disk.
+    /// Pixels of the pictures on disk.
     Pixels,
-    /// A number of things.
+    /// A count.
     Count,
 }
 
 impl Unit {
-    /// As tables show it: shares in percent.
+    /// Formats a value for a table: shares in percent.
     pub fn show(self, value: f64) -> String {
         match self {
             Self::Share => format!("{:.1}", 100.0 * value),
@@ -26,7 +26,7 @@ impl Unit {
         }
     }
 
-    /// What tables write behind a figure's name.
+    /// The symbol of the unit, shown after a figure's name.
     pub fn sign(self) -> &'static str {
         match self {
             Self::Share => "%",
@@ -36,23 +36,23 @@ impl Unit {
     }
 }
 
-/// One number that an evaluation gives.
+/// One measured value of an evaluation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Figure {
-    /// Such as `mIoU`.
+    /// Name, such as `mIoU`.
     pub name: String,
-    /// In its unit.
+    /// Value in its unit.
     pub value: f64,
-    /// Its unit.
+    /// Unit of the value.
     pub unit: Unit,
-    /// `None` for what says nothing about the backbone: chance levels and counts.
+    /// `None` for values that do not measure the backbone: chance levels and counts.
     pub higher_is_better: Option<bool>,
-    /// A 95 % confidence interval over the evaluation's pictures, see [`bootstrap`].
+    /// 95 % confidence interval over the evaluation's pictures, see [`bootstrap`].
     pub interval: Option<[f64; 2]>,
 }
 
 impl Figure {
-    /// A share in [0, 1] of what is right.
+    /// A share in [0, 1]; higher is better.
     pub fn share(name: &str, value: f64) -> Self {
         Self {
             name: name.to_string(),
@@ -63,7 +63,7 @@ impl Figure {
         }
     }
 
-    /// A distance in pixels from the truth.
+    /// An error in pixels; lower is better.
     pub fn error_pixels(name: &str, value: f64) -> Self {
         Self {
             unit: Unit::Pixels,
@@ -72,7 +72,7 @@ impl Figure {
         }
     }
 
-    /// A number of things.
+    /// A count.
     pub fn count(name: &str, value: usize) -> Self {
         Self {
             unit: Unit::Count,
@@ -81,7 +81,7 @@ impl Figure {
         }
     }
 
-    /// The same figure as something to compare with: no property of the backbone.
+    /// Marks the figure as a baseline, which does not measure the backbone.
     pub fn baseline(self) -> Self {
         Self {
             higher_is_better: None,
@@ -89,49 +89,49 @@ impl Figure {
         }
     }
 
-    /// The same figure with a confidence interval over pictures.
+    /// Adds a confidence interval over pictures.
     pub fn with_interval(self, interval: Option<[f64; 2]>) -> Self {
         Self { interval, ..self }
     }
 }
 
-/// Over what a confidence interval was taken.
+/// What varies in a confidence interval.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Over {
-    /// Bootstrap over pictures, with the first seed: would other pictures give another figure?
+    /// Pictures: bootstrap over the pictures of the first seed.
     Pictures,
-    /// Student's t over seeds: would other seeds?
+    /// Seeds: Student's t over the seeds.
     Seeds,
 }
 
-/// A figure over all seeds.
+/// A figure summarised over all seeds.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Summary {
-    /// Such as `mIoU`.
+    /// Name, such as `mIoU`.
     pub name: String,
-    /// The unit of all numbers here.
+    /// Unit of all values.
     pub unit: Unit,
-    /// `null` for what says nothing about the backbone.
+    /// `null` for values that do not measure the backbone.
     pub higher_is_better: Option<bool>,
-    /// One value per seed.
+    /// The value of each seed.
     pub values: Vec<f64>,
-    /// Their mean.
+    /// Mean of the values.
     pub mean: f64,
-    /// Their sample standard deviation (n − 1); `null` for a single seed.
+    /// Sample standard deviation of the values (n − 1); `null` for a single seed.
     pub deviation: Option<f64>,
-    /// A 95 % confidence interval.
+    /// 95 % confidence interval of the mean.
     pub interval: Option<[f64; 2]>,
-    /// Over what.
+    /// What varies in the interval.
     pub interval_over: Option<Over>,
 }
 
 impl Summary {
-    /// Each figure over the seeds. Where they differ, the interval is Student's over the seeds; where
-    /// not, or with a single one, the figure's own over pictures.
+    /// Summarises each figure over the seeds. Where the values differ, the interval is Student's t over the seeds;
+    /// where they are equal, or with a single seed, it is the figure's own interval over pictures.
     ///
     /// # Panics
-    /// When the seeds gave figures of different names.
+    /// When the seeds have figures of different names.
     pub fn over_seeds(measured: &[Measured]) -> Vec<Self> {
         let Some(first) = measured.first() else {
             return Vec::new();
@@ -171,7 +171,7 @@ impl Summary {
         first.figures.iter().enumerate().map(of_figure).collect()
     }
 
-    /// `mean ± deviation`, in the unit of tables.
+    /// Formats `mean ± deviation` in the unit shown in tables.
     pub fn show(&self) -> String {
         match self.deviation {
             Some(deviation) if deviation > 0.0 => format!(
@@ -184,8 +184,8 @@ impl Summary {
     }
 }
 
-/// The 97.5 % quantile of Student's t with `freedom` degrees, 1 or more; beyond 30 that of the next
-/// lower tabulated degree, which errs on the wide side by less than 2 %.
+/// The 97.5 % quantile of Student's t with `freedom` ≥ 1 degrees. Above 30 degrees the quantile of 31 or 60 degrees is
+/// used, which is at most 2.1 % too large.
 fn t_975(freedom: usize) -> f64 {
     const TABLE: [f64; 30] = [
         12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160,
@@ -199,13 +199,12 @@ fn t_975(freedom: usize) -> f64 {
     }
 }
 
-/// How often pictures are drawn for an interval.
+/// Number of bootstrap samples for an interval.
 const RESAMPLES: usize = 1000;
 
-/// A 95 % percentile-bootstrap interval of a figure over `count` pictures: `figure` gets the numbers
-/// of the pictures drawn, `count` of them with replacement, 1000 times. `None` for fewer than two
-/// pictures, or when the figure is not defined for too many of the draws. A pure function of its
-/// arguments.
+/// A 95 % percentile-bootstrap interval of a figure over `count` pictures. `figure` is called 1000 times with the
+/// indices of `count` pictures drawn with replacement. `None` for fewer than two pictures, or when too many of the
+/// samples have no defined figure. A pure function of its arguments.
 pub fn bootstrap(
     count: usize,
     figure: impl Fn(&[usize]) -> Option<f64> + Sync,
@@ -271,7 +270,8 @@ mod tests {
             Some(drawn.iter().map(|&i| values[i]).sum::<f64>() / drawn.len() as f64)
         };
         let [low, high] = bootstrap(values.len(), mean).expect("200 pictures");
-        // 99.5 ± 1.96 · 57.7 / √200, to the accuracy of 1000 draws.
+        // The normal interval is 99.5 ± 1.96 · 57.7 / √200, from mean, standard deviation and count; 1000 draws come
+        // within 1 of it.
         assert!(
             (low - 91.5).abs() < 1.0 && (high - 107.5).abs() < 1.0,
             "{low} {high}"

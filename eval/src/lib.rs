@@ -1,8 +1,8 @@
-//! What weights are worth: evaluations, and features of pictures in files.
+//! Evaluations of pre-trained weights, and features of many pictures in files.
 //!
-//! An [`Evaluation`] knows its data and its protocol; [`evaluate`] runs it for any number of backbones and seeds and gives
-//! a [`Report`], which is a table, JSON and a picture. [`compare`](compare::compare) runs several in one
-//! table, which is kept while it grows.
+//! An [`Evaluation`] holds its data and protocol. [`evaluate`] runs it for any number of backbones and seeds and
+//! returns a [`Report`], which can be shown as a table, JSON or a picture.
+//! [`compare`](compare::compare) runs several evaluations for one table and can be continued later.
 //!
 //! ```no_run
 //! # fn example(device: burn::tensor::Device) -> anyhow::Result<()> {
@@ -28,20 +28,20 @@
 //!
 //! | module | what is in it |
 //! |---|---|
-//! | [`backbone`] | which weights to judge, and a frozen network made of them |
+//! | [`backbone`] | the weights to evaluate, and the frozen networks made from them |
 //! | [`stream`] | feature maps of many pictures, decoded ahead, in batches |
-//! | [`figures`] | a figure, its seeds, its confidence interval |
+//! | [`figures`] | figures, their summary over seeds, confidence intervals |
 //! | [`report`] | the figures of all backbones as a table, JSON and a picture |
 //! | [`compare`] | a table of several evaluations of several backbones |
-//! | [`correspondence`] | pairs with truth: PCK, end-point error, mutual precision |
+//! | [`correspondence`] | pairs with known correspondence: PCK, end-point error, mutual precision |
 //! | [`segmentation`] | linear, nearest-neighbour and fine-tuned segmentation |
 //! | [`classify`] | whole pictures, by nearest neighbours or a linear layer |
 //! | [`detect`], [`objects`] | a small detector on features, average precision; data sets of boxes |
-//! | [`matching`] | where a network finds the same thing in two pictures |
+//! | [`matching`] | matches between two pictures |
 //! | [`embedding`] | features of many pictures in a file; search in it |
 //!
-//! `embedding` is here and not beside the data of `densecl-train`, because it does what an evaluation does: it reads
-//! features of a frozen network.
+//! `embedding` is in this crate and not in `densecl-train`, because like an evaluation it reads features of a frozen
+//! network.
 
 pub mod backbone;
 pub mod classify;
@@ -72,36 +72,36 @@ use densecl_train::watch::Watch;
 use figures::{Figure, Summary};
 use report::{Judged, Report};
 
-/// ImageNet's mean colour, which is 0 once normalised: what lies beyond a picture.
+/// Colour of the padding around a picture: ImageNet's mean, which is 0 after normalisation.
 pub(crate) const PADDING: Rgb<u8> = Rgb([124, 116, 104]);
 
-/// The default of the evaluations that learn or vote by features instead of matching by them.
+/// The default feature of evaluations that train or vote on features; matching has another default.
 pub(crate) const TRANSFERRED: Feature = Feature::Stage4;
 
-/// At which features of a network an evaluation looks, and how large its pictures are then.
+/// The feature that an evaluation uses, and the size of its pictures.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Look {
-    /// Which feature map.
+    /// The feature map.
     pub feature: Feature,
     /// Pixels per cell of the backbone's last stage, 8, 16 or 32; `None` = as trained.
     pub stride: Option<usize>,
-    /// Pixels of a picture's longer side as the network sees it.
+    /// Longer side in pixels of the network's input.
     pub size: u32,
 }
 
 impl Look {
-    /// Where evaluations of cells look unless asked otherwise.
+    /// Default of evaluations that use single cells.
     pub const AT_CELLS: Self = Self {
         feature: TRANSFERRED,
         stride: Some(16),
         size: 320,
     };
-    /// Where the evaluation of correspondence does.
+    /// Default of the evaluation of correspondence.
     pub const FOR_MATCHES: Self = Self {
         feature: Feature::MATCHING,
         ..Self::AT_CELLS
     };
-    /// Where evaluations of whole pictures do.
+    /// Default of evaluations of whole pictures.
     pub const AT_PICTURES: Self = Self {
         feature: TRANSFERRED,
         stride: None,
@@ -109,40 +109,40 @@ impl Look {
     };
 }
 
-/// One measurement of one backbone with one seed.
+/// The result of one backbone with one seed.
 #[derive(Debug, Clone, Default)]
 pub struct Measured {
-    /// The figures, the most important one first; the same names for every backbone and seed.
+    /// The figures, the most important one first; the names are the same for every backbone and seed.
     pub figures: Vec<Figure>,
-    /// What it looks like, where there is something to see.
+    /// A picture of the results, where there is one.
     pub picture: Option<RgbImage>,
-    /// More than a table can hold, such as figures per class: goes into the JSON as it is.
+    /// Further results, such as figures per class; written to the JSON only.
     pub details: serde_json::Value,
 }
 
-/// A way of judging a backbone.
+/// An evaluation of backbones.
 pub trait Evaluation {
     /// Its name on the command line.
     fn name(&self) -> &'static str;
 
-    /// Every setting that decides its figures, for the record.
+    /// Every setting that determines its figures, for reports.
     fn protocol(&self) -> serde_json::Value;
 
-    /// The features that it wants of the network.
+    /// The feature that it uses.
     fn look(&self) -> Look;
 
-    /// Whether its figures depend on the seed for the same weights. Where not, one seed is enough.
+    /// Whether its figures depend on the seed for the same weights. If not, it is run with one seed only.
     fn is_random(&self) -> bool;
 
-    /// Measures with each of `seeds`, in their order; what does not depend on the seed (such as frozen
-    /// features) is done once.
+    /// Measures with each of `seeds`, in their order. Work that does not depend on the seed, such as computing
+    /// frozen features, is done once.
     ///
     /// # Errors
     /// For data that cannot be used, and when the device fails.
     fn measure(&self, backbone: &Backbone, seeds: &[u64]) -> anyhow::Result<Vec<Measured>>;
 }
 
-/// At most `limit` of `items`, evenly spread over their order.
+/// At most `limit` of `items`, spread evenly.
 pub(crate) fn spread<T>(items: Vec<T>, limit: Option<usize>) -> Vec<T> {
     match limit {
         Some(limit) => densecl_train::data::spread(items, limit).1,
@@ -150,10 +150,10 @@ pub(crate) fn spread<T>(items: Vec<T>, limit: Option<usize>) -> Vec<T> {
     }
 }
 
-/// Refuses an output stride that a backbone cannot have.
+/// Checks that a backbone can have this output stride.
 ///
 /// # Errors
-/// For another than 8, 16 and 32.
+/// For a stride other than 8, 16 and 32.
 pub fn ensure_stride(stride: Option<usize>) -> anyhow::Result<()> {
     match stride.map(|stride| (stride, ModelConfig::check_output_stride(stride))) {
         Some((stride, Err(expected))) => bail!("--stride {stride}: {expected}"),
@@ -161,16 +161,16 @@ pub fn ensure_stride(stride: Option<usize>) -> anyhow::Result<()> {
     }
 }
 
-/// Whom to judge, and how often.
+/// The backbones and seeds of an evaluation.
 #[derive(Debug, Clone)]
 pub struct Contest {
-    /// The weights.
+    /// The weights to evaluate.
     pub weights: Vec<NamedWeights>,
-    /// At least one.
+    /// The seeds, at least one.
     pub seeds: Vec<u64>,
-    /// Where the networks live.
+    /// The device that holds the networks.
     pub device: Device,
-    /// Who is shown how far the evaluations are.
+    /// Receives the progress of the evaluations.
     pub watch: Arc<dyn Watch>,
 }
 
@@ -214,8 +214,7 @@ fn judge(
     })
 }
 
-/// Those of `seeds` that make a difference: all where each seed is another network or the
-/// evaluation is random, else the first.
+/// The seeds that have to be run: all where the network differs by seed or the evaluation is random, else the first.
 pub(crate) fn needed<'a>(
     task: &dyn Evaluation,
     weights: &NamedWeights,
@@ -228,13 +227,13 @@ pub(crate) fn needed<'a>(
     }
 }
 
-/// One backbone measured, and what it is.
+/// The results of one backbone.
 pub(crate) struct MeasuredBackbone {
-    /// For each seed, in their order.
+    /// One result per seed, in their order.
     pub(crate) measured: Vec<Measured>,
-    /// The network as it was judged.
+    /// Architecture and output stride of the network.
     pub(crate) model: ModelConfig,
-    /// Where it comes from; `None` for an untrained one.
+    /// How it was trained; `None` for an untrained network.
     pub(crate) training: Option<Training>,
 }
 
@@ -248,7 +247,7 @@ pub(crate) fn measure(
     seeds: &[u64],
     contest: &Contest,
 ) -> anyhow::Result<MeasuredBackbone> {
-    // Each seed may be another network.
+    // Where the network differs by seed it is loaded for each seed.
     let together = if weights.differs_by_seed() {
         1
     } else {

@@ -1,4 +1,4 @@
-//! Where a network finds the same thing in two pictures, and the picture that shows it.
+//! Matches between two pictures, and a picture of them.
 
 use std::path::{Path, PathBuf};
 
@@ -21,22 +21,22 @@ use serde::Serialize;
 
 use crate::backbone::Backbone;
 
-/// How two pictures are compared, and what is drawn of it.
+/// How two pictures are matched, and what is drawn.
 #[derive(Debug, Clone)]
 pub struct MatchSettings {
-    /// What cells are compared by.
+    /// The feature by which cells are matched.
     pub feature: Feature,
-    /// Pixels of the longer side at which the network looks.
+    /// Longer side in pixels of the network's input.
     pub size: u32,
-    /// Least cosine similarity of a pair, -1 to 1.
+    /// Smallest cosine similarity of a match, in [-1, 1].
     pub threshold: f32,
-    /// Matches drawn, the best first.
+    /// Largest number of matches drawn, the best first.
     pub max_lines: usize,
-    /// Points of the first picture, in its pixels on disk, whose heat maps are drawn.
+    /// Points of the first picture, in pixels on disk, for which heat maps are drawn.
     pub at: Vec<[f32; 2]>,
 }
 
-/// The matches of two pictures. Positions are in pixels of the pictures as they are on disk.
+/// The matches of two pictures. Positions are in pixels of the pictures on disk.
 #[derive(Debug, Serialize)]
 pub struct Matches {
     #[serde(serialize_with = "paths::serialize")]
@@ -46,37 +46,37 @@ pub struct Matches {
     weights: String,
     feature: Feature,
     threshold: f32,
-    /// Rows and columns of the feature grids.
+    /// Rows and columns of the first picture's feature map.
     pub grid_a: [usize; 2],
-    /// The same of the second picture.
+    /// Rows and columns of the second picture's feature map.
     pub grid_b: [usize; 2],
-    /// Width and height of a cell, in pixels of the pictures as the network saw them.
+    /// Width and height of a cell of the first picture, in pixels of the network's input.
     pub cell_a: [f32; 2],
-    /// The same of the second picture.
+    /// Width and height of a cell of the second picture, likewise.
     pub cell_b: [f32; 2],
-    /// Pairs of cells that choose each other.
+    /// Mutual nearest neighbours among the cells.
     pub matches: Vec<Match>,
-    /// Lines between the matches, both pictures in the colours of their features, a row for each heat map.
+    /// The matches as lines, both pictures coloured by their features, and a row per heat map.
     #[serde(skip)]
     pub picture: RgbImage,
 }
 
-/// A place in each picture, and how similar the features are there.
+/// A position in each picture, and the similarity of the features there.
 #[derive(Debug, Serialize)]
 pub struct Match {
     /// (x, y) in the first picture.
     pub a: [f32; 2],
-    /// (x, y) in the second.
+    /// (x, y) in the second picture.
     pub b: [f32; 2],
     /// Cosine similarity.
     pub score: f32,
 }
 
-/// Matches the pictures in two files. `weights` is what the network is called in messages and records.
+/// Matches two picture files. `weights` is the name of the network in messages and reports.
 ///
 /// # Errors
-/// One line for the user: for a picture that cannot be used, for settings that do not fit the pictures or the network,
-/// and when the device fails.
+/// One line for the user: for a picture that cannot be used, for settings that do not fit the pictures or the
+/// network, and when the device fails.
 pub fn match_files(
     [path_a, path_b]: [&Path; 2],
     network: &Backbone,
@@ -153,13 +153,13 @@ pub fn match_files(
     })
 }
 
-/// Similarities between the cells of two pictures, at most: 1 GiB.
+/// Largest number of similarities between the cells of two pictures; they take 1 GiB.
 const MAX_SIMILARITIES: usize = 1 << 28;
 
-/// Whether two pictures, as the network sees them at `--size`, can be compared cell by cell.
+/// Checks that the similarities of all cells of two pictures, resized to `--size`, fit into memory.
 ///
 /// # Errors
-/// When there would be too many similarities for the memory; one line for the user.
+/// When they do not; one line for the user.
 pub(crate) fn ensure_comparable(
     pictures: [&RgbImage; 2],
     stride: usize,
@@ -172,10 +172,10 @@ pub(crate) fn ensure_comparable(
     matching::ensure_comparable(cells, MAX_SIMILARITIES).with_context(|| format!("--size {size}"))
 }
 
-/// Pixels between pictures.
+/// Pixels of space between pictures.
 const GAP: u32 = 8;
 
-/// Lines, and joint PCA colours.
+/// Draws the matches, and both pictures in joint PCA colours.
 fn pictures(
     settings: &MatchSettings,
     a: &Picture,
@@ -208,7 +208,7 @@ fn pictures(
     Ok(vec![matches, pca])
 }
 
-/// The point in A, and how similar every cell of B is to the cell that holds it; the best one is marked.
+/// Draws the point in A, and over B the similarity of every cell to the point's cell, with the best one marked.
 fn heat(
     a: &Picture,
     b: &Picture,
@@ -241,15 +241,15 @@ fn features(network: &Backbone, picture: &Picture, feature: Feature) -> Tensor<4
     dense_features(&network.encoder, batch, feature)
 }
 
-/// A picture as the network sees it.
+/// A picture resized for the network.
 struct Picture {
     resized: RgbImage,
-    /// Pixels on disk per pixel shown, along x and y.
+    /// Pixels on disk per resized pixel, along x and y.
     scale: [f32; 2],
 }
 
 impl Picture {
-    /// Decoded and resized; the longer side about `size` pixels.
+    /// Decodes a picture and resizes it to a longer side of about `size` pixels.
     fn open(path: &Path, size: u32) -> anyhow::Result<Self> {
         if !SIDES.contains(&size) {
             bail!(
@@ -270,15 +270,15 @@ impl Picture {
         })
     }
 
-    /// Width and height of a cell of a grid over the picture. Where the dense head pools, cells need
-    /// not be square.
+    /// Width and height in pixels of a cell in a grid over the picture. Cells are not square where the dense head
+    /// pools to a fixed grid.
     fn cell(&self, [rows, columns]: [usize; 2]) -> [f32; 2] {
         let (width, height) = self.resized.dimensions();
         [width as f32 / columns as f32, height as f32 / rows as f32]
     }
 
     /// # Errors
-    /// When the point, in pixels on disk, is not inside the picture.
+    /// When the point, in pixels on disk, is outside the picture.
     fn ensure_holds(&self, [x, y]: [f32; 2], path: &Path) -> anyhow::Result<()> {
         let [width, height] =
             self.on_disk([self.resized.width() as f32, self.resized.height() as f32]);

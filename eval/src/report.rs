@@ -11,40 +11,40 @@ use super::backbone::Training;
 use super::figures::{Over, Summary};
 use densecl_train::report::caption;
 
-/// What an evaluation found.
+/// The results of an evaluation.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
-    /// The evaluation's name.
+    /// Name of the evaluation.
     pub task: &'static str,
-    /// Every setting that decides its figures.
+    /// Every setting that determines its figures.
     pub protocol: serde_json::Value,
-    /// The seeds asked for.
+    /// The requested seeds.
     pub seeds: Vec<u64>,
-    /// Those judged, in the order given.
+    /// The results of each backbone, in the order given.
     pub backbones: Vec<Judged>,
 }
 
-/// What it found about one backbone.
+/// The results of one backbone.
 #[derive(Debug, Clone, Serialize)]
 pub struct Judged {
-    /// How it is called.
+    /// Name of the weights.
     pub name: String,
     /// Its file, or `random`.
     pub source: String,
-    /// The network as it was judged.
+    /// Architecture and output stride of the network.
     pub model: ModelConfig,
-    /// Where it comes from; `null` for an untrained one.
+    /// How it was trained; `null` for an untrained network.
     pub training: Option<Training>,
-    /// Its figures, the most important one first.
+    /// The figures, the most important one first.
     pub figures: Vec<Summary>,
-    /// What the evaluation had to say beyond its figures, per seed.
+    /// Further results of the evaluation, one value per seed.
     pub details: Vec<serde_json::Value>,
-    /// A picture per seed.
+    /// One picture per seed.
     #[serde(skip)]
     pub pictures: Vec<RgbImage>,
 }
 
-/// Lines under a header, the first `left` columns aligned to the left, the others to the right.
+/// Formats a table: the first `left` columns aligned to the left, the others to the right.
 pub(crate) fn plain_table(header: &[String], rows: Vec<Vec<String>>, left: usize) -> String {
     let mut table = Table::new();
     table.load_preset(NOTHING);
@@ -67,7 +67,7 @@ pub(crate) fn plain_table(header: &[String], rows: Vec<Vec<String>>, left: usize
 }
 
 impl Report {
-    /// A line per figure. One backbone: its mean, deviation and interval. Several: a column each.
+    /// A line per figure. For one backbone its mean, deviation and interval; for several a column each.
     pub fn table(&self) -> String {
         let Some(first) = self.backbones.first() else {
             return String::new();
@@ -89,10 +89,10 @@ impl Report {
         plain_table(&header, rows, 1)
     }
 
-    /// The whole report.
+    /// The whole report as JSON.
     ///
     /// # Errors
-    /// When a setting or detail is no JSON.
+    /// When a setting or detail cannot be written as JSON.
     pub fn json(&self) -> anyhow::Result<String> {
         serde_json::to_string_pretty(self).context("writing the report as JSON")
     }

@@ -1,4 +1,5 @@
-//! Which pictures to learn from and which to judge by: what the data says, or else always the same quarter.
+//! Splits data into training and validation as the data set says, or else takes always the same quarter for
+//! validation.
 
 use std::path::Path;
 
@@ -6,13 +7,13 @@ use densecl::rng::{Purpose, stream};
 use densecl_train::notes::note;
 use rand::seq::SliceRandom;
 
-/// The seed of every split: the same pictures for every backbone and every seed of an evaluation.
+/// Seed of every split: the same pictures for every backbone and every seed of an evaluation.
 const SEED: u64 = 0;
-/// One picture in this many is kept for validation, and at least one.
+/// One picture in this many is taken for validation, and at least one.
 const SHARE: usize = 4;
 
-/// Takes a quarter of `items` (rounded, at least one) out for validation: training, validation, both
-/// in their old order. `index` tells several splits of one data set apart.
+/// Takes a quarter of `items` (rounded, at least one) for validation; returns training and validation, both in their
+/// old order. Different values of `index` give independent splits.
 pub(crate) fn split<T>(items: Vec<T>, index: u64) -> (Vec<T>, Vec<T>) {
     let mut order: Vec<usize> = (0..items.len()).collect();
     order.shuffle(&mut stream(SEED, Purpose::Evaluation, index));
@@ -34,7 +35,7 @@ pub(crate) fn say_split(data: &Path) {
     ));
 }
 
-/// What the name of a folder, list or file says of the pictures in it.
+/// The part of a data set that the name of a folder, list or file refers to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Part {
     Train,
@@ -51,7 +52,7 @@ impl Part {
         (Self::Test, &["test", "testing"]),
     ];
 
-    /// The part of this name, if it is one.
+    /// Recognises the name of a part.
     pub(crate) fn of(name: &str) -> Option<Self> {
         let is = |known: &&str| known.eq_ignore_ascii_case(name);
         let mut all = Self::NAMES.into_iter();

@@ -1,4 +1,4 @@
-//! Feature maps of many pictures: decoded on all cores, through the network in batches of one size.
+//! Feature maps of many pictures: decoded on all cores, computed in batches of pictures of one size.
 
 use burn::tensor::Tensor;
 use densecl::features::Feature;
@@ -7,19 +7,19 @@ use rayon::prelude::*;
 
 use crate::backbone::Backbone;
 
-/// Pictures decoded at once, and at most as many in a batch.
+/// Pictures decoded at once; also the largest batch.
 const CHUNK: usize = 16;
-/// Pixels in a batch, so that large pictures take no more memory than small ones.
+/// Largest number of pixels in a batch, so that large pictures take no more memory than small ones.
 const BATCH_PIXELS: u32 = 1 << 20;
 
-/// Calls `each` for the numbers 0 to `count` − 1 in their order with what `open` gave for the number
-/// and the feature map [1, C, h, w] of its picture, as the network gives it.
+/// Calls `each` for the indices 0 to `count` − 1 in order, with the result of `open` and the feature map [1, C, h,
+/// w] of its picture, not normalised.
 ///
-/// `open` runs on several threads and returns the picture as the network is to see it, with anything
-/// else that belongs to it. Memory holds some pictures at a time, whatever `count` is.
+/// `open` runs on several threads and returns the network's input and any further data of the picture. Only some
+/// pictures are in memory at a time, whatever `count` is.
 ///
 /// # Errors
-/// The first of `open` and `each`.
+/// The first error of `open` or `each`.
 pub fn stream<T: Send>(
     backbone: &Backbone,
     feature: Feature,

@@ -1,4 +1,4 @@
-//! Boxes of objects: VOC XML, YOLO text, COCO JSON, and YOLO's data.yaml, each in a data set whose other files are
+//! Fuzzes the readers of bounding boxes: VOC XML, YOLO text, COCO JSON, and YOLO's data.yaml, each in a data set whose other files are
 //! whole. The first byte chooses the file.
 
 use std::fs;
@@ -9,7 +9,7 @@ use densecl_eval::objects::Objects;
 
 use super::scratch;
 
-/// A data set per layout, and the file of it that is fuzzed.
+/// For each layout the folder of a data set, and the file in it that is fuzzed.
 static SETS: LazyLock<[(PathBuf, &str); 4]> = LazyLock::new(|| {
     let root = scratch("boxes");
     let picture = image::RgbImage::new(64, 48);

@@ -1,5 +1,5 @@
-//! Pictures as the data loader decodes them, codecs and limits. The loader catches a codec's panics; here
-//! they are findings, because libFuzzer ends the process at a panic, before it can be caught.
+//! Fuzzes the data loader's picture decoder with its codecs and limits. The loader catches panics of a codec;
+//! here they are findings, because libFuzzer ends the process before a panic can be caught.
 
 use std::path::PathBuf;
 use std::sync::LazyLock;
@@ -8,13 +8,14 @@ use densecl_train::data::decode::{DecodeLimits, decode};
 
 use super::scratch;
 
-/// Small, so that an input near the limit takes milliseconds.
+/// A small limit, so that decoding a picture near it takes milliseconds.
 const MAX_PIXELS: u64 = 1 << 18;
 
 static FILE: LazyLock<PathBuf> = LazyLock::new(|| scratch("image").join("file"));
 
-/// png 0.18.1 panics on a palette whose length is no multiple of 3; the loader's test
-/// `a_panic_of_the_codec_is_a_corrupt_file` holds it. Met within minutes, it would hide what comes after.
+/// Whether `bytes` contain a known bug: png 0.18.1 panics on a palette whose length is not a multiple of 3.
+/// The loader's test `a_panic_of_the_codec_is_a_corrupt_file` covers it. The fuzzer finds it within minutes
+/// and would stop there each time, so such inputs are skipped.
 fn known(bytes: &[u8]) -> bool {
     bytes.windows(8).any(|window| {
         &window[4..] == b"PLTE" && {

@@ -1,4 +1,5 @@
-//! Names and shapes of tensors, a tensor per line: `layer1.0.conv1.weight 64 64 3 3`.
+//! Fuzzes the recognition of checkpoints by the names and shapes of their tensors. The input has one tensor per
+//! line, e.g. `layer1.0.conv1.weight 64 64 3 3`.
 
 use densecl::foreign::names::recognise;
 
@@ -17,10 +18,10 @@ pub(crate) fn run(bytes: &[u8]) {
         .collect();
     if let Ok(mapping) = recognise(&keys) {
         let accounted = mapping.used.len() + mapping.dropped.len() + mapping.unknown.len();
-        // Misshapen ones are known by name; `used` has them too or not at all.
-        assert!(accounted <= keys.len(), "a tensor with two accounts");
+        // `misshapen` is not added: a tensor of the wrong shape is in `used` as well.
+        assert!(accounted <= keys.len(), "a tensor is in two lists");
         if mapping.check().is_ok() {
-            assert_eq!(accounted, keys.len(), "a tensor without an account");
+            assert_eq!(accounted, keys.len(), "a tensor is in no list");
         }
     }
 }

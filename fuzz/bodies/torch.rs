@@ -1,5 +1,5 @@
-//! Whole files of torch's, in both formats: the zip directory, the legacy framing, pickles, tensors, and the
-//! optimizer's state beside them.
+//! Fuzzes the reader of whole torch files in both formats: zip directory, legacy framing, pickles, tensors,
+//! and the optimizer state.
 
 use densecl::foreign::torch::TorchFile;
 
@@ -21,7 +21,8 @@ pub(crate) fn run(bytes: &[u8]) {
             let shape = momentum.shape(number);
             let count =
                 shape.and_then(|s| s.iter().try_fold(1, |n: usize, &side| n.checked_mul(side)));
-            // Whoever reads a buffer has compared its shape with the parameter's.
+            // Callers of `read` compare the shape with the parameter's first, so shapes larger than the file
+            // are not read here.
             if count.is_some_and(|count| count <= bytes.len())
                 && let Ok(stored) = momentum.read(number)
             {

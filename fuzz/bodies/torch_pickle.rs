@@ -1,9 +1,9 @@
-//! The pickle inside a zip archive of torch's. Every mutation of a whole archive breaks its checksum and
-//! ends there; here the archive is made around the pickle, with checksums that are right.
+//! Fuzzes the pickle inside a torch zip archive. A mutation of a whole archive breaks its checksum, so the
+//! reader refuses it before the pickle; here a valid archive is built around the fuzzed pickle.
 
 use densecl::foreign::torch::state_dict;
 
-/// Bytes of each storage.
+/// The content of each tensor storage.
 const STORAGE: [u8; 64] = [0x3f; 64];
 
 /// What the target does with an input.
@@ -20,7 +20,7 @@ pub(crate) fn run(pickle: &[u8]) {
     }
 }
 
-/// A zip archive of stored entries.
+/// Builds a zip archive of uncompressed entries.
 fn zip(entries: &[(&str, &[u8])]) -> Vec<u8> {
     let mut archive = Vec::new();
     let mut directory = Vec::new();
@@ -33,7 +33,7 @@ fn zip(entries: &[(&str, &[u8])]) -> Vec<u8> {
         common.extend((data.len() as u32).to_le_bytes());
         common.extend((data.len() as u32).to_le_bytes());
         common.extend((name.len() as u16).to_le_bytes());
-        // The extra field.
+        // Length of the extra field.
         common.extend([0; 2]);
         archive.extend(b"PK\x03\x04");
         archive.extend(&common);
@@ -42,7 +42,7 @@ fn zip(entries: &[(&str, &[u8])]) -> Vec<u8> {
 
         directory.extend(b"PK\x01\x02\0\0");
         directory.extend(&common);
-        // Comment, disk, attributes.
+        // Length of the comment, disk number, attributes.
         directory.extend([0; 10]);
         directory.extend(offset.to_le_bytes());
         directory.extend(name.as_bytes());

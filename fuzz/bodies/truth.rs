@@ -1,5 +1,5 @@
-//! Files that say where every pixel's point is: `.flo`, NPY, and the index PNGs of disparities and labels.
-//! The first byte chooses the reader.
+//! Fuzzes the readers of correspondence ground truth per pixel: `.flo`, NPY, and index PNGs, the format of
+//! disparities and labels. The first byte chooses the reader.
 
 use std::path::PathBuf;
 use std::sync::LazyLock;
@@ -15,7 +15,8 @@ pub(crate) fn run(bytes: &[u8]) {
     let Some((&reader, bytes)) = bytes.split_first() else {
         return;
     };
-    // A header may ask for a hundred megapixels, which is within the limit and takes a second each.
+    // A header may declare a hundred megapixels, which is within the reader's limit but takes a second for
+    // each input.
     if reader % 3 == 2 && area(bytes) > 1 << 20 {
         return;
     }
@@ -31,7 +32,7 @@ pub(crate) fn run(bytes: &[u8]) {
     }
 }
 
-/// Width times height as a PNG's first chunk says; 0 where there is none.
+/// Width times height from a PNG's header chunk; 0 if the input is too short.
 fn area(png: &[u8]) -> u64 {
     let side = |at: usize| {
         let bytes = png

@@ -1,5 +1,5 @@
-//! What `--weights` takes: safetensors with our metadata or another program's keys, and what torch.save
-//! writes, to an encoder.
+//! Fuzzes loading an encoder from a file given to `--weights`: safetensors with densecl's metadata or another
+//! program's keys, and files written by torch.save.
 
 use std::sync::LazyLock;
 
@@ -20,7 +20,8 @@ pub(crate) fn run(bytes: &[u8]) {
             .iter()
             .map(|t| t.values.shape().num_elements())
             .sum();
-        // Half precision doubles; nothing else may grow.
+        // A number takes at least two bytes in the file; more numbers than bytes would mean that memory was
+        // allocated for data that is not there.
         assert!(held <= bytes.len(), "more numbers than bytes");
     }
 }

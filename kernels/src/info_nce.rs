@@ -1,10 +1,10 @@
 //! InfoNCE against a queue, and its gradient, in one pass over the queue and without the logits.
 //!
-//! The logits of the paper's batch would be 12,544 × 65,536 values, 3.3 GB, and as much again backwards. Here
-//! they exist for a tile at a time: as in FlashAttention (Dao et al. 2022), a running maximum m and sum s per
-//! query are rescaled when a larger logit appears, and with them Σ exp(lₖ − m)·k, which is the gradient's sum
-//! over the negatives. The keys have no gradient, so what is kept for the backward pass is one vector per
-//! query.
+//! With the paper's batch, the logits of the dense loss would be 12,544 × 65,536 values, 3.3 GB, and as much
+//! again for their gradient. Here only one tile of logits exists at a time, as in FlashAttention (Dao et al.
+//! 2022): each query has a running maximum m of its logits lₖ, the sum Σ exp(lₖ − m), and Σ exp(lₖ − m)·k, the
+//! negatives' part of the gradient. When a larger logit appears, both sums are rescaled. Keys have no gradient,
+//! so the backward pass needs one vector per query.
 
 use multiversion::multiversion;
 
@@ -13,26 +13,27 @@ use crate::{
     product::{Matrix, Write, product},
 };
 
-/// What a pass over the queue leaves.
+/// For each query its loss, whether its positive is the most similar key, and the gradient.
 #[derive(Debug, Clone, PartialEq)]
 pub struct InfoNce {
     /// −log softmax of the positive, for each query `[N]`.
     pub loss: Vec<f32>,
     /// 1 where the positive is more similar than every key of the queue, else 0 `[N]`.
     pub hit: Vec<f32>,
-    /// ∂loss/∂query [N, D]; empty when it was not asked for.
+    /// ∂loss/∂query [N, D]; empty when [`info_nce`] was called with `gradient` false.
     pub gradient: Vec<f32>,
 }
 
-/// Queries of a tile.
+/// Queries in a tile.
 const QUERIES: usize = 64;
-/// Keys of a tile: its logits take 128 KiB, its keys 256 KiB at D = 128.
+/// Keys in a tile: its logits take 128 KiB, its keys 256 KiB at D = 128.
 const KEYS: usize = 512;
 
-/// The loss of queries [N, D] with their positives [N, D] against the queue [K, D], all of unit length.
+/// InfoNCE of queries [N, D] with their positive keys [N, D] and the negatives of the queue [K, D]; all vectors
+/// have unit length. `dim` is D; the gradient is computed only if `gradient` is true.
 ///
 /// # Panics
-/// When the sizes do not fit.
+/// When `dim` is 0, a length is no multiple of it, or there are not as many positives as queries.
 pub fn info_nce(
     [query, positive, queue]: [&[f32]; 3],
     dim: usize,
@@ -42,7 +43,7 @@ pub fn info_nce(
     assert!(dim > 0 && query.len().is_multiple_of(dim) && query.len() == positive.len());
     assert!(queue.len().is_multiple_of(dim));
     let count = query.len() / dim;
-    // Loss, hit and gradient of a query side by side, so that a task owns one piece of memory.
+    // The values of a query lie side by side, so that each task writes one contiguous range.
     let mut scores = vec![[0.0, 0.0]; count];
     let mut of_query = vec![0.0; if gradient { query.len() } else { count }];
     let width = if gradient { dim } else { 1 };
@@ -67,7 +68,7 @@ pub fn info_nce(
     }
 }
 
-/// Some queries and their positives.
+/// A tile of queries and their positive keys.
 struct Tile<'a> {
     query: &'a [f32],
     positive: &'a [f32],
@@ -76,11 +77,12 @@ struct Tile<'a> {
 }
 
 impl Tile<'_> {
-    /// One pass over the queue; `gradient` holds Σ p·k on the way.
+    /// One pass over the queue. During the pass `gradient` holds Σ exp((l − largest)/τ)·k; at its end, the
+    /// gradient.
     fn pass(&self, queue: &[f32], scores: &mut [[f32; 2]], mut gradient: Option<&mut [f32]>) {
         let (count, dim) = (scores.len(), self.dim);
         let queries = Matrix::new(self.query, count, dim);
-        // The positive is the first key: with it, the maximum is never −∞.
+        // The running maximum begins with the positive key, so it is never −∞.
         let positives: Vec<f32> = (0..count)
             .map(|i| {
                 dot(
@@ -122,7 +124,7 @@ impl Tile<'_> {
                 f32::from(running.hit),
             ];
             if let Some(gradient) = gradient.as_deref_mut() {
-                // (Σ p·k − k⁺)/τ, where Σ p = 1 over the positive and the queue.
+                // (Σ p·k − k⁺)/τ, where p is the softmax over the positive key k⁺ and the queue.
                 let normalise = 1.0 / running.sum;
                 let own = &self.positive[i * dim..][..dim];
                 let row = gradient[i * dim..][..dim].iter_mut().zip(own);
@@ -132,15 +134,15 @@ impl Tile<'_> {
     }
 }
 
-/// The online log-sum-exp of one query.
+/// The running log-sum-exp of one query; l are similarities.
 struct Running {
-    /// The positive's similarity.
+    /// The similarity of the query to its positive key.
     positive: f32,
     /// The largest similarity so far.
     largest: f32,
     /// Σ exp((l − largest)/τ) so far.
     sum: f32,
-    /// Whether the positive has beaten every key so far.
+    /// Whether the positive key is more similar than every key of the queue so far.
     hit: bool,
 }
 
@@ -154,7 +156,8 @@ impl Running {
         }
     }
 
-    /// Takes a row of similarities and makes it exp((l − largest)/τ); says by how much earlier sums shrink.
+    /// Includes a row of similarities l and replaces them by exp((l − largest)/τ). Returns the factor for
+    /// earlier sums, which is below 1 if the row has a new maximum.
     fn take(&mut self, row: &mut [f32], inverse_temperature: f32) -> f32 {
         let largest = maximum(row);
         self.hit &= self.positive > largest;
@@ -170,7 +173,7 @@ impl Running {
 
 #[multiversion(targets = "simd")]
 fn dot(a: &[f32], b: &[f32]) -> f32 {
-    // Lanes of their own: a sum in order could not be vectorised.
+    // Several partial sums, because one sum in order cannot be vectorised.
     let mut lanes = [0.0; LANES];
     let (a, rest_a) = a.as_chunks::<LANES>();
     let (b, rest_b) = b.as_chunks::<LANES>();
@@ -204,7 +207,7 @@ fn maximum(row: &[f32]) -> f32 {
         .fold(f32::NEG_INFINITY, |a, &b| if b > a { b } else { a })
 }
 
-/// Makes each value exp((x − largest)·β) and returns their sum.
+/// Replaces each value x of the row by exp((x − largest)·β), and returns the sum of the new values.
 #[multiversion(targets = "simd")]
 fn exponentials(row: &mut [f32], largest: f32, beta: f32) -> f32 {
     let mut lanes = [0.0; LANES];
@@ -223,9 +226,9 @@ fn exponentials(row: &mut [f32], largest: f32, beta: f32) -> f32 {
     sum
 }
 
-/// e^x for x ≤ 0, to 2 units in the last place; 0 below −87. Not a number stays one.
+/// e^x for x ≤ 0, with an error of at most 2 units in the last place; 0 below −87; NaN for NaN.
 ///
-/// x = n·ln 2 + r with |r| ≤ ½ ln 2; the polynomial is Cephes' `expf` (Moshier).
+/// x = n·ln 2 + r with |r| ≤ ½ ln 2; e^r is the polynomial of `expf` in Cephes (Moshier).
 #[inline(always)]
 fn exp(x: f32) -> f32 {
     const SHIFT: f32 = 12_582_912.0; // 1.5·2²³: adding it rounds to a whole number

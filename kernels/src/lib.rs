@@ -1,20 +1,20 @@
-//! What a ResNet and its contrastive loss spend their time in, on a CPU.
+//! CPU kernels for the operations that take most of the time of training a ResNet with a contrastive loss.
 //!
-//! Plain functions of slices; the core wraps them into operations of Burn with gradients. Feature maps are
-//! in NHWC order: a pixel's channels lie side by side, so that a 1×1 convolution is one matrix product over
-//! the whole batch, a patch is a few long copies, and statistics of channels run along rows.
+//! They are functions of slices of `f32`; `densecl` makes differentiable Burn operations of them. Feature maps
+//! are in NHWC order, in which the channels of a pixel are adjacent: a 1×1 convolution is one matrix product
+//! over the batch, a patch is copied in a few long runs, and channel statistics are vectorised along channels.
 //!
 //! | module | what it computes |
 //! |---|---|
-//! | [`conv`] | convolution and its two gradients, as matrix products of patches |
-//! | [`norm`] | batch normalisation in groups, with the residual sum and ReLU behind it |
+//! | [`conv`] | convolution and its gradients, as matrix products of patches |
+//! | [`norm`] | batch normalisation in groups, fused with the residual sum and ReLU that follow |
 //! | [`pool`] | the stem's max pooling |
 //! | [`info_nce`] | InfoNCE against a queue and its gradient in one pass, without the logits |
-//! | [`sgd`] | the optimizer and the momentum encoder, one pass over the parameters each |
-//! | `allocator` | the memory of a program that trains (feature `allocator`) |
+//! | [`sgd`] | the updates of SGD and of the momentum encoder, in one pass over the parameters each |
+//! | `allocator` | the global allocator for programs that train (feature `allocator`) |
 //!
-//! Every result is the same for any number of threads: work is cut by its size, never by how many there
-//! are, and sums are taken in a fixed order.
+//! Results are bitwise the same for any number of threads: how the work is split depends only on its size, and sums
+//! are taken in a fixed order.
 
 #[cfg(feature = "allocator")]
 pub mod allocator;

@@ -1,11 +1,12 @@
-//! The one place that knows threads: all cores with the feature `threads`, else one.
+//! The only module that uses threads: all cores with the feature `threads`, else the calling thread alone.
 
 use std::{cell::RefCell, mem, mem::MaybeUninit};
 
 #[cfg(feature = "threads")]
 use rayon::prelude::*;
 
-/// Runs `work` on the chunks of `len` values of `data` (the last may be shorter), each with its number.
+/// Runs `work` on the chunks of `len` values of `data` (the last may be shorter); it receives the index of the
+/// chunk.
 pub(crate) fn chunks<T: Send>(data: &mut [T], len: usize, work: impl Fn(usize, &mut [T]) + Sync) {
     #[cfg(feature = "threads")]
     if shared() {
@@ -17,7 +18,7 @@ pub(crate) fn chunks<T: Send>(data: &mut [T], len: usize, work: impl Fn(usize, &
     }
 }
 
-/// Runs `work` on the chunks of two slices side by side.
+/// Runs `work` on pairs of chunks, the i-th of `a` with the i-th of `b`.
 pub(crate) fn chunks2<T: Send, U: Send>(
     (a, len_a): (&mut [T], usize),
     (b, len_b): (&mut [U], usize),
@@ -53,8 +54,9 @@ pub(crate) fn map<T: Send>(count: usize, work: impl Fn(usize) -> T + Sync + Send
     (0..count).map(work).collect()
 }
 
-/// Runs `work` on one of the threads that kernels share their work among, so that handing it over and waiting
-/// for it happens once, not for every kernel inside. For much work in small pieces.
+/// Runs `work` on a thread of the pool that the kernels use. A kernel that is called on any other thread passes its
+/// tasks to the pool and waits for them. With `together` this happens once for the whole of `work`, which saves time if
+/// `work` calls many small kernels.
 pub fn together<R: Send>(work: impl FnOnce() -> R + Send) -> R {
     #[cfg(feature = "threads")]
     if shared() {
@@ -63,16 +65,16 @@ pub fn together<R: Send>(work: impl FnOnce() -> R + Send) -> R {
     work()
 }
 
-/// Whether to split the work over threads. With a single thread beside this one it is not worth it: handing
-/// over all work and waiting for it costs 6 % of the time of a small network.
+/// Whether to split the work over threads. A pool of one thread is not used: handing it the work and waiting
+/// costs 6 % of the time of a small network.
 #[cfg(feature = "threads")]
 fn shared() -> bool {
     rayon::current_num_threads() > 1
 }
 
-/// A vector of pieces of these sizes, one after the other, each begun as zeros and finished by `work`, which is
-/// told its number. A piece is cleared by who works on it: it is in the cache then, where clearing the whole
-/// first would write memory twice.
+/// A vector made of consecutive pieces of these sizes. `work` receives the index of a piece and the piece
+/// itself, filled with zeros. The task that fills a piece also clears it, so that it stays in the cache in
+/// between; clearing the whole vector first would write the memory twice.
 pub(crate) fn pieces(sizes: &[usize], work: impl Fn(usize, &mut [f32]) + Sync + Send) -> Vec<f32> {
     let len = sizes.iter().sum();
     let mut values = Vec::with_capacity(len);
@@ -98,7 +100,7 @@ pub(crate) fn pieces(sizes: &[usize], work: impl Fn(usize, &mut [f32]) + Sync + 
     values
 }
 
-/// [`pieces`] of `size`, the last may be shorter: `len` values in all.
+/// [`pieces`] of `size` values each, `len` values in total; the last piece may be shorter.
 pub(crate) fn pieces_of(
     len: usize,
     size: usize,
@@ -115,8 +117,11 @@ thread_local! {
     static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Lends this thread's scratch buffer of `len` values, with whatever they were last left at: nothing is
-/// allocated once a thread has seen its largest task. Not to be nested.
+/// Calls `work` with this thread's scratch buffer of `len` values, whose contents are arbitrary. The buffer
+/// only grows, so a thread stops allocating after its largest task.
+///
+/// # Panics
+/// When called from inside `work`.
 pub(crate) fn with_scratch<R>(len: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
     SCRATCH.with_borrow_mut(|buffer| {
         if buffer.len() < len {

@@ -1,4 +1,4 @@
-//! Max pooling 3×3, stride 2, padding 1: the one of a ResNet's stem.
+//! Max pooling 3×3 with stride 2 and padding 1, as in a ResNet's stem.
 
 use multiversion::multiversion;
 
@@ -30,7 +30,7 @@ impl Shape {
         rows * columns * self.channels
     }
 
-    /// The taps of the window at output row or column `at` that lie inside `side`: (tap, place).
+    /// The taps of the window at output row or column `at` that lie inside the input: (tap, input row or column).
     fn window(at: usize, side: usize) -> impl Iterator<Item = (usize, usize)> + Clone {
         (0..3).filter_map(move |tap| {
             let place = (2 * at + tap).checked_sub(1)?;
@@ -39,11 +39,11 @@ impl Shape {
     }
 }
 
-/// The largest value of each window, and which of the nine it was (the first of equals):
+/// The largest value of each window, and its tap, 0 to 8 (the first, if several are equal):
 /// [B, H, W, C] → [B, ⌈H/2⌉, ⌈W/2⌉, C] each.
 ///
 /// # Panics
-/// When the sizes do not fit.
+/// When the length of `input` does not match `shape`.
 pub fn forward(input: &[f32], shape: &Shape) -> (Vec<f32>, Vec<u8>) {
     let (size_in, size_out) = (shape.sample_in(), shape.sample_out());
     assert_eq!(input.len(), shape.batch * size_in, "{shape:?}");
@@ -71,10 +71,10 @@ pub fn forward(input: &[f32], shape: &Shape) -> (Vec<f32>, Vec<u8>) {
     (output, taps)
 }
 
-/// The input's gradient, given the output's and the taps that [`forward`] chose.
+/// The gradient of the input, [B, H, W, C], from the gradient of the output and the taps that [`forward`] returned.
 ///
 /// # Panics
-/// When the sizes do not fit.
+/// When the length of a slice does not match `shape`.
 pub fn gradient(gradient: &[f32], taps: &[u8], shape: &Shape) -> Vec<f32> {
     let (size_in, size_out) = (shape.sample_in(), shape.sample_out());
     assert_eq!(gradient.len(), shape.batch * size_out, "{shape:?}");
@@ -101,7 +101,7 @@ pub fn gradient(gradient: &[f32], taps: &[u8], shape: &Shape) -> Vec<f32> {
 #[multiversion(targets = "simd")]
 fn keep_largest(best: &mut [f32], tap: &mut [u8], seen: &[f32], number: u8) {
     for ((best, tap), &seen) in best.iter_mut().zip(tap.iter_mut()).zip(seen) {
-        // Not a number wins, and stays: a run that has diverged is noticed.
+        // NaN counts as the largest value, so that a run that has diverged is noticed.
         let wins = seen > *best || seen.is_nan();
         *best = if wins { seen } else { *best };
         *tap = if wins { number } else { *tap };

@@ -1,11 +1,12 @@
-//! Matrix products on one thread: a safe face of the `gemm` crate.
+//! Matrix products on one thread: a safe wrapper of the `gemm` crate.
 
 use std::sync::Once;
 
 use gemm::{Parallelism, gemm, set_lhs_packing_threshold_single_thread, set_rhs_packing_threshold};
 
-/// Set once: copying the operands into panels first costs more than it gains, since ours lie well already
-/// (0.7 to 0.95 times the time without, over the shapes of ResNet-18 and 50).
+/// Switches off gemm's packing, once per process. By default gemm copies operands into packed panels first. Our
+/// operands are contiguous already: without packing, products take 0.7 to 0.95 times as long (shapes of
+/// ResNet-18 and 50).
 static NO_PANELS: Once = Once::new();
 
 /// A matrix inside a slice: element (i, j) is at i·`row` + j·`column`.
@@ -19,15 +20,15 @@ pub(crate) struct Matrix<'a> {
 }
 
 impl<'a> Matrix<'a> {
-    /// Row major, without gaps.
+    /// A row-major matrix without gaps.
     pub(crate) fn new(data: &'a [f32], rows: usize, columns: usize) -> Self {
         Self::strided(data, rows, columns, columns, 1)
     }
 
-    /// With any strides.
+    /// A matrix with these strides between rows and between columns.
     ///
     /// # Panics
-    /// When the last element lies outside `data`.
+    /// When the matrix is empty or its last element lies outside `data`.
     pub(crate) fn strided(
         data: &'a [f32],
         rows: usize,
@@ -51,7 +52,7 @@ impl<'a> Matrix<'a> {
         }
     }
 
-    /// Rows for columns.
+    /// The transpose, without a copy.
     pub(crate) fn transposed(self) -> Self {
         Self {
             data: self.data,
@@ -63,30 +64,30 @@ impl<'a> Matrix<'a> {
     }
 }
 
-/// What happens to the values that are in the output already.
+/// Whether a product replaces the values of its output or is added to them.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Write {
-    /// The product takes their place.
+    /// The product replaces them.
     Replace,
     /// The product is added to them.
     Add,
 }
 
-/// `out` = a·b, or += a·b; `out` is row major, a.rows × b.columns, without gaps.
+/// `out` = a·b or `out` += a·b; `out` is row-major, a.rows × b.columns, without gaps.
 ///
 /// # Panics
-/// When the sizes do not fit.
+/// When a.columns ≠ b.rows, or `out` is too short.
 pub(crate) fn product(out: &mut [f32], write: Write, a: Matrix, b: Matrix) {
     let (m, k, n) = (a.rows, a.columns, b.columns);
     assert_eq!(k, b.rows, "{m}×{k} times {}×{n}", b.rows);
     assert!(out.len() >= m * n, "{} values for {m}×{n}", out.len());
     NO_PANELS.call_once(|| {
-        // gemm takes at most 256 for a threshold: in practice, never.
+        // 256 is the highest threshold that gemm accepts; with it, gemm practically never packs.
         set_rhs_packing_threshold(256);
         set_lhs_packing_threshold_single_thread(256);
     });
-    // SAFETY: `Matrix::strided` has checked that every element of `a` and `b` lies in its slice, `out` holds
-    // m·n values and is borrowed mutably, so nothing else sees it; `gemm` reads and writes nothing else.
+    // SAFETY: `Matrix::strided` has checked that every element of `a` and `b` lies in its slice. `out` has at
+    // least m·n values and is borrowed mutably, so nothing else accesses it. `gemm` accesses no other memory.
     #[expect(
         unsafe_code,
         reason = "the gemm crate takes pointers; the proof is above"

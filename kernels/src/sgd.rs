@@ -1,13 +1,13 @@
-//! The updates of a step over one parameter: each reads and writes it once.
+//! The updates of a training step for one parameter tensor, each in a single pass over it.
 
 use multiversion::multiversion;
 
 use crate::parallel::{chunks, chunks2, map};
 
-/// Values that a task takes.
+/// Values per task.
 const PART: usize = 1 << 15;
 
-/// How a parameter moves.
+/// The settings of SGD.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Settings {
     /// Learning rate.
@@ -43,7 +43,7 @@ pub fn follow(key: &mut [f32], query: &[f32], m: f64) {
     });
 }
 
-/// Σ x².
+/// Σ x², the squared norm.
 pub fn sum_of_squares(values: &[f32]) -> f64 {
     let parts = map(values.len().div_ceil(PART), |index| {
         let end = ((index + 1) * PART).min(values.len());
@@ -52,7 +52,7 @@ pub fn sum_of_squares(values: &[f32]) -> f64 {
     parts.into_iter().sum()
 }
 
-/// In 32 lanes of `f32`, each of at most a thousand values.
+/// Sums in 32 lanes of `f32`, each over at most 1024 values, so that little precision is lost.
 #[multiversion(targets = "simd")]
 fn squares(values: &[f32]) -> f64 {
     let mut lanes = [0.0_f32; 32];

@@ -1,4 +1,4 @@
-//! The command line: what may be written, and its help.
+//! The arguments of the command line, and the help.
 
 pub(crate) mod embed;
 pub(crate) mod eval;
@@ -52,15 +52,15 @@ pub(crate) enum Command {
     Pack(Pack),
     /// Write the features of pictures to a file
     Embed(embed::Embed),
-    /// Find the pictures that are most like one
+    /// Find the pictures most similar to a given one
     Search(embed::Search),
-    /// Read weights of another program, and say what became of each tensor
+    /// Read weights of another program, and list what became of each tensor
     Import(Import),
     /// Write weights for another program
     Export(Export),
     /// Judge backbones: matching, segmentation and more, with confidence intervals
     Eval(eval::Eval),
-    /// How fast views are made of files, and what the time goes into
+    /// Measure how fast views are made from files, stage by stage
     #[command(hide = true)]
     LoaderSpeed(LoaderSpeed),
     /// List presets, or print the settings that a preset or file resolves to
@@ -78,7 +78,7 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct Device {
-    /// auto, cpu, vulkan, metal, wgpu or cuda [default: auto = a real GPU if one answers, else the CPU]
+    /// auto, cpu, vulkan, metal, wgpu or cuda [default: auto = a real GPU if there is one, else the CPU]
     #[arg(long, value_name = "DEVICE")]
     pub(crate) device: Option<String>,
 }
@@ -110,18 +110,18 @@ impl From<&Part> for Selection {
     }
 }
 
-/// Values of an option that chooses by what cells are compared.
+/// The values of an option that selects the feature by which cells are compared.
 fn compared_features() -> impl TypedValueParser<Value = Feature> {
     let values = Feature::COMPARED.map(feature_value);
     PossibleValuesParser::new(values).try_map(|name| name.parse::<Feature>())
 }
 
-/// A feature as a value of an option, with its help.
+/// A feature as the value of an option, with its help text.
 fn feature_value(feature: Feature) -> PossibleValue {
     PossibleValue::new(feature.name()).help(feature.about())
 }
 
-/// `X,Y`.
+/// Parses `X,Y`.
 fn point(text: &str) -> Result<[f32; 2], String> {
     let wrong = || "two numbers with a comma between them, such as 120,80".to_owned();
     let (x, y) = text.split_once(',').ok_or_else(wrong)?;
@@ -158,22 +158,22 @@ pub(crate) struct Match {
     /// Also write the matches in pixels of the pictures; - for standard output
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
-    /// Which features are compared
+    /// The feature map that is compared
     #[arg(long, value_parser = compared_features(), default_value = Feature::MATCHING.name())]
     pub(crate) feature: Feature,
-    /// Pixels of the longer side at which the network looks
+    /// Longer side in pixels of the network's input
     #[arg(long, default_value_t = 448)]
     pub(crate) size: u32,
-    /// Least cosine similarity of a match, -1 to 1
+    /// Smallest cosine similarity of a match, -1 to 1
     #[arg(long, default_value_t = 0.5, allow_negative_numbers = true)]
     pub(crate) threshold: f32,
     /// Pixels per cell of the last stage: 32, 16 or 8 [default: as trained]
     #[arg(long)]
     pub(crate) stride: Option<usize>,
-    /// Lines drawn, the best first
+    /// Largest number of lines drawn, the best first
     #[arg(long, default_value_t = 80)]
     pub(crate) max_lines: usize,
-    /// A point of the first picture, in its pixels, whose heat map is drawn, too; may be given often
+    /// A point of the first picture, in its pixels, for which a heat map is drawn; may be given often
     #[arg(long, value_name = "X,Y", value_parser = point)]
     pub(crate) at: Vec<[f32; 2]>,
     #[command(flatten)]
@@ -188,7 +188,7 @@ pub(crate) struct Plot {
     /// The folder of a run
     #[arg(value_hint = ValueHint::DirPath)]
     pub(crate) run: PathBuf,
-    /// Where to write the curves, a PNG [default: RUN/curves.png]
+    /// The picture of the curves, a PNG [default: RUN/curves.png]
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
 }
@@ -201,13 +201,13 @@ Writes images, labels, instances (PNG), boxes (labels/*.txt: `class cx cy width 
 has them) and correspondence (NPY: float32 [height, width, 2], the (x, y) of each pixel's point in
 the other view, NaN where it is hidden).")]
 pub(crate) struct Synth {
-    /// A new folder
+    /// The folder to create
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
-    /// Scene pairs
+    /// Number of scene pairs
     #[arg(long)]
     pub(crate) count: usize,
-    /// Pixels of a side
+    /// Side of a picture in pixels
     #[arg(long, default_value_t = SceneConfig::default().size)]
     pub(crate) size: u32,
     /// How far the second viewpoint is moved, 0 to 1
@@ -233,10 +233,10 @@ pub(crate) struct Pack {
     /// The file to write, .pack
     #[arg(value_name = "OUT.pack", value_hint = ValueHint::AnyPath)]
     pub(crate) out: PathBuf,
-    /// Make pictures smaller whose longer side has more pixels [default: keep all as they are]
+    /// Scale down pictures to at most this many pixels on the longer side [default: keep all as they are]
     #[arg(long, value_name = "N")]
     pub(crate) max_side: Option<u32>,
-    /// Also write what was packed to this file; - for standard output
+    /// Also write a summary to this file; - for standard output
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
 }
@@ -248,7 +248,7 @@ pub(crate) struct Pack {
 Two views per image with the default augmentations, as `pretrain` makes them. The stages are timed on
 one thread, apart from the loader.")]
 pub(crate) struct LoaderSpeed {
-    /// As for `pretrain`
+    /// Images, as for `pretrain`
     #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub(crate) data: PathBuf,
     /// Side of a view in pixels
@@ -257,10 +257,10 @@ pub(crate) struct LoaderSpeed {
     /// Threads of the loader; 0 = as many as cores
     #[arg(long, default_value_t = 1)]
     pub(crate) threads: usize,
-    /// How long to measure
+    /// Seconds to measure
     #[arg(long, default_value_t = 10.0)]
     pub(crate) seconds: f64,
-    /// Write the figures to this file; - for standard output, instead of a line to read
+    /// Write the figures to this file; - for standard output, instead of a line of text
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
 }
@@ -287,15 +287,15 @@ pub(crate) struct Import {
     /// The weights to write, .safetensors [default: write nothing]
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) out: Option<PathBuf>,
-    /// Half precision: a file of half the size, for sending around
+    /// Write half precision: a file of half the size
     #[arg(long, requires = "out")]
     pub(crate) half: bool,
-    /// The weights were trained with the stride of a bottleneck in its first 1x1 convolution (Caffe's
-    /// placement, also detectron2's ImageNet models), not in its 3x3 (torchvision's): shapes do not
-    /// tell, and the wrong one gives worse features. --out keeps it
+    /// The weights have the stride of a bottleneck in its first 1x1 convolution (Caffe's placement, also
+    /// detectron2's ImageNet models), not in its 3x3 (torchvision's). Tensor shapes are the same for both, and the
+    /// wrong one gives worse features. --out keeps the setting
     #[arg(long, requires = "out")]
     pub(crate) stride_in_1x1: bool,
-    /// Write the whole account to this file; - for standard output, instead of the table
+    /// Write the whole list of tensors to this file; - for standard output, instead of the table
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
 }
@@ -325,7 +325,7 @@ pub(crate) struct Export {
     /// The same as --to web
     #[arg(long, conflicts_with = "to")]
     pub(crate) web: bool,
-    /// The heads, too: for onnx the outputs `dense` and `global`, else global_head.* and dense_head.*
+    /// Also export the heads: for onnx the outputs `dense` and `global`, else global_head.* and dense_head.*
     #[arg(long)]
     pub(crate) heads: bool,
     /// Pixels per cell of an ONNX graph: 32, 16 or 8 [default: as trained]

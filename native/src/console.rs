@@ -1,5 +1,5 @@
-//! Lines to the terminal, which may be gone: `println!` and `eprintln!` panic then, and a run of
-//! days must not end because the window it was started from was closed.
+//! Output to the terminal that still works when the terminal has been closed. `println!` and `eprintln!` panic then,
+//! and the panic would end a run of days.
 
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
@@ -10,22 +10,22 @@ use densecl_train::notes;
 use densecl_train::watch::{Gauge, Watch};
 use indicatif::{ProgressBar, ProgressStyle, WeakProgressBar};
 
-/// The bar that is on the screen, if any.
+/// The progress bar that is shown, if any.
 static BAR: Mutex<Option<WeakProgressBar>> = Mutex::new(None);
 
-/// Lets notes appear above `bar` as long as it lives.
+/// Makes notes appear above `bar` until it is dropped.
 pub(crate) fn keep_above(bar: &ProgressBar) {
     *BAR.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar.downgrade());
 }
 
-/// Bars that show how far the libraries are.
+/// Progress bars for work in the libraries.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Bars {
-    /// Of pictures, with how many there are in a second.
+    /// A bar of pictures, with pictures per second.
     Pictures,
-    /// Of the parts of an evaluation, below which notes do not scroll away.
+    /// A bar of the parts of an evaluation, with a label.
     Evaluation,
-    /// As the crate draws them.
+    /// A bar in indicatif's default style.
     Plain,
 }
 
@@ -45,7 +45,7 @@ impl Watch for Bars {
     }
 }
 
-/// A bar that is cleared when the work ends.
+/// A progress bar that is removed when it is dropped.
 struct Shown(ProgressBar);
 
 impl Gauge for Shown {
@@ -64,7 +64,7 @@ impl Drop for Shown {
     }
 }
 
-/// One line to standard error; dropped when nobody listens.
+/// Writes one line to standard error; errors are ignored, because the terminal may be closed.
 pub(crate) fn note(line: impl Display) {
     let write = || {
         let _ = writeln!(io::stderr(), "{line}");
@@ -76,7 +76,7 @@ pub(crate) fn note(line: impl Display) {
     }
 }
 
-/// `text` to standard output. A reader that has seen enough, such as `head`, is no error.
+/// Writes `text` to standard output. A closed pipe, as left by `head`, is no error.
 ///
 /// # Errors
 /// When standard output cannot be written to for another reason, such as a full disk.
@@ -90,8 +90,9 @@ pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     }
 }
 
-/// Shows warnings of ours, and the GPU stack's log only on request (`RUST_LOG`). That a GPU is lost is told by the error
-/// that this becomes. The libraries' notes to the user are always shown, as they are.
+/// Starts the log: shows warnings of this program, and those of the GPU stack only on request (`RUST_LOG`). The GPU
+/// stack's message about a lost device is hidden, because an error reports it. Notes of the libraries are always
+/// shown, without a level.
 pub(crate) fn show_log() {
     let quiet = "error,densecl=warn,cubecl_wgpu::compute::device_poison=off";
     let filter = env_logger::Env::default().default_filter_or(quiet);
@@ -111,7 +112,7 @@ pub(crate) fn show_log() {
         .init();
 }
 
-/// Where the log goes: each record as a [`note`].
+/// The target of the log, which writes each record by [`note`].
 struct LogTarget;
 
 impl Write for LogTarget {

@@ -1,14 +1,14 @@
-//! The device that was asked for.
+//! Opens the selected device.
 
 use densecl::device::{DeviceChoice, Selected, select};
 
 use crate::cli;
 use crate::console;
 
-/// Opens the device asked for and says which it is, and why.
+/// Opens the device given by `--device`, and prints which one it is and why it was chosen.
 ///
 /// # Errors
-/// For a device that there is not.
+/// When the device does not exist.
 pub(crate) fn open(args: &cli::Device) -> anyhow::Result<Selected> {
     let choice: DeviceChoice = args.device.as_deref().unwrap_or("auto").parse()?;
     let selected = pollster::block_on(select(choice))?;

@@ -1,4 +1,4 @@
-//! `densecl export`: weights in the formats of other programs, and the bundle of the browser, on disk.
+//! `densecl export`: writes weights in the formats of other programs, and the bundle of the browser demo.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,11 +16,11 @@ use densecl_train::weights;
 pub(crate) enum Format {
     /// safetensors with torchvision's keys.
     Safetensors,
-    /// What `torch.load` reads, with torchvision's keys.
+    /// A file for `torch.load`, with torchvision's keys.
     Torch,
     /// A pickle with detectron2's names.
     Detectron2,
-    /// A graph.
+    /// An ONNX graph.
     Onnx,
     /// The bundle of the browser demo, a folder.
     Web,
@@ -46,7 +46,7 @@ impl Format {
         }
     }
 
-    /// What its files end in; nothing for a folder.
+    /// Permitted file extensions; none for a folder.
     fn extensions(self) -> &'static [&'static str] {
         match self {
             Self::Safetensors => &["safetensors"],
@@ -57,7 +57,7 @@ impl Format {
         }
     }
 
-    /// The core's format; none for a folder.
+    /// The format in the core library; `None` for the bundle.
     fn file(self) -> Option<core::Format> {
         match self {
             Self::Safetensors => Some(core::Format::Safetensors),
@@ -68,14 +68,14 @@ impl Format {
         }
     }
 
-    /// The format that a file's name promises.
+    /// The format that belongs to the extension of `path`.
     fn of(path: &Path) -> Option<Self> {
         let extension = path.extension()?.to_str()?.to_lowercase();
         let known = |format: &Self| format.extensions().contains(&extension.as_str());
         Self::ALL.into_iter().find(known)
     }
 
-    /// The format asked for, or else promised by the name; the two must agree.
+    /// The requested format, or the one of the extension. If both are known they must agree.
     fn choose(asked: Option<Self>, out: &Path) -> anyhow::Result<Self> {
         let shown = out.display();
         let promised = Self::of(out);
@@ -103,22 +103,22 @@ impl Format {
     }
 }
 
-/// What to export and how.
+/// What to export, and how.
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
     pub(crate) weights: PathBuf,
     /// What is read of weights of another program.
     pub(crate) selection: Selection,
-    /// None: by the name of `out`.
+    /// `None`: by the extension of `out`.
     pub(crate) format: Option<Format>,
     pub(crate) out: PathBuf,
-    /// The heads, too.
+    /// Whether to export the heads too.
     pub(crate) heads: bool,
-    /// Output stride of a graph; none: as trained.
+    /// Output stride of an ONNX graph; `None`: as trained.
     pub(crate) stride: Option<usize>,
 }
 
-/// Writes the weights in their new format; returns a line about what was written.
+/// Exports the weights; returns a line about what was written.
 ///
 /// # Errors
 /// One line for the user.
@@ -153,7 +153,8 @@ pub(crate) fn export(request: &Request) -> anyhow::Result<String> {
     ))
 }
 
-/// Writes a file; returns its bytes. What the receiver has to be told is printed.
+/// Writes a file and returns its length in bytes. Prints advice about the stride placement if the receiving program
+/// needs it.
 fn write_file(
     path: &Path,
     weights: &Weights,
@@ -173,9 +174,9 @@ fn write_file(
     Ok(bytes.len())
 }
 
-/// Writes the bundle into `folder`, which gives it its name; returns the bytes written.
+/// Writes the bundle into `folder`, whose name becomes that of the bundle; returns the bytes of the weights.
 ///
-/// The manifest comes last, and shards of an earlier bundle of that name are removed.
+/// The manifest is written after the shards. Shards of an earlier bundle of the same name are removed.
 fn write_bundle(folder: &Path, weights: &Weights) -> anyhow::Result<usize> {
     let shown = folder.display();
     let name = folder.file_name().and_then(|name| name.to_str());
@@ -199,14 +200,14 @@ fn write_bundle(folder: &Path, weights: &Weights) -> anyhow::Result<usize> {
     Ok(bundle.bytes.len())
 }
 
-/// The files that a bundle in `folder` writes or removes, as far as they are there already or always come.
+/// The files in `folder` that writing a bundle replaces or removes: existing shards and the manifest.
 pub(crate) fn bundle_files(folder: &Path) -> Vec<PathBuf> {
     let mut files = shards_in(folder);
     files.push(folder.join(MANIFEST));
     files
 }
 
-/// The files in `folder` that are called as the shards of its bundle.
+/// The files in `folder` whose names are those of shards of its bundle.
 fn shards_in(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let name = folder.file_name().and_then(|name| name.to_str());

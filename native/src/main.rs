@@ -1,4 +1,4 @@
-//! `densecl`: arguments to calls of the libraries.
+//! The program `densecl`: converts arguments to calls of the libraries.
 
 mod cli;
 mod commands;
@@ -23,7 +23,7 @@ fn main() -> ExitCode {
         .and_then(|()| commands::run(cli.command));
     match done {
         Ok(true) => ExitCode::SUCCESS,
-        // Interrupted: what a shell calls 128 + SIGINT.
+        // The usual exit code after SIGINT: 128 + 2.
         Ok(false) => ExitCode::from(130),
         Err(error) => {
             console::note(format_args!("error: {error:#}"));

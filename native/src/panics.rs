@@ -1,4 +1,4 @@
-//! A panic that nobody expects, as one line.
+//! Prints unexpected panics as one line.
 
 use std::panic;
 
@@ -6,7 +6,7 @@ use densecl_train::panics::mistake;
 
 use crate::console;
 
-/// Replaces the standard report, which is several lines long and no help to a user.
+/// Replaces the default panic message, whose several lines do not help a user.
 pub(crate) fn install_hook() {
     let standard = panic::take_hook();
     panic::set_hook(Box::new(move |info| {

@@ -1,4 +1,4 @@
-//! Where the results of a command go: the file of `--json`, and the name of a picture.
+//! Writes the file of `--json`, and checks the names of results.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::console;
 
-/// The JSON of a command, where its `--json` says; `-` is standard output.
+/// Writes a report as JSON to the path of `--json`; `-` means standard output.
 ///
 /// # Errors
 /// When it cannot be written.
@@ -21,11 +21,10 @@ pub(crate) fn write_json(path: &Path, report: &impl Serialize) -> anyhow::Result
     }
 }
 
-/// Refuses a place for the JSON of a command that cannot be written to: better now than when the
-/// command has done its work.
+/// Checks that the path of `--json` can be written to, before the command does its work.
 ///
 /// # Errors
-/// When `json` is a folder, or in none.
+/// When `json` is a folder, or its folder does not exist.
 pub(crate) fn ensure_json(json: &Path) -> anyhow::Result<()> {
     if json.is_dir() {
         bail!("--json {}: is a folder, give a file in it", json.display());
@@ -41,7 +40,7 @@ pub(crate) fn ensure_json(json: &Path) -> anyhow::Result<()> {
     }
 }
 
-/// Refuses a name for a picture that promises another format than PNG.
+/// Refuses a name for a picture with another extension than `.png`.
 ///
 /// # Errors
 /// When `path` does not end in `.png`.

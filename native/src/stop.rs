@@ -1,4 +1,4 @@
-//! The signals that ask the program to stop: Ctrl-C, a service manager's SIGTERM, a terminal that closes.
+//! Handles the signals that stop the program: Ctrl-C, SIGTERM from a service manager, SIGHUP from a closed terminal.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,10 +7,10 @@ use anyhow::Context;
 
 use crate::console;
 
-/// The flag that the first signal sets, saying what happens then; the second one ends the program at once.
+/// Returns a flag. On the first signal the flag is set and the text `stopping` printed; the second ends the program.
 ///
-/// A signal that the program was started to ignore stays ignored: that is how `nohup`, and a shell that starts a
-/// job in the background of a script, protect it.
+/// Signals that the process was started to ignore stay ignored: `nohup` relies on this, and so do shells for
+/// background jobs of scripts.
 ///
 /// # Errors
 /// When the handler cannot be installed.
@@ -29,10 +29,10 @@ pub(crate) fn stop_on_signal(stopping: &'static str) -> anyhow::Result<Arc<Atomi
     Ok(stop)
 }
 
-/// Calls `asked` on a thread of its own for every signal that asks to stop.
+/// Calls `asked` on a separate thread for every signal that stops the program.
 ///
-/// They are blocked here, and so in every thread that is started later, and taken by the one that waits for them:
-/// without a handler nothing has to be unsafe.
+/// The signals are blocked here and in all threads started later, and the separate thread waits for them. So no
+/// signal handler is needed, which would require `unsafe`.
 #[cfg(unix)]
 fn listen(mut asked: impl FnMut() + Send + 'static) -> std::io::Result<()> {
     use nix::sys::signal::{SigSet, Signal};
@@ -51,14 +51,14 @@ fn listen(mut asked: impl FnMut() + Send + 'static) -> std::io::Result<()> {
     named.spawn(wait).map(|_| ())
 }
 
-/// Calls `asked` for every signal that asks to stop; other systems have none that is inherited.
+/// Calls `asked` for every signal that stops the program. Outside Unix no ignored signals are inherited.
 #[cfg(not(unix))]
 fn listen(asked: impl FnMut() + Send + 'static) -> Result<(), ctrlc::Error> {
     ctrlc::set_handler(asked)
 }
 
-/// The signals that this process was started to ignore, a bit each: bit 0 is signal 1. None where the system does
-/// not say.
+/// The signals that this process was started to ignore, as a bit mask: bit 0 is signal 1. 0 where the system does
+/// not report them.
 #[cfg(target_os = "linux")]
 fn ignored_signals() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -66,8 +66,8 @@ fn ignored_signals() -> u64 {
     mask.map_or(0, hexadecimal)
 }
 
-/// The signals that this process was started to ignore, a bit each: bit 0 is signal 1. None where the system does
-/// not say. There is no safe function to ask; `ps` of macOS and the BSDs knows.
+/// The signals that this process was started to ignore, as a bit mask: bit 0 is signal 1. 0 where the system does
+/// not report them. There is no safe function for it, so `ps` of macOS and the BSDs is called.
 #[cfg(all(unix, not(target_os = "linux")))]
 fn ignored_signals() -> u64 {
     let process = std::process::id().to_string();
@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn masks_are_read_as_the_systems_write_them() {
-        // SIGHUP, as under nohup.
+        // SIGHUP is ignored, as under nohup.
         assert_eq!(hexadecimal("\t0000000000000001"), 1);
         assert_eq!(hexadecimal("0x1003\n"), 0x1003);
         assert_eq!(hexadecimal("-"), 0);

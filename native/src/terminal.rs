@@ -1,4 +1,4 @@
-//! A training run as a terminal shows it.
+//! Shows a training run in a terminal.
 
 use std::time::{Duration, Instant};
 
@@ -9,15 +9,15 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::console;
 
-/// A progress bar where someone watches, a line now and then where not.
+/// Shows a progress bar on a terminal; elsewhere writes a line every [`LINE_EVERY`].
 pub(crate) struct Terminal {
     bar: ProgressBar,
     last_line: Option<Instant>,
-    /// The last row, unless it stands in a line already.
+    /// The last row, if it has not been written as a line yet.
     untold: Option<MetricRow>,
     total_steps: u64,
     epochs: u64,
-    /// The losses that the method's own loss is made of, as (name, label).
+    /// The parts of the method's total loss, as (name, label).
     losses: Vec<(&'static str, &'static str)>,
 }
 
@@ -55,7 +55,7 @@ impl Terminal {
     }
 }
 
-/// How far and how fast.
+/// Progress and speed.
 fn pace(row: &MetricRow, epochs: u64) -> String {
     let skipped = match row.skipped_steps {
         Some(steps) if steps > 0 => format!(" · {steps} skipped"),
@@ -67,8 +67,8 @@ fn pace(row: &MetricRow, epochs: u64) -> String {
     )
 }
 
-/// How well, in about 80 columns: the losses, the share of right matches, and what random ones and
-/// those at the same place would reach.
+/// The losses, the share of right matches, and for comparison that of random matches and of matches at the same
+/// position, in about 80 columns.
 fn figures(row: &MetricRow, losses: &[(&str, &str)]) -> String {
     let percent = |share: Option<f64>| {
         share.map_or("–".to_string(), |share| format!("{:.1}", 100.0 * share))
@@ -107,7 +107,7 @@ impl Observer for Terminal {
                 self.epochs = total_steps.div_ceil(*steps_per_epoch);
                 self.bar.set_length(*total_steps);
                 self.bar.set_position(*step);
-                // Without this the time before the resume counts as time for the steps after it.
+                // Steps taken before a resume must not enter the estimate of the time left.
                 self.bar.reset_eta();
             }
             TrainEvent::Stepped { step } => self.bar.set_position(*step),

@@ -1,4 +1,4 @@
-//! What the browser tests need on a machine, and how to get what is not there.
+//! Finds the programs that the browser tests need, and says how to install those that are missing.
 
 use std::{
     env, fs,
@@ -7,12 +7,12 @@ use std::{
     time::SystemTime,
 };
 
-/// Something that is not there.
+/// A missing requirement.
 #[derive(Debug)]
 pub(crate) struct Missing {
-    /// What.
+    /// Its name.
     pub(crate) what: String,
-    /// The command that brings it.
+    /// The command that installs it.
     pub(crate) remedy: String,
 }
 
@@ -25,22 +25,22 @@ impl Missing {
     }
 }
 
-/// Everything but Node, found.
+/// The requirements other than Node, all found.
 #[derive(Debug)]
 pub(crate) struct Found {
     /// The root of the repository.
     pub(crate) root: PathBuf,
-    /// A Chromium to drive.
+    /// Path of Chromium.
     pub(crate) chromium: PathBuf,
 }
 
-/// The oldest Node that the packages accept.
+/// The oldest supported version of Node.
 const NODE: u32 = 20;
 
-/// Node, new enough.
+/// Path of a Node that is new enough.
 ///
 /// # Errors
-/// When there is none, or an older one.
+/// If Node is missing or too old.
 pub(crate) fn node() -> Result<PathBuf, Missing> {
     let missing = |what: String| Missing::new(what, format!("install Node {NODE} or newer"));
     let node = in_path(&["node", "nodejs"]).ok_or_else(|| missing("Node.js".to_owned()))?;
@@ -54,11 +54,10 @@ pub(crate) fn node() -> Result<PathBuf, Missing> {
     }
 }
 
-/// Chromium, the npm packages and a page built from the sources as they are, which is built here
-/// when the tools for it are there.
+/// Finds Chromium and the npm packages, and builds the page if it is older than its sources.
 ///
 /// # Errors
-/// All that is missing.
+/// All requirements that are missing.
 pub(crate) fn browser_and_page(here: &Path) -> Result<Found, Vec<Missing>> {
     let root = here.join("../..").canonicalize();
     let root = root.expect("the tests lie in the repository");
@@ -74,7 +73,7 @@ pub(crate) fn browser_and_page(here: &Path) -> Result<Found, Vec<Missing>> {
             "apt-get install chromium, or CHROME=/path/to/chrome",
         ));
     }
-    // Only for who can test it: a first build takes many minutes.
+    // A first build takes many minutes, so the page is built only if everything else is present.
     if missing.is_empty()
         && let Err(page) = build_page(&root)
     {
@@ -108,7 +107,7 @@ fn in_path(names: &[&str]) -> Option<PathBuf> {
     candidates.into_iter().find(|file| file.is_file())
 }
 
-/// What the page is made of; `web/dist` is made, not a source.
+/// The sources of the page. `web/dist` is built from them.
 const SOURCES: [&str; 7] = [
     "index.html",
     "Trunk.toml",
@@ -119,13 +118,13 @@ const SOURCES: [&str; 7] = [
     "rust-toolchain.toml",
 ];
 
-/// Leaves `dist/` (the page) and `web/dist/` (the package, which Trunk's hook makes first) newer than
-/// their sources.
+/// Builds the page in `dist/` and the package in `web/dist/`, which Trunk's hook makes first, unless both are
+/// newer than their sources.
 fn build_page(root: &Path) -> Result<(), Missing> {
     let sources = SOURCES.iter().map(|source| newest(&root.join(source)));
     let sources = sources.max().unwrap_or(SystemTime::UNIX_EPOCH);
     let packaged = root.join("web/dist/dense-match.js").is_file();
-    // Trunk writes it anew each time; other files may keep the time of what they were copied from.
+    // Trunk writes index.html in every build; other files may keep the time of the file they were copied from.
     if packaged && changed(&root.join("dist/index.html")) >= sources {
         return Ok(());
     }
@@ -138,7 +137,7 @@ fn build_page(root: &Path) -> Result<(), Missing> {
     let built = Command::new("trunk")
         .args(["build", "--release"])
         .current_dir(root)
-        // Trunk takes NO_COLOR=1 for a malformed flag and stops.
+        // Trunk stops if NO_COLOR=1 is set, which it reports as a malformed flag.
         .env_remove("NO_COLOR")
         .status();
     match built {
@@ -150,7 +149,7 @@ fn build_page(root: &Path) -> Result<(), Missing> {
     }
 }
 
-/// When the newest file in a folder changed, at any depth; made things do not count.
+/// The latest modification time of the files in a folder at any depth, without built files.
 fn newest(path: &Path) -> SystemTime {
     let made = ["dist", "node_modules", "target", "bench"];
     if made.iter().any(|name| path.ends_with(name)) {

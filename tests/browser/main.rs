@@ -1,13 +1,12 @@
-//! The demo page and `<dense-match>` in a real Chromium, as part of the one test command.
+//! Runs the tests of the demo page and `<dense-match>` in Chromium as part of `cargo test`.
 //!
-//! The tests themselves are JavaScript (`suite/`), because they drive a browser; this program gives
-//! them what only Rust has, the native numbers ([`reference`]), and decides whether they can run.
-//! They need Node, the npm packages beside this file, a Chromium, and the built page. Where one of
-//! these is missing they are not run, and the rest of `cargo test` goes on; `densecl_tests::needs` says how to
-//! make that a failure, as CI does.
+//! The tests are written in JavaScript (`suite/`), because they control a browser. This program computes the
+//! native features that they compare with ([`reference`]) and checks whether they can run: they need Node,
+//! the npm packages beside this file, Chromium and the built page. If one of these is missing, they are not
+//! run and `cargo test` goes on, unless `DENSECL_REQUIRE` makes it a failure, as in CI
+//! ([`densecl_tests::needs`]).
 //!
-//! Takes the arguments of a Rust test program that make sense here: filters, `--exact`, `--skip`,
-//! `--list`.
+//! Of the arguments of Rust test programs it supports filters, `--exact`, `--skip` and `--list`.
 
 mod machine;
 mod reference;
@@ -21,7 +20,7 @@ use std::{
 use densecl_tests::needs::{self, Need};
 use machine::Missing;
 
-/// What stands for all of these tests in a list.
+/// The name for all of these tests in the list of tests that were not run.
 const SUITE: &str = "browser (all of tests/browser)";
 
 fn main() -> ExitCode {
@@ -41,7 +40,8 @@ fn main() -> ExitCode {
     if arguments.iter().any(|argument| argument == "--list") {
         return exit(runner(&[]));
     }
-    // `cargo test some_name` gives the filter to every test program: most have nothing to do.
+    // `cargo test some_name` passes the filter to every test program. If it selects no browser test, nothing
+    // has to be built.
     if !selects_any(runner(&["--list"])) {
         return exit(runner(&["--none"]));
     }
@@ -59,7 +59,7 @@ fn main() -> ExitCode {
     exit(command)
 }
 
-/// The runner's own exit code.
+/// Runs the command and maps its exit status to this program's exit code.
 fn exit(mut command: Command) -> ExitCode {
     match command.status() {
         Ok(status) if status.success() => ExitCode::SUCCESS,
@@ -71,13 +71,13 @@ fn exit(mut command: Command) -> ExitCode {
     }
 }
 
-/// Whether `--list` under the given filters names a test.
+/// Whether `--list` with the given filters prints a test.
 fn selects_any(mut list: Command) -> bool {
     list.output()
         .is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains(": test"))
 }
 
-/// Notes what is not tested and how to have it tested.
+/// Notes and prints that the browser tests were not run, and why.
 fn without_browser(missing: &[Missing], arguments: &[String]) -> ExitCode {
     if arguments.iter().any(|argument| argument == "--list") {
         println!("0 tests, 0 benchmarks");
@@ -92,7 +92,7 @@ fn without_browser(missing: &[Missing], arguments: &[String]) -> ExitCode {
     };
     let what = join(|missing| &missing.what);
     let remedy = join(|missing| &missing.remedy);
-    // Ends the program with an error where a browser is required.
+    // Panics if DENSECL_REQUIRE names the browser.
     needs::not_run(Need::Browser, SUITE, &what, &remedy);
     println!("the demo page and <dense-match> are not tested: {what}");
     println!("test result: ok. 0 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out");

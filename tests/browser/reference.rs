@@ -1,5 +1,5 @@
-//! The native numbers that the browser must reach, computed by the same test run: no golden file
-//! that could grow old.
+//! Computes the native features that the browser's are compared with. They are computed in each test run, so
+//! there is no golden file that could become outdated.
 
 use std::{fs, path::Path};
 
@@ -15,18 +15,18 @@ use densecl_tests::network::{cpu, values};
 use image::RgbImage;
 use serde_json::{Value, json};
 
-/// Sides of the pictures: what SwiftShader can do, and what visitors see. The pictures have the
-/// network's size, so that no resampling stands between the two sides.
+/// Sides of the pictures: small enough for SwiftShader, and the size that visitors use. The pictures have the
+/// network's input size, so that resampling cannot cause a difference.
 const TINY: u32 = 64;
 const SHIPPED: u32 = 224;
 
 /// Writes to `out`:
 ///
-/// - `tiny.safetensors`: a narrow untrained network; `wrong-architecture.safetensors`: the same
-///   tensors under the name of another network;
+/// - `tiny.safetensors`: a narrow untrained network;
+/// - `wrong-architecture.safetensors`: the same tensors with another network in the metadata;
 /// - `{tiny,shipped}-{a,b}.png`: two views of one scene;
-/// - `{tiny,shipped}.json`: which features, strides and grids, and `…-FEATURE-STRIDE.f32`: the
-///   unit-length features of both pictures, [2, C, h, w], little-endian.
+/// - `{tiny,shipped}.json`: the list of features, strides and grids;
+/// - `…-FEATURE-STRIDE.f32`: the unit-length features of both pictures, [2, C, h, w], little-endian.
 pub(crate) fn write(out: &Path, root: &Path) {
     fs::create_dir_all(out).expect("the target folder can be written");
     let model = ModelConfig {
@@ -44,7 +44,7 @@ pub(crate) fn write(out: &Path, root: &Path) {
     features(out, "shipped", SHIPPED, &shipped(root));
 }
 
-/// An untrained network in a file that says it were of architecture `named`.
+/// A file with an untrained network, whose metadata declares the architecture `named`.
 fn encoder_bytes(model: &ModelConfig, named: Backbone) -> Vec<u8> {
     let encoder = Encoder::new(model, 7, &cpu());
     let info = WeightsInfo {
@@ -61,7 +61,7 @@ fn encoder_bytes(model: &ModelConfig, named: Backbone) -> Vec<u8> {
     weights::save(&encoder, &info).expect("the CPU answers")
 }
 
-/// The weights that ship: the page's shards are cut from this file.
+/// The included weights, from which the page's shards are made.
 fn shipped(root: &Path) -> Vec<u8> {
     let path = root.join("weights/densecl_r18_photos.safetensors");
     fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))

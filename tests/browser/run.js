@@ -1,5 +1,5 @@
-// Runs the suite: `node run.js [FILTER]… [--exact] [--skip FILTER] [--list]`, in the words of a Rust
-// test program, because `cargo test --test browser` passes its arguments on.
+// Runs the suite: `node run.js [FILTER]… [--exact] [--skip FILTER] [--list]`. Arguments and output are those
+// of a Rust test program, because `cargo test --test browser` passes its arguments on.
 import { run } from "node:test";
 import { spawnSync } from "node:child_process";
 import { readdirSync } from "node:fs";
@@ -7,14 +7,14 @@ import { fileURLToPath } from "node:url";
 import { inspect } from "node:util";
 import path from "node:path";
 
-// Each file is a process with a Chromium of its own; two keep two cores busy.
+// Each file runs in a process with its own Chromium; two of them keep two cores busy.
 const CONCURRENCY = 2;
 
 const here = fileURLToPath(new URL(".", import.meta.url));
 
 function parse(args) {
   const options = { filters: [], skip: [], exact: false, list: false, none: false };
-  // Options of Rust's harness that take a value and mean nothing here.
+  // Options of Rust's test harness that take a value and have no effect here.
   const valued = new Set(["--test-threads", "--format", "--color", "--logfile", "-Z"]);
   for (let i = 0; i < args.length; i++) {
     const arg = args[i];
@@ -26,7 +26,7 @@ function parse(args) {
   return options;
 }
 
-/** The tests of each file: {file, names}. */
+/** The names of the tests in each file: {file, names}. */
 function inventory() {
   const folders = ["unit", "suite"].map((folder) => path.join(here, folder));
   const files = folders.flatMap((folder) =>
@@ -77,7 +77,7 @@ async function runChosen() {
         console.log(`test ${data.name} ... ok (${seconds()})`);
       } else if (type === "test:fail") {
         const { error } = data.details;
-        // A file fails when a case in it does, which is told already; alone, it could not be run.
+        // If a case fails, node:test reports its file as failed, too; the case has been reported already.
         if (!isCase && error?.failureType === "subtestsFailed") continue;
         failed.push(data.name);
         console.log(`test ${data.name} ... FAILED (${seconds()})\n${inspect(error?.cause ?? error, { depth: 4 })}`);
@@ -86,7 +86,7 @@ async function runChosen() {
       }
     }
   }
-  // A file that ends early would leave cases that neither passed nor failed.
+  // If a file's process ends early, some cases have neither passed nor failed.
   const lost = chosen.length - passed - failed.length;
   if (failed.length) console.log(`\nfailures:\n${failed.map((name) => `    ${name}`).join("\n")}`);
   if (lost > 0) console.log(`\n${lost} tests did not report`);

@@ -1,9 +1,9 @@
-// Photographs the demo page for the documents: two pictures dropped on it, and a point of the first.
+// Makes a screenshot of the demo page for the documents: drops two pictures on it and points at the first one.
 //
 //   node tests/browser/screenshot.js --a A.jpg --b B.jpg --at 0.5,0.4 --out page.png \
 //     [--hash 'view=heatmap&weights=trained+untrained'] [--width 1180] [--whole]
 //
-// Serves dist/, which `trunk build --release` made.
+// The page in dist/ must have been built by `trunk build --release`.
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import { parseArgs } from "node:util";
@@ -48,12 +48,12 @@ try {
     }
     await page.waitForFunction(() => !document.querySelector(".panel")?.innerText.includes("PCK@0.1"), null, { timeout: 60_000 });
     await page.locator("#timings").getByText(/similarities/).waitFor({ timeout: 60_000 });
-    await page.waitForTimeout(3000); // both columns, and what fades in
+    await page.waitForTimeout(3000); // until both columns are computed and faded in
   }
   const [u, v] = options.at.split(",").map(Number);
   const canvas = page.locator("canvas.pictures").first();
   const { width, height } = await canvas.boundingBox();
-  // The first picture is left of or above the second.
+  // In a wide canvas the first picture is left of the second, otherwise above it.
   const [w, h] = width > height ? [(width - 10) / 2, height] : [width, (height - 10) / 2];
   await canvas.hover({ position: { x: u * w, y: v * h } });
   await page.waitForTimeout(1500);

@@ -1,4 +1,4 @@
-//! Data that is not there, is not enough, or is not pictures.
+//! Training data that is missing, too little, or not pictures.
 
 use crate::sandbox::Sandbox;
 
@@ -34,7 +34,7 @@ fn missing_and_unusable_data_is_named() {
     }
 }
 
-/// A PNG of this width and height whose pixels are missing.
+/// A PNG file that ends after the header with this width and height.
 fn png_header(width: u32, height: u32) -> Vec<u8> {
     let mut chunk = b"IHDR".to_vec();
     chunk.extend(width.to_be_bytes());
@@ -56,7 +56,8 @@ fn crc32(bytes: &[u8]) -> u32 {
     })
 }
 
-/// Five files that do not decode; the words by which each is told.
+/// Writes five files that do not decode. Returns the name of each and a part of the reason that must be
+/// reported.
 fn spoil(sandbox: &Sandbox, folder: &str) -> [(&'static str, &'static str); 5] {
     let picture = |name: &str| sandbox.read(&format!("{folder}/{name}"));
     let jpeg = picture("003.jpg");
@@ -88,7 +89,8 @@ fn a_few_bad_files_are_skipped_named_once_counted_and_listed() {
     let sandbox = Sandbox::new();
     sandbox.pictures("photos", 55);
     let bad = spoil(&sandbox, "photos");
-    // Three passes over the data; a twentieth is kept out and may be bad, too.
+    // Three epochs must warn of each file once. One file in 20 is held out for the measurement and may be a
+    // bad one.
     let ran = sandbox
         .pretrain("--epochs 3 --data photos --out run --set eval.pairs=3")
         .succeeded();
@@ -120,7 +122,7 @@ fn a_few_bad_files_are_skipped_named_once_counted_and_listed() {
         ran.stderr
     );
 
-    // What earlier parts of a run met is not forgotten.
+    // A resumed run still counts the bad files found before.
     sandbox.run("pretrain --resume run --steps 43").succeeded();
     assert_eq!(sandbox.json("run/result.json")["bad_files"], 5);
 }

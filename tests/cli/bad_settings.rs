@@ -1,4 +1,4 @@
-//! Settings and devices that do not exist or do not fit: one line, and nothing begun.
+//! Settings and devices that do not exist or do not fit: the error is one line, and no run is started.
 
 use crate::sandbox::Sandbox;
 
@@ -148,7 +148,7 @@ fn devices_that_are_not_there_are_named_with_those_that_are() {
         sandbox.pretrain("--steps 1 --device cuda").refused(cuda);
     }
     if cfg!(target_os = "linux") {
-        // The graphics stack may say something of its own before.
+        // The graphics driver may print lines before the error, so only the last line is checked.
         let metal = sandbox.pretrain("--steps 1 --device metal");
         assert_eq!(metal.code, Some(1));
         let last = metal.stderr.lines().last().expect("a line");
@@ -168,7 +168,7 @@ fn a_loss_that_is_not_finite_stops_the_run_and_the_good_checkpoint_stays() {
         .pretrain("--steps 2 --set checkpoint.every_steps=1 --out run")
         .succeeded();
     let good = sandbox.read("run/checkpoints/step_00000002.safetensors");
-    // The same run with another learning rate, as a bad batch would do to it.
+    // The run goes on with a huge learning rate, which makes the loss infinite as a bad batch could.
     let settings = sandbox.text("run/config.toml");
     let exploding = settings.replace("\nlr = 0.03\n", "\nlr = 1e30\n");
     assert_ne!(settings, exploding);

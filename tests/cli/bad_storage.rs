@@ -1,4 +1,4 @@
-//! Folders that cannot be written, disks that are full, and files that are not what they should be.
+//! Folders that cannot be written, full disks, and files of the wrong kind.
 
 use std::process::Command;
 
@@ -13,7 +13,7 @@ fn folders_that_cannot_be_written_are_found_at_the_start() {
     let ran = sandbox.pretrain("--steps 1 --out file/run");
     ran.refused(&["file/run cannot be written to", "--out"]);
     if cfg!(target_os = "linux") {
-        // Not even root may make a folder there.
+        // Not even root can create a folder in /proc.
         sandbox
             .pretrain("--steps 1 --out /proc/run")
             .refused(&["/proc/run cannot be written to", "--out"]);
@@ -34,7 +34,7 @@ fn folders_that_cannot_be_written_are_found_at_the_start() {
         .refused(&["run has no logged step yet"]);
 }
 
-/// A limit on the size of files stands for a full disk: the write of a checkpoint fails midway.
+/// A limit on the size of files simulates a full disk: writing a checkpoint fails midway.
 #[cfg(unix)]
 #[test]
 fn a_full_disk_leaves_the_earlier_checkpoint_whole() {
@@ -44,7 +44,7 @@ fn a_full_disk_leaves_the_earlier_checkpoint_whole() {
         .succeeded();
     let before = sandbox.names("run/checkpoints");
     let good = sandbox.read("run/checkpoints/step_00000002.safetensors");
-    // In units of 512 or 1024 bytes, by shell: in both less than the checkpoint.
+    // The shell counts in blocks of 512 or 1024 bytes; the limit is below the checkpoint's size in either.
     let blocks = good.len() / 2048;
     let output = Command::new("sh")
         .arg("-c")

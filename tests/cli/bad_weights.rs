@@ -1,5 +1,5 @@
-//! Weights that cannot be used, and exports that cannot be made: one line that names the file and what is
-//! wrong, and nothing written.
+//! Weights that cannot be used and exports that cannot be made: the error is one line with the file and the
+//! reason, and nothing is written.
 
 use std::fs;
 use std::process::Command;
@@ -138,8 +138,8 @@ fn names_and_formats_must_agree() {
     both.refused(&["train.init and train.continue_from"]);
 }
 
-/// The header promises the widest network, whose tensors would take gigabytes; the file has none of
-/// them.
+/// The header declares the widest network, whose tensors would take gigabytes, but the file does not hold
+/// them. With 1 GB of address space the program must refuse the file instead of running out of memory.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_header_that_promises_more_than_the_file_holds_costs_no_memory() {
@@ -172,7 +172,7 @@ fn a_header_that_promises_more_than_the_file_holds_costs_no_memory() {
     Ran::from(output).refused(&["greedy.safetensors", "resnet101 of width 256", "resnet10"]);
 }
 
-/// A safetensors file of this header and as many zeros.
+/// A safetensors file with this header and `zeros` bytes of zeros as data.
 fn safetensors(header: &str, zeros: usize) -> Vec<u8> {
     let length = header.len() as u64;
     [&length.to_le_bytes(), header.as_bytes(), &vec![0; zeros]].concat()

@@ -1,4 +1,4 @@
-//! `embed` in its four formats, and `search` in one of them.
+//! `embed` in its four output formats, and `search` in an index that it wrote.
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
@@ -22,7 +22,7 @@ fn sandbox() -> Sandbox {
 const EMBED: &str =
     "embed --images photos --weights run/weights.safetensors --device cpu --size 64";
 
-/// One feature of a safetensors file.
+/// A feature read from a safetensors file.
 #[derive(Debug, PartialEq)]
 struct Tensor {
     shape: Vec<usize>,
@@ -30,7 +30,7 @@ struct Tensor {
 }
 
 impl Tensor {
-    /// The shape and the numbers of each row.
+    /// The values of each row.
     fn rows(&self) -> Vec<&[f32]> {
         self.values
             .chunks_exact(self.values.len() / self.shape[0])
@@ -89,7 +89,7 @@ fn every_format_holds_the_same_numbers_under_the_same_names() {
         tensor(&sandbox, "f.safetensors", "stage4"),
         tensor(&sandbox, "f.safetensors", "global"),
     );
-    // A narrow ResNet-10 has 8 · 8 channels.
+    // Stage 4 of a ResNet-10 of width 8 has 8 · 8 channels.
     assert_eq!(
         (&stage4.shape[..], &global.shape[..]),
         (&[COUNT, 64][..], &[COUNT, 128][..])
@@ -145,13 +145,13 @@ fn every_format_holds_the_same_numbers_under_the_same_names() {
         .zip([("stage4", &stage4), ("global", &global)])
     {
         assert_eq!(*path, format!("{name}.list.element"));
-        // Behind the levels.
+        // The values follow the repetition and definition levels.
         let (_, page) = page.split_at(page.len() - 4 * tensor.values.len());
         assert_eq!(floats(page), tensor.values, "{name}");
     }
 }
 
-/// Each column's path and the bytes of its one page, as the format's own records say.
+/// The path of each Parquet column and the bytes of its only page, found by the file's metadata.
 fn parquet_columns(bytes: &[u8]) -> Vec<(String, Vec<u8>)> {
     assert_eq!(
         (&bytes[..4], &bytes[bytes.len() - 4..]),
@@ -207,7 +207,7 @@ fn cells_pool_to_the_mean_and_batches_change_nothing() {
     let global = tensor(&sandbox, "cells.safetensors", "global");
     assert_eq!(global.shape, [COUNT, 128], "the global head has no cells");
 
-    // At stride 32 on the finer grid, each half of unit length.
+    // At output stride 32 both stages are on stage 3's finer grid, and each stage's part has unit length.
     run("--out fused.safetensors --feature stage3+stage4 --stride 32 --pool none");
     let fused = tensor(&sandbox, "fused.safetensors", "stage3+stage4");
     assert_eq!(fused.shape, [COUNT, 96, 4, 4]);
@@ -229,7 +229,7 @@ fn cells_pool_to_the_mean_and_batches_change_nothing() {
     let dense = tensor(&sandbox, "cells.safetensors", "dense");
     let text = sandbox.text("cells.csv");
     assert!(text.starts_with("name,row,column,dense_0,"));
-    // The second row and third column of the first picture.
+    // Row 1, column 2 of the first picture, counted from 0: a header line and a row of four cells come before.
     let line = text.lines().nth(1 + 4 + 2).expect("a cell");
     assert!(
         line.starts_with("001.png,1,2,") || line.contains(",1,2,"),
@@ -273,7 +273,7 @@ fn what_does_not_decode_is_left_out_and_told() {
     sandbox
         .run("embed --images bad --weights run/weights.safetensors --out g.npy --device cpu")
         .refused(&["none of the 1 files decodes", "a.jpg"]);
-    // Nothing under the name, and nothing beside it.
+    // Neither the output nor a partial file is left.
     let left: Vec<String> = sandbox
         .names("")
         .into_iter()
@@ -418,14 +418,14 @@ fn a_picture_finds_itself_and_others() {
     let best = ran.succeeded().stdout;
     assert!(best.trim_end().ends_with("photos/003.jpg"), "{best}");
     assert!(best.starts_with(" 1.0000"), "{best}");
-    // The query and three found, in one row.
+    // One row with the query and the three pictures found.
     let sheet = sandbox.picture("found.png");
     assert_eq!(
         sheet.dimensions(),
         (12 + 4 * (192 + 12), 12 + 192 + 22 + 12)
     );
 
-    // From another folder, where the pictures are gone: found all the same, drawn as gaps.
+    // After the indexed pictures have been moved, the search still finds their names and draws gaps for them.
     std::fs::rename(sandbox.path("photos"), sandbox.path("moved")).expect("moved");
     let command = format!(
         "{SEARCH} moved/003.jpg --index f.safetensors --feature global --json - --out g.png"
@@ -475,7 +475,7 @@ fn an_index_of_something_else_is_refused() {
             .run(&format!("{search} fused.safetensors --feature {feature}"))
             .refused(&[&format!("--feature {feature}"), "it has stage3+stage4"]);
     }
-    // An index that says another feature than its vectors were made by.
+    // An index whose header names another feature than its vectors were made with.
     let mut mixed = SafeTensors::parse(&sandbox.read("fused.safetensors"));
     let header = mixed.header.to_string().replace("stage3+stage4", "stage4");
     mixed.header = serde_json::from_str(&header).expect("still JSON");

@@ -1,4 +1,4 @@
-//! `eval correspondence`, `linear-seg` and `knn-seg`: their figures, and what they say to bad input.
+//! `eval correspondence`, `linear-seg` and `knn-seg`: their figures, and their errors for bad input.
 
 use image::{GrayImage, Rgb, RgbImage};
 use serde_json::Value;
@@ -7,7 +7,7 @@ use crate::sandbox::Sandbox;
 
 const NETWORK: &str = "--device cpu --weights random:resnet10";
 
-/// The figure `name` of the `index`-th backbone.
+/// The figure `name` of backbone number `index`.
 fn figure<'a>(report: &'a Value, index: usize, name: &str) -> &'a Value {
     let figures = report["backbones"][index]["figures"].as_array();
     let mut figures = figures.expect("figures").iter();
@@ -48,7 +48,7 @@ fn a_run_for_each_seed_is_one_backbone() {
     assert_eq!(together["values"], serde_json::json!(alone));
     assert_eq!(together["interval_over"], "seeds");
 
-    // `compare` keeps each seed's figures for its own file.
+    // `compare` stores the figures of each seed's weights file, and reuses them in the second run.
     let compare = "eval compare --weights mine=run_{seed}/weights.safetensors --corr set --size 96 \
                    --device cpu --out out --seeds";
     sandbox.run(&format!("{compare} 2")).succeeded();
@@ -86,9 +86,9 @@ fn scenes_are_matched_better_than_by_chance_and_the_same_each_time() {
     assert_eq!(names, ["run", "random"]);
     assert_eq!(backbones[0]["training"]["steps"], 2);
     assert_eq!(backbones[1]["training"], Value::Null);
-    // `random` has the architecture of the file.
+    // `random` is an untrained network with the architecture of the weights file.
     assert_eq!(backbones[0]["model"], backbones[1]["model"]);
-    // A file is one network, `random` another one for each seed.
+    // A weights file gives one network and one value; `random` gives a different network for each seed.
     let pck = |index| figure(&first, index, "PCK@0.1").clone();
     assert_eq!(pck(0)["values"].as_array().map(Vec::len), Some(1));
     assert_eq!(pck(0)["interval_over"], "pictures");
@@ -151,7 +151,7 @@ fn a_picture_moved_by_whole_cells_is_matched_exactly() {
         assert_eq!(found["protocol"]["look"]["feature"], feature);
         assert_eq!(mean(&found, "points"), points);
         assert!(mean(&found, "PCK@0.1") > 0.7, "{found}");
-        // 32 of 128 pixels to the side.
+        // The second picture is shifted by 32 of 128 pixels, so matching the same place is off by 32 pixels.
         assert!((mean(&found, "end-point error at the same place") - 32.0).abs() < 1e-3);
     }
 }
@@ -169,7 +169,10 @@ fn features_of_scenes_tell_classes_apart() {
         assert_eq!(first["protocol"]["data"]["train"]["pictures"], 18);
         assert_eq!(first["protocol"]["data"]["test"]["pictures"], 6);
         let values = figure(&first, 0, "mIoU")["values"].clone();
-        assert_ne!(values[0], values[1], "another network, another figure");
+        assert_ne!(
+            values[0], values[1],
+            "two random networks have the same figure"
+        );
         assert!(
             mean(&first, "mIoU") > mean(&first, "mIoU of the commonest class"),
             "{first}"
@@ -185,9 +188,12 @@ fn features_of_scenes_tell_classes_apart() {
         );
         let name = task.split(' ').next().expect("a name");
         let picture = sandbox.picture(&format!("{name}.png"));
-        assert!(picture.width() > 600, "picture, truth and prediction");
+        assert!(
+            picture.width() > 600,
+            "too narrow for picture, truth and prediction"
+        );
     }
-    // The same network with other seeds is another head.
+    // With another seed the head on the same backbone is trained differently.
     sandbox.pretrain("--steps 1 --out run").succeeded();
     let arguments = "linear-seg --device cpu --weights run/weights.safetensors --data set --size 96 \
                      --steps 30 --seeds 2 --seed 7";
@@ -206,7 +212,7 @@ fn fine_tuning_lowers_its_loss() {
     sandbox.pretrain("--steps 1 --out run").succeeded();
     let arguments = "linear-seg --fine-tune --device cpu --weights run/weights.safetensors --data set \
                      --size 64 --crop 64 --batch-size 4 --steps 40";
-    // Through fused features the gradient reaches two stages, and interpolates at stride 32.
+    // With fused features the gradient flows into two stages; at stride 32 stage 4 is interpolated, too.
     for look in [
         "",
         "--feature stage3+stage4",

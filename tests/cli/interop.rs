@@ -1,4 +1,4 @@
-//! Weights that come in from other programs and go out to them.
+//! Import of weights from other programs, and export to them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::sandbox::{SafeTensors, Sandbox};
 
-/// A golden checkpoint, by folder and name.
+/// The path of a golden checkpoint, given as folder/name.
 pub(crate) fn golden(file: &str) -> String {
     format!("{}/../tests/golden/{file}", env!("CARGO_MANIFEST_DIR"))
 }
@@ -86,7 +86,7 @@ fn the_account_names_every_tensor() {
     assert!(reasons.iter().any(|dropped| dropped["reason"] == part));
     assert!(
         sandbox.names("").is_empty(),
-        "nothing was asked to be written"
+        "a file was written without --out"
     );
 
     let ran = sandbox
@@ -152,7 +152,7 @@ fn every_export_of_a_run_can_be_read() {
         [1.0]
     );
 
-    // Directly, and through the bundle.
+    // The exported weights can be used directly and as the browser's bundle.
     sandbox
         .run(&format!("{PICTURES} --weights heads.pt --feature dense"))
         .succeeded();
@@ -175,7 +175,7 @@ fn every_export_of_a_run_can_be_read() {
         .succeeded();
 }
 
-/// A placement of the stride that is given on import goes wherever the receiver can be told.
+/// An export keeps the placement of the stride that was given on import, if its format can express it.
 #[test]
 fn the_placement_of_the_stride_is_kept_by_what_can_say_it() {
     let sandbox = Sandbox::new();
@@ -210,10 +210,10 @@ fn the_placement_of_the_stride_is_kept_by_what_can_say_it() {
     told("v1", ".onnx", None);
     told("usual", ".onnx", None);
     assert_ne!(sandbox.read("v1.onnx"), sandbox.read("usual.onnx"));
-    // The numbers are the same; only what is said of them differs.
+    // Both files hold the same numbers; only the advice that `export` prints differs.
     assert_eq!(sandbox.read("v1.pth"), sandbox.read("usual.pth"));
 
-    // A pickle for detectron2 is read again, with the placement.
+    // Importing the exported pickle for detectron2 restores the placement.
     for (name, in_1x1) in [("v1", true), ("usual", false)] {
         let ran = sandbox
             .run(&format!("import {name}.pkl --out back.safetensors"))
@@ -254,7 +254,7 @@ fn the_placement_of_the_stride_is_kept_by_what_can_say_it() {
         .refused(&["--stride-in-1x1", "resnet50"]);
 }
 
-/// A shard that the new manifest does not name goes; what is not a shard stays.
+/// Shards of an earlier bundle that the new manifest does not list are removed; other files stay.
 #[test]
 fn a_bundle_replaces_the_earlier_one() {
     let sandbox = Sandbox::new();
@@ -288,7 +288,7 @@ fn weights_of_others_match_pictures() {
         let ran = sandbox
             .run(&format!("{PICTURES} --weights {}", golden(file)))
             .succeeded();
-        // Never a partial load in silence.
+        // Weights that are loaded in part are always reported.
         assert!(ran.stderr.contains("tensors used") && ran.stderr.contains("dropped"));
     }
     let backbone = golden("interop/torchvision_r50.pth");
@@ -308,7 +308,7 @@ const NARROW: &str = "--set model.backbone=resnet18 --set model.width=3";
 fn a_run_begins_with_the_weights_of_another_program() {
     let sandbox = Sandbox::new();
     let file = golden("interop/torchvision_r18.pth");
-    // With a rate of 0 nothing moves.
+    // With a learning rate of 0 the written weights are those loaded.
     let still = "--set optim.lr=0 --steps 1 --out run";
     let ran = sandbox
         .pretrain(&format!("{NARROW} {still} --init {file}"))
@@ -358,7 +358,7 @@ fn training_goes_on_from_the_authors_state() {
     assert_eq!(steps, [4, 5]);
     assert_eq!(sandbox.json("run/result.json")["steps"], 5);
     assert!(sandbox.text("run/config.toml").contains("queue = 20"));
-    // From here it is a run like any other.
+    // After these steps the run can be resumed like any other.
     sandbox.run("pretrain --resume run --steps 6").succeeded();
     assert_eq!(sandbox.metrics("run").len(), 3);
 
@@ -379,7 +379,7 @@ fn training_goes_on_from_the_authors_state() {
         .refused(&["torchvision_r18.pth", "without a key encoder", "--init"]);
 }
 
-/// A header of ours around the tensors of a run.
+/// The tensors of a run in a safetensors file without densecl's metadata.
 #[test]
 fn safetensors_without_our_metadata_load() {
     let sandbox = run_and_pictures();

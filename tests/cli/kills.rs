@@ -1,6 +1,8 @@
-//! `kill -9` at any moment: the run goes on, and ends with the weights of the run that nobody killed.
+//! A run that was killed by `kill -9` at any moment can be resumed and ends with the weights of an
+//! uninterrupted run.
 //!
-//! The long form, 200 kills, takes some minutes of CPU and writes its figures to `docs/results/kills.json`:
+//! The long version with 200 kills takes some minutes of CPU and writes its figures to
+//! `docs/results/kills.json`:
 //!
 //! ```sh
 //! cargo test --release --test cli two_hundred_kills -- --ignored
@@ -14,7 +16,7 @@ use serde_json::json;
 
 use crate::sandbox::{Sandbox, TINY, has_checkpoint};
 
-/// A checkpoint every other step, so that a kill in the midst of writing one is no rarity.
+/// The arguments of a run that writes a checkpoint every other step, so that kills often hit the write.
 fn run(folder: &str, steps: u64) -> String {
     format!(
         "{TINY} --steps {steps} --data photos --out {folder} --set checkpoint.every_steps=2 --set \
@@ -22,7 +24,7 @@ fn run(folder: &str, steps: u64) -> String {
     )
 }
 
-/// Numbers in [0, 1), the same in every run of the test (Marsaglia's xorshift).
+/// Random numbers in [0, 1), the same in every run of the test (Marsaglia's xorshift).
 struct Random(u64);
 
 impl Random {
@@ -34,14 +36,14 @@ impl Random {
     }
 }
 
-/// What one kill met.
+/// The state of the run folder after a kill.
 #[derive(Debug)]
 struct Kill {
-    /// Of the newest checkpoint that it left; none before the first.
+    /// Step of the newest checkpoint; none if there was none yet.
     step: Option<u64>,
-    /// Whether it left a checkpoint half written.
+    /// Whether a partly written checkpoint is left.
     while_writing: bool,
-    /// Whether it left a row of the log half written, or rows after the newest checkpoint.
+    /// Whether the log has rows after the newest checkpoint, or a partly written row.
     rows_ahead: bool,
 }
 
@@ -51,8 +53,8 @@ fn is_writing(sandbox: &Sandbox, folder: &str) -> bool {
     names.iter().any(|name| name.ends_with(".partial"))
 }
 
-/// Starts a run of so many steps and kills it after `delay`, or as soon after as it writes a checkpoint; none when it had ended by
-/// then.
+/// Starts a run of `steps` steps and kills it after `delay`, or with `while_writing` at the first time after
+/// `delay` at which a checkpoint is being written. Returns none if the run had ended before.
 fn kill(
     sandbox: &Sandbox,
     (folder, steps): (&str, u64),
@@ -67,7 +69,11 @@ fn kill(
         .expect("the binary starts");
     sleep(delay);
     while while_writing && !is_writing(sandbox, folder) {
-        if child.try_wait().expect("asked").is_some() {
+        if child
+            .try_wait()
+            .expect("the process can be queried")
+            .is_some()
+        {
             return None;
         }
         sleep(Duration::from_micros(100));
@@ -89,7 +95,7 @@ fn kill(
     })
 }
 
-/// Kills as many runs of so many steps, each of which then goes on and must end as the one that nobody killed.
+/// Kills `count` runs of `steps` steps, continues each and checks that it ends as an uninterrupted run does.
 fn survive(count: usize, steps: u64) -> Vec<Kill> {
     let sandbox = Sandbox::new();
     sandbox.pictures("photos", 30);
@@ -112,17 +118,21 @@ fn survive(count: usize, steps: u64) -> Vec<Kill> {
                 .run(&format!("pretrain --resume {folder}"))
                 .succeeded();
         } else {
-            // As its message says: there is nothing to continue.
+            // Without a checkpoint there is nothing to resume: the run is started anew, as the error message
+            // advises.
             sandbox
                 .run(&format!("{} --overwrite", run(folder, steps)))
                 .succeeded();
         }
         let case = format!("kill {} after {delay:?}: {met:?}", kills.len());
-        assert!(sandbox.weights(folder) == weights, "{case}: other weights");
+        assert!(
+            sandbox.weights(folder) == weights,
+            "{case}: the weights differ"
+        );
         assert_eq!(sandbox.metrics(folder), rows, "{case}");
         assert!(
             !is_writing(&sandbox, folder),
-            "{case}: half a checkpoint is left"
+            "{case}: a partial checkpoint is left"
         );
         std::fs::remove_dir_all(sandbox.path(folder)).expect("removed");
         kills.push(met);
@@ -134,7 +144,7 @@ fn survive(count: usize, steps: u64) -> Vec<Kill> {
 #[test]
 fn whenever_a_run_is_killed_it_ends_with_the_same_weights() {
     let kills = survive(6, 60);
-    // Every other one waits for it.
+    // Every other kill waits until a checkpoint is being written.
     let writing = kills.iter().filter(|kill| kill.while_writing).count();
     assert!(writing >= 1, "{kills:?}");
 }

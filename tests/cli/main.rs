@@ -1,5 +1,5 @@
-//! The binary from outside: what a user types, and what comes back. But for the quick start every run
-//! is tiny (a narrow ResNet-10 on 64 px views), so that it takes seconds.
+//! Tests the program by its command line: arguments, exit codes, output and files. All training runs but the
+//! quick start are tiny (a narrow ResNet-10 on 64 px views), so that they take seconds.
 
 mod bad_data;
 mod bad_settings;

@@ -1,12 +1,13 @@
-//! Memory: the estimate against what runs really held, and steps that would not fit.
+//! Compares the memory estimate with the measured peak of runs, and tests that steps that do not fit are
+//! refused.
 
 use crate::sandbox::Sandbox;
 
-/// By how much the estimate may be wrong, either way: `ESTIMATE_ERROR` of train/src/memory.rs.
+/// The factor by which the estimate may be too high or too low: `ESTIMATE_ERROR` of train/src/memory.rs.
 #[cfg(target_os = "linux")]
 const ESTIMATE_ERROR: f64 = 1.25;
 
-/// The estimate that a run told, in bytes.
+/// The estimate in bytes, read from a run's standard error.
 #[cfg(target_os = "linux")]
 fn estimated(stderr: &str) -> f64 {
     let rest = stderr.split("a step needs about ").nth(1);
@@ -43,19 +44,20 @@ fn estimate_and_peak(sandbox: &Sandbox, settings: &str) -> (f64, f64) {
     let mut peak = 0.0;
     while child.try_wait().expect("a child").is_none() {
         let text = fs::read_to_string(&status).unwrap_or_default();
-        // The high-water mark: nothing in between is missed.
+        // The kernel's record of the peak, so that no peak between two reads is missed.
         let mark = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
         let kibibytes = mark.and_then(|mark| mark.split_whitespace().next()?.parse::<f64>().ok());
         peak = kibibytes.map_or(peak, |kibibytes| kibibytes * 1024.0);
         sleep(Duration::from_millis(10));
     }
-    let output = child.wait_with_output().expect("its words");
+    let output = child.wait_with_output().expect("its output");
     let stderr = String::from_utf8(output.stderr).expect("UTF-8");
     assert!(output.status.success(), "{stderr}");
     (estimated(&stderr), peak)
 }
 
-/// Activations, parameters, a queue, and parts of a batch: each of them is the most in one of these.
+/// In each of these cases another part takes the most memory: activations, parameters, queues, or
+/// micro-batches.
 #[test]
 #[cfg(target_os = "linux")]
 fn the_estimate_is_the_peak_that_runs_are_measured_at() {
@@ -87,7 +89,8 @@ fn the_estimate_is_the_peak_that_runs_are_measured_at() {
 #[test]
 fn a_step_that_cannot_fit_is_refused_with_what_would() {
     let sandbox = Sandbox::new();
-    // More than a terabyte at 64 images; a few gigabytes where the views are small.
+    // More than a terabyte with views of 4096 px; smaller views need only a few gigabytes, so they can be
+    // suggested.
     let huge = "--steps 1 --out run --set model.width=256 --set train.batch_size=64 --set method.queue=64 --set \
         data.scene_count=64 --set views.size=4096";
     let ran = sandbox.pretrain(huge);

@@ -1,4 +1,5 @@
-//! Names of files that are not UTF-8, or have line breaks: kept without loss in everything that is written.
+//! Names of files that are not UTF-8 or contain line breaks are kept without loss in all files that are
+//! written.
 #![cfg(unix)]
 
 use std::ffi::{OsStr, OsString};
@@ -10,12 +11,12 @@ use serde_json::{Value, json};
 
 use crate::sandbox::{Ran, SafeTensors, Sandbox, TINY};
 
-/// `name` in the sandbox, where it need not be text.
+/// A file name from bytes, which need not be UTF-8.
 fn odd(name: &[u8]) -> OsString {
     OsString::from_vec(name.to_vec())
 }
 
-/// Twenty pictures, and three of the same name but for a byte.
+/// Twenty pictures, and three more whose names differ in one byte.
 fn photos() -> Sandbox {
     let sandbox = Sandbox::new();
     sandbox.pictures("photos", 20);
@@ -36,7 +37,7 @@ fn run(sandbox: &Sandbox, arguments: &str, odd: &[&OsStr]) -> Ran {
     Ran::from(output.expect("the binary starts"))
 }
 
-/// Refused before anything is done, as what cannot be parsed is.
+/// Asserts that the command line's parser refuses the call, so that nothing is done.
 fn named_by_clap(ran: &Ran, part: &str) {
     assert_eq!(ran.code, Some(2), "{}", ran.stderr);
     assert!(ran.stderr.contains(part), "{}", ran.stderr);
@@ -69,7 +70,7 @@ fn a_run_on_such_files_into_such_a_folder_keeps_all_names() {
         ]
     );
     assert_eq!(result["bad_files"], 2);
-    // A line of the list is a file, and stays one when the list is written again.
+    // Each line of the list is one file; a resumed run reads the list and writes the same one.
     run(&sandbox, "pretrain --steps 9 --resume", &[&out]).succeeded();
     assert_eq!(text("bad_files.txt"), bad);
 
@@ -96,7 +97,8 @@ fn an_index_a_list_and_a_pack_tell_such_files_apart_and_find_them() {
     let odd_names: Vec<&String> = names.iter().filter(|name| name.contains('a')).collect();
     assert_eq!(odd_names, [r"a?.png", r#""a\xE8.png""#, r#""a\xE9.png""#]);
 
-    // The query is such a file, and so is what is found first: the bytes of its name lead back to it.
+    // The query and a picture found have names that are not UTF-8; the picture's file is found by its name's
+    // bytes.
     let query = Path::new("photos").join(odd(b"a\xE9.png"));
     let search = format!("search {common} --index i.safetensors --k 2 --json s.json --out s.png");
     let ran = run(&sandbox, &search, &[query.as_os_str()]).succeeded();
@@ -107,7 +109,7 @@ fn an_index_a_list_and_a_pack_tell_such_files_apart_and_find_them() {
     let found: Vec<&Value> = found.iter().map(|hit| &hit["name"]).collect();
     assert!(found.contains(&&json!(r#""a\xE9.png""#)), "{found:?}");
 
-    // A list in the encoding of the disk.
+    // A list of paths in the encoding of the file names.
     fs::write(sandbox.path("photos/list"), b"a\xE8.png\n002.webp\n").expect("a list");
     sandbox
         .run(&format!("{embed}/list --out l.npy"))

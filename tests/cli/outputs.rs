@@ -1,5 +1,5 @@
-//! What a user gave is never taken for a place to write to. That every path of every command is compared is held by
-//! the unit tests of `native/src/outputs`; here stand the cases that cost somebody a file.
+//! No command overwrites its inputs. The unit tests of `native/src/outputs` check that every path of every
+//! command is compared; here are the cases in which users lost a file.
 
 use crate::sandbox::Sandbox;
 
@@ -16,13 +16,13 @@ fn sandbox() -> Sandbox {
     sandbox
 }
 
-/// Checks that a call is refused, naming both sides, and leaves these files as they were.
+/// Checks that a call is refused with a message that contains `parts`, and that `files` are unchanged.
 #[track_caller]
 fn refused(sandbox: &Sandbox, arguments: &str, parts: &[&str], files: &[&str]) {
     let before: Vec<Vec<u8>> = files.iter().map(|file| sandbox.read(file)).collect();
     let ran = sandbox.run(arguments);
     ran.refused(parts);
-    // Before any work: not even a device was opened.
+    // Refused before any work: opening a device would have printed another line.
     assert_eq!(ran.stderr.lines().count(), 1, "{}", ran.stderr);
     for (file, before) in files.iter().zip(before) {
         assert!(sandbox.read(file) == before, "{file} was written");
@@ -172,7 +172,8 @@ fn the_pictures_of_an_index_are_not_replaced() {
     let ran = sandbox.run(&format!("{search} --out photos/007.png"));
     ran.refused(&["photos/007.png", "--index i.safetensors holds"]);
     assert!(sandbox.read("photos/007.png") == before);
-    // Twice into one folder: the second replaces the first, and no picture of the index.
+    // Another file in the pictures' folder is permitted, and a second call may replace it: it is not a
+    // picture of the index.
     for _ in 0..2 {
         sandbox
             .run(&format!("{search} --out photos/found.png"))

@@ -1,4 +1,4 @@
-//! A run's folder has one writer, and a run that was started to outlive its terminal does.
+//! Only one process at a time writes to a run's folder, and a run started with nohup survives its terminal.
 
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
@@ -8,7 +8,7 @@ use crate::sandbox::{Ran, Sandbox, TINY, wait_for_checkpoint};
 #[cfg(unix)]
 use crate::sandbox::{interrupt, signal};
 
-/// Goes on until it is told to stop.
+/// Arguments of a run that continues until it is stopped.
 const ENDLESS: &str = "--steps 1000000 --set checkpoint.every_steps=5 --set log.every_steps=5";
 
 fn going_on(sandbox: &Sandbox, run: &str) -> Child {
@@ -34,11 +34,17 @@ fn beside_a_run_that_goes_on_no_other_writes_to_its_folder() {
         let ran = sandbox.run(&beside);
         ran.refused(&["is in use by process", &holder[4..], "wait for it"]);
     }
-    // To look on is no writing.
+    // Drawing the curves to a file outside the folder is permitted.
     sandbox.run("plot run --out curves.png").succeeded();
-    assert!(child.try_wait().expect("asked").is_none(), "it was ended");
+    assert!(
+        child
+            .try_wait()
+            .expect("the process can be queried")
+            .is_none(),
+        "the run has ended"
+    );
 
-    // A lock ends with its process, however that ends.
+    // The lock ends with its process, even if that is killed.
     child.kill().expect("killed");
     child.wait().expect("ended");
     let steps = sandbox
@@ -70,7 +76,7 @@ fn of_runs_started_at_once_into_one_folder_one_goes_on() {
         ended.iter().partition(|ran| ran.code == Some(0));
     assert_eq!(went_on.len(), 1, "{ended:?}");
     for ran in refused {
-        // Late ones find it finished.
+        // A process that starts late may find the first run finished.
         let parts = ["is in use by", "already holds a run", "is there already"];
         assert!(
             parts.iter().any(|part| ran.stderr.contains(part)),
@@ -80,7 +86,7 @@ fn of_runs_started_at_once_into_one_folder_one_goes_on() {
     assert_eq!(sandbox.metrics("run").len(), 20);
 }
 
-/// `densecl` started by a shell with these words before it.
+/// Starts an endless run of `densecl` by a shell, with `before` in front of the command.
 #[cfg(unix)]
 fn under(sandbox: &Sandbox, before: &str, run: &str) -> Child {
     let child = Command::new("sh")
@@ -115,13 +121,16 @@ fn a_signal_that_was_to_be_ignored_is() {
             signal(child.id(), name);
             sleep(Duration::from_millis(100));
             assert!(
-                child.try_wait().expect("asked").is_none(),
-                "{before}: SIG{name} ended it"
+                child
+                    .try_wait()
+                    .expect("the process can be queried")
+                    .is_none(),
+                "{before}: SIG{name} ended the run"
             );
         }
         let result = sandbox.path(&format!("{run}/result.json"));
-        assert!(!result.exists(), "{before}: it is stopping");
-        // What is not ignored still stops it, with a checkpoint.
+        assert!(!result.exists(), "{before}: the run is stopping");
+        // A signal that is not ignored still stops the run, with a checkpoint.
         interrupt(child.id());
         assert_eq!(child.wait().expect("ended").code(), Some(130), "{before}");
         assert!(result.exists());
@@ -133,7 +142,7 @@ fn a_signal_that_was_to_be_ignored_is() {
 fn every_signal_that_asks_to_stop_stops_with_a_checkpoint() {
     let sandbox = Sandbox::new();
     for name in ["INT", "HUP", "TERM"] {
-        // Whatever these tests were started with.
+        // Resets signals that the parent process of these tests may ignore.
         let default = "exec env --default-signal=INT,HUP,TERM";
         let mut child = under(&sandbox, default, name);
         signal(child.id(), name);

@@ -1,10 +1,10 @@
-//! `densecl pack`: the same run from one file as from a folder.
+//! `densecl pack`: training from a pack gives the same run as training from the folder.
 
 use crate::sandbox::Sandbox;
 
 const RUN: &str = "--steps 9 --set data.max_bad_share=0.5 --set checkpoint.every_steps=3";
 
-/// Thirty pictures, one of which is none.
+/// A folder with thirty pictures and a file that is not a picture.
 fn photos() -> Sandbox {
     let sandbox = Sandbox::new();
     sandbox.pictures("photos", 30);
@@ -42,7 +42,7 @@ fn a_pack_trains_as_its_folder_does_and_can_be_resumed() {
         .succeeded();
     assert_eq!(sandbox.metrics("pack"), sandbox.metrics("folder"));
 
-    // Other pictures under the same names are another run.
+    // A run cannot be resumed with other pictures under the same names.
     sandbox.pictures("photos", 20);
     sandbox.write("photos/001.png", "another");
     sandbox.run("pack photos photos.pack").succeeded();
@@ -58,11 +58,14 @@ fn larger_pictures_are_made_smaller() {
         .run("pack photos small.pack --max-side 32 --json -")
         .succeeded();
     let report: serde_json::Value = serde_json::from_str(&ran.stdout).expect("JSON");
-    assert_eq!(report["resized"], 30, "all but the one that is no picture");
+    assert_eq!(
+        report["resized"], 30,
+        "all but the file that is not a picture"
+    );
     sandbox
         .pretrain(&format!("{RUN} --data small.pack --out run"))
         .succeeded();
-    // 48 x 40 pixels are not larger.
+    // The pictures have 48 x 40 pixels, so this limit changes nothing.
     sandbox
         .run("pack photos same.pack --max-side 48")
         .succeeded();

@@ -1,4 +1,4 @@
-//! The weights that come with the program.
+//! The weights trained on photographs that come with the program.
 
 use std::{fs, path::Path};
 
@@ -28,7 +28,7 @@ fn match_needs_no_weights_of_the_users() {
         "{}",
         untrained.stderr
     );
-    // A file of that name is the user's.
+    // If the user has a file named `photos`, it is read instead of the included weights.
     sandbox.write("photos", b"notes");
     sandbox
         .run(PAIR)
@@ -77,7 +77,7 @@ fn the_pages_manifest_describes_them() {
     let shards: Vec<u8> = (0..3)
         .flat_map(|i| sandbox.read(&format!("densecl_r18_photos/densecl_r18_photos-{i:03}.bin")))
         .collect();
-    assert!(shards == bytes, "the shards are the file in parts");
+    assert!(shards == bytes, "the shards joined are not the file");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! A run that was interrupted goes on as if it had not been.
+//! A run that was interrupted and resumed ends as an uninterrupted one.
 
 use std::io::{BufRead, BufReader};
 use std::thread::sleep;
@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::sandbox::interrupt;
 use crate::sandbox::{Ran, Sandbox, wait_for_checkpoint};
 
-/// Long enough to be interrupted on a fast machine.
+/// Arguments of a run long enough to be interrupted even on a fast machine.
 const LONG: &str = "--steps 60 --data photos --set checkpoint.every_steps=7";
 
 fn photos() -> Sandbox {
@@ -23,7 +23,7 @@ fn assert_same(sandbox: &Sandbox, run: &str, reference: &str) {
     assert_eq!(sandbox.metrics(run), sandbox.metrics(reference));
     assert!(
         sandbox.weights(run) == sandbox.weights(reference),
-        "{run}: other weights"
+        "{run}: the weights differ"
     );
     let [ours, theirs] = [run, reference].map(|run| sandbox.json(&format!("{run}/result.json")));
     for key in [
@@ -50,7 +50,7 @@ fn killed_runs_end_as_those_that_were_not() {
         assert_eq!(
             child.wait().expect("ended").code(),
             None,
-            "it was too fast to be killed"
+            "the run ended before it could be killed"
         );
         assert!(!sandbox.path(&format!("{run}/weights.safetensors")).exists());
         sandbox
@@ -102,7 +102,7 @@ fn a_finished_run_can_be_made_longer() {
     assert_eq!(sandbox.json("run/result.json")["steps"], 6);
     assert_eq!(sandbox.metrics("run").len(), 6);
 
-    // The new length is remembered, and nothing left to do is no error.
+    // The run has stored its new length; resuming a finished run succeeds and does nothing.
     let weights = sandbox.weights("run");
     sandbox.run("pretrain --resume run").succeeded();
     let result = sandbox.json("run/result.json");
@@ -159,7 +159,7 @@ fn only_the_same_run_is_continued() {
         sandbox.path("photos/001.png"),
     )
     .expect("renamed");
-    // Other pictures under the same names, of the same length and of another.
+    // Changed contents under the same name are noticed, whether the file's length stays the same or not.
     let picture = sandbox.read("photos/001.png");
     let mut other = picture.clone();
     let middle = other.len() / 2;
@@ -191,7 +191,7 @@ fn data_that_vanishes_costs_no_step() {
     let sandbox = photos();
     sandbox.pretrain(&format!("{LONG} --out whole")).succeeded();
 
-    // The first checkpoint is the one that is saved because the data is gone.
+    // There is no regular checkpoint before the end, so the only one is that saved when the data disappears.
     let more = "--steps 60 --data photos --set data.prefetch=1";
     let child = sandbox.start(&format!("{more} --out run"));
     let log = sandbox.path("run/metrics.jsonl");
@@ -208,7 +208,7 @@ fn data_that_vanishes_costs_no_step() {
         "is kept",
         "densecl pretrain --resume run",
     ]);
-    // No step that was taken is lost.
+    // The saved checkpoint includes every step that was logged.
     let steps = sandbox.metrics("run").len();
     assert!((5..60).contains(&steps), "{steps} steps");
     let newest = sandbox.names("run/checkpoints").pop();

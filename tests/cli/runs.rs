@@ -1,4 +1,4 @@
-//! A run from beginning to end, and what it leaves.
+//! Whole runs, and the files they write.
 
 use serde_json::Value;
 
@@ -29,7 +29,7 @@ fn a_run_leaves_weights_figures_and_pictures() {
     assert_eq!(result["interrupted"], false);
     assert_eq!(result["bad_files"], 0);
     assert!(result["seconds"].as_f64().expect("a number") > 0.0);
-    // All of it in the first hour.
+    // The run takes less than an hour, so hour 0 has all of its memory figures.
     let resident = &result["resident_bytes_by_hour"];
     let bytes = resident["0"].as_u64().expect("bytes");
     assert!((10 << 20..16 << 30).contains(&bytes), "{resident}");
@@ -49,7 +49,7 @@ fn a_run_leaves_weights_figures_and_pictures() {
         (&info["method"], &info["steps"]),
         (&"densecl".into(), &3.into())
     );
-    // The settings in the weights are those of the run, and can be run again.
+    // The weights contain the settings of the run, in a form that can be used for another run.
     assert_eq!(info["config"], sandbox.text("runs/a/config.toml"));
     sandbox.run("config runs/a/config.toml").succeeded();
     let (before, both) = (
@@ -58,7 +58,7 @@ fn a_run_leaves_weights_figures_and_pictures() {
     );
     assert!(both.height() > 2 * before.height());
 
-    // What the user reads.
+    // Parts of what the user reads on the terminal.
     for said in [
         "device: cpu",
         "16 images from scenes",
@@ -83,7 +83,7 @@ fn before_and_after_are_measured_by_one_feature() {
     let sandbox = Sandbox::new();
     sandbox.pretrain("--steps 1 --out run").succeeded();
     let measured = sandbox.json("run/before.json");
-    // As a program left it that measured by another feature.
+    // Changes before.json into that of an older program, which measured with another feature.
     let mut other = measured.clone();
     (other["feature"], other["accuracy"]) = ("stage1".into(), 0.987.into());
     sandbox.write("run/before.json", other.to_string());
@@ -92,7 +92,7 @@ fn before_and_after_are_measured_by_one_feature() {
     assert_ne!(
         sandbox.read("run/matches.png"),
         drawn,
-        "not as the first half"
+        "the second half is not drawn with the feature of before.json"
     );
     sandbox
         .run("pretrain --resume run --steps 2 --json result.json")
@@ -116,7 +116,7 @@ fn folders_and_lists_of_every_format_are_trained_on() {
     let said = "23 images from photos (1 more are held out for the measurement)";
     assert!(ran.stderr.contains(said), "{}", ran.stderr);
     let result = sandbox.json("a/result.json");
-    // One in 20 is kept out of training.
+    // One picture in 20 is held out of training.
     assert_eq!(
         (&result["images"], &result["pairs"]),
         (&23.into(), &1.into())

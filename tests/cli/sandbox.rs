@@ -1,4 +1,4 @@
-//! A temporary folder in which `densecl` is called, and what a call gave.
+//! Calls `densecl` in a temporary folder, and checks exit code, output and files.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use image::{Rgb, RgbImage};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// A run of a few milliseconds per step. What is appended overrules it.
+/// Arguments of a run whose steps take a few milliseconds; arguments appended to them take precedence.
 pub(crate) const TINY: &str = "pretrain --set train.device=cpu --batch-size 4 --set \
     model.backbone=resnet10 --set model.width=8 --set views.size=64 --set method.bn_groups=2 --set \
     method.queue=8 --set eval.pairs=2 --set data.scene_count=16 --set scenes.size=64 --set \
@@ -28,7 +28,7 @@ impl Sandbox {
         self.0.path().join(name)
     }
 
-    /// `densecl` with these arguments, which are separated by spaces.
+    /// A call of `densecl` with these arguments, separated by spaces.
     pub(crate) fn command(&self, arguments: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_densecl"));
         command
@@ -43,12 +43,12 @@ impl Sandbox {
         Ran::from(self.command(arguments).output().expect("the binary starts"))
     }
 
-    /// A tiny `pretrain` with further arguments.
+    /// Runs a tiny `pretrain` with further arguments.
     pub(crate) fn pretrain(&self, arguments: &str) -> Ran {
         self.run(&format!("{TINY} {arguments}"))
     }
 
-    /// The same, still running.
+    /// Starts a tiny `pretrain` with further arguments and does not wait for it.
     pub(crate) fn start(&self, arguments: &str) -> Child {
         self.command(&format!("{TINY} {arguments}"))
             .stdout(Stdio::piped())
@@ -82,7 +82,7 @@ impl Sandbox {
             .to_rgb8()
     }
 
-    /// `count` small pictures in `folder`, by turns JPEG, PNG and WebP, some in a folder below.
+    /// Writes `count` small pictures to `folder`, in turn as JPEG, PNG and WebP, some of them to a subfolder.
     pub(crate) fn pictures(&self, folder: &str, count: u32) {
         for i in 0..count {
             let extension = ["jpg", "png", "webp"][i as usize % 3];
@@ -97,7 +97,7 @@ impl Sandbox {
         }
     }
 
-    /// The names in a folder, sorted; none where there is no folder.
+    /// The sorted names in a folder; empty if there is no such folder.
     pub(crate) fn names(&self, folder: &str) -> Vec<String> {
         let entries = fs::read_dir(self.path(folder)).into_iter().flatten();
         let mut names: Vec<String> = entries
@@ -113,7 +113,7 @@ impl Sandbox {
         names
     }
 
-    /// The rows of a run's log without what depends on the clock and the machine.
+    /// The rows of a run's log, without the figures that depend on time and memory use.
     pub(crate) fn metrics(&self, run: &str) -> Vec<Value> {
         let text = self.text(&format!("{run}/metrics.jsonl"));
         let rows = text.lines().map(|line| {
@@ -139,7 +139,7 @@ impl Sandbox {
         SafeTensors::parse(&bytes).data
     }
 
-    /// What densecl says about a run's weights.
+    /// densecl's metadata in a run's weights.
     pub(crate) fn weights_info(&self, run: &str) -> Value {
         let bytes = self.read(&format!("{run}/weights.safetensors"));
         let header = SafeTensors::parse(&bytes).header;
@@ -150,7 +150,7 @@ impl Sandbox {
     }
 }
 
-/// A safetensors file in its two parts.
+/// The header and the data of a safetensors file.
 pub(crate) struct SafeTensors {
     pub(crate) header: Value,
     pub(crate) data: Vec<u8>,
@@ -175,10 +175,10 @@ impl SafeTensors {
     }
 }
 
-/// What a call gave.
+/// The result of a call.
 #[derive(Debug)]
 pub(crate) struct Ran {
-    /// None when a signal ended it.
+    /// The exit code; none if a signal ended the process.
     pub(crate) code: Option<i32>,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
@@ -210,7 +210,7 @@ impl Ran {
         self
     }
 
-    /// Checks that it ended with exit code 1 and one line that begins with `error:` and has all of
+    /// Checks that the call failed with exit code 1 and one line that begins with `error:` and contains all
     /// `parts`.
     #[track_caller]
     pub(crate) fn refused(&self, parts: &[&str]) {
@@ -246,14 +246,14 @@ pub(crate) fn wait_for_checkpoint(run: &Path) {
     }
 }
 
-/// Asks a process to stop as a service manager does. Not as Ctrl-C: where the tests themselves run in the background
-/// of a script, SIGINT is ignored, and rightly so.
+/// Stops a process by SIGTERM. SIGINT would have no effect if the tests run in the background of a script,
+/// because a shell starts such jobs with SIGINT ignored.
 #[cfg(unix)]
 pub(crate) fn interrupt(process: u32) {
     signal(process, "TERM");
 }
 
-/// Sends a signal by its name without `SIG`.
+/// Sends a signal; `name` is its name without `SIG`.
 #[cfg(unix)]
 pub(crate) fn signal(process: u32, name: &str) {
     let status = Command::new("kill")

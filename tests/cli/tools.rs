@@ -1,4 +1,4 @@
-//! `match`, `synth`, `config`, `completions`, the help, and standard output that nobody reads.
+//! `match`, `synth`, `config`, `completions`, the help, and a closed standard output.
 
 use std::process::Stdio;
 
@@ -26,7 +26,7 @@ fn matches_lie_inside_the_pictures() {
     sandbox
         .run("synth --out scenes --count 1 --size 96")
         .succeeded();
-    // Neither square nor of one size.
+    // The pictures differ in size, and one is not square.
     let whole = sandbox.picture("scenes/images/00000_b.png");
     let part = image::imageops::crop_imm(&whole, 3, 5, 90, 60).to_image();
     part.save(sandbox.path("b.jpg")).expect("a picture");
@@ -37,7 +37,7 @@ fn matches_lie_inside_the_pictures() {
         ("stage4", "", 32),
         ("stage4", "--stride 8", 8),
         ("stage3", "", 16),
-        // The finer of both grids.
+        // Fused features have the finer grid of the two stages.
         ("stage3+stage4", "", 16),
         ("stage3+stage4", "--stride 8", 8),
         ("dense", "--stride 16", 16),
@@ -65,7 +65,7 @@ fn matches_lie_inside_the_pictures() {
         assert!(picture.width() > 128 && picture.height() > 128);
     }
 
-    // A picture and itself: every cell finds itself.
+    // Both pictures are the same, so every cell must match itself.
     sandbox
         .run(&format!("match b.jpg b.jpg --weights run/weights.safetensors {settings} --out m.png --json m.json"))
         .succeeded();
@@ -225,7 +225,7 @@ fn every_command_has_help_with_examples_and_shells_complete() {
     );
 }
 
-/// A reader that has seen enough, or a terminal that was closed, ends no run.
+/// If the reader of the output (a pager, a closed terminal) is gone, a call still succeeds and a run goes on.
 #[cfg(unix)]
 #[test]
 fn closed_pipes_are_no_error() {

@@ -1,4 +1,4 @@
-//! The same in, the same out; and every kind of step can be taken.
+//! A run is determined by its settings and seed, and every variant of the method can be trained.
 
 use crate::sandbox::Sandbox;
 
@@ -84,7 +84,7 @@ fn every_kind_of_step_runs() {
             .collect()
     };
     assert_eq!(column("dense_only", "lambda"), [0.0, 0.0, 1.0, 1.0]);
-    // Two epochs of four steps each.
+    // The run has two epochs of four steps; the schedule per epoch changes the rate after the fourth.
     let per_epoch = column("per_epoch", "learning_rate");
     assert!(
         per_epoch[..4].iter().all(|lr| *lr == per_epoch[0]),

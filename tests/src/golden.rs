@@ -1,9 +1,9 @@
-//! Golden data of `tests/golden/model/`: reading it, and comparing with it.
+//! Reads the golden data of `tests/golden/model/` and compares results with it.
 //!
-//! Weights and inputs are too large to commit, so PyTorch and Rust each compute them from their
-//! names. [`formula`] and its companions are the twins of `formula.py` beside the data, whose
-//! README states the formula in words; this module's tests hold the two against each other. Nothing
-//! here knows a tensor library: everything is flat, row-major slices.
+//! Weights and inputs are too large to commit, so PyTorch and Rust each compute them from their names: here
+//! with [`formula`] and the functions after it, in PyTorch with the same functions of `formula.py` beside the
+//! data. The README there states the formula; this module's tests check that both agree. Tensors are flat,
+//! row-major slices, so this module needs no tensor library.
 
 use safetensors::{Dtype, SafeTensors};
 use std::cell::RefCell;
@@ -12,12 +12,11 @@ use std::path::PathBuf;
 
 /// Largest relative error allowed between f32 on the CPU and the goldens.
 ///
-/// The goldens are float64 results rounded once. PyTorch's own float32 stays within 7e-6 of them in
-/// every case, and another order of summation costs about as much again; a wrong formula costs far
-/// more than 1e-4.
+/// The goldens are float64 results rounded once to f32. PyTorch's float32 results differ from them by at most
+/// 7e-6, and a different order of summation adds about as much; a wrong formula causes errors far above 1e-4.
 pub const TOLERANCE: f32 = 1e-4;
 
-/// Floor of the magnitude that errors are relative to: keeps an all-zero expectation meaningful.
+/// Smallest magnitude that errors are relative to, so that an expectation of all zeros does not divide by zero.
 const TINY: f64 = 1e-12;
 
 /// The 64-bit words `splitmix64(fnv1a64(name) + i)` for i = 0, 1, ….
@@ -33,7 +32,7 @@ fn words(name: &str) -> impl Iterator<Item = u64> {
     })
 }
 
-/// The `n` values v in [-1, 1) of `name`: multiples of 2⁻²³, exact in f32. Inputs are these.
+/// The first `n` values of `name`, in [-1, 1): multiples of 2⁻²³, hence exact in f32. Inputs have these values.
 pub fn formula(name: &str, n: usize) -> Vec<f32> {
     let unit = f64::from(1_u32 << 24).recip();
     words(name)
@@ -42,7 +41,7 @@ pub fn formula(name: &str, n: usize) -> Vec<f32> {
         .collect()
 }
 
-/// `count` flat indices below `n`, with repetition: the places at which a digest samples.
+/// `count` flat indices below `n`, possibly repeated, at which a digest samples a tensor.
 pub fn indices(name: &str, n: usize, count: usize) -> Vec<usize> {
     words(name)
         .take(count)
@@ -58,14 +57,14 @@ pub fn permutation(name: &str, n: usize) -> Vec<usize> {
     order
 }
 
-/// Value of the parameter or buffer `name` of `shape`: [`formula`] scaled by its kind.
+/// The values of the parameter or buffer `name`: [`formula`] scaled according to its kind.
 ///
-/// The kind follows from the last part of the name and the rank, the fan-in from the shape in
-/// PyTorch's layout ([out, in] or [out, in, height, width]): transpose afterwards where a library
-/// stores linear weights as [in, out].
+/// The kind follows from the last part of the name and the rank; the fan-in follows from the shape in PyTorch's
+/// layout, [out, in] or [out, in, height, width]. A library that stores linear weights as [in, out] has to
+/// transpose the result.
 ///
 /// # Panics
-/// When the formula defines no scale for such a name.
+/// If no scale is defined for such a name.
 pub fn parameter(name: &str, shape: &[usize]) -> Vec<f32> {
     let n = shape.iter().product();
     let mut values = formula(name, n);
@@ -122,8 +121,8 @@ pub fn relative_error(got: &[f32], want: &[f32]) -> (f64, usize) {
 /// Asserts that the largest |got − want| is at most `rel` times the largest |want|.
 ///
 /// # Panics
-/// When it is not, when the lengths differ, or when any value is not finite; the message says what,
-/// where and by how much.
+/// If the error is larger, the lengths differ, or a value is not finite. The message has `what`, the index and
+/// both values.
 pub fn assert_close(what: &str, got: &[f32], want: &[f32], rel: f32) {
     assert_eq!(
         got.len(),
@@ -160,7 +159,7 @@ impl Golden {
     /// Reads `tests/golden/model/{file}.safetensors`.
     ///
     /// # Panics
-    /// When the file is missing or not what the generator writes.
+    /// If the file is missing or does not have the generator's format.
     pub fn open(file: &str) -> Self {
         Self::open_in("model", file)
     }
@@ -168,7 +167,7 @@ impl Golden {
     /// Reads `tests/golden/{folder}/{file}.safetensors`.
     ///
     /// # Panics
-    /// When the file is missing or not what the generator writes.
+    /// If the file is missing or does not have the generator's format.
     pub fn open_in(folder: &str, file: &str) -> Self {
         let goldens = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("golden");
         let path = goldens.join(folder).join(format!("{file}.safetensors"));
@@ -196,10 +195,10 @@ impl Golden {
         }
     }
 
-    /// Asserts that every tensor of the file was read: no golden stands there without a test.
+    /// Asserts that every tensor of the file was read, so that no golden is left without a test.
     ///
     /// # Panics
-    /// When one was not.
+    /// If a tensor was not read.
     pub fn assert_all_read(&self) {
         let read = self.read.borrow();
         let left: Vec<&str> = self.keys("").filter(|key| !read.contains(*key)).collect();
@@ -217,7 +216,7 @@ impl Golden {
     /// Shape and values of an f32 tensor.
     ///
     /// # Panics
-    /// When the file has no such key or it holds integers.
+    /// If the file has no such key or it holds integers.
     pub fn f32(&self, key: &str) -> (Vec<usize>, Vec<f32>) {
         match self.entry(key) {
             (shape, Values::Float(values)) => (shape.clone(), values.clone()),
@@ -228,7 +227,7 @@ impl Golden {
     /// Shape and values of an integer tensor.
     ///
     /// # Panics
-    /// When the file has no such key or it holds floats.
+    /// If the file has no such key or it holds floats.
     pub fn i64(&self, key: &str) -> (Vec<usize>, Vec<i64>) {
         match self.entry(key) {
             (shape, Values::Integer(values)) => (shape.clone(), values.clone()),
@@ -239,7 +238,7 @@ impl Golden {
     /// The only value of an f32 tensor.
     ///
     /// # Panics
-    /// As [`Golden::f32`], and when it has more than one value.
+    /// As [`Golden::f32`], and if it has more than one value.
     pub fn scalar(&self, key: &str) -> f32 {
         let (shape, values) = self.f32(key);
         assert_eq!(
@@ -254,7 +253,7 @@ impl Golden {
     /// Asserts that `got`, of shape `shape`, is the f32 tensor `key` within `rel`.
     ///
     /// # Panics
-    /// As [`assert_close`], and when the shapes differ.
+    /// As [`assert_close`], and if the shapes differ.
     pub fn assert_close(&self, key: &str, shape: &[usize], got: &[f32], rel: f32) {
         let what = format!("{}: {key}", self.file);
         let (want_shape, want) = self.f32(key);
@@ -265,11 +264,11 @@ impl Golden {
         assert_close(&what, got, &want, rel);
     }
 
-    /// Asserts that `got`, of shape `shape`, has the digest stored under `key` within `rel`: shape,
-    /// sum, L2 norm and sampled values.
+    /// Asserts that `got`, of shape `shape`, agrees with the digest under `key`: the same shape; sum, L2 norm
+    /// and sampled values within `rel`.
     ///
     /// # Panics
-    /// As [`assert_close`], and when the shapes differ.
+    /// As [`assert_close`], and if the shapes differ.
     pub fn assert_digest(&self, key: &str, shape: &[usize], got: &[f32], rel: f32) {
         let what = format!("{}: {key}", self.file);
         let (_, want_shape) = self.i64(&format!("{key}/shape"));
@@ -281,7 +280,7 @@ impl Golden {
         assert_eq!(
             got.len(),
             shape.iter().product::<usize>(),
-            "{what}: values against shape"
+            "{what}: number of values (left) and of the shape (right)"
         );
 
         let (_, samples) = self.f32(&format!("{key}/samples"));

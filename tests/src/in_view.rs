@@ -1,4 +1,4 @@
-//! Pairs of views with a known geometry, and what the in-view loss takes as positives.
+//! Pairs of views with known geometry, and the positives of the in-view loss.
 
 use burn::tensor::{Int, Tensor, TensorData};
 use densecl::{
@@ -12,11 +12,11 @@ use crate::{
     network::{cpu, tensor, values},
 };
 
-/// The geometry stored under `key` as `tests/golden/model/README.md` describes it: the query and the key view
-/// of each picture.
+/// Reads the geometry of the query and key view of each picture, stored under `key` in the format described in
+/// `tests/golden/model/README.md`.
 ///
 /// # Panics
-/// When it is not of that form.
+/// If it is not in that format.
 pub fn geometry(golden: &Golden, key: &str) -> Vec<[ViewGeometry; 2]> {
     let (_, rows) = golden.i64(key);
     let number = |value: i64| u32::try_from(value).expect("a number of pixels");
@@ -40,15 +40,15 @@ pub fn geometry(golden: &Golden, key: &str) -> Vec<[ViewGeometry; 2]> {
         .collect()
 }
 
-/// Views of four pictures that overlap. On a grid of 3 × 3 or 4 × 4 cells rounding decides neither which cell
-/// holds a point nor which cells are near: the generator of the goldens has checked it.
+/// Overlapping views of four pictures. The generator of the goldens chose them so that on grids of 3 × 3 and
+/// 4 × 4 cells rounding changes neither which cell contains a point nor which cells are near.
 pub fn overlapping() -> Vec<[ViewGeometry; 2]> {
     let mut pairs = geometry(&Golden::open("train_near"), "step0/geometry");
     pairs.truncate(4);
     pairs
 }
 
-/// Views of `pictures` pictures that are far apart.
+/// Views of `pictures` pictures without overlap: the two crops of each picture are far apart.
 pub fn apart(pictures: usize) -> Vec<[ViewGeometry; 2]> {
     let view = |left| ViewGeometry {
         crop: CropBox {
@@ -63,7 +63,7 @@ pub fn apart(pictures: usize) -> Vec<[ViewGeometry; 2]> {
     vec![[view(0), view(100)]; pictures]
 }
 
-/// The key cell that holds the true place of each query cell, for all pictures.
+/// For each query cell of all pictures the key cell that shows the same point; none outside the overlap.
 pub fn true_cells(views: &[[ViewGeometry; 2]], grid: usize) -> Vec<Option<usize>> {
     let cells = views
         .iter()
@@ -71,14 +71,14 @@ pub fn true_cells(views: &[[ViewGeometry; 2]], grid: usize) -> Vec<Option<usize>
     cells.collect()
 }
 
-/// Key cells [`pictures`, N] as numbers on the CPU, 0 where there is none.
+/// Indices of key cells [`pictures`, N] as a tensor on the CPU, 0 where there is none.
 fn numbers(cells: &[Option<usize>], pictures: usize) -> Tensor<2, Int> {
     let numbers: Vec<i32> = cells.iter().map(|c| c.unwrap_or(0) as i32).collect();
     let data = TensorData::new(numbers, [pictures, cells.len() / pictures]);
     Tensor::from_data(data, &cpu())
 }
 
-/// These key cells of `pictures` pictures as the positives of the in-view loss, on the CPU.
+/// Positives of the in-view loss with at most one key cell, `cells[i]`, for each query cell; on the CPU.
 pub fn one(cells: &[Option<usize>], pictures: usize) -> Positives {
     let valid = cells.iter().map(|cell| f32::from(cell.is_some()));
     let shape = [pictures, cells.len() / pictures];
@@ -88,8 +88,8 @@ pub fn one(cells: &[Option<usize>], pictures: usize) -> Positives {
     }
 }
 
-/// InfoNCE of the query cells [B, D, N] that have one of `cells` as their positive among the key cells
-/// [B, D, N], on the CPU. At least one of them has.
+/// InfoNCE of query cells [B, D, N] against the queue, with the key cells `cells` of `key` [B, D, N] as
+/// positives. Query cells without a positive are left out; at least one must have one.
 pub fn dense_loss(
     query: Tensor<3>,
     key: Tensor<3>,
@@ -109,15 +109,15 @@ pub fn dense_loss(
     info_nce(taken(query), taken(positives), queue, temperature)
 }
 
-/// Which of `cells` key cells are positives of which query cell, for each of `pictures`: row-major
-/// [pictures, query cells, key cells].
+/// Whether each key cell is a positive of each query cell: row-major [pictures, query cells, key cells].
 ///
-/// Read off the gradient of the loss: with query 0 all cells are equally similar, and with the unit vectors as
-/// keys the gradient by channel j of a query cell is (1/cells − [j is a positive]/positives)/τ. A query cell of
-/// which every key cell is a positive would look like one without any.
+/// Found from the gradient of the loss. With queries of zero all key cells are equally similar; with the unit
+/// vectors as keys, the gradient with respect to channel j of a query cell is (1/cells − [j is a
+/// positive]/positives)/τ, which is negative for positives only. Limitation: a query cell whose positives are
+/// all key cells looks like one without positives.
 ///
 /// # Panics
-/// When the query has no gradient.
+/// If the query has no gradient.
 pub fn positives(of: &Positives, pictures: usize, cells: usize) -> Vec<bool> {
     let shape = [pictures, cells, cells];
     let query = Tensor::<3>::zeros(shape, &cpu()).autodiff().require_grad();

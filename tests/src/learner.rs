@@ -1,4 +1,4 @@
-//! A learner small enough to step in milliseconds, with formula weights and formula views.
+//! A learner whose steps take milliseconds, with weights and views from the formula of the goldens.
 
 use burn::tensor::{Device, Tensor};
 use densecl::{
@@ -13,22 +13,22 @@ use crate::{
     network::{Gradient, fill, tensor, values},
 };
 
-/// Everything that decides what a tiny learner is.
+/// Settings of a tiny learner.
 #[derive(Debug, Clone)]
 pub struct Tiny {
-    /// ResNet-10 of width 8, stride 8: 4×4 cells at 32 px.
+    /// ResNet-10 of width 8 at output stride 8: 4×4 cells at 32 px.
     pub model: ModelConfig,
-    /// m = 0.9, so that one step shows; 1 group unless changed.
+    /// m = 0.9, so that a single step changes the key encoder visibly; 1 group of batch normalisation.
     pub method: MethodConfig,
     /// The authors' defaults.
     pub optim: OptimConfig,
-    /// Keys in each queue: no multiple of the batch.
+    /// Keys in each queue; not a multiple of the batch size.
     pub queue: usize,
 }
 
 /// Side of the tiny learner's images in pixels.
 pub const SIDE: usize = 32;
-/// Its learning rate.
+/// The tiny learner's learning rate.
 pub const LEARNING_RATE: f64 = 0.05;
 
 impl Default for Tiny {
@@ -53,8 +53,9 @@ impl Default for Tiny {
 }
 
 impl Tiny {
-    /// A learner at step 0 with the formula's weights in the query encoder, and in the key encoder
-    /// those under the prefix `key.`: two encoders that differ, as after some training.
+    /// A learner at step 0. The formula computes the weights of the query encoder from their names, and
+    /// those of the key encoder from the names with the prefix `key.`, so that the two differ as after some
+    /// training.
     pub fn learner(&self, device: &Device) -> DenseCl {
         let Self {
             model,
@@ -78,7 +79,7 @@ pub struct Views {
     pub key: Tensor<4>,
     /// A permutation of 0..B.
     pub key_order: Vec<usize>,
-    /// Where both lie in their image, B pairs.
+    /// The geometry of both views in their image, B pairs.
     pub geometry: Option<Vec<[ViewGeometry; 2]>>,
 }
 
@@ -97,7 +98,7 @@ impl Views {
     }
 }
 
-/// A step with the keys of each micro-batch in its own order.
+/// A step in which the keys of each micro-batch are encoded in its `key_order`.
 ///
 /// # Errors
 /// Those of the step.
@@ -111,12 +112,12 @@ pub fn step(
     learner.step_in_order(batches, &orders, settings)
 }
 
-/// Figures of a step by name, in f32 as the device has them.
+/// The named figures of a step, in f32 as the device computed them.
 pub fn figures<const N: usize>(of: &Figures, names: [&str; N]) -> [f32; N] {
     names.map(|name| of[name] as f32)
 }
 
-/// Step `step` of 100 at [`LEARNING_RATE`].
+/// Settings of step `step` out of 100, at [`LEARNING_RATE`].
 pub fn settings(step: u64) -> StepSettings {
     StepSettings {
         step,
@@ -125,7 +126,7 @@ pub fn settings(step: u64) -> StepSettings {
     }
 }
 
-/// The views `name` of `batch` images; the keys are encoded in the batch's order.
+/// Views of `batch` images with the formula's values for `name`; the keys are encoded in the batch's order.
 pub fn views(name: &str, batch: usize, device: &Device) -> Views {
     let images = |which: &str| {
         let shape = [batch, 3, SIDE, SIDE];
@@ -140,7 +141,7 @@ pub fn views(name: &str, batch: usize, device: &Device) -> Views {
     }
 }
 
-/// `images` with image `index` replaced by another one.
+/// `images` with image `index` replaced by a different one.
 pub fn with_other_image(images: Tensor<4>, index: usize) -> Tensor<4> {
     let [_, c, h, w] = images.dims();
     let other = tensor(
@@ -151,7 +152,7 @@ pub fn with_other_image(images: Tensor<4>, index: usize) -> Tensor<4> {
     images.slice_assign([index..index + 1, 0..c, 0..h, 0..w], other)
 }
 
-/// Everything a step changes, by name: both encoders, SGD's velocity, both queues.
+/// All state that a step changes, by name: both encoders, SGD's velocity, both queues and their positions.
 pub fn state(learner: &DenseCl) -> Vec<(String, Vec<f32>)> {
     let mut state = Vec::new();
     let encoders = [("query", &learner.query), ("key", &learner.key)];
@@ -175,10 +176,10 @@ pub fn state(learner: &DenseCl) -> Vec<(String, Vec<f32>)> {
     state
 }
 
-/// The key cell of each query cell of every micro-batch, flat.
+/// The matched key cell of each query cell, as a flat list for each micro-batch.
 ///
 /// # Panics
-/// When the device does not answer.
+/// If reading from the device fails.
 pub fn matches(output: &StepOutput) -> Vec<Vec<i64>> {
     let flat = output.matches.iter().map(|m| m.clone().try_into_vec_as());
     flat.map(|m| m.expect("the device answers")).collect()

@@ -1,4 +1,4 @@
-//! What the tests of the whole share: golden data, and networks and learners filled from its formula.
+//! Helpers shared by the integration tests: golden data, and networks and learners filled by its formula.
 
 pub mod golden;
 pub mod in_view;
@@ -6,7 +6,7 @@ pub mod learner;
 pub mod needs;
 pub mod network;
 
-/// How property tests run here: few cases, and no files with past failures in the source tree.
+/// Settings of the property tests: `cases` cases each; failures are not saved to files in the source tree.
 pub fn cases(cases: u32) -> proptest::test_runner::Config {
     proptest::test_runner::Config {
         cases,

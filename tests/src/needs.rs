@@ -1,8 +1,9 @@
-//! What some tests need that not every machine has: a GPU adapter, a browser, MPI.
+//! Requirements of some tests that not every machine meets: a GPU adapter, a browser, MPI.
 //!
-//! On a machine without it such a test does nothing and notes that here; the last test program of `cargo test`
-//! (`tests/what_was_not_run.rs`) lists the notes, each with how to get what was missing. `DENSECL_REQUIRE=gpu,browser,mpi`
-//! makes the named ones a failure instead. CI requires them.
+//! If a requirement is missing, the test does nothing and leaves a note through this module. The last test
+//! program of `cargo test` (`tests/what_was_not_run.rs`) lists all notes with how to install what is missing.
+//! With `DENSECL_REQUIRE=gpu,browser,mpi`, which CI sets, a test fails if one of the named requirements is
+//! missing.
 
 use std::{
     collections::BTreeMap,
@@ -13,10 +14,10 @@ use std::{
 
 use densecl::device::{DeviceChoice, Selected, select};
 
-/// Something that a machine may lack.
+/// A requirement that a machine may not meet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Need {
-    /// A Vulkan adapter, of hardware or in software.
+    /// A Vulkan adapter, in hardware or in software.
     Gpu,
     /// Node, Chromium and the built page.
     Browser,
@@ -24,13 +25,13 @@ pub enum Need {
     Mpi,
 }
 
-/// The variable that makes needs mandatory.
+/// The environment variable that lists mandatory requirements.
 pub const REQUIRE: &str = "DENSECL_REQUIRE";
 
 impl Need {
     const ALL: [Self; 3] = [Self::Gpu, Self::Browser, Self::Mpi];
 
-    /// As [`REQUIRE`] has it.
+    /// The name used in [`REQUIRE`].
     pub fn name(self) -> &'static str {
         match self {
             Self::Gpu => "gpu",
@@ -39,17 +40,17 @@ impl Need {
         }
     }
 
-    /// Whether a test fails without it.
+    /// Whether a test fails, instead of doing nothing, if this requirement is missing.
     ///
     /// # Panics
-    /// When [`REQUIRE`] names something that is no need.
+    /// If [`REQUIRE`] has an unknown name.
     pub fn is_required(self) -> bool {
         let listed = env::var(REQUIRE).unwrap_or_default();
         names(&listed).contains(&self.name())
     }
 }
 
-/// The needs in a list such as `gpu,browser`.
+/// Splits a list such as `gpu,browser` into its names, all of which must be known.
 fn names(list: &str) -> Vec<&str> {
     let names: Vec<&str> = list
         .split(',')
@@ -67,10 +68,10 @@ fn names(list: &str) -> Vec<&str> {
     names
 }
 
-/// The Vulkan adapter, or `None` after a note that the calling test was not run.
+/// The Vulkan adapter. If there is none, notes that the calling test was not run and returns `None`.
 ///
 /// # Panics
-/// When there is none and it is required.
+/// If there is none and it is required.
 pub fn gpu() -> Option<Selected> {
     let remedy = "install the driver of the GPU, or the software adapter: apt-get install mesa-vulkan-drivers";
     match pollster::block_on(select(DeviceChoice::Vulkan)) {
@@ -85,11 +86,11 @@ pub fn gpu() -> Option<Selected> {
     }
 }
 
-/// The test that runs in this thread.
+/// Name of the test that runs in this thread.
 fn test() -> String {
     let program = env::current_exe().unwrap_or_default();
     let program = program.file_stem().unwrap_or_default().to_string_lossy();
-    // Cargo appends a hash.
+    // Cargo appends a hash to the program's name.
     let program = program.rsplit_once('-').map_or(&*program, |(name, _)| name);
     format!("{program}::{}", thread::current().name().unwrap_or("?"))
 }
@@ -97,7 +98,7 @@ fn test() -> String {
 /// Notes that `test` was not run because of `missing`.
 ///
 /// # Panics
-/// When what it needs is required.
+/// If the missing requirement is mandatory.
 pub fn not_run(need: Need, test: &str, missing: &str, remedy: &str) {
     let why = format!("{missing}\n{remedy}");
     assert!(
@@ -105,13 +106,13 @@ pub fn not_run(need: Need, test: &str, missing: &str, remedy: &str) {
         "{REQUIRE} asks for {}: {missing}; to get it: {remedy}",
         need.name()
     );
-    // Without the note the test would pass in silence.
+    // If the note could not be written, the test would pass unnoticed: better to panic.
     let folder = folder();
     fs::create_dir_all(&folder).expect("the build folder can be written to");
     fs::write(note(&folder, test), format!("{test}\n{why}")).expect("the note is written");
 }
 
-/// Removes what an earlier run noted about a test that now runs.
+/// Removes the note that an earlier run left about a test that is run now.
 pub fn forget(test: &str) {
     let _ = fs::remove_file(note(&folder(), test));
 }
@@ -120,13 +121,13 @@ fn note(folder: &Path, test: &str) -> PathBuf {
     folder.join(test.replace(|c: char| !c.is_ascii_alphanumeric(), "_"))
 }
 
-/// Beside the test programs.
+/// The folder of the notes, beside the test programs.
 fn folder() -> PathBuf {
     let program = env::current_exe().expect("a running program has a path");
     program.with_file_name("not-run")
 }
 
-/// All notes as text, by what is missing; empty when everything was run. Removes the notes.
+/// All notes as text, grouped by what is missing; empty if every test was run. Removes the notes.
 pub fn report() -> String {
     let entries = fs::read_dir(folder()).into_iter().flatten().flatten();
     let mut by_reason: BTreeMap<String, Vec<String>> = BTreeMap::new();

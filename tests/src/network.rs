@@ -1,4 +1,4 @@
-//! Tensors and networks with formula values, and flat readings of both.
+//! Tensors and networks filled by the formula, and their values as flat vectors.
 
 use std::collections::BTreeMap;
 
@@ -7,15 +7,15 @@ use densecl::model::{Kind, TensorVisitor, Tensors};
 
 use crate::golden::{formula, parameter};
 
-/// Where all but the backend tests run, without a gradient graph.
+/// The CPU device, without autodiff; all tests but those of other backends use it.
 pub fn cpu() -> Device {
     Device::flex()
 }
 
-/// A tensor of these values, row major, outside any gradient graph.
+/// A tensor of these row-major values, without autodiff.
 ///
 /// # Panics
-/// When their number does not fit the shape.
+/// If the number of values does not fit the shape.
 pub fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D], device: &Device) -> Tensor<D> {
     Tensor::from_data(TensorData::new(values, shape), device)
 }
@@ -40,20 +40,20 @@ pub fn named_values<M: Tensors>(network: &M) -> BTreeMap<String, Vec<f32>> {
 /// Whether a network's parameters are leaves of a gradient graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Gradient {
-    /// They are.
+    /// Parameters are leaves.
     Tracked,
-    /// They are not.
+    /// Nothing is part of a gradient graph.
     None,
 }
 
-/// Gives every parameter and buffer of `network` the formula's value for `prefix` and its name.
+/// Sets every parameter and buffer of `network` to the formula's values for `prefix` + its name.
 pub fn fill<M: Tensors>(network: &mut M, prefix: &str, gradient: Gradient) {
     set(network, gradient, |name, shape| {
         parameter(&format!("{prefix}{name}"), shape)
     });
 }
 
-/// Gives every tensor the values that `value` returns for its name and shape.
+/// Sets every tensor of `network` to the values that `value` returns for its name and shape.
 pub fn set<M: Tensors>(
     network: &mut M,
     gradient: Gradient,
@@ -78,14 +78,14 @@ impl<F: FnMut(&str, &[usize]) -> Vec<f32>> TensorVisitor for Set<F> {
     }
 }
 
-/// What a backward pass left on every parameter of `network`; a parameter without a gradient is
-/// absent.
+/// The gradients of `network`'s parameters after a backward pass, by name; parameters without a gradient are
+/// left out.
 pub fn gradients<M: Tensors>(network: &M, gradients: &Gradients) -> BTreeMap<String, Vec<f32>> {
     let mut collect = Collect {
         gradients,
         found: BTreeMap::new(),
     };
-    // A tensor is a handle: the copy is the same leaf.
+    // Cloning copies handles, so the clone's tensors are the same leaves and have the same gradients.
     network.clone().visit("", &mut collect);
     collect.found
 }

@@ -1,15 +1,15 @@
-//! The GPU path against the CPU: one whole tiny step on each, and the choice of the device.
+//! Compares one whole training step on the GPU with the CPU, and tests the choice of the device.
 //!
-//! wgpu is what the project is for: a machine without a GPU runs this on Mesa's software Vulkan, and CI insists on it
+//! A machine without a GPU can run these tests on Mesa's software Vulkan adapter; CI requires them
 //! ([`densecl_tests::needs`]).
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, atomic::AtomicBool};
 
-use burn::tensor::Device;
+use burn::tensor::{Device, wgpu::wgpu};
 use densecl::{
     augment::{IMAGENET_MEAN, IMAGENET_STD, upload},
     config::{InViewPositives, Matching},
-    device::{DeviceChoice, Selected, select},
+    device::{DeviceChoice, DeviceMemory, Selected, select},
     method::DenseCl,
     self_test,
 };
@@ -21,19 +21,24 @@ use densecl_tests::{
     network::cpu,
 };
 
-/// Largest relative error between the backends: f32 on both, but GPUs sum in another order, fuse
-/// multiplications with additions and take divisions and roots within a few units in the last place;
-/// a step carries that through some twenty layers, forth and back. Measured on lavapipe: 4e-6.
+use densecl_train::{
+    events::{Observer, TrainEvent},
+    run::{PreparedRun, RunRequest},
+};
+
+/// Largest relative error allowed between the backends. Both compute in f32, but GPUs sum in another order,
+/// fuse multiplications with additions, and round divisions and roots within a few units in the last place; a
+/// step passes these errors forward and backward through some twenty layers. Measured on lavapipe: 4e-6.
 const AGREEMENT: f32 = 1e-3;
 
-/// The Vulkan loader dislikes instances that come and go on several threads.
+/// The Vulkan loader is unreliable if several threads create and drop instances, so the tests take turns.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 fn alone() -> MutexGuard<'static, ()> {
     ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What a step from the formula's weights says, matches and leaves behind.
+/// The figures, matches and resulting state of one step from the formula's weights.
 struct Step {
     figures: Vec<(&'static str, f32)>,
     matches: Vec<Vec<i64>>,
@@ -59,8 +64,8 @@ fn step(tiny: &Tiny, device: &Device) -> Step {
     }
 }
 
-/// Forward, matching, both losses, backward, SGD, EMA, enqueue; split BN, shuffled keys, a pooled
-/// grid and clipping on the way. Then with the in-view loss in both of its forms.
+/// Covers forward, matching, both losses, backward, SGD, EMA and enqueueing, with split BN, shuffled keys, a
+/// pooled grid and clipping; then the same with the in-view loss, once for each kind of positives.
 #[test]
 fn a_whole_step_agrees_with_the_cpu() {
     let _alone = alone();
@@ -99,7 +104,8 @@ fn agrees(tiny: &Tiny, selected: &Selected) {
     }
 }
 
-/// To the bit: both look the bytes up in one table. All bytes in all channels, by way of words.
+/// Both look up each byte in the same table, so the results agree to the bit. All 256 values occur in all
+/// channels.
 #[test]
 fn views_on_the_gpu_are_those_on_the_cpu() {
     let _alone = alone();
@@ -125,7 +131,7 @@ fn views_on_the_gpu_are_those_on_the_cpu() {
 fn an_adapter_asked_for_twice_is_the_same_device() {
     let _alone = alone();
     let Some(first) = needs::gpu() else { return };
-    let second = needs::gpu().expect("it was there");
+    let second = needs::gpu().expect("the adapter was found before");
     assert_eq!(first.device, second.device);
     assert_eq!(first.name, second.name);
 }
@@ -140,7 +146,7 @@ fn auto_takes_hardware_or_the_cpu_and_says_why() {
     if auto.name == "cpu" {
         assert!(
             vulkan.name.ends_with("software)"),
-            "{} was left out",
+            "{} is hardware, but the CPU was chosen",
             vulkan.name
         );
         let why = format!("{} is slower than the CPU backend", vulkan.name);
@@ -183,4 +189,78 @@ fn the_gpu_passes_the_self_test_of_the_browser() {
     let Some(vulkan) = needs::gpu() else { return };
     let found = pollster::block_on(self_test::deviation(&vulkan.device)).expect("it answers");
     assert!(found <= self_test::TOLERANCE, "{found}");
+}
+
+/// Destroys the device after the first checkpoint, as a restarting driver does.
+struct LosesTheDevice(wgpu::Device);
+
+impl Observer for LosesTheDevice {
+    fn event(&mut self, event: &TrainEvent) -> anyhow::Result<()> {
+        if let TrainEvent::Saved { .. } = event {
+            self.0.destroy();
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn a_run_that_loses_its_device_keeps_its_checkpoint_and_says_how_to_go_on() {
+    let _alone = alone();
+    let Some(_) = needs::gpu() else { return };
+    let (device, setup) = Device::wgpu_options()
+        .init_with_setup()
+        .expect("there is an adapter");
+    let selected = Selected {
+        device,
+        name: "an adapter".to_string(),
+        reason: "chosen by the test".to_string(),
+        memory: DeviceMemory {
+            is_the_hosts: false,
+            largest_tensor: None,
+        },
+    };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let run = folder.path().join("run");
+    let sets = [
+        "data.source=scenes",
+        "data.scene_count=8",
+        "scenes.size=32",
+        "views.size=32",
+        "model.backbone=resnet10",
+        "model.width=8",
+        "model.dim=16",
+        "method.bn_groups=1",
+        "method.queue=4",
+        "train.batch_size=4",
+        "train.steps=9",
+        "checkpoint.every_steps=2",
+        "log.every_steps=1",
+        "eval.pairs=0",
+    ];
+    let request = RunRequest {
+        sets: sets.map(String::from).to_vec(),
+        out: Some(run.clone()),
+        ..RunRequest::default()
+    };
+    let prepared = PreparedRun::new(&request).expect("valid settings");
+    let loses = Box::new(LosesTheDevice(setup.device));
+    let ended = prepared.run(&selected, loses, &AtomicBool::new(false));
+    let error = ended.expect_err("the device is gone").to_string();
+    let checkpoints = std::fs::read_dir(run.join("checkpoints")).expect("a folder");
+    let checkpoints: Vec<_> = checkpoints
+        .map(|entry| entry.expect("a file").path())
+        .collect();
+    assert_eq!(
+        checkpoints,
+        [run.join("checkpoints/step_00000002.safetensors")]
+    );
+    for part in [
+        "the device failed",
+        "the checkpoint of step 2 is kept",
+        &checkpoints[0].display().to_string(),
+        &format!("densecl pretrain --resume {}", run.display()),
+    ] {
+        assert!(error.contains(part), "`{part}` is not in: {error}");
+    }
+    assert!(!error.contains('\n'), "{error}");
 }

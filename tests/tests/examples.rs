@@ -1,4 +1,5 @@
-//! The programs in `examples/` do what their first lines say. Cargo builds them before it runs the tests.
+//! Runs the programs in `examples/` and checks that they do what their headers promise. Cargo builds them
+//! before it runs the tests.
 
 use std::{
     fs,
@@ -8,7 +9,7 @@ use std::{
 
 use image::{Rgb, RgbImage};
 
-/// A folder of some pictures that differ.
+/// A temporary folder with 20 different pictures in `photos/`.
 fn photos() -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder");
     fs::create_dir(folder.path().join("photos")).expect("a folder");
@@ -22,7 +23,7 @@ fn photos() -> tempfile::TempDir {
     folder
 }
 
-/// What an example prints, run in `folder`.
+/// Runs an example in `folder` and returns its standard output.
 fn run(example: &str, arguments: &[&str], folder: &Path) -> String {
     let test = std::env::current_exe().expect("a running program has a path");
     let folders = test.ancestors().nth(2).expect("the build folder");
@@ -57,7 +58,7 @@ fn a_folder_is_trained_on_and_its_weights_match_pictures() {
     let weights = "runs/example/weights.safetensors";
     let arguments = [weights, "photos/1.png", "photos/1.png", "matches.png"];
     let told = run("match_two_pictures", &arguments, folder.path());
-    // A picture and itself: every cell chooses itself.
+    // Both pictures are the same, so every cell must match itself.
     let cells = "20 x 20 cells of 128 numbers";
     assert!(
         told.contains(cells) && told.contains("400 cells choose each other"),

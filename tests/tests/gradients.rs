@@ -1,8 +1,8 @@
-//! Finite differences: the gradients of the method's own layers against the slopes of their outputs.
+//! Compares the gradients of losses, heads, normalisation and blocks with finite differences.
 //!
-//! L = Σ w·f(θ) with fixed weights w. For a direction d, (L(θ + εd) − L(θ − εd)) / 2ε must be ⟨∇L, d⟩.
-//! Random directions through one tensor at a time: the difference along a single coordinate would
-//! drown in f32's rounding.
+//! Let L = Σ w·f(θ) with fixed weights w. For a direction d, the slope (L(θ + εd) − L(θ − εd)) / 2ε must
+//! equal ⟨∇L, d⟩. Each direction is random and changes all values of one tensor, because the difference along
+//! a single coordinate would be smaller than f32's rounding errors.
 
 use std::collections::BTreeMap;
 
@@ -20,13 +20,14 @@ use densecl_tests::{
     network::{Gradient, cpu, fill, gradients, input, named_values, set, tensor, values},
 };
 
-/// ε. Smaller loses the difference in rounding, larger crosses more of ReLU's kinks.
+/// ε. With a smaller one rounding hides the difference; with a larger one more ReLUs switch on or off within
+/// ±ε.
 const STEP: f32 = 1e-3;
-/// Allowed |slope − ⟨∇L, d⟩| relative to ‖∇L‖·‖d‖/√n, the size ⟨∇L, d⟩ has for a random d. A missing
-/// or doubled term is off by about 1; where nothing is kinked rounding costs 2e-4, and ReLUs that
-/// switch within ±ε cost up to 2e-2.
+/// Allowed |slope − ⟨∇L, d⟩| relative to ‖∇L‖·‖d‖/√n, the typical size of ⟨∇L, d⟩ for a random d. A missing
+/// or doubled term causes an error of about 1; rounding causes 2e-4 in functions without ReLU, and ReLUs that
+/// switch within ±ε cause up to 2e-2.
 const BOUND: f64 = 5e-2;
-/// Random directions for each tensor.
+/// Number of random directions for each tensor.
 const DIRECTIONS: usize = 4;
 
 const INPUT: &str = "input";
@@ -40,7 +41,7 @@ struct Function<M, const D: usize> {
 }
 
 impl<M: Tensors, const D: usize> Function<M, D> {
-    /// Asserts that the gradient of every parameter and of the input is the slope.
+    /// Asserts that the gradients of all parameters and of the input agree with the slopes.
     fn check(&self) {
         let gradients = self.gradients();
         let mut base = named_values(&self.part);
@@ -74,7 +75,7 @@ impl<M: Tensors, const D: usize> Function<M, D> {
         }
     }
 
-    /// ∇L by name, by autodiff.
+    /// ∇L from autodiff, by the name of the tensor.
     fn gradients(&self) -> BTreeMap<String, Vec<f32>> {
         let mut part = self.part.clone();
         let base = named_values(&part);
@@ -89,7 +90,7 @@ impl<M: Tensors, const D: usize> Function<M, D> {
         found
     }
 
-    /// L with the tensor `name` replaced, outside any gradient graph, summed in f64.
+    /// L with the values of tensor `name` replaced, without autodiff, summed in f64.
     fn value(&self, name: &str, replacement: Vec<f32>) -> f64 {
         let mut part = self.part.clone();
         let mut input = self.input.clone();
@@ -147,7 +148,7 @@ fn info_nce_by_its_query() {
     function.check();
 }
 
-/// Equations 1 and 2 learn by the query alone, even where keys could carry a gradient.
+/// In equations 1 and 2 only the query is trained: keys get no gradient even if autodiff tracks them.
 #[test]
 fn no_gradient_reaches_keys() {
     let leaf = |name| input::<2>(name, [4, 8]).autodiff().require_grad();
@@ -159,13 +160,13 @@ fn no_gradient_reaches_keys() {
     assert!(key.grad(&backward).is_none() && queue.grad(&backward).is_none());
 }
 
-/// Two pictures of 3 × 3 cells, as unit vectors.
+/// The in-view loss of two pictures of 3 × 3 cells with unit vectors, temperature 0.1.
 fn in_view_of(query: Tensor<3>, positives: &Positives) -> InfoNce {
     let key = l2_normalize(input("gradients/in_view/key", [2, 8, 9]), 1);
     in_view(l2_normalize(query, 1), key, positives, 0.1)
 }
 
-/// Through the normalisation of its query, some query cells left out.
+/// The gradient passes through the normalisation of the query; some query cells have no positive.
 #[test]
 fn the_in_view_loss_of_one_positive_by_its_query() {
     let function = Function {

@@ -1,5 +1,5 @@
-//! Half precision: a step agrees with f32 as far as its rounding lets it, what must stay f32 does, and an
-//! overflow leaves everything as it was.
+//! Half precision: a step agrees with f32 within rounding, the state stays in f32, and a step whose gradient
+//! overflows changes nothing but the loss scale.
 
 use burn::tensor::{DType, Device};
 use densecl::{
@@ -18,18 +18,19 @@ use densecl_tests::{
 
 const BATCH: usize = 4;
 const SEED: u64 = 7;
-/// Steps that may overflow before the scale of the loss in f16 fits.
+/// Number of steps that may overflow before the loss scale of f16 is small enough.
 const SKIPPED: usize = 6;
 
 fn tiny(precision: Precision) -> Tiny {
     let mut tiny = Tiny::default();
     tiny.optim.precision = precision;
-    // Rounding may turn a close match into another; the losses then differ by more than rounding does.
+    // Random matches, because rounding can change a match between similar cells, and the losses would then
+    // differ by more than rounding errors.
     tiny.method.matching = Matching::Random;
     tiny
 }
 
-/// With true positives and the in-view loss, whose gradient then outweighs the others.
+/// The tiny learner with true positives and the in-view loss, whose weight of 4 makes its gradient the largest.
 fn with_in_view(precision: Precision) -> Tiny {
     let mut tiny = tiny(precision);
     tiny.method.matching = Matching::Geometry;
@@ -54,8 +55,8 @@ fn relative_distance(a: &[f32], b: &[f32]) -> f64 {
     (apart / length.max(1e-30)).sqrt()
 }
 
-/// The gradient of each parameter, as the velocity after one step from rest without weight decay; and the
-/// loss.
+/// The gradient of each parameter and the loss. The gradient is SGD's velocity after the first step, without
+/// weight decay.
 fn gradients_and_loss(mut tiny: Tiny, device: &Device) -> (Vec<(String, Vec<f32>)>, f32) {
     tiny.optim.weight_decay = 0.0;
     let mut learner = tiny.learner(device);
@@ -66,7 +67,7 @@ fn gradients_and_loss(mut tiny: Tiny, device: &Device) -> (Vec<(String, Vec<f32>
         };
         learner::step(&mut learner, vec![views], &settings(0)).expect("a step")
     };
-    // The first scale may be too large; a skipped step halves it and changes nothing else.
+    // The first loss scale may be too large; a skipped step halves it and changes nothing else.
     let taken = (0..=SKIPPED).map(|_| step()).find(|step| !step.skipped);
     let output = taken.expect("a step whose gradient is finite");
     let loss = output.figures().expect("the device answers")["loss"] as f32;
@@ -78,19 +79,20 @@ fn gradients_and_loss(mut tiny: Tiny, device: &Device) -> (Vec<(String, Vec<f32>
     (gradients.collect(), loss)
 }
 
-/// How far a step may be from the one in f32, relative to it: its loss, the gradient of the heads' last
-/// layers, and that of every other kernel. A rounding is half a unit in the last place, 2⁻¹² in f16 and
-/// 2⁻⁹ in bf16. Behind the last layers it turns ReLUs over, of which this network has few: in f32 the views
-/// moved by 2⁻⁹ of their values move the stem's gradient by 0.27. Measured on the CPU: 7e-5, 4e-3 and 0.26
-/// in f16; 3.5e-4, 9e-3 and 0.49 in bf16.
+/// Allowed relative differences from a step in f32: of the loss, of the gradients of the heads' last layers,
+/// and of the gradients of all other kernels. Rounding causes relative errors of half a unit in the last
+/// place, 2⁻¹² in f16 and 2⁻⁹ in bf16. In the layers before the heads' last it also switches ReLUs on or off,
+/// which weighs much in a network with few of them: even in f32, changing the views by 2⁻⁹ of their values
+/// changes the stem's gradient by 0.27. Measured on the CPU: 7e-5, 4e-3 and 0.26 in f16; 3.5e-4, 9e-3 and
+/// 0.49 in bf16.
 const BOUNDS: [(Precision, [f64; 3]); 2] = [
     (Precision::F16, [5e-4, 1e-2, 0.4]),
     (Precision::Bf16, [3e-3, 3e-2, 0.7]),
 ];
 
-/// The same with the in-view loss. The cells of one picture resemble each other, so its gradient is a small
-/// difference of large numbers, at half the temperature. Measured on the CPU: 4e-4, 1.9e-2 and 0.24 in f16;
-/// 1e-3, 3.5e-2 and 0.39 in bf16.
+/// The allowed differences with the in-view loss. Cells of one picture are similar, so its gradient is a small
+/// difference of large numbers and has larger rounding errors; half the usual temperature enlarges them further.
+/// Measured on the CPU: 4e-4, 1.9e-2 and 0.24 in f16; 1e-3, 3.5e-2 and 0.39 in bf16.
 const BOUNDS_IN_VIEW: [(Precision, [f64; 3]); 2] = [
     (Precision::F16, [2e-3, 4e-2, 0.4]),
     (Precision::Bf16, [4e-3, 7e-2, 0.7]),
@@ -110,7 +112,7 @@ fn agrees_with_f32(
     assert_eq!(rounded.len(), exact.len());
     let mut furthest = 0.0_f64;
     for ((parameter, rounded), (_, exact)) in rounded.iter().zip(&exact) {
-        // The sums behind γ and β nearly cancel here: relative to them any rounding is large.
+        // The gradients of γ and β are sums that nearly cancel, so any rounding is large relative to them.
         if !parameter.contains("conv") && !parameter.contains("fc") {
             continue;
         }
@@ -121,7 +123,7 @@ fn agrees_with_f32(
         assert!(found < bound, "{name}: gradient of {parameter} {found}");
         furthest = furthest.max(found);
     }
-    assert!(furthest > 1e-4, "{name} computes in f32");
+    assert!(furthest > 1e-4, "{name} gives the same gradients as f32");
 }
 
 #[test]
@@ -138,7 +140,7 @@ fn a_step_with_the_in_view_loss_agrees_with_f32_up_to_rounding() {
     }
 }
 
-/// A GPU may lack f16, and WGSL has no bf16.
+/// A GPU may lack f16, and WGSL has no bf16; the error then suggests f32.
 #[test]
 fn a_gpu_computes_in_half_or_says_in_what_it_does() {
     let Some(gpu) = needs::gpu() else { return };
@@ -182,7 +184,7 @@ fn a_gradient_that_overflows_changes_nothing_but_the_scale() {
     let mut learner = tiny(Precision::F16).learner(&cpu());
     learner::step(&mut learner, batch(0), &settings(0)).expect("a step");
     let before = state(&learner);
-    // Beyond the range of f16 whatever the gradient.
+    // So large that any gradient overflows f16.
     let huge = LossScale {
         factor: 2f64.powi(60),
         good_steps: 5,
@@ -191,7 +193,10 @@ fn a_gradient_that_overflows_changes_nothing_but_the_scale() {
     learner.loss_scale = Some(huge);
     let output = learner::step(&mut learner, batch(1), &settings(1)).expect("a step");
     assert!(output.skipped);
-    assert!(state(&learner) == before, "a skipped step left a trace");
+    assert!(
+        state(&learner) == before,
+        "a skipped step changed the state"
+    );
     let halved = LossScale {
         factor: huge.factor / 2.0,
         good_steps: 0,

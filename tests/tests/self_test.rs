@@ -1,8 +1,8 @@
-//! The known answer by which a browser's device is judged.
+//! The known result that the browser's self-test compares a device with.
 //!
-//! `core/src/self_test.json` holds what the CPU computes. After a change of what is asked,
-//! `DENSECL_WRITE_GOLDEN=1 cargo test --release --test self_test` writes it anew; a change that was not
-//! meant must not need that.
+//! `core/src/self_test.json` holds the CPU's result. After an intended change of the computation,
+//! `DENSECL_WRITE_GOLDEN=1 cargo test --release --test self_test` writes it anew. If this test fails without
+//! such a change, the code is wrong, not the file.
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +11,7 @@ use densecl::self_test::{TOLERANCE, answer, deviation};
 use densecl_tests::network::cpu;
 use serde_json::json;
 
-/// How far compilers and processors may be apart: the backends agree to 4e-6 on features.
+/// Allowed difference between compilers and processors; the backends' features agree to 4e-6.
 const ROUNDING: f32 = 1e-4;
 
 #[test]
@@ -21,14 +21,14 @@ fn the_cpu_gives_the_known_answer() {
         let golden = json!({ "features": rounded(&features), "similarity": rounded(&similarity) });
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../core/src/self_test.json");
         fs::write(path, format!("{golden}\n")).expect("the source tree can be written");
-        return; // what was compiled in is the old answer
+        return; // this program still contains the old file
     }
     let found = pollster::block_on(deviation(&cpu())).expect("the CPU answers");
     assert!(found <= ROUNDING, "{found}");
     const { assert!(ROUNDING < TOLERANCE) };
 }
 
-/// To 1e-5, a hundredth of the tolerance: the browser downloads these numbers.
+/// Rounds to 1e-5, a hundredth of the tolerance, to keep the file small: the browser downloads it.
 fn rounded(values: &[f32]) -> Vec<f64> {
     let round = |value: &f32| (f64::from(*value) * 1e5).round() / 1e5;
     values.iter().map(round).collect()

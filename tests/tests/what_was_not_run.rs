@@ -1,10 +1,10 @@
-//! Lists the tests that did nothing because this machine lacks what they need. Cargo runs the programs of a package by
-//! name, so this is its last.
+//! Lists the tests that did nothing because this machine does not meet their requirements. Cargo runs the test
+//! programs of a package in alphabetical order, so this one is the last.
 
 use densecl_tests::needs;
 
 fn main() {
-    // As a test program answers who asks for its tests.
+    // `cargo test -- --list` expects this format from every test program.
     if std::env::args().any(|argument| argument == "--list") {
         println!("0 tests, 0 benchmarks");
         return;

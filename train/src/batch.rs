@@ -9,30 +9,30 @@ pub struct Batch {
     pub step: u64,
     /// Which pass over the data the step belongs to, from 0.
     pub epoch: u64,
-    /// The views of the images, in the order of the method.
+    /// The views of the images, in the order in which the method lists them.
     pub views: Vec<ViewBytes>,
     /// Each sample's index in the data set.
     pub images: Vec<usize>,
 }
 
-/// One view of each of B images, as bytes, which are a quarter of what the network sees: they wait, and travel to the
-/// device, as such.
+/// One view of each of B images. Pixels stay bytes until they are on the device: a quarter of the memory and of the
+/// transfer that float32 takes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ViewBytes {
-    /// S: pixels of a side.
+    /// S: side length of a view in pixels.
     pub size: usize,
-    /// [B, 3, S, S].
+    /// RGB in [0, 255], [B, 3, S, S], row major.
     pub pixels: Vec<u8>,
-    /// Where each view lies in its image.
+    /// The crop of each view in its image, `[B]`.
     pub geometry: Vec<ViewGeometry>,
 }
 
 /// Makes the batches of a run, one after the other.
 pub trait Batches {
-    /// The next batch, waiting for it if need be.
+    /// The next batch; blocks until it is ready.
     ///
     /// # Errors
-    /// When there is none: the run ends.
+    /// When no batch can be made; the run then ends.
     fn next(&mut self) -> anyhow::Result<Batch>;
 
     /// Seconds spent waiting for batches so far.

@@ -1,4 +1,4 @@
-//! The settings of a run: the method's own from the core, and what only a native trainer needs.
+//! The settings of a run: those of the method from the core, and those of the trainer.
 
 use anyhow::bail;
 use densecl::augment::ViewConfig;
@@ -7,7 +7,7 @@ use densecl::device::DeviceChoice;
 use densecl::synthetic::SceneConfig;
 use serde::{Deserialize, Serialize};
 
-/// Everything that decides a run; saved with it as `config.toml`.
+/// All settings of a run; saved in its folder as `config.toml`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RunConfig {
@@ -43,16 +43,16 @@ pub struct DataConfig {
     pub scene_count: usize,
     /// Threads that decode and augment; 0 = as many as cores.
     pub threads: usize,
-    /// Batches made ahead of the device.
+    /// Batches prepared while the device trains.
     pub prefetch: usize,
     /// Share of unreadable files above which the run stops.
     pub max_bad_share: f64,
 }
 
-/// More loader threads, or batches ahead of the device, than any machine has use for.
+/// Upper limit of loader threads and of prefetched batches: beyond it a value is a mistake.
 const MAX_AHEAD: usize = 1024;
 
-/// The word for [`DataConfig::source`] that means the embedded generator.
+/// The value of [`DataConfig::source`] that selects the embedded scene generator.
 pub const SCENES: &str = "scenes";
 
 impl Default for DataConfig {
@@ -67,7 +67,7 @@ impl Default for DataConfig {
     }
 }
 
-/// How long and with what.
+/// Length, batch size, seed, device and starting point of the training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainConfig {
@@ -75,9 +75,9 @@ pub struct TrainConfig {
     pub batch_size: usize,
     /// Passes over the data, unless `steps` says otherwise.
     pub epochs: u64,
-    /// Steps of the whole run; 0 = by `epochs`.
+    /// Steps of the whole run; 0 = derived from `epochs`.
     pub steps: u64,
-    /// The one seed; weights, data order, views and queues all follow from it.
+    /// The seed of the run: weights, data order, views and queues are all derived from it.
     pub seed: u64,
     /// auto, cpu, vulkan, metal, wgpu or cuda.
     pub device: String,
@@ -87,7 +87,7 @@ pub struct TrainConfig {
     pub init_prefix: String,
     /// Of `init`: tensors with names like these are left out; `*` stands for any characters.
     pub init_ignore: Vec<String>,
-    /// A training state of another program to go on from, its step included; empty = none.
+    /// A training state of another program to continue, from its step on; empty = none.
     pub continue_from: String,
     /// A step that would not fit in memory by the estimate is refused unless this is set.
     pub exceeds_memory: bool,
@@ -129,11 +129,12 @@ impl Default for CheckpointConfig {
     }
 }
 
-/// What is recorded.
+/// The logs that a run writes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LogConfig {
-    /// Steps between rows of `metrics.jsonl`; reading the figures waits for the device.
+    /// Steps between rows of `metrics.jsonl`; a small number slows training, because reading the figures waits for the
+    /// device.
     pub every_steps: u64,
     /// Write TensorBoard event files too.
     pub tensorboard: bool,
@@ -164,7 +165,7 @@ impl Default for EvalConfig {
 }
 
 impl RunConfig {
-    /// Checks every range and what must fit together.
+    /// Checks the range of every setting, and combinations of settings.
     ///
     /// # Errors
     /// One line that names the setting, its value and what is permitted.
@@ -292,7 +293,7 @@ impl RunConfig {
         }
     }
 
-    /// What is trained for, as a person says it.
+    /// The training objective in words, for titles and messages.
     pub fn objective(&self) -> String {
         let MethodConfig {
             lambda,

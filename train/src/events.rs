@@ -1,4 +1,4 @@
-//! What a run tells the world. Front ends consume these and compute nothing.
+//! The events of a training run. Front ends show them and compute nothing themselves.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use crate::row::MetricRow;
 
 /// One thing that happened in a run.
 pub enum TrainEvent<'a> {
-    /// Training begins, or goes on at `step`.
+    /// Training begins, or is resumed at `step`.
     Started {
         /// Steps already taken.
         step: u64,
@@ -17,7 +17,7 @@ pub enum TrainEvent<'a> {
         total_steps: u64,
         /// Steps of one pass over the data.
         steps_per_epoch: u64,
-        /// What the method measures in each step, and how it is shown.
+        /// The figures that the method measures in each step, and where each is shown.
         figures: &'a [Figure],
     },
     /// A step was taken.
@@ -25,43 +25,45 @@ pub enum TrainEvent<'a> {
         /// Steps taken so far.
         step: u64,
     },
-    /// A step was measured.
+    /// The figures of a logged step.
     Row(&'a MetricRow),
     /// The correspondence accuracy on held-out pairs.
     Measured {
-        /// Steps taken before.
+        /// Steps taken before the measurement.
         step: u64,
         /// The figures.
         measured: &'a HeldOutFigures,
     },
     /// A picture was drawn.
     Picture {
-        /// What it shows.
+        /// Name of the picture.
         tag: &'a str,
-        /// Steps taken before.
+        /// Steps taken before it was drawn.
         step: u64,
         /// The pixels.
         image: &'a image::RgbImage,
     },
-    /// The state was saved.
+    /// A checkpoint was written.
     Saved {
-        /// Where.
+        /// Where it was written.
         path: &'a Path,
     },
-    /// Something the user should read.
+    /// A message for the user.
     Note(String),
-    /// The run has ended and everything is measured.
+    /// The run has ended, and all its results are written.
     Ended,
 }
 
-/// Takes part in a run by listening.
+/// Receives the events of a run.
 pub trait Observer {
+    /// Handles one event.
+    ///
     /// # Errors
-    /// When what is to be written cannot be: the run then stops.
+    /// When the observer cannot do its work, such as writing a file; the run then stops.
     fn event(&mut self, event: &TrainEvent) -> anyhow::Result<()>;
 }
 
-/// Several observers as one.
+/// Passes each event to several observers, in their order.
 #[derive(Default)]
 pub struct Observers(pub Vec<Box<dyn Observer>>);
 

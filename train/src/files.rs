@@ -1,4 +1,4 @@
-//! Writes that leave either the old file or the new one.
+//! Atomic file writes: after a crash a path holds the old file or the new one, never a part.
 
 use std::fs::{self, File};
 use std::io::{self, Cursor, Read, Seek, SeekFrom, Write};
@@ -9,24 +9,24 @@ use image::{ImageFormat, RgbImage};
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
-/// Writes `bytes` beside `path`, makes sure that they are on the disk, and only then takes its place.
+/// Writes `bytes` to a temporary file beside `path`, flushes it to the disk, and renames it to `path`.
 ///
 /// # Errors
-/// When that fails; what was at `path` is then still there, whole.
+/// When a step of this fails; an earlier file at `path` is then unchanged.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let mut file = AtomicFile::create(path)?;
     file.write_all(bytes).with_context(|| writing(path))?;
     file.commit()
 }
 
-/// How the name of a file begins and ends that is not whole yet.
+/// Prefix and suffix of the name of a temporary file.
 const UNFINISHED: [&str; 2] = [".densecl-", ".partial"];
 
-/// Removes from `folder` what processes left that were killed while they wrote. Only for a folder in which no other
-/// process writes.
+/// Removes from `folder` the temporary files of processes that were killed while writing. No other process may be
+/// writing to the folder.
 pub(crate) fn remove_unfinished(folder: &Path) {
     let [begin, end] = UNFINISHED;
-    // One that cannot be listed or removed costs room on the disk, nothing else.
+    // Errors are ignored: a file that stays only takes disk space.
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let name = name.to_string_lossy();
@@ -36,21 +36,21 @@ pub(crate) fn remove_unfinished(folder: &Path) {
     }
 }
 
-/// A file that has its name only once it is whole. Dropped before, it leaves nothing.
+/// A temporary file that gets its final name on [`commit`](Self::commit). Dropped before that, it is removed.
 pub struct AtomicFile {
     temporary: NamedTempFile,
     path: PathBuf,
 }
 
 impl AtomicFile {
-    /// An empty file beside `path`.
+    /// Creates an empty temporary file beside `path`.
     ///
     /// # Errors
     /// When the folder of `path` cannot be written to.
     pub fn create(path: &Path) -> anyhow::Result<Self> {
         let mut builder = tempfile::Builder::new();
         builder.prefix(UNFINISHED[0]).suffix(UNFINISHED[1]);
-        // Temporary files are private to the user; results are like any other file of theirs.
+        // The tempfile crate makes files that only their owner can read; results get the user's usual permissions.
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
         let temporary = builder
@@ -62,10 +62,10 @@ impl AtomicFile {
         })
     }
 
-    /// Makes sure that all is on the disk, and takes the place of what is at the path.
+    /// Flushes the file to the disk and renames it to its path, replacing an earlier file there.
     ///
     /// # Errors
-    /// When that fails; what was at the path is then still there, whole.
+    /// When this fails; an earlier file at the path is then unchanged.
     pub fn commit(self) -> anyhow::Result<()> {
         let Self { temporary, path } = self;
         temporary
@@ -73,7 +73,8 @@ impl AtomicFile {
             .sync_all()
             .and_then(|()| temporary.persist(&path).map_err(|e| e.error))
             .with_context(|| writing(&path))?;
-        // The new name is on the disk only when its folder is. Not every file system can say so.
+        // A rename is durable only after the folder is synced. Some file systems cannot sync folders; this is
+        // ignored.
         #[cfg(unix)]
         if let Ok(folder) = fs::File::open(folder_of(&path)) {
             let _ = folder.sync_all();
@@ -82,7 +83,7 @@ impl AtomicFile {
     }
 }
 
-// Not through the wrapper, whose errors name the temporary file.
+// Implemented on the inner `File`, because errors of `NamedTempFile` name the temporary file.
 impl Write for AtomicFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.temporary.as_file_mut().write(bytes)
@@ -107,7 +108,7 @@ pub fn folder_of(path: &Path) -> &Path {
     }
 }
 
-/// What was being done when an error came.
+/// The context of an error while writing `path`.
 pub fn writing(path: &Path) -> String {
     format!("writing {}", path.display())
 }
@@ -163,7 +164,7 @@ pub fn to_utf8(bytes: Vec<u8>) -> Option<Vec<u8>> {
     text.filter(|_| rest.is_empty()).map(String::into_bytes)
 }
 
-/// Writes a picture as PNG, whole or not at all.
+/// Writes a picture as PNG, atomically.
 ///
 /// # Errors
 /// When it cannot be written.
@@ -214,7 +215,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let path = dir.path().join("file");
         write_atomically(&path, b"old").expect("written");
-        // A folder cannot be replaced by a file.
+        // A file cannot be renamed onto a folder.
         let taken = dir.path().join("folder");
         fs::create_dir(&taken).expect("made");
         assert!(write_atomically(&taken, b"new").is_err());

@@ -1,9 +1,9 @@
-//! One process at a time writes into a folder: a run's, or a comparison's.
+//! A lock that lets only one process at a time write into a folder: a run's, or a comparison's.
 //!
-//! The lock is the operating system's, on a file in the folder, and ends with the process however it ends, SIGKILL
-//! and power cuts included: nothing is left that a user would have to remove. The file itself stays, because one
-//! that is removed can be locked by two, each holding another file of that name. It says who holds the lock, for
-//! the message to the next.
+//! The operating system locks a file in the folder and releases the lock when the process ends, also after SIGKILL
+//! or a power cut: the user never has to remove a stale lock. The file itself stays: if it were removed, two
+//! processes could each lock a different file of that name. Its text names the process that holds the lock, for the
+//! error message of others.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
@@ -15,7 +15,7 @@ use anyhow::{Context, bail};
 /// The file that is locked.
 const NAME: &str = ".densecl.lock";
 
-/// Held until it is dropped.
+/// The lock of a folder, held until this value is dropped.
 #[derive(Debug)]
 pub struct FolderLock {
     /// None where the file system has no locks.
@@ -28,10 +28,12 @@ impl FolderLock {
         folder.join(NAME)
     }
 
-    /// Takes the lock of `folder`, which exists. `remedy` ends the message when another process has it.
+    /// Takes the lock of `folder`, which must exist. If another process holds the lock, the error message ends with
+    /// `remedy`.
     ///
     /// # Errors
-    /// When another process has it, with its host and number; and when the folder cannot be written to.
+    /// When another process holds the lock (the message gives its host and process id), and when the folder cannot
+    /// be written to.
     pub fn take(folder: &Path, remedy: &str) -> anyhow::Result<Self> {
         let path = Self::file_in(folder);
         let shown = folder.display();
@@ -57,7 +59,7 @@ impl FolderLock {
             }
         }
         let lock = Self { file: Some(file) };
-        // What it says is for people; the lock holds without it.
+        // The text only improves messages; the lock holds without it.
         if let Err(error) = lock.sign(&introduction()) {
             log::debug!("{}: {error}", path.display());
         }
@@ -81,7 +83,7 @@ impl FolderLock {
 
 impl Drop for FolderLock {
     fn drop(&mut self) {
-        // An empty file names nobody; after a process that was killed it names one that is gone, which is no harm.
+        // Removes the text. If a killed process leaves its text behind, only a later message can be wrong.
         let _ = self.sign("");
     }
 }
@@ -92,7 +94,8 @@ fn introduction() -> String {
     format!("process {} on {} since {since}", std::process::id(), host())
 }
 
-/// What the holder wrote, or less where it has not yet, or the system lets nobody read a locked file.
+/// The text written by the process that holds the lock, or "another process" where it is not written yet or a locked
+/// file cannot be read.
 fn holder(file: &mut File) -> String {
     let mut text = String::new();
     let read = file.take(1000).read_to_string(&mut text);

@@ -1,4 +1,5 @@
-//! Held-out pairs with known truth, and how many cells a network matches within one cell of it.
+//! Held-out pairs with known correspondence, and the share of cells that a network matches within one cell of the
+//! truth.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -19,21 +20,20 @@ use crate::batch::Batches;
 use crate::config::RunConfig;
 use crate::plan::Plan;
 
-/// Scenes from this number on are never trained on.
+/// Number of the first held-out scene; training scenes have smaller numbers.
 const FIRST_HELD_OUT_SCENE: u64 = 1 << 32;
 
-/// The features that held-out pairs are measured and drawn by.
+/// The feature map by which held-out pairs are matched and drawn.
 pub const FEATURE: Feature = Feature::Stage3And4;
 
-/// Lines of a picture of matches: more cannot be followed by eye.
+/// Matches drawn per picture; more lines cannot be distinguished.
 const LINES: usize = 30;
 
-/// Pairs that go through the network at once.
+/// Pairs in one forward pass.
 const BATCH: usize = 8;
 
-/// Batches by whose statistics the untrained network's batch normalisation is calibrated. The
-/// statistics of a fresh network are mean 0 and variance 1, which would make it look worse than it
-/// is; after 40 batches 0.9⁴⁰ of that is left.
+/// Number of batches that calibrate the batch normalisation of the untrained network. Its initial statistics, mean 0
+/// and variance 1, would make the network look worse than it is; after 40 batches their weight is 0.9⁴⁰, 1.5 %.
 const CALIBRATION_BATCHES: usize = 40;
 
 /// Two pictures and where the points of the first lie in the second.
@@ -53,25 +53,26 @@ enum Truth {
 /// What was measured on held-out pairs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HeldOutFigures {
-    /// What the cells were matched by.
+    /// The feature map by which cells were matched.
     #[serde(default = "unrecorded")]
     pub feature: Feature,
     /// Share of matched cells within one cell of the truth, in [0, 1].
     pub accuracy: f64,
-    /// The same with every second picture mirrored, where knowing *where* in a picture things usually
-    /// are misleads: a network with zero padding can tell.
+    /// The accuracy with the second picture of each pair mirrored. A network with zero padding can encode absolute
+    /// position; on mirrored pictures matching by position is wrong, so this figure shows how much of the accuracy
+    /// comes from position.
     pub mirrored: f64,
-    /// What random matches would reach.
+    /// The accuracy of random matches, in [0, 1].
     pub chance: f64,
-    /// What matching every cell with the cell at the same place would reach.
+    /// The accuracy of matching every cell with the cell at the same position, in [0, 1].
     pub same_place: f64,
-    /// Cells whose true match lies in the other picture.
+    /// Cells whose true match lies inside the other picture.
     pub cells: u64,
     /// Pairs measured.
     pub pairs: usize,
 }
 
-/// The only feature measured by before the feature was recorded.
+/// The feature of figures written by older versions, which did not record it because they always used this one.
 fn unrecorded() -> Feature {
     Feature::Stage4
 }
@@ -89,7 +90,8 @@ impl Pair {
 
     /// Two augmented views of the `number`-th image that is kept out of training.
     pub fn of_views(image: &RgbImage, config: &ViewConfig, seed: u64, number: usize) -> Self {
-        // Indices far from those of training, so that no view is one that was trained on.
+        // The seeds of views count up from 0 in training; these count down from the largest, so that no training
+        // view is repeated.
         let [a, b] = two_views(image, config, seed, u64::MAX - number as u64);
         let truth = Truth::Views(Box::new([a.geometry, b.geometry]));
         Self {
@@ -99,12 +101,13 @@ impl Pair {
         }
     }
 
-    /// Pixels per cell of a grid of so many columns over either picture.
+    /// Side length in pixels of a cell of a grid with this many columns.
     fn stride(&self, columns: usize) -> f32 {
         self.a.width() as f32 / columns as f32
     }
 
-    /// Where each cell of A's grid truly lies in B, in cells of B; row major.
+    /// The true position in B of the centre of each cell of A's grid, in cells of B, row major; `None` where it lies
+    /// outside of B or is hidden.
     fn truth(&self, [rows, columns]: [usize; 2]) -> Truths {
         let stride = self.stride(columns);
         match &self.truth {
@@ -126,11 +129,11 @@ pub fn held_out_scene(seed: u64, number: usize, config: &SceneConfig) -> ScenePa
     scene_pair(seed, FIRST_HELD_OUT_SCENE + number as u64, config)
 }
 
-/// The network that a run begins with at random, its batch normalisation calibrated by `batches`; `None` when `stop` was
-/// set meanwhile.
+/// The untrained network of a run, its batch normalisation calibrated on `batches`; `None` when `stop` was set
+/// meanwhile.
 ///
 /// # Errors
-/// When there is no next batch.
+/// When a batch cannot be made.
 pub fn untrained_network(
     plan: &Plan,
     batches: &mut dyn Batches,
@@ -157,7 +160,7 @@ pub fn untrained_network(
     Ok(Some(encoder))
 }
 
-/// Correspondence accuracy of a `feature` of `encoder` on `pairs`.
+/// Correspondence accuracy of the feature map `feature` of `encoder` on `pairs`.
 ///
 /// # Errors
 /// When the device fails.
@@ -204,7 +207,7 @@ pub fn measure(
     })
 }
 
-/// Where each cell of a picture truly lies in the other, in cells.
+/// For each cell of a picture its true position in the other picture, in cells.
 type Truths = Vec<Option<[f32; 2]>>;
 
 /// For each picture of a batch and each of its cells, the most similar cell of the other.
@@ -220,9 +223,9 @@ fn best_cells(a: Tensor<4>, b: Tensor<4>) -> anyhow::Result<Vec<Vec<usize>>> {
         .collect())
 }
 
-/// The 30 clearest matches of one pair as lines to draw, each marked right or wrong: of the cells that choose each
-/// other, those with the greatest lead over the second-best place. Cells at the border are left out: they know their
-/// place by the zero padding, and lead without a look at the picture.
+/// The 30 most distinct matches of one pair as lines to draw, each marked right or wrong. Matches are mutual nearest
+/// neighbours; the most distinct ones have the largest lead in similarity over the second-best place. Cells at the
+/// border are left out: zero padding makes them similar to each other whatever the picture shows.
 ///
 /// # Errors
 /// When the device fails.
@@ -244,7 +247,7 @@ pub fn lines(
     let center = |cell: usize| cell_center(cell, columns).map(|cells| cells * stride);
     let cells = rows * columns;
     let mut matches = mutual_matches(&values, cells, -1.0);
-    // A grid of four cells a side is all border.
+    // In a grid of at most four cells a side nearly all cells are border cells, so that none is left out.
     let border = usize::from(rows.min(columns) > 4);
     let is_inner = |cell: usize| {
         let [x, y] = [cell % columns, cell / columns];
@@ -260,7 +263,7 @@ pub fn lines(
             a: center(found.a),
             b: center(found.b),
             score: found.score,
-            // A cell without a true match in the other picture cannot be matched rightly.
+            // A match of a cell that has no true match counts as wrong.
             correct: Some(
                 truth[found.a].is_some_and(|truth| {
                     densecl::metrics::within_one_cell(found.b, truth, columns)
@@ -270,7 +273,7 @@ pub fn lines(
         .collect())
 }
 
-/// Unit-length features of a batch of pictures.
+/// Feature maps of a batch of pictures, each cell a unit vector, [B, C, h, w].
 fn features(
     encoder: &Encoder,
     images: Vec<RgbImage>,

@@ -1,8 +1,8 @@
 //! Pre-training with DenseCL as a library: from a folder of photographs to weights, without a command line and without
 //! a terminal.
 //!
-//! A run is asked for by a `run::RunRequest`, made ready by `run::PreparedRun`, and tells
-//! what happens to an [`Observer`](events::Observer):
+//! A `run::RunRequest` describes a run, `run::PreparedRun` checks and starts it, and an
+//! [`Observer`](events::Observer) receives its events:
 //!
 //! ```no_run
 //! # #[cfg(feature = "files")]
@@ -28,37 +28,37 @@
 //!     sets: vec!["data.source=photos".to_string()],
 //!     ..RunRequest::default()
 //! };
-//! // A device of `densecl::device::select`; the flag stops the run after a step, with a checkpoint.
+//! // A device from `densecl::device::select`; setting the flag stops the run after a step, with a checkpoint.
 //! let stop = AtomicBool::new(false);
 //! PreparedRun::new(&request)?.run(selected, Box::new(Losses), &stop)?;
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! # The loop, which builds for a browser
+//! # The training loop, which also builds for browsers
 //!
 //! | module | what is in it |
 //! |---|---|
 //! | [`config`], [`presets`] | the settings of a run; those that come with the library |
-//! | [`settings`] | defaults < preset or file < overrides; which key is wrong |
-//! | [`plan`] | what follows from the settings, the device and the number of images |
-//! | [`batch`] | the input of a step, and where it comes from |
+//! | [`settings`] | defaults, overridden by a preset or file, overridden by single keys; error messages for wrong keys |
+//! | [`plan`] | number of steps, queue length and schedules, from settings, device and number of images |
+//! | [`batch`] | the input of a step, and the trait that supplies it |
 //! | [`trainer`] | the loop: batches in, events out |
-//! | [`events`], [`row`] | what a run tells its observers; the figures of a logged step |
-//! | [`held_out`] | pairs with known truth, and the measurement on them |
-//! | [`notes`], [`watch`] | lines for the user from the depth of a library; how far long work is |
+//! | [`events`], [`row`] | the events of a run; the figures of a logged step |
+//! | [`held_out`] | held-out pairs with known correspondence, and the accuracy on them |
+//! | [`notes`], [`watch`] | messages for the user; progress of long work |
 //!
-//! # What needs files, threads and a clock: the feature `files`, on by default
+//! # Files, threads and clock: the feature `files`, on by default
 //!
 //! | module | what is in it |
 //! |---|---|
-//! | `run` | a run in its folder: its begin, its checkpoints, its result, its pictures |
+//! | `run` | a run and its folder: start, checkpoints, result, pictures |
 //! | `data` | folders and packs of pictures; decoding; batches made ahead on other threads |
-//! | `report` | `metrics.jsonl`, TensorBoard's files, the figure of the curves; text in pictures |
-//! | `weights` | files of weights, and those that are part of the program |
-//! | `memory` | whether a step fits in memory, and what would |
-//! | `files`, `folder_lock`, `paths`, `npy` | whole writes; one writer; paths as text; NumPy's format |
-//! | `panics` | panics that are expected, and for a program's hook those that are not |
+//! | `report` | `metrics.jsonl`, TensorBoard event files, the figure of the curves; text in pictures |
+//! | `weights` | reading weight files and the embedded weights |
+//! | `memory` | whether a step fits in memory, and settings that would |
+//! | `files`, `folder_lock`, `paths`, `npy` | atomic writes; one writer per folder; paths as text; NumPy's format |
+//! | `panics` | catching expected panics; text of unexpected ones for a program's panic hook |
 
 pub mod batch;
 pub mod config;

@@ -1,8 +1,8 @@
-//! Whether a training step fits in memory: what it needs by the core's estimate, what is there, and which
-//! settings would fit.
+//! Whether a training step fits in memory: the core's estimate compared with the available memory, and settings that
+//! would fit.
 //!
-//! How much memory a graphics card has, wgpu does not tell. There only the size of single tensors is
-//! checked beforehand; running out is an error of the step (`advice`).
+//! wgpu does not report how much memory a graphics card has. There only the size of single tensors is checked
+//! beforehand; running out of memory is an error of the step (`advice`).
 
 mod available;
 mod bytes;
@@ -21,20 +21,19 @@ use bytes::Bytes;
 pub use forward::ensure_fits;
 pub(crate) use resident::resident;
 
-/// By how much the estimate may be wrong, either way: `tests/cli/memory.rs` holds it to that.
+/// Factor by which the estimate may be too high or too low; `tests/cli/memory.rs` checks it.
 const ESTIMATE_ERROR: f64 = 1.25;
 
-/// What the program itself holds: its code, threads and buffers, and pages that its allocator keeps for the
-/// next step.
+/// Memory in bytes of the program itself: code, threads, buffers, and pages that the allocator keeps between steps.
 const PROGRAM: u64 = 140_000_000;
 
-/// Batches of views that wait on the host besides `data.prefetch`: the one that trains, and the one
-/// that is being put together.
+/// Batches of views in host memory besides the `data.prefetch` waiting ones: the one being trained on and the one
+/// being assembled.
 const BATCHES_BESIDES: u64 = 2;
 
-/// What a run with these settings needs, in bytes.
+/// The memory that a run with these settings needs, in bytes.
 struct Needed {
-    /// On the device, within a step.
+    /// On the device, during a step.
     device: u64,
     /// In the host's memory.
     host: u64,
@@ -55,7 +54,7 @@ impl Needed {
         });
         let batches = config.data.prefetch as u64 + BATCHES_BESIDES;
         let views = step.views.saturating_mul(batches);
-        // A checkpoint is written between steps, when of a step only the state is there.
+        // A checkpoint is written between steps, when memory holds only the learner's state and the copy being saved.
         let step_or_saving = if on.is_the_hosts {
             step.device().max(step.state.saturating_add(step.saving))
         } else {
@@ -80,29 +79,29 @@ impl Needed {
     }
 }
 
-/// What there is, in bytes.
+/// The memory that is available, in bytes.
 struct Had {
-    /// `None` where the system does not say.
+    /// `None` where the system does not report it.
     host: Option<u64>,
-    /// What the device gave before it ran out, where that is how one knows.
+    /// What the device had allocated when it ran out of memory; only known after that.
     device: Option<u64>,
     largest_tensor: Option<u64>,
 }
 
-/// Where a step runs, and what is known of its memory.
+/// The device of a run, and what is known about its memory.
 struct Place<'a> {
     device: &'a Device,
     name: &'a str,
-    /// Whether the device's memory is the host's.
+    /// Whether the device uses the host's memory.
     is_the_hosts: bool,
     had: Had,
 }
 
-/// Checks that a step of `plan` fits, and says what it needs and what there is.
+/// Checks that a step of `plan` fits in memory; returns a line with the needed and the available memory.
 ///
 /// # Errors
-/// One line with what is needed, what there is and what would fit, when it clearly does not and the
-/// settings do not insist.
+/// When the step clearly does not fit and `train.exceeds_memory` is not set: one line with the needed and the
+/// available memory and settings that would fit.
 pub(crate) fn check(plan: &Plan, selected: &Selected) -> anyhow::Result<String> {
     let place = Place {
         device: &selected.device,
@@ -133,7 +132,7 @@ fn verdict(config: &RunConfig, images: usize, place: &Place) -> anyhow::Result<S
             on_host
         } else {
             format!(
-                "a step needs about {} of the device's memory, which does not tell how much it has",
+                "a step needs about {} of the device's memory, and the device does not report how much it has",
                 Bytes(needed.device)
             )
         };
@@ -158,9 +157,9 @@ fn verdict(config: &RunConfig, images: usize, place: &Place) -> anyhow::Result<S
     )
 }
 
-/// What a step of `plan` needs and what would fit, after one ran out of the device's memory.
+/// After the device ran out of memory: what a step of `plan` needs, and settings that would fit.
 pub(crate) fn advice(plan: &Plan) -> String {
-    // A runtime that is broken may panic when asked.
+    // The query can panic when the GPU runtime has failed.
     let usage = panics::catch(|| plan.device.memory_pool_usage());
     let reserved = usage.ok().flatten().map(|usage| usage.bytes_reserved);
     let mut place = Place {
@@ -174,7 +173,8 @@ pub(crate) fn advice(plan: &Plan) -> String {
         },
     };
     let needed = Needed::estimate(&plan.config, plan.queue_len, &place).device;
-    // It had what it gave, but less than this step takes; where it does not say, half of that is a guess.
+    // The size of the device's memory is unknown. A step did not fit, so the size is assumed to be what the device had
+    // reserved, and at most what the step needs. If the reserved amount is unknown too, half of the need is assumed.
     place.had.device = Some(reserved.map_or(needed / 2, |reserved| reserved.min(needed)));
     let gave = match reserved {
         Some(bytes) => format!(", and the device gave {}", Bytes(bytes)),
@@ -187,7 +187,7 @@ pub(crate) fn advice(plan: &Plan) -> String {
     )
 }
 
-/// The smallest changes that fit, each on its own, as the end of a sentence.
+/// The smallest changes of single settings with which a step fits, as the end of a sentence.
 fn that_would_fit(config: &RunConfig, images: usize, place: &Place) -> String {
     let fits = |change: &dyn Fn(&mut RunConfig)| {
         let mut config = config.clone();
@@ -240,8 +240,8 @@ mod tests {
     use super::*;
     use crate::settings;
 
-    /// The verdict on a network whose activations outweigh its parameters, with so many bytes and the
-    /// largest tensor.
+    /// The verdict on a network whose activations take more memory than its parameters, given `host` bytes of memory
+    /// and the largest permitted tensor.
     fn of(host: u64, largest_tensor: Option<u64>, sets: &[&str]) -> anyhow::Result<String> {
         let mut all = vec![
             "model.backbone=resnet18",
@@ -268,7 +268,7 @@ mod tests {
         verdict(&config, 1000, &place)
     }
 
-    /// The bytes that [`of`] says are needed.
+    /// The bytes that a step needs, read from the note of [`of`].
     fn needed() -> u64 {
         let note = of(64 << 30, None, &[]).expect("enough");
         let mut words = note.split_whitespace().skip(4);
@@ -295,7 +295,7 @@ mod tests {
         let insisted = of(too_little, None, &["train.exceeds_memory=true"]);
         assert!(insisted.expect("insisted").contains("it may not fit"));
 
-        // Just what is needed: the estimate is not as exact as that.
+        // With exactly the estimated memory the run starts, but with a warning, because the estimate may be 25 % off.
         let warned = of(needed(), None, &[]).expect("may be enough");
         assert!(warned.contains("it may not fit"), "{warned}");
     }

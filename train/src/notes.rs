@@ -1,12 +1,11 @@
-//! Lines for the person who started the program, from the depth of a library that knows no terminal.
+//! Messages of the libraries for the user. They go through the `log` crate, because the libraries have no terminal.
 
 use std::fmt::Display;
 
-/// The target of the log records that are such lines. A program that shows the log to people shows these as they
-/// are, without a level.
+/// The log target of such messages. A program should show records of this target without a level.
 pub const TARGET: &str = "densecl::notes";
 
-/// Says one line.
+/// Logs one message for the user.
 pub fn note(line: impl Display) {
     log::info!(target: TARGET, "{line}");
 }

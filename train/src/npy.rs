@@ -1,20 +1,20 @@
 //! NumPy's file format, version 1.0: a text header, then the values.
 
-/// Before the header's text: the magic bytes, the version and the length of the text.
+/// Bytes before the header's text: magic bytes, version and length of the text.
 const PREFIX: usize = 10;
-/// Digits kept free for the first axis, as NumPy does: the header of a growing file keeps its length.
+/// Characters reserved for the first axis, as in NumPy, so that the header of a growing file keeps its length.
 const GROWTH_DIGITS: usize = 21;
 
-/// The header of a row-major array of float32, padded so that the values begin at a multiple of 64.
+/// The header of a row-major float32 array, padded so that the values begin at a multiple of 64 bytes.
 ///
-/// Its length does not depend on the first axis.
+/// Its length does not depend on the size of the first axis.
 ///
 /// # Panics
-/// When there is no axis, or the shape takes 64 KiB of text.
+/// When there is no axis, or the text of the shape is longer than 64 KiB.
 pub fn header(shape: &[usize]) -> Vec<u8> {
     let rows = shape.first().expect("at least one axis").to_string();
     let axes: Vec<String> = shape.iter().map(ToString::to_string).collect();
-    // A tuple of one has a comma too.
+    // Python writes a tuple of one element with a trailing comma.
     let tuple = match axes.as_slice() {
         [one] => format!("({one},)"),
         axes => format!("({})", axes.join(", ")),

@@ -1,5 +1,5 @@
-//! Panics that are expected: those of decoders that meet a damaged file, and those by which the GPU's runtime
-//! says that the device failed.
+//! Expected panics: those of image decoders on damaged files, and those by which the GPU runtime reports a device
+//! failure.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -11,9 +11,9 @@ thread_local! {
     static CAUGHT: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs `work`; `Err` with what it said when it panicked.
+/// Runs `work`; on a panic returns `Err` with the panic's message.
 ///
-/// `work` must leave nothing half done behind that outlives it.
+/// `work` must not leave shared data half written when it panics.
 pub(crate) fn catch<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     let outer = CAUGHT.replace(true);
     let result = catch_unwind(AssertUnwindSafe(work));
@@ -21,14 +21,14 @@ pub(crate) fn catch<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     result.map_err(|panic| text(panic.as_ref()).to_string())
 }
 
-/// What the GPU said when it ran out of memory or was lost. The runtime makes that a panic on a thread of
-/// its own; whoever reads from the device later gets an error that no longer knows why.
+/// The message of the GPU when it ran out of memory or was lost. The runtime panics with it on a thread of its own;
+/// a later read from the device fails with an error that no longer contains the cause.
 static DEVICE_FAILURE: Mutex<Option<String>> = Mutex::new(None);
 
-/// How the runtime's panics begin that pass on what wgpu said.
+/// Prefix of the runtime's panics that pass on an error of wgpu.
 const WGPU_SAID: &str = "wgpu error: ";
 
-/// What the device said when it failed, if it did: to be told with the error of the read that followed.
+/// The message of a device failure, if there was one, to be added to the error of the read that failed.
 pub(crate) fn device_failure() -> Option<String> {
     DEVICE_FAILURE
         .lock()
@@ -36,7 +36,7 @@ pub(crate) fn device_failure() -> Option<String> {
         .clone()
 }
 
-/// The failure of a device in what a panic said; none where it is a mistake in the program.
+/// The device failure in a panic's message; `None` for a bug in the program.
 fn failure_of_device(panic: &str) -> Option<&str> {
     let said = panic.strip_prefix(WGPU_SAID)?;
     let lower = said.to_lowercase();
@@ -46,8 +46,8 @@ fn failure_of_device(panic: &str) -> Option<&str> {
     failed.then_some(said)
 }
 
-/// For a program's panic hook: what a panic said that is a mistake in the program, in one line. `None` for one that
-/// this library catches, and for the failure of a device, which is kept for the error that follows.
+/// For a program's panic hook: the message of an unexpected panic in one line. `None` for a panic that this library
+/// catches, and for a device failure, which is kept for the error that follows.
 pub fn mistake(panic: &PanicHookInfo) -> Option<String> {
     if CAUGHT.get() {
         return None;

@@ -1,8 +1,8 @@
-//! Paths as text, without loss: in JSON, in indexes, in lists.
+//! Lossless conversion of paths to text, for JSON, indexes and lists.
 //!
-//! A path is bytes on Unix and need not be UTF-8; the usual ways to make text of one put the same
-//! sign in the place of every byte that is none, so that two files share a name. Here a path that is
-//! text is that text, and any other is put in quotes with escapes, as Git shows it.
+//! A path on Unix is bytes that need not be UTF-8. The usual lossy conversion replaces every invalid byte by the
+//! same character, so that two files can get the same name. Here a valid UTF-8 path is its own text, and any other
+//! is quoted with escapes as Git does.
 
 use std::borrow::Cow;
 use std::ffi::OsStr;
@@ -10,29 +10,29 @@ use std::path::{Path, PathBuf};
 
 use serde::Serializer;
 
-/// The path as text; two paths have two texts.
+/// The path as text; different paths give different texts.
 pub fn text(path: impl AsRef<OsStr>) -> String {
     let path = path.as_ref();
     match path.to_str() {
-        // One that begins as if it were in quotes is put in quotes itself.
+        // A path that begins with a quote is quoted too, so that it is not taken for an escaped one.
         Some(text) if !text.starts_with('"') => text.to_string(),
         _ => quoted(path.as_encoded_bytes()),
     }
 }
 
-/// The path of a [`text`] or a [`line()`].
+/// The path from which [`text`] or [`line()`] made this text.
 pub fn path_of(text: &str) -> PathBuf {
     let inner = text.strip_prefix('"').and_then(|t| t.strip_suffix('"'));
     let unquoted = inner.and_then(unescaped).and_then(path_of_bytes);
     unquoted.unwrap_or_else(|| PathBuf::from(text))
 }
 
-/// The path as a text of one line: control characters are escaped, too.
+/// The path as one line of text: control characters are escaped too.
 pub fn line(path: impl AsRef<OsStr>) -> String {
     in_line(&text(path)).into_owned()
 }
 
-/// A [`text`] as a [`line()`].
+/// Turns the output of [`text`] into that of [`line()`].
 pub fn in_line(text: &str) -> Cow<'_, str> {
     if text.contains(char::is_control) {
         Cow::Owned(quoted(text.as_bytes()))
@@ -41,12 +41,12 @@ pub fn in_line(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// For fields of a JSON report.
+/// Serialises a path by [`text`]; for serde's `serialize_with`.
 pub fn serialize<S: Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_str(&text(path))
 }
 
-/// `"a\xE9\n.jpg"`: UTF-8 but for quotes, backslashes, control characters and bytes that are none.
+/// `"a\xE9\n.jpg"`: quotes, backslashes, control characters and invalid bytes are escaped, all else is UTF-8.
 fn quoted(bytes: &[u8]) -> String {
     let mut out = String::from("\"");
     for chunk in bytes.utf8_chunks() {
@@ -75,7 +75,7 @@ fn escape(out: &mut String, bytes: &[u8]) {
     }
 }
 
-/// What [`quoted`] made its inner part of.
+/// The inverse of [`quoted`], without the quotes; `None` for an escape that [`quoted`] never writes.
 fn unescaped(text: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes().iter().copied();
@@ -133,7 +133,7 @@ mod tests {
         }
         assert_eq!(text("a\nb"), "a\nb");
         assert_eq!(line("a\nb\u{1b}[0m"), r#""a\nb\x1B[0m""#);
-        // Not of ours: as it stands.
+        // `\q` is not a valid escape: the text is taken as a path unchanged.
         assert_eq!(path_of("\"a\\q\""), Path::new("\"a\\q\""));
     }
 

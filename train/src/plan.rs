@@ -1,4 +1,4 @@
-//! What a run needs that is settled before its first step.
+//! What is derived from the settings of a run before its first step.
 
 use anyhow::bail;
 use burn::tensor::Device;
@@ -9,11 +9,11 @@ use densecl::schedule::{self, Progress};
 use crate::batch::Batch;
 use crate::config::RunConfig;
 
-/// The settings of a run, its device, and what follows from both and from the number of images.
+/// The settings of a run, its device, and the values derived from them and from the number of images.
 pub struct Plan {
     /// The settings.
     pub config: RunConfig,
-    /// Where it trains.
+    /// The device on which it trains.
     pub device: Device,
     /// Images to train on.
     pub images: usize,
@@ -26,10 +26,10 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The plan for so many images.
+    /// The plan for a number of images.
     ///
     /// # Errors
-    /// When images and settings do not fit together.
+    /// When there are fewer images than a batch holds, or the queue does not fit the settings.
     pub fn new(config: RunConfig, device: Device, images: usize) -> anyhow::Result<Self> {
         let batch = config.train.batch_size;
         if images < batch {
@@ -54,7 +54,7 @@ impl Plan {
         })
     }
 
-    /// A learner at step 0.
+    /// A new learner, at step 0.
     pub fn learner(&self) -> Box<dyn Method> {
         let RunConfig {
             model,
@@ -73,7 +73,7 @@ impl Plan {
         )
     }
 
-    /// The views of a batch on the device, in as many parts as go through the network one by one.
+    /// Uploads the views of a batch as `optim.accumulate` micro-batches, each for one forward and backward pass.
     pub fn micro_batches(&self, batch: &Batch) -> Vec<MicroBatch> {
         let count = self.config.optim.accumulate;
         let images = self.config.train.batch_size / count;
@@ -93,7 +93,7 @@ impl Plan {
         (0..count).map(part).collect()
     }
 
-    /// What the schedules give for the step after `step` steps.
+    /// The scheduled values, such as the learning rate, for the step that follows `step` completed steps.
     pub fn step_settings(&self, step: u64) -> StepSettings {
         let RunConfig { optim, train, .. } = &self.config;
         let scale = if optim.scale_lr {
@@ -114,7 +114,7 @@ impl Plan {
     }
 }
 
-/// A network and a batch that train in a moment, for tests; `sets` come last.
+/// Settings with which a training step takes milliseconds, for tests; `sets` override them.
 #[cfg(all(test, feature = "files"))]
 pub(crate) fn tiny_settings(sets: &[&str]) -> RunConfig {
     let tiny = [

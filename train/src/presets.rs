@@ -1,6 +1,6 @@
 //! The settings that come with the library.
 
-/// What a preset's header says it is: the first sentence of it, without brackets.
+/// The title of a preset: the first sentence of its header comment, without a part in brackets.
 pub fn title(text: &str) -> String {
     let lines = text.lines().map_while(|line| line.strip_prefix("# "));
     let paragraph = lines.collect::<Vec<_>>().join(" ");

@@ -15,22 +15,22 @@ pub struct MetricRow {
     /// Passes over the data done, fractional, ≥ 0.
     #[serde(deserialize_with = "null_is_nan")]
     pub epoch: f64,
-    /// The loss whose gradient was followed.
+    /// The total loss, which was minimised.
     #[serde(deserialize_with = "null_is_nan")]
     pub loss: f64,
-    /// What else the method measured, by [`Figure::name`](densecl::method::Figure).
+    /// The other figures of the method by [`Figure::name`](densecl::method::Figure).
     #[serde(flatten, deserialize_with = "numbers")]
     pub figures: BTreeMap<String, f64>,
-    /// Share of query cells whose true place lies in the key view, in [0, 1].
+    /// Share of query cells whose true position lies inside the key view, in [0, 1].
     #[serde(default)]
     pub overlap: Option<f64>,
-    /// Share of overlapping query cells whose chosen key cell lies within one cell of the truth, in
-    /// [0, 1]; none where the views of a step do not overlap.
+    /// Share of overlapping query cells that are matched with a key cell within one cell of the true position, in
+    /// [0, 1]; `None` where the views of a step do not overlap.
     pub correspondence_accuracy: Option<f64>,
-    /// What `correspondence_accuracy` would be for matches drawn at random, in [0, 1].
+    /// `correspondence_accuracy` of random matches, in [0, 1].
     pub correspondence_chance: Option<f64>,
-    /// What it would be if every cell matched the one at the same place, in [0, 1]: a network that
-    /// knows where a cell is, not what is there, comes near it.
+    /// `correspondence_accuracy` of matching every cell with the cell at the same position, in [0, 1]. A network
+    /// that encodes positions instead of contents comes near it.
     #[serde(default)]
     pub correspondence_same_place: Option<f64>,
     /// Euclidean norm of the gradient over all parameters, before clipping, ≥ 0.
@@ -45,25 +45,25 @@ pub struct MetricRow {
     /// Share of the time since the row before that the device waited for data, in [0, 1].
     #[serde(deserialize_with = "null_is_nan")]
     pub data_wait_share: f64,
-    /// Time spent training since the run began, its interrupted parts included, in seconds.
+    /// Training time since the run began in seconds, including the time before each resume.
     #[serde(deserialize_with = "null_is_nan")]
     pub seconds: f64,
-    /// Factor of the loss after the step, a power of 2; only in f16.
+    /// Loss scale after the step, a power of 2; only in f16.
     #[serde(default)]
     pub loss_scale: Option<f64>,
-    /// Steps not taken so far, because their gradient overflowed; only in f16.
+    /// Steps skipped so far because a gradient overflowed; only in f16.
     #[serde(default)]
     pub skipped_steps: Option<u64>,
-    /// Memory of the process, in bytes; where the system says.
+    /// Resident memory of the process in bytes; `None` where the system does not report it.
     #[serde(default)]
     pub resident_bytes: Option<u64>,
 }
 
-/// Figures of a step that every row has a field for.
+/// Figures of the method that have a field of their own in [`MetricRow`].
 pub(crate) const ROW_FIELDS: [&str; 2] = ["loss", "grad_norm"];
 
 impl MetricRow {
-    /// A figure of the method; NaN where the row has none.
+    /// A figure by name; NaN where the row does not have it.
     pub fn figure(&self, name: &str) -> f64 {
         match name {
             "loss" => self.loss,
@@ -73,7 +73,7 @@ impl MetricRow {
     }
 }
 
-/// Reads numbers and `null`s by name. What is no number belongs to another version of the program.
+/// Reads numbers and `null`s by name. Other values are skipped: they are fields of another version of the program.
 fn numbers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, f64>, D::Error> {
     let named: BTreeMap<String, serde_json::Value> = Deserialize::deserialize(deserializer)?;
     let numbers = named.into_iter().filter_map(|(name, value)| match value {
@@ -83,7 +83,7 @@ fn numbers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String
     Ok(numbers.collect())
 }
 
-/// Reads a number or `null`, which is how JSON writers put NaN and infinities.
+/// Reads a number, or `null` as NaN: JSON has neither NaN nor infinities, and writers put `null` for them.
 fn null_is_nan<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     Ok(Option::<f64>::deserialize(deserializer)?.unwrap_or(f64::NAN))
 }

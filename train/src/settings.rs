@@ -1,10 +1,9 @@
-//! Settings from their defaults, a file and `--set section.key=value`, each overruling the one
-//! before; and the one line that says which key is wrong, where, and what it should have been.
+//! Resolves settings from defaults, a file and `--set section.key=value`, each overriding the one before. Errors are
+//! one line with the wrong key, where it was set and the remedy.
 //!
-//! The settings themselves are plain serde structs of which this file knows nothing. Which keys
-//! exist is asked of the structs: they are serialised to JSON, where an optional setting that is
-//! not given still appears (as null; TOML would leave it out). So a struct must not use serde's
-//! `skip_serializing_if`.
+//! The settings are plain serde structs; this module is generic over them. The existing keys are found by serialising
+//! the struct to JSON, where an optional setting that is not given appears as null (TOML would omit it). Therefore a
+//! struct must not use serde's `skip_serializing_if`.
 
 #[cfg(feature = "files")]
 mod file;
@@ -20,18 +19,18 @@ use serde_json::Value as Json;
 use toml::de::{DeTable, DeValue};
 use toml::{Table, Value};
 
-/// How alike a known key must be to be suggested: Jaro-Winkler similarity, 1 = equal.
+/// Minimum Jaro-Winkler similarity, in [0, 1], of a known key to be suggested for a wrong one.
 const ALIKE: f64 = 0.7;
 
-/// Resolves settings: `T::default()`, overruled by each of `texts` (a name for messages, and TOML), then by each of
+/// Resolves settings: `T::default()`, overridden by each of `texts` (a name for messages, and TOML), then by each of
 /// `sets` in turn.
 ///
-/// A `--set` value is TOML; where it is not, or the default is a string, it is taken as written, so
-/// that `--set model.backbone=resnet18` needs no quotes.
+/// A `--set` value is parsed as TOML. Where that fails, or the default is a string, it is taken literally, so that
+/// `--set model.backbone=resnet18` needs no quotes.
 ///
 /// # Errors
-/// One line that names the key, where it was set and the remedy, for a key that does not exist, a
-/// value of the wrong type, and TOML that is not valid. Ranges are for the settings' own validation to check.
+/// One line with the key, where it was set and the remedy: for an unknown key, a value of the wrong type, and
+/// invalid TOML. Ranges are checked by the settings' own `validate`.
 pub fn resolve<T: Default + Serialize + DeserializeOwned>(
     texts: &[(&str, &str)],
     sets: &[String],
@@ -58,7 +57,7 @@ pub fn resolve<T: Default + Serialize + DeserializeOwned>(
     let resolved: T = table
         .try_into()
         .map_err(|error| blame::<T>(base, &assignments, error))?;
-    // Below an optional section the keys are only known once it is there.
+    // The keys of an optional section exist in the JSON only when the section is set, so check after resolving.
     let known = serde_json::to_value(&resolved).context("serialising the settings")?;
     for assignment in &assignments {
         assignment.check_known(&known)?;
@@ -66,18 +65,18 @@ pub fn resolve<T: Default + Serialize + DeserializeOwned>(
     Ok(resolved)
 }
 
-/// The settings as TOML, to be saved with a run; [`resolve`] reads them back to the same.
+/// The settings as TOML, to be saved with a run; [`resolve`] reads them back unchanged.
 ///
 /// # Errors
 /// When a value has no TOML form, such as an integer above 2⁶³ − 1.
 pub fn to_toml<T: Serialize>(settings: &T) -> anyhow::Result<String> {
     let context = "the settings cannot be written as TOML";
-    // The writer takes integers that no TOML reader does; this does not.
+    // The TOML writer accepts integers above 2⁶³ − 1, which no reader does; this conversion refuses them.
     Table::try_from(settings).context(context)?;
     toml::to_string(settings).context(context)
 }
 
-/// Where two settings differ: `method.lambda is 0.5 and not 0.7` for each key, in their order.
+/// The differences of two settings, one per key, in their order: `method.lambda is 0.5 and not 0.7`.
 ///
 /// # Errors
 /// When they cannot be serialised.
@@ -120,8 +119,8 @@ struct Assignment {
 
 impl Assignment {
     /// # Errors
-    /// When some part of the key does not exist in `known`; below null and below values that are
-    /// not sections, anything may.
+    /// When a part of the key does not exist in `known`. Keys below null, or below values that are not sections, are
+    /// not checked.
     fn check_known(&self, known: &Json) -> anyhow::Result<()> {
         let mut section = known;
         for (depth, part) in self.key.iter().enumerate() {
@@ -140,7 +139,7 @@ impl Assignment {
     }
 
     /// # Errors
-    /// When a part of the key before the last is a value.
+    /// When a part of the key before the last is a value instead of a section.
     fn apply(&self, table: &mut Table) -> anyhow::Result<()> {
         let Some((last, sections)) = self.key.split_last() else {
             return Ok(());
@@ -164,8 +163,8 @@ impl Assignment {
     }
 }
 
-/// "did you mean `optim.lr`?", by the same name in another section, or by likeness to a key of this
-/// one; or else the keys there are.
+/// "did you mean `optim.lr`?": a key of the same name in another section, or a similar one of this section; if there
+/// is none, the list of this section's keys.
 fn suggestion<'a>(
     prefix: &[String],
     part: &str,
@@ -255,7 +254,7 @@ fn read_set(set: &str, known: &Json) -> anyhow::Result<Vec<Assignment>> {
     let default = key
         .iter()
         .try_fold(known, |section, part| section.get(part));
-    // A string that looks like a number is still a string.
+    // For a string setting a value that looks like a number is still text.
     let is_string = default.is_some_and(Json::is_string);
     let as_written = || Value::String(text.to_owned());
     let value = match text.parse::<Value>() {
@@ -278,8 +277,8 @@ fn read_set(set: &str, known: &Json) -> anyhow::Result<Vec<Assignment>> {
         .collect())
 }
 
-/// The settings in `value`, which stands at `key`, so that a section overrules key by key and not
-/// as a whole. A table that is not a section is one value: an enum with data, say.
+/// Splits `value` at `key` into single assignments, so that a file overrides a section key by key and not as a
+/// whole. A table that is not a section is one value, such as an enum variant with data.
 fn leaves(key: Vec<String>, value: Value, known: Option<&Json>) -> Vec<(Vec<String>, Value)> {
     let is_section = known.is_none_or(|known| known.is_object() || known.is_null());
     match value {
@@ -294,7 +293,7 @@ fn leaves(key: Vec<String>, value: Value, known: Option<&Json>) -> Vec<(Vec<Stri
     }
 }
 
-/// Where in the text a key stands: the byte at which its last part begins.
+/// The byte offset in the text at which the last part of a key begins.
 fn start_of(spans: &DeTable<'_>, key: &[String]) -> Option<usize> {
     let (first, rest) = key.split_first()?;
     let (name, value) = spans
@@ -306,7 +305,7 @@ fn start_of(spans: &DeTable<'_>, key: &[String]) -> Option<usize> {
     }
 }
 
-/// Which assignment made the settings unreadable: the first after which they are.
+/// The error for settings that do not deserialise: it names the first assignment after which they fail.
 fn blame<T: DeserializeOwned>(
     base: Table,
     assignments: &[Assignment],

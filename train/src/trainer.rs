@@ -1,7 +1,7 @@
-//! The training loop: batches in, events out.
+//! The training loop: takes batches, emits events.
 //!
-//! It knows no files, no threads and no clock: [`Batches`] come from the caller, and so does a [`Host`], which has the
-//! time and keeps the state. A browser can call [`Trainer::advance`] once per task, and draw in between.
+//! It uses no files, threads or clock: the caller supplies [`Batches`], and a [`Host`] with the time and a store for
+//! checkpoints. So a browser can call [`Trainer::advance`] once per task and draw in between.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,36 +17,36 @@ use crate::events::{Observer, TrainEvent};
 use crate::plan::Plan;
 use crate::row::{MetricRow, ROW_FIELDS};
 
-/// What the loop needs of the program around it.
+/// The services of the surrounding program that the loop uses.
 pub trait Host {
-    /// Seconds since a moment that stays the same.
+    /// Seconds since a fixed moment.
     fn seconds(&self) -> f64;
 
-    /// Memory of the process in bytes; `None` where the system does not say.
+    /// Resident memory of the process in bytes; `None` where the system does not report it.
     fn resident_bytes(&self) -> Option<u64>;
 
-    /// Keeps the state after `step`, and says where.
+    /// Stores the checkpoint `state` after `step`; returns where.
     ///
     /// # Errors
-    /// When it cannot be kept; what was kept before is then untouched.
+    /// When it cannot be stored; earlier checkpoints are then unchanged.
     fn keep(&mut self, step: u64, state: &[u8]) -> anyhow::Result<PathBuf>;
 }
 
 /// Why a run cannot go on.
 #[derive(Debug)]
 pub enum Failure {
-    /// The loss, a gradient or a number of the learner is NaN or infinite after this step.
+    /// After this step the loss, a gradient or a number of the learner's state is NaN or infinite.
     NotFinite(u64),
-    /// The device was lost or ran out of memory; what the read said that noticed.
+    /// The device was lost or ran out of memory; the message of the read that failed.
     Device(String),
-    /// There is no next batch.
+    /// There is no next batch, for instance because too many files are unreadable.
     Data {
         /// Why.
         why: anyhow::Error,
-        /// Why the state was not kept, if it was to be kept and was not.
+        /// Why the last checkpoint could not be stored, if that failed.
         unsaved: Option<Box<Failure>>,
     },
-    /// A disk that is full, an observer that cannot go on, settings that do not fit.
+    /// Any other error, such as a full disk or a failed observer.
     Other(anyhow::Error),
 }
 
@@ -65,19 +65,19 @@ impl From<densecl::Error> for Failure {
     }
 }
 
-/// How the loop ended.
+/// The state at the end of the loop.
 pub struct Ended {
     /// The networks, queues and optimizer after the last step.
     pub learner: Box<dyn Method>,
     /// Steps taken.
     pub step: u64,
-    /// Whether someone asked to stop before the last step.
+    /// Whether the run was stopped before its last step.
     pub interrupted: bool,
     /// Seconds of training, earlier parts of the run included.
     pub seconds: f64,
 }
 
-/// A run that goes on step by step.
+/// A run of the training loop, one step at a time.
 pub struct Trainer<'a> {
     plan: &'a Plan,
     batches: &'a mut dyn Batches,
@@ -85,7 +85,7 @@ pub struct Trainer<'a> {
     observer: &'a mut dyn Observer,
     stop: &'a AtomicBool,
     learner: Box<dyn Method>,
-    /// Steps taken, and the last one whose state was kept.
+    /// Steps taken, and the step of the last stored checkpoint.
     step: u64,
     saved: u64,
     stopping: bool,
@@ -93,11 +93,11 @@ pub struct Trainer<'a> {
 }
 
 impl<'a> Trainer<'a> {
-    /// `learner` after `first_step` steps and so many `seconds` of training. It stops after the step in which `stop` is
-    /// set.
+    /// Continues `learner` after `first_step` steps and `seconds` of training. Setting `stop` ends the run after the
+    /// current step.
     ///
     /// # Errors
-    /// When the observer cannot go on.
+    /// When the observer fails.
     pub fn new(
         plan: &'a Plan,
         learner: Box<dyn Method>,
@@ -129,7 +129,7 @@ impl<'a> Trainer<'a> {
         })
     }
 
-    /// Takes all steps that are left.
+    /// Takes all remaining steps.
     ///
     /// # Errors
     /// As [`Self::advance`].
@@ -140,12 +140,12 @@ impl<'a> Trainer<'a> {
         Ok(self.end())
     }
 
-    /// Whether the last step is taken, or the run is to stop.
+    /// Whether the last step was taken or a stop was requested.
     pub fn is_done(&self) -> bool {
         self.step >= self.plan.total_steps || self.stopping
     }
 
-    /// What there is now.
+    /// Ends the loop and returns its state.
     pub fn end(self) -> Ended {
         Ended {
             interrupted: self.step < self.plan.total_steps,
@@ -155,11 +155,11 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    /// Takes a step, tells its figures if they are logged, and has the state kept if it is time.
+    /// Takes one step; emits its figures when they are logged, and stores a checkpoint when one is due.
     ///
     /// # Errors
-    /// Too many bad files, a loss that is not finite, a device or disk that fails. What was kept
-    /// before stays as it is.
+    /// Too many unreadable files, a loss that is not finite, a failed device or disk. Earlier checkpoints stay
+    /// unchanged.
     pub fn advance(&mut self) -> Result<(), Failure> {
         let plan = self.plan;
         let batch = match self.batches.next() {
@@ -182,7 +182,8 @@ impl<'a> Trainer<'a> {
         let step = self.step;
         self.observer.event(&TrainEvent::Stepped { step })?;
 
-        // Asked once per step: the step that is seen to be the last is also saved.
+        // The flag can be set at any time. It is read only once per step, so that the loop always logs and saves the
+        // step after which it ends.
         self.stopping = self.stop.load(Ordering::SeqCst);
         let last = self.is_done();
         if last || step.is_multiple_of(plan.config.log.every_steps) {
@@ -206,7 +207,7 @@ impl<'a> Trainer<'a> {
         let images = self.plan.images;
         let state = match checkpoint::save(&mut *self.learner, model, train.seed, images, self.step)
         {
-            // The last good checkpoint must not be pushed out by one with NaN in it.
+            // A state with NaN must not replace the last good checkpoint.
             Err(densecl::Error::NotFinite(_)) => return Err(Failure::NotFinite(self.step)),
             state => state?,
         };
@@ -214,7 +215,7 @@ impl<'a> Trainer<'a> {
         Ok(self.observer.event(&TrainEvent::Saved { path: &path })?)
     }
 
-    /// The figures of the step just taken, read back from the device.
+    /// The figures of the last step, read back from the device.
     fn row(
         &mut self,
         settings: &StepSettings,
@@ -254,13 +255,13 @@ impl<'a> Trainer<'a> {
     }
 }
 
-/// How many of the step's matches lie within one cell of where the views' geometry puts them.
+/// Counts the matches of a step that lie within one cell of the position given by the geometry of the views.
 fn correspondence(
     output: &StepOutput,
     views: &[ViewBytes],
 ) -> densecl::Result<CorrespondenceAccuracy> {
     let mut accuracy = CorrespondenceAccuracy::default();
-    // Cells of the first view are matched with cells of the second.
+    // Only the first two views are matched; a method with one view has no correspondence accuracy.
     let [first, second, ..] = views else {
         return Ok(accuracy);
     };
@@ -279,7 +280,7 @@ fn correspondence(
     Ok(accuracy)
 }
 
-/// Time since the last row, and over the whole run, in seconds.
+/// Measures the time since the last logged row and over the whole run, in seconds.
 struct Clock {
     started: f64,
     before: f64,
@@ -288,7 +289,7 @@ struct Clock {
     last_waited: f64,
 }
 
-/// One interval between two rows.
+/// The interval between two logged rows.
 struct Lap {
     steps: u64,
     seconds: f64,

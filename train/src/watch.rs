@@ -1,23 +1,23 @@
-//! How far a long piece of work is, for whoever waits for it.
+//! Progress of long work, for display.
 
 use std::fmt::Debug;
 
-/// Is told when pieces of work begin, and how far they are: a terminal draws bars, a service writes a log.
+/// Receives the start and progress of pieces of work, for instance to draw progress bars or write a log.
 pub trait Watch: Debug + Send + Sync {
-    /// Work of so many parts begins. It ends when the value is dropped.
+    /// Begins a piece of work of `parts` parts. It ends when the returned value is dropped.
     fn begin(&self, label: &str, parts: u64) -> Box<dyn Gauge>;
 }
 
-/// One piece of work, for who watches it.
+/// The progress of one piece of work.
 pub trait Gauge: Send + Sync {
-    /// So many more parts are done.
+    /// Adds `parts` completed parts.
     fn advance(&self, parts: u64);
 
-    /// What is to be shown in the place of its label.
+    /// Replaces the label.
     fn relabel(&self, label: &str);
 }
 
-/// Nobody watches.
+/// Discards all progress.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Unwatched;
 

@@ -1,4 +1,4 @@
-//! Files of weights on disk, and the account of one for people.
+//! Reading weight files, and a summary of which tensors were used.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -13,15 +13,15 @@ use densecl::weights::{Account, Weights, WeightsInfo};
 
 use crate::notes::note;
 
-/// What `--weights` calls the weights that come with the program: ResNet-18, trained on photographs.
+/// The value of `--weights` for the embedded weights: ResNet-18, trained on photographs.
 pub const PHOTOS: &str = "photos";
 
-/// They are part of the program, so that it finds them wherever it is installed; how they were made is
-/// told in `weights/README.md`.
+/// Embedded in the program, so that they are found wherever it is installed; `weights/README.md` describes their
+/// training.
 static PHOTOS_FILE: &[u8] = include_bytes!("../../weights/densecl_r18_photos.safetensors");
 
-/// The bytes of a file of weights; those of the program's own when it is called [`PHOTOS`] and there
-/// is no such file (a folder of that name is none).
+/// The bytes of a weight file. The path [`PHOTOS`] gives the embedded weights, unless there is a file of that name
+/// (a folder does not count).
 ///
 /// # Errors
 /// When the file cannot be read.
@@ -33,19 +33,19 @@ pub fn bytes(path: &Path) -> anyhow::Result<Cow<'static, [u8]>> {
     Ok(Cow::Owned(bytes))
 }
 
-/// Reads weights, whoever wrote them; of another program's file what `selection` says. What became of its tensors
-/// is said in a line.
+/// Reads weights of this or another program; of another program's file what `selection` selects, and a note lists
+/// which of its tensors were used.
 ///
 /// # Errors
-/// When the file cannot be read or used.
+/// When the file cannot be read, or holds no usable weights.
 pub fn read(path: &Path, selection: &Selection) -> anyhow::Result<Weights> {
     read_bytes(path, &bytes(path)?, selection)
 }
 
-/// The same from the bytes of the file, for who wants to know which bytes they were.
+/// As [`read`], from the bytes of the file: for callers that also need their checksum.
 ///
 /// # Errors
-/// When they cannot be used.
+/// When they are no usable weights.
 fn read_bytes(path: &Path, bytes: &[u8], selection: &Selection) -> anyhow::Result<Weights> {
     let weights = parse(path, bytes, selection)?;
     let account = &weights.account;
@@ -55,10 +55,10 @@ fn read_bytes(path: &Path, bytes: &[u8], selection: &Selection) -> anyhow::Resul
     Ok(weights)
 }
 
-/// The same for who gives a longer account.
+/// As [`read`], without the note: for callers that print a longer summary.
 ///
 /// # Errors
-/// When the file cannot be read or used.
+/// When the file cannot be read, or holds no usable weights.
 pub fn read_quietly(path: &Path, selection: &Selection) -> anyhow::Result<Weights> {
     parse(path, &bytes(path)?, selection)
 }
@@ -68,7 +68,7 @@ fn parse(path: &Path, bytes: &[u8], selection: &Selection) -> anyhow::Result<Wei
     weights.with_context(|| format!("{} cannot be used", path.display()))
 }
 
-/// The encoder in a file of weights, whoever wrote them, at the stride trained with or another.
+/// The encoder in a weight file of this or another program, at output stride `stride`; `None` = as trained.
 ///
 /// # Errors
 /// As [`read`], and for a stride other than 8, 16 and 32.
@@ -81,7 +81,7 @@ pub fn open(
     open_bytes(path, &bytes(path)?, selection, stride, device)
 }
 
-/// The same from the bytes of the file.
+/// As [`open`], from the bytes of the file.
 ///
 /// # Errors
 /// As [`open`].
@@ -116,7 +116,7 @@ fn in_a_line(account: &Account) -> String {
     line
 }
 
-/// The dropped tensors, reason → names in the file.
+/// The names of the dropped tensors by reason.
 pub fn by_reason(account: &Account) -> BTreeMap<String, Vec<&str>> {
     let mut reasons: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     for (key, reason) in &account.dropped {

@@ -83,8 +83,8 @@ export interface DenseMatch extends HTMLElement {
    */
   match(x: number, y: number): Promise<DenseMatchPair>;
   /**
-   * All mutual nearest neighbours with a similarity of at least `threshold`, most similar first. With a selector it is
-   * `Element.matches`.
+   * All mutual nearest neighbours with a similarity of at least `threshold`, most similar first. If it is called with a
+   * CSS selector, it does what `Element.matches` does: it returns whether the element matches the selector.
    */
   matches: (() => Promise<DenseMatchPair[]>) & HTMLElement["matches"];
   /** The current view as a picture file, `width` pixels wide (default 1200). */

@@ -73,7 +73,8 @@ export class DenseMatch extends Base {
   }
 
   disconnectedCallback() {
-    // Moving an element disconnects it and connects it again immediately, which must not stop anything.
+    // An element that is moved within the page is disconnected and connected again in the same task. The microtask runs
+    // after both, so that a move does not stop the element.
     queueMicrotask(() => {
       if (this.isConnected || !this.#alive) return;
       this.#alive = false;
@@ -120,8 +121,8 @@ export class DenseMatch extends Base {
   }
 
   /**
-   * All mutual matches over the threshold. With a selector it is `Element.matches`, which scripts that delegate events
-   * call on every element.
+   * All mutual matches over the threshold. If it is called with a CSS selector, it does what `Element.matches` does,
+   * because scripts that delegate events call `Element.matches` on every element.
    */
   matches(selector) {
     return selector === undefined ? this.#allMatches() : super.matches(selector);

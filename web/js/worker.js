@@ -126,9 +126,10 @@ async function loadNew(id, source) {
   });
 }
 
-/** Queues work that needs weights. They are loaded before, so that the queue does not wait for a download. */
+/** Queues work that needs weights. The weights are loaded first, so that the queue does not wait for a download. */
 async function withWeights(id, source, work) {
-  const entry = await load(0, source); // not under `id`: other requests may need it if this one is stopped
+  // 0 instead of `id`: if this request is stopped, loading continues, because others may wait for these weights.
+  const entry = await load(0, source);
   entry.users++;
   try {
     return await queued(id, (device) => work(device, entry.net));

@@ -55,7 +55,7 @@ async function exportPng(state) {
   download(blob, fileName(state, "png"));
 }
 
-/** Computes the mutual matches of each visible column, because the current view may be another than the matches. */
+/** Computes the mutual matches of each visible column, because other views than the match view do not compute them. */
 const allMatches = (state) => Promise.all(shown(state).map((side) => side.pair.matches(state.threshold)));
 
 async function exportSvg(state) {

@@ -41,7 +41,7 @@ function startAddress({ subscribe, set }) {
   const write = () => {
     timer = 0;
     const { state } = store;
-    // The point of the automatic tour is not a choice of the visitor, so it is left out.
+    // The point of the automatic tour is not a choice of the visitor, so it is not written into the URL.
     const hash = toHash(state.touring ? { ...state, point: null } : state);
     if (hash === written) return;
     written = hash;

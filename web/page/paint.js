@@ -79,7 +79,7 @@ function drawPointed(context, { a, b }, { side, point, truthShown }) {
   drawMarker(context, b, match.point, { kind: "ring", colour: WRONG, radius });
 }
 
-/** What the colours of matches show: whether they are correct, if the truth is known and shown, else similarity. */
+/** The meaning of the colours of matches: correctness if the truth is known and shown, else similarity. */
 export const lineColours = ({ pictures, truthShown }) => (pictures.truth && truthShown ? "truth" : "score");
 
 /** The index of the match whose position in A is nearest to a point, less than 1.5 cells away; -1 if there is none. */

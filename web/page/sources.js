@@ -95,8 +95,9 @@ function take(store, files, place) {
 }
 
 /**
- * Takes pictures. Two pictures become a pair. A single one replaces the picture that it was dropped on, or becomes the
- * second picture of one that has no partner yet; otherwise it is compared with a warp of itself.
+ * Takes pictures. Two pictures become a pair. A single picture replaces the picture that it was dropped on. If it was
+ * not dropped on a picture, it becomes the second picture when the visitor has given only one so far; otherwise it is
+ * compared with a warp of itself.
  */
 function takePictures(store, files, place = null) {
   if (!files.length) return;

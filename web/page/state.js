@@ -54,7 +54,7 @@ export const initialState = {
   own: [null, null],
   /** The visitor's own weights per column. */
   files: [null, null],
-  /** Increased to repeat what failed. */
+  /** A counter; when it increases, the requests to the engine are repeated. */
   attempt: 0,
 
   // Results of the engine.

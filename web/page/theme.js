@@ -31,7 +31,7 @@
       try {
         localStorage.setItem(KEY, choice);
       } catch {
-        // The choice then lasts until the page is closed.
+        // Storage is not allowed: the choice lasts until the page is closed.
       }
       apply();
     });

@@ -1,6 +1,6 @@
-//! DenseCL in the browser: a thin surface over the core for `js/worker.js`.
+//! DenseCL in the browser: the interface of the core for `js/worker.js`.
 //!
-//! `web/build.sh` builds two modules from it: `densecl_cpu` (feature `cpu`: Burn's `flex` with SIMD) and
+//! `web/build.sh` builds two modules from this crate: `densecl_cpu` (feature `cpu`: Burn's `flex` with SIMD) and
 //! `densecl_gpu` (feature `gpu`: WebGPU). They have the same interface; [`Session::open`] opens the CPU in
 //! one and the GPU in the other. Pictures, features, matches and truth are computed by the core.
 //!

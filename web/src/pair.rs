@@ -39,7 +39,7 @@ pub struct Match {
 
 #[wasm_bindgen]
 impl Match {
-    /// Similarity with every cell of B, row major, handed out without a copy: a second call gives nothing.
+    /// Similarity with every cell of B, row major. It is moved out to avoid a copy, so a second call returns no values.
     pub fn row(&mut self) -> Vec<f32> {
         std::mem::take(&mut self.row)
     }

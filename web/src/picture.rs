@@ -144,12 +144,12 @@ impl Scene {
         Ok(Self(scene_pair(u64::from(seed), u64::from(index), &config)))
     }
 
-    /// The first view, handed out without a copy: a second call gives an empty picture.
+    /// The first view. It is moved out to avoid a copy, so a second call returns an empty picture.
     pub fn a(&mut self) -> Picture {
         std::mem::take(&mut self.0.a.image).into()
     }
 
-    /// The second view, likewise.
+    /// The second view. It is moved out to avoid a copy, so a second call returns an empty picture.
     pub fn b(&mut self) -> Picture {
         std::mem::take(&mut self.0.b.image).into()
     }

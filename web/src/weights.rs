@@ -278,7 +278,7 @@ mod tests {
             include_str!("../js/engine.d.ts"),
             &format!("type Feature = {};", names.join(" | ")),
         );
-        // As for the features: the page, the element and the types know which strides there are.
+        // The page, the element and the types have copies of the output strides, too.
         let all = ModelConfig::OUTPUT_STRIDES.map(|stride| stride.to_string());
         has(
             "web/page/state.js",

@@ -1,4 +1,4 @@
-//! What came of all rows; as a table, as JSON, and as curves.
+//! The results of all rows, written as a table, as JSON and as a plot.
 
 pub(crate) mod plot;
 pub(crate) mod table;
@@ -13,23 +13,23 @@ use crate::rows::{Axis, Job, Row};
 use crate::statistics::Spread;
 use crate::work::Work;
 
-/// One run of the program.
+/// The results of one benchmark.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
-    /// As it was started.
+    /// The command line that started it.
     pub(crate) command: String,
-    /// UTC.
+    /// When it started, in UTC.
     pub(crate) date: String,
     pub(crate) machine: Machine,
     /// Versions and device of densecl.
     pub(crate) ours: Greeting,
-    /// Of PyTorch, where there is one.
+    /// Versions and device of PyTorch; none if it was not measured.
     pub(crate) theirs: Option<Greeting>,
-    /// Paired runs of each row.
+    /// Number of paired runs of each row.
     pub(crate) runs: u16,
-    /// A run repeats its work for at least so many seconds.
+    /// A run repeats its work for at least this many seconds.
     pub(crate) least_seconds: f64,
-    /// Tiny sizes: no figures to quote.
+    /// Whether tiny sizes were used, whose figures are not worth quoting.
     pub(crate) quick: bool,
     pub(crate) rows: Vec<Measured>,
 }
@@ -40,23 +40,25 @@ pub(crate) struct Measured {
     pub(crate) group: Group,
     pub(crate) name: String,
     pub(crate) threads: u16,
-    /// Images of one iteration; none where the time itself is shown.
+    /// Images per iteration for rows shown in images/s; none for rows shown as a time.
     pub(crate) images: Option<usize>,
-    /// The curves that the row is a point of: axis and place.
+    /// The points that this row adds to the plot: the axis, and the value on it.
     pub(crate) points: Vec<(Axis, usize)>,
-    /// What both sides did when asked; none for whole programs.
+    /// The work that the worker processes did; none if whole programs were run.
     pub(crate) work: Option<Work>,
-    /// Ours first, then theirs.
+    /// densecl's results, followed by those of the PyTorch variants.
     pub(crate) contenders: Vec<Figures>,
-    /// The fastest of theirs.
+    /// Name of the fastest PyTorch variant.
     pub(crate) best: Option<String>,
-    /// Our speed over that of the fastest of theirs, run by run.
+    /// densecl's speed divided by that of the fastest PyTorch variant, computed for each pair of runs.
     pub(crate) ratio: Option<Spread>,
 }
 
 impl Measured {
+    /// Chooses the fastest PyTorch variant and compares densecl with it.
+    ///
     /// # Panics
-    /// When there is no contender.
+    /// If there is no contender.
     pub(crate) fn new(row: Row, contenders: Vec<Figures>) -> Self {
         let (ours, theirs) = contenders
             .split_first()
@@ -89,24 +91,24 @@ impl Measured {
         }
     }
 
-    /// densecl's.
+    /// densecl's results.
     pub(crate) fn ours(&self) -> &Figures {
         &self.contenders[0]
     }
 
-    /// PyTorch's, all ways of asking it.
+    /// The results of all PyTorch variants.
     pub(crate) fn theirs(&self) -> &[Figures] {
         &self.contenders[1..]
     }
 
-    /// PyTorch's fastest.
+    /// The results of the fastest PyTorch variant.
     pub(crate) fn best(&self) -> Option<&Figures> {
         self.theirs()
             .iter()
             .find(|figures| Some(&figures.name) == self.best.as_ref())
     }
 
-    /// A line while the program goes on.
+    /// The row in one line, printed as soon as it is measured.
     pub(crate) fn line(&self) -> String {
         let of = |figures: &Figures| format!("{} {}", figures.name, table::value(self, figures));
         let all: Vec<String> = self.contenders.iter().map(of).collect();

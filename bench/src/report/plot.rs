@@ -1,4 +1,4 @@
-//! Speed as the work grows: a panel for each axis, a curve for each side and number of threads.
+//! Plots speed as the work grows: a panel for each axis, a curve for each implementation and number of threads.
 
 use std::path::Path;
 
@@ -14,12 +14,13 @@ use crate::cli::Group;
 use crate::measure::Figures;
 use crate::rows::Axis;
 
-/// Pixels of the figure; drawn at twice the size, which smooths lines and text.
+/// Size of the figure in pixels. It is drawn larger by [`OVERSAMPLING`] and reduced, which smooths lines and
+/// text.
 const SIZE: (u32, u32) = (1500, 520);
 const OVERSAMPLING: u32 = 2;
 const FONT: &str = "densecl-bench";
 
-/// Okabe and Ito's palette, as in the figure of a run's curves.
+/// Colours of Okabe and Ito's palette, as in the training curves.
 const BLUE: RGBColor = RGBColor(0, 114, 178);
 const VERMILION: RGBColor = RGBColor(213, 94, 0);
 const INK: RGBColor = RGBColor(40, 40, 40);
@@ -27,7 +28,7 @@ const GRID: RGBColor = RGBColor(228, 228, 228);
 
 type Area<'a> = DrawingArea<BitMapBackend<'a>, Shift>;
 
-/// One side with so many threads along one axis: (place, images/s).
+/// The speed of one implementation with one number of threads: points are (value on the axis, images/s).
 struct Curve {
     label: String,
     color: RGBColor,
@@ -57,7 +58,7 @@ fn draw(rows: &[&Measured]) -> Result<RgbImage> {
     {
         let area = BitMapBackend::with_buffer(&mut buffer, (width, height)).into_drawing_area();
         area.fill(&WHITE)?;
-        // Where the axes meet: what each has while another grows.
+        // The row that lies on every axis has the sizes that stay fixed while another grows.
         let base = rows.iter().max_by_key(|row| row.points.len());
         let title = format!(
             "Training step: {}, one thing changed at a time",
@@ -88,7 +89,7 @@ fn draw(rows: &[&Measured]) -> Result<RgbImage> {
     ))
 }
 
-/// Both sides by the number of threads; the more threads, the stronger the colour.
+/// A curve for each implementation and number of threads; more threads have a stronger colour.
 fn curves(rows: &[&Measured], axis: Axis) -> Vec<Curve> {
     let mut threads: Vec<u16> = rows.iter().map(|row| row.threads).collect();
     threads.sort_unstable();
@@ -124,7 +125,7 @@ fn curves(rows: &[&Measured], axis: Axis) -> Vec<Curve> {
     curves
 }
 
-/// `strength` 1 is the colour itself; less is nearer to white.
+/// Mixes a colour with white: `strength` 1 is the colour itself, 0 is white.
 fn tint(RGBColor(r, g, b): RGBColor, strength: f64) -> RGBColor {
     let channel = |value: u8| (255.0 - (255.0 - f64::from(value)) * strength) as u8;
     RGBColor(channel(r), channel(g), channel(b))
@@ -151,7 +152,7 @@ fn panel(area: &Area, label: &str, curves: &[Curve]) -> Result<()> {
     if curves.is_empty() {
         return Ok(());
     }
-    // Some room on either side of the outermost points.
+    // Leaves a margin on either side of the outermost points.
     let room = (last / first).max(2.0).powf(0.07);
     let (low, high) = (first / room, last * room);
     let mut chart = ChartBuilder::on(area)
@@ -175,7 +176,7 @@ fn panel(area: &Area, label: &str, curves: &[Curve]) -> Result<()> {
         .label_style(text(14))
         .set_tick_mark_size(LabelAreaPosition::Bottom, 0)
         .draw()?;
-    // Plotters would put its labels at powers of ten; these are where the rows are.
+    // Plotters would label powers of ten only; these labels are drawn at the measured sizes.
     for &place in &places {
         let (x, y) = chart.backend_coord(&(place, 0.0));
         let (left, top) = area.get_base_pixel();

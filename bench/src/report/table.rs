@@ -10,15 +10,15 @@ use crate::cli::Group;
 use crate::measure::Figures;
 use crate::work::{Part, Work};
 
-/// How wide a table may be.
+/// Which columns a table has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Width {
     Terminal,
-    /// Also what came of every way of asking PyTorch.
+    /// Adds a column with the results of all PyTorch variants.
     Page,
 }
 
-/// For a terminal.
+/// The tables as text for a terminal.
 pub(crate) fn terminal(report: &Report) -> String {
     let mut text = format!("\n{}\n", caption(report));
     for group in Group::ALL {
@@ -33,7 +33,7 @@ pub(crate) fn terminal(report: &Report) -> String {
     text
 }
 
-/// For docs/performance.md.
+/// The tables as Markdown, for docs/performance.md.
 pub(crate) fn markdown(report: &Report) -> String {
     let mut text = format!("{}\n", caption(report).replace('\n', "\n\n"));
     for group in Group::ALL {
@@ -48,7 +48,7 @@ pub(crate) fn markdown(report: &Report) -> String {
     text
 }
 
-/// What the figures depend on.
+/// The lines above the tables: command, date, machine, versions, and how the figures are computed.
 fn caption(report: &Report) -> String {
     let versions = |greeting: &crate::protocol::Greeting| {
         let all = greeting
@@ -82,7 +82,7 @@ fn caption(report: &Report) -> String {
     text
 }
 
-/// Of programs that say where their time goes.
+/// A line for each row of a program that reports where its time goes.
 fn shares(report: &Report, group: Group) -> String {
     let mut text = String::new();
     for row in report.rows.iter().filter(|row| row.group == group) {
@@ -102,7 +102,7 @@ fn shares(report: &Report, group: Group) -> String {
     text
 }
 
-/// The cells of a row, all that there can be.
+/// The cells of a row, one for every column that a table can have.
 #[derive(Default)]
 struct Cells {
     name: String,
@@ -120,7 +120,8 @@ struct Cells {
 
 impl Cells {
     fn header(group: Group) -> Self {
-        // The dense loss is a function: what it takes beside its inputs says more than the process.
+        // The loss is a single function: compare the memory it uses beyond its inputs, not the peak of the
+        // process, which includes its libraries.
         let memory = if group == Group::Loss {
             "extra memory"
         } else {
@@ -141,7 +142,7 @@ impl Cells {
         }
     }
 
-    /// Those that say something in this table.
+    /// The cells of the columns that this table has.
     fn shown(self, group: Group, compared: bool, width: Width) -> Vec<String> {
         let parts = group == Group::Parts;
         let cells = [
@@ -162,7 +163,7 @@ impl Cells {
     }
 }
 
-/// None where the group has no rows.
+/// The table of a group; none if the group has no rows.
 fn group_table(report: &Report, group: Group, width: Width) -> Option<Table> {
     let of_group = |row: &&Measured| row.group == group;
     let rows: Vec<&Measured> = report.rows.iter().filter(of_group).collect();
@@ -211,7 +212,8 @@ fn cells(row: &Measured, rows: &[&Measured]) -> Cells {
     }
 }
 
-/// What the parts of a step leave of it: the figures, the queues, the graph between the parts.
+/// The time of a step that its parts do not account for: reading the figures, updating the queues, and
+/// operations between the parts with their gradients.
 fn rest(row: &Measured, rows: &[&Measured]) -> Cells {
     let Some(whole) = whole_of(row, rows) else {
         return Cells::default();
@@ -248,7 +250,7 @@ fn is_last_part(work: &Work) -> bool {
     matches!(work, Work::Part { part, .. } if Some(part) == Part::ALL.last())
 }
 
-/// The whole step of which `row` is a part.
+/// The row of the whole step that `row` is a part of.
 fn whole_of<'r>(row: &Measured, rows: &[&'r Measured]) -> Option<&'r Measured> {
     let is_whole = |other: &&&Measured| {
         matches!(other.work, Some(Work::Step { .. }))
@@ -269,7 +271,7 @@ fn seconds(figures: &Figures) -> Option<f64> {
     figures.spread.map(|spread| spread.median)
 }
 
-/// `61.3 images/s ± 1.2 %`, `12.3 ms ± 0.4 %`, or why there is none.
+/// A speed or time with its spread, e.g. `61.3 images/s ± 1.2 %` or `12.3 ms ± 0.4 %`; the error if it failed.
 pub(crate) fn value(row: &Measured, figures: &Figures) -> String {
     match figures.spread {
         Some(spread) => format!(
@@ -281,7 +283,7 @@ pub(crate) fn value(row: &Measured, figures: &Figures) -> String {
     }
 }
 
-/// The same without how it spreads.
+/// A speed or time without its spread; the error if it failed.
 fn short(row: &Measured, figures: &Figures) -> String {
     match (seconds(figures), row.images) {
         (Some(seconds), Some(images)) => format!("{} images/s", digits(images as f64 / seconds)),
@@ -297,14 +299,14 @@ fn milliseconds(seconds: f64) -> String {
     format!("{} ms", digits(seconds * 1e3))
 }
 
-/// Three significant digits, or whole.
+/// Three significant digits; above 1000, a whole number.
 fn digits(value: f64) -> String {
     let decimals = (2.0 - value.abs().max(1e-9).log10().floor()).clamp(0.0, 6.0) as usize;
     format!("{value:.decimals$}")
 }
 
-/// The most memory of the device where that is told, else of the process; of a loss what it took
-/// beside its inputs.
+/// Peak memory: the device's if known, otherwise the process's. For the loss on a CPU, the memory that its
+/// inputs take is subtracted.
 fn memory(row: &Measured, figures: &Figures) -> String {
     let peak = figures.memory.device_peak.or(figures.memory.peak);
     let before = match (row.group, figures.memory.device_peak) {

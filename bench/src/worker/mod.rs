@@ -1,4 +1,4 @@
-//! Our side: a process that does one kind of work with densecl's public interface and tells the time.
+//! The densecl worker: a process that does one piece of work with densecl's public interface and times it.
 
 mod parts;
 mod step;
@@ -21,13 +21,13 @@ use crate::machine;
 use crate::protocol::{Greeting, Memory, Prepared, Refused, Request, Run};
 use crate::work::{DIM, Work};
 
-/// One iteration; returns the time of what counts.
+/// Does one iteration and returns the time of the part that is measured.
 type Iteration = Box<dyn FnMut() -> anyhow::Result<Duration>>;
 
-/// Greets and answers until standard input ends.
+/// Writes the greeting, then answers requests until standard input ends.
 ///
 /// # Errors
-/// When there is no such device, or nobody reads the answers.
+/// If the device does not exist, or standard output is closed.
 pub(crate) fn serve(device: &str) -> anyhow::Result<()> {
     machine::first_to_be_killed();
     let selected = pollster::block_on(select(device.parse::<DeviceChoice>()?))?;
@@ -51,7 +51,7 @@ pub(crate) fn serve(device: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The version of a dependency that this was built with.
+/// The version of a dependency that this program was built with.
 fn locked(name: &str) -> &'static str {
     let lock = include_str!("../../../Cargo.lock");
     let head = format!("name = \"{name}\"\nversion = \"");
@@ -117,7 +117,7 @@ fn iteration(work: &Work, device: &Device) -> anyhow::Result<Iteration> {
     })
 }
 
-/// Times `action`, with what it leaves to do on the device.
+/// Times `action` until the device has finished all work it was given.
 fn clock(device: &Device, action: impl FnOnce()) -> anyhow::Result<Duration> {
     let start = Instant::now();
     action();
@@ -125,13 +125,13 @@ fn clock(device: &Device, action: impl FnOnce()) -> anyhow::Result<Duration> {
     Ok(start.elapsed())
 }
 
-/// Every time the same.
+/// An iteration that times `action` as a whole.
 fn clocked(device: &Device, mut action: impl FnMut() + 'static) -> Iteration {
     let device = device.clone();
     Box::new(move || clock(&device, &mut action))
 }
 
-/// Unit vectors along dimension 1, outside any gradient graph.
+/// Random vectors of unit length along dimension 1, without gradients.
 fn unit<const D: usize>(shape: [usize; D], device: &Device) -> Tensor<D> {
     l2_normalize(random(shape, device), 1)
 }
@@ -140,7 +140,7 @@ fn random<const D: usize>(shape: [usize; D], device: &Device) -> Tensor<D> {
     Tensor::random(shape, Distribution::Normal(0.0, 1.0), device)
 }
 
-/// InfoNCE and its gradient by the queries.
+/// InfoNCE and its gradient with respect to the queries.
 fn loss(queries: usize, keys: usize, dim: usize, device: &Device) -> Iteration {
     let query = unit([queries, dim], device).autodiff().require_grad();
     let positive = unit([queries, dim], device);
@@ -152,7 +152,7 @@ fn loss(queries: usize, keys: usize, dim: usize, device: &Device) -> Iteration {
     })
 }
 
-/// A network as the paper's, at output stride 32.
+/// The paper's model with this backbone, at output stride 32.
 pub(crate) fn model(backbone: Backbone) -> ModelConfig {
     ModelConfig {
         backbone,

@@ -12,9 +12,9 @@ use super::step::learner;
 use super::{Iteration, clock, clocked, loss, random, unit};
 use crate::work::{DIM, Network, Part};
 
-/// Groups of batch normalisation.
+/// Batch normalisation over the whole batch, as in PyTorch.
 const GROUPS: usize = 1;
-/// Places of the views in a batch.
+/// Index of the query view in a batch; the key view follows.
 const QUERY: usize = 0;
 const KEY: usize = 1;
 
@@ -22,17 +22,17 @@ fn pixels(batch: &MicroBatch, view: usize) -> Tensor<4> {
     batch.views[view].pixels.clone()
 }
 
-/// One part, with inputs as the step would give it.
+/// Makes the inputs that a step would pass to `part`, and returns the iteration that times it.
 ///
 /// # Errors
-/// When the device fails.
+/// If the device fails.
 pub(super) fn iteration(
     part: Part,
     network: Network,
     device: &Device,
 ) -> anyhow::Result<Iteration> {
     let Network { batch, queue, .. } = network;
-    // Only the parts that need a learner make one: it decides the memory they take.
+    // The losses need no learner; its networks would dominate the memory measured for them.
     Ok(match part {
         Part::GlobalLoss => loss(batch, queue, DIM, device),
         Part::DenseLoss => loss(network.cells(), queue, DIM, device),
@@ -82,7 +82,8 @@ fn matching(network: Network, device: &Device) -> Iteration {
     })
 }
 
-/// Each cell against all cells of the other view of its picture, its positive the cell at the same place.
+/// The in-view loss: each query cell against all cells of the same picture's key view; the positive is the
+/// cell at the same place.
 fn in_view_loss(network: Network, device: &Device) -> Iteration {
     let cells = network.cells() / network.batch;
     let shape = [network.batch, DIM, cells];
@@ -108,8 +109,8 @@ enum Counted {
     Backward,
 }
 
-/// Forward, and backward from random slopes at both heads' outputs. Both are done whichever counts: a graph
-/// that nobody walks back keeps its memory, which no training step does.
+/// Forward pass, then backward pass from random gradients at both heads' outputs. Both are done even if only
+/// one is timed: without the backward pass the graph would keep its memory, which no training step does.
 fn network_pass(network: Network, device: &Device, counted: Counted) -> Iteration {
     let (mut learner, batch) = learner(network, device);
     let query = pixels(&batch, QUERY);
@@ -139,13 +140,14 @@ fn network_pass(network: Network, device: &Device, counted: Counted) -> Iteratio
     })
 }
 
-/// Collecting the gradients, and SGD.
+/// Collects the gradients and takes an SGD step.
 fn optimizer(network: Network, device: &Device) -> anyhow::Result<Iteration> {
     let (mut learner, batch) = learner(network, device);
     let query = pixels(&batch, QUERY).autodiff();
     let q = learner.query.forward_train(query, GROUPS);
     let gradients = (q.global.sum() + q.dense.sum()).backward();
-    // SGD leaves new parameters behind; the gradients are those of the old ones.
+    // SGD replaces the parameters, but gradients are looked up by the identity of the parameters before the
+    // step. Therefore a copy of these is kept.
     let differentiated = learner.query.clone();
     let optim = OptimConfig::default();
     let mut sgd = Sgd::new(&optim);

@@ -9,7 +9,7 @@ use densecl::method::{DenseCl, Method, MicroBatch, StepSettings, ViewBatch};
 use super::{Iteration, model, random};
 use crate::work::Network;
 
-/// As trained by default, but for batch normalisation over the whole batch: PyTorch's has no groups.
+/// The default method, but with batch normalisation over the whole batch, because PyTorch has no groups.
 fn method() -> MethodConfig {
     MethodConfig {
         bn_groups: 1,
@@ -17,7 +17,7 @@ fn method() -> MethodConfig {
     }
 }
 
-/// A learner at step 0, and views for it.
+/// A learner before its first step, and a batch of random views.
 pub(super) fn learner(network: Network, device: &Device) -> (DenseCl, MicroBatch) {
     let Network {
         backbone,
@@ -35,7 +35,7 @@ pub(super) fn learner(network: Network, device: &Device) -> (DenseCl, MicroBatch
     (learner, MicroBatch { views })
 }
 
-/// Steps on the same views; the figures are read after each.
+/// Trains on the same views in every step and reads the figures after it, as a loop that logs each step does.
 pub(super) fn iteration(network: Network, device: &Device) -> Iteration {
     let (mut learner, views) = learner(network, device);
     let mut step = 0;

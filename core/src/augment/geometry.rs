@@ -2,7 +2,7 @@
 //!
 //! Coordinates are continuous: pixel (i, j) covers the square from (i, j) to (i + 1, j + 1), so the
 //! centre of the first pixel is at (0.5, 0.5), in views and sources alike. Crop, resize and flip
-//! are then one affine map per axis. Colour operations and the blur move nothing.
+//! are then one affine map per axis. Colour operations and the blur do not change positions.
 
 use super::crop::CropBox;
 
@@ -66,9 +66,9 @@ impl ViewGeometry {
         self.cell_centers(grid).into_iter().map(to_match).collect()
     }
 
-    /// For each cell of a `grid` × `grid` feature map of this view, the number of the cell of `other` that its
-    /// centre falls into, or `None` when `other` does not show that point: [`true_matches`](Self::true_matches)
-    /// truncated to whole cells. Cells are numbered row by row.
+    /// For each cell of a `grid` × `grid` feature map of this view, the number of the cell of `other` that
+    /// contains the centre of this view's cell, or `None` when `other` does not show that point:
+    /// [`true_matches`](Self::true_matches) truncated to whole cells. Cells are numbered row by row.
     ///
     /// # Panics
     /// When `grid` is 0.

@@ -10,9 +10,9 @@
 //! operations can therefore be tested at fixed parameters, and a view depends only on
 //! `(seed, index)`, whichever thread makes it.
 //!
-//! DenseCL trains on the pictures alone. The [`ViewGeometry`] of each view serves evaluation: it gives
-//! the true position of every cell of one view in the other, hence whether the matches that the network
-//! chooses are correct.
+//! By default, DenseCL trains on the pictures alone, and the [`ViewGeometry`] of each view is used only
+//! for evaluation: it gives the true position of every cell of one view in the other, hence whether the
+//! matches by features are correct.
 
 mod blur;
 mod color;

@@ -1,9 +1,9 @@
 //! Uploads views, which the loader makes as bytes, to a device as the network's input.
 //!
-//! A GPU receives the bytes, a quarter of the size of `f32` values, and looks each up in the table by
-//! which the CPU normalises. Every device therefore has the same input, bit for bit; a division on a
-//! GPU would be exact only to a few units in the last place. Four bytes are packed into one word,
-//! because WGSL has no smaller type.
+//! A GPU receives bytes, because they have a quarter of the size of `f32` values. They are normalised on
+//! the GPU by a look-up in the table that the CPU uses. Every device therefore has the same input, bit for
+//! bit; a division on a GPU would be exact only to a few units in the last place. Four bytes are packed
+//! into one word, because WGSL has no smaller type.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
@@ -35,7 +35,7 @@ pub fn upload(views: &[u8], side: usize, device: &Device) -> Tensor<4> {
     let words: Vec<i32> = words.map(|bytes| i32::from_le_bytes(*bytes)).collect();
     let words = TensorData::new(words, [shape[0], 3, pixels / BYTES, 1]);
     let words = Tensor::<4, Int>::from_data(words, device);
-    // The flattened table holds 256 values each for red, green and blue: this is where each begins.
+    // The flattened table holds 256 values for each of red, green and blue, from these indices on.
     let rows = TensorData::new(vec![0, 256, 512], [1, 3, 1, 1]);
     let rows = Tensor::<4, Int>::from_data(rows, device);
     let bytes = (0..BYTES).map(|byte| {

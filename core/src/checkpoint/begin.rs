@@ -1,4 +1,4 @@
-//! A run that begins with the weights of a file instead of random ones.
+//! Starting a run from the weights of a file instead of random ones.
 
 use crate::{
     config::ModelConfig,
@@ -9,11 +9,12 @@ use crate::{
 };
 
 impl Weights {
-    /// Begins the training of `learner`, which has taken no step and is of `model`, from these weights:
-    /// the backbone and those heads that are there with the same `dim`. Returns which were.
+    /// Replaces the initial weights of `learner`, a method at step 0 with the network `model`, by these
+    /// weights: those of the backbone, and of each head that the file has with the same `dim`. Returns which
+    /// heads were replaced.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] when the backbone is another one.
+    /// [`Error::Mismatch`] when the weights are of another backbone.
     pub fn begin(self, learner: &mut dyn Method, model: &ModelConfig) -> Result<Heads> {
         let found = &self.info.model;
         let network = |model: &ModelConfig| (model.backbone, model.width, model.stride_in_1x1);

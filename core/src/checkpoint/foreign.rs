@@ -1,5 +1,5 @@
-//! A training state of another program, for training to go on from: the authors', MoCo's, mmselfsup's.
-//! A checkpoint of ours is read the same way, for whoever has nothing else of the run.
+//! Continuing the training of another program from its checkpoint: the authors' code, MoCo, mmselfsup. Our own
+//! checkpoints are read too, for continuing a run of which only the checkpoint is left.
 
 use std::collections::BTreeMap;
 
@@ -21,35 +21,36 @@ use crate::{
     weights::{Account, Archive, Container, Stored, archive::metadata, container::OpenFile},
 };
 
-/// Where the other program had got to, as far as its file tells.
+/// The training time of the other program; `None` if the file does not contain it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TrainedFor {
-    /// Steps taken.
+    /// Optimizer steps.
     pub step: Option<u64>,
-    /// Passes over its data.
+    /// Epochs.
     pub epoch: Option<u64>,
 }
 
-/// Both encoders, the queues and SGD's velocity, not yet on a device.
+/// The training state of a checkpoint in host memory: both encoders, the queues and SGD's velocity.
 #[derive(Debug, Clone)]
 pub struct TrainingState {
-    /// What became of the file's tensors.
+    /// How each tensor of the file was used.
     pub account: Account,
-    /// The network as far as shapes tell it: output stride and grid are the defaults.
+    /// The network, inferred from the shapes of the tensors. Shapes do not determine the output stride and the
+    /// grid of the dense head; these two have their default values.
     pub model: ModelConfig,
-    /// Where it had got to.
+    /// The training time of the other program.
     pub trained_for: TrainedFor,
-    /// Whether the stride of bottlenecks is in their first 1×1 convolution, where the file says it.
+    /// Whether the stride of bottlenecks is in their first 1×1 convolution; `None` if the file does not contain it.
     stride_in_1x1: Option<bool>,
     tensors: Archive,
     queue_positions: [usize; 2],
     /// Keys in each queue.
     queue_len: usize,
-    /// Parameters of which there is a velocity; the others' is 0.
+    /// The number of parameters with a velocity in the file; the velocity of others is 0.
     velocities: usize,
 }
 
-/// Of the metadata of a checkpoint of ours, what its tensors do not tell.
+/// Those fields of the metadata of our checkpoints that do not follow from the tensors.
 #[derive(Debug, Default, Deserialize)]
 struct Written {
     step: Option<u64>,
@@ -59,7 +60,7 @@ struct Written {
 }
 
 impl Written {
-    /// Where the global and the dense queue write next.
+    /// The row that the next key overwrites, in the global and in the dense queue.
     fn positions(&self) -> Option<[usize; 2]> {
         let positions = self.positions.as_ref();
         let named = positions.map(|all| QUEUES.map(|name| all.get(name).copied().unwrap_or(0)));
@@ -71,8 +72,8 @@ impl TrainingState {
     /// Reads a training state with at least both encoders, the global head and the global queue.
     ///
     /// # Errors
-    /// [`Error::Format`] for a file that is damaged or holds NaN or infinity; [`Error::Mismatch`] for
-    /// one that is no training state, or with a tensor missing or unaccounted for.
+    /// [`Error::Format`] for a file that is damaged or contains NaN or infinity; [`Error::Mismatch`] for one
+    /// that is no training state, lacks a tensor, or has an unknown one.
     pub fn read(bytes: &[u8]) -> Result<Self> {
         let container = Container::of(bytes)?;
         if container == Container::Safetensors {
@@ -136,7 +137,7 @@ impl TrainingState {
             .filter(|name| name.starts_with(VELOCITY))
             .count();
         if velocities > 0 {
-            // A parameter that has never had a gradient has no velocity, which is one of 0.
+            // PyTorch stores no velocity for a parameter that never had a gradient; it is 0.
             let parameters = tensors.iter().filter_map(|(name, stored)| {
                 let name = name
                     .strip_prefix(QUERY)
@@ -171,11 +172,12 @@ impl TrainingState {
         self.queue_len
     }
 
-    /// The learner, to go on with these settings. What the file lacks ([`Account::absent`]: the dense
-    /// head and its queue of a MoCo, SGD's velocity) begins as in a new run with this seed.
+    /// The method in this state, to continue training with these settings. Parts that the file lacks
+    /// ([`Account::absent`]; in a checkpoint of MoCo the dense head and its queue) are initialised as in a new
+    /// run with `seed`.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] when the settings ask for another network or queue length.
+    /// [`Error::Mismatch`] when the settings describe another network or queue length.
     pub fn learner(
         self,
         model: &ModelConfig,
@@ -226,7 +228,7 @@ impl TrainingState {
             for tensor in parameters.filter(|tensor| tensor.kind == Kind::Parameter) {
                 let name = format!("{VELOCITY}{}", tensor.name);
                 if archive.get(&name).is_none() {
-                    // Of a head that begins anew.
+                    // The head is newly initialised because the file lacks it, so its velocity is 0.
                     archive.insert(name, tensor.shape, &tensor.values.zeros_like())?;
                 }
             }
@@ -253,8 +255,8 @@ fn gather(file: &OpenFile) -> Result<(Mapping, Imported)> {
     Ok((mapping, imported))
 }
 
-/// SGD's buffers under our names. torch numbers parameters in the order of the network's, which is the
-/// order of the state dict.
+/// SGD's momentum buffers under our names. torch numbers the parameters of an optimizer in the order of the
+/// network, which is also the order of the state dict.
 fn velocity(
     keys: &[(String, Vec<usize>)],
     mapping: &Mapping,
@@ -273,7 +275,7 @@ fn velocity(
         .collect();
     let is_parameter =
         |name: &str| (name.starts_with(QUERY) || name.starts_with(KEY)) && !is_statistic(name);
-    // Each parameter's name of ours, or none where it has no use here.
+    // Our name of each parameter of the file, or `None` if our network has no such parameter.
     let all: Vec<(Option<&str>, &[usize])> = keys
         .iter()
         .filter_map(|(key, shape)| match used.get(key.as_str()) {

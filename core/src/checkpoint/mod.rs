@@ -1,7 +1,8 @@
-//! The whole state of a run as bytes: what `--resume` needs to continue exactly.
+//! Checkpoints: the complete state of a run as bytes, from which `--resume` continues exactly.
 //!
-//! Networks, queues and the optimizer's velocity, as the method names them. Data order and random streams need no state:
-//! they are functions of the seed and the step.
+//! A checkpoint contains the networks, the queues and the optimizer's velocity, under the names that the method
+//! gives them. The order of the data and the random streams are functions of seed and step, and need not be
+//! stored.
 
 mod begin;
 mod foreign;
@@ -26,10 +27,10 @@ use crate::{
 
 pub use self::foreign::{TrainedFor, TrainingState};
 
-/// What a checkpoint says about itself.
+/// The metadata of a checkpoint.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CheckpointInfo {
-    /// [`FORMAT_VERSION`] of the writer.
+    /// [`FORMAT_VERSION`] of the program that wrote it.
     pub format_version: u32,
     /// [`Method::name`].
     #[serde(default = "first_method")]
@@ -38,36 +39,37 @@ pub struct CheckpointInfo {
     pub step: u64,
     /// Seed of the run.
     pub seed: u64,
-    /// Images in the data set: with another number the order of the data would be another.
+    /// Number of images in the data set. The order of the data depends on it.
     pub images: usize,
     /// The network.
     #[serde(serialize_with = "in_metadata")]
     pub model: ModelConfig,
-    /// Where each queue writes next, by its name.
+    /// The row that the next key overwrites, by the name of the queue.
     #[serde(default)]
     pub positions: BTreeMap<String, usize>,
-    /// The same in files from before methods had names: of the global and the dense queue.
+    /// Older files store two rows, of the global and of the dense queue, instead of `positions`.
     #[serde(default, skip_serializing)]
     queue_positions: Option<[usize; 2]>,
-    /// [`Archive::checksum`] of the tensors: any numbers are valid weights, so nothing else would show
-    /// a bit that has changed on the disk. `None` in files from before there was one.
+    /// [`Archive::checksum`] of the tensors. Without it, a bit that changed on the disk would not be noticed,
+    /// because any values are valid weights. `None` in older files.
     #[serde(default)]
     pub crc32: Option<u32>,
-    /// Where the run has one.
+    /// The loss scale, if the run has one.
     #[serde(default)]
     pub loss_scale: Option<LossScale>,
 }
 
-/// The only method that there was before the name was written.
+/// The method of older files, which do not contain its name.
 fn first_method() -> String {
     "densecl".to_string()
 }
 
-/// The state of `learner` after `step` steps of the run with `seed` over `images` images. The learner is only read.
+/// The bytes of a checkpoint: the state of `learner` after `step` steps of a run with `seed` over `images`
+/// images. The learner is not changed.
 ///
 /// # Errors
-/// [`Error::Device`] when a tensor cannot be read back; [`Error::NotFinite`] when one has a NaN or an
-/// infinity in it: what would be saved is nothing to continue from.
+/// [`Error::Device`] when a tensor cannot be read from the device. [`Error::NotFinite`] when a tensor contains
+/// NaN or infinity, because training cannot continue from such a state.
 pub fn save(
     learner: &mut dyn Method,
     model: &ModelConfig,
@@ -95,7 +97,7 @@ pub fn save(
     })
 }
 
-/// The parts of a state on their way to bytes.
+/// Collects the parts of a state.
 #[derive(Default)]
 struct Save {
     archive: Archive,
@@ -135,10 +137,10 @@ impl StateVisitor for Save {
     }
 }
 
-/// A checkpoint that has been read and found whole.
+/// A checkpoint that has been read and checked.
 #[derive(Debug)]
 pub struct Checkpoint {
-    /// What it says about itself.
+    /// Its metadata.
     pub info: CheckpointInfo,
     archive: Archive,
 }
@@ -173,11 +175,11 @@ impl Checkpoint {
         Ok(Self { info, archive })
     }
 
-    /// Puts the state into `learner`, which is of the same settings and seed and has taken no step.
+    /// Restores the state into `learner`, which must have the same settings and seed and be at step 0.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] for a state of another method or queue length. Then part of `learner` may have changed: it is
-    /// of no use.
+    /// [`Error::Mismatch`] for a state of another method or queue length. A part of `learner` may then have
+    /// been replaced, so it must not be used.
     pub fn restore(mut self, learner: &mut dyn Method) -> Result<CheckpointInfo> {
         if self.info.method != learner.name() {
             return Err(Error::Mismatch(format!(

@@ -1,4 +1,4 @@
-//! A method's state out of an archive.
+//! Restoring the state of a method from an archive.
 
 use std::collections::BTreeMap;
 
@@ -14,11 +14,11 @@ use crate::{
     weights::{Archive, Stored},
 };
 
-/// Takes every part of `learner`'s state out of the archive, velocities only where there are some.
+/// Moves each part of `learner`'s state out of the archive; velocities only if `velocities`.
 ///
 /// # Errors
-/// [`Error::Mismatch`] when a tensor is missing, has another shape or is not part of the state; [`Error::Format`] for a
-/// queue that writes past its end.
+/// [`Error::Mismatch`] when a tensor is missing, has another shape or is not part of the state;
+/// [`Error::Format`] when the position of a queue is past its end.
 pub(super) fn restore(
     archive: &mut Archive,
     positions: &BTreeMap<String, usize>,

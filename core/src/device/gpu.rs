@@ -1,4 +1,4 @@
-//! GPUs through wgpu: which adapters answer, and opening one.
+//! GPUs through wgpu: listing the adapters, and opening one.
 
 use std::{
     fmt,
@@ -13,11 +13,11 @@ use burn::tensor::{
 use super::{DeviceChoice, DeviceMemory, Selected};
 use crate::error::{Error, Result};
 
-/// A GPU or a software rasteriser that answered.
+/// An adapter of wgpu: a GPU or a software rasteriser.
 #[derive(Debug, Clone)]
 struct Adapter {
     info: wgpu::AdapterInfo,
-    /// Counted among adapters of its type and API, as the runtime counts them.
+    /// Its index among the adapters of the same type and graphics API, as Burn's runtime numbers them.
     index: usize,
     has_timestamps: bool,
 }
@@ -37,7 +37,7 @@ impl Adapter {
         }
     }
 
-    /// Best first: fast hardware, then any hardware, then software.
+    /// Order of preference, lowest first: GPUs from fast to slow, then software adapters.
     fn rank(&self) -> u8 {
         match self.info.device_type {
             wgpu::DeviceType::DiscreteGpu => 0,
@@ -56,7 +56,7 @@ impl fmt::Display for Adapter {
     }
 }
 
-/// Adapters on the APIs in `backends`, best first.
+/// The adapters of the graphics APIs in `backends`, best first.
 async fn adapters(backends: wgpu::Backends) -> Vec<Adapter> {
     let instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
         backends,
@@ -79,7 +79,7 @@ async fn adapters(backends: wgpu::Backends) -> Vec<Adapter> {
     found
 }
 
-/// The first GPU that answers and is no software adapter; or why there is none.
+/// Opens the best GPU that is not a software adapter. The error is the reason why there is none.
 pub(super) async fn best() -> std::result::Result<Selected, String> {
     let adapters = adapters(wgpu::Backends::PRIMARY).await;
     let mut why = Vec::new();
@@ -107,7 +107,7 @@ pub(super) async fn best() -> std::result::Result<Selected, String> {
     })
 }
 
-/// The best adapter on the graphics API of `choice`.
+/// Opens the best adapter of the graphics API that `choice` names, including software adapters.
 pub(super) async fn named(choice: DeviceChoice) -> Result<Selected> {
     let backends = match choice {
         DeviceChoice::Vulkan => wgpu::Backends::VULKAN,
@@ -128,7 +128,7 @@ pub(super) async fn named(choice: DeviceChoice) -> Result<Selected> {
     })
 }
 
-/// The error for a device that is not there: names those that are.
+/// The error for a device that does not exist; lists those that do.
 async fn nothing_answers(choice: DeviceChoice) -> Error {
     let mut there = vec!["cpu".to_string()];
     there.extend(
@@ -144,7 +144,7 @@ async fn nothing_answers(choice: DeviceChoice) -> Error {
     ))
 }
 
-/// A device that this process opened.
+/// A device that this process has opened.
 struct Opened {
     api: wgpu::Backend,
     kind: DeviceKind,
@@ -152,7 +152,7 @@ struct Opened {
     handle: wgpu::Device,
 }
 
-/// The runtime refuses to open the same adapter twice, so what is open is kept.
+/// The opened devices. Burn's runtime refuses to open an adapter twice, so they are kept for the next request.
 static OPENED: Mutex<Vec<Opened>> = Mutex::new(Vec::new());
 
 fn opened(adapter: &Adapter) -> Option<(Device, DeviceMemory)> {
@@ -175,8 +175,8 @@ fn memory(adapter: &Adapter, handle: &wgpu::Device) -> DeviceMemory {
     }
 }
 
-/// Calls `report` when an opened GPU is lost, and for every error on it that nothing else catches:
-/// numbers computed after one are not to be trusted. For those who can go on without the GPU.
+/// Calls `report` when an opened GPU is lost, and for each error on it that nothing else handles. Results
+/// computed after such an error may be wrong. Meant for programs that can continue on another device.
 pub fn watch(report: impl Fn(String) + Clone + Send + Sync + 'static) {
     let opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
     for Opened { handle, .. } in opened.iter() {
@@ -196,7 +196,7 @@ async fn open(adapter: &Adapter) -> Result<(Device, DeviceMemory)> {
         return Ok(opened);
     }
     if !adapter.has_timestamps {
-        // The runtime panics on such a device when its first stream is created.
+        // On an adapter without timestamp queries, Burn's runtime panics when it creates the first stream.
         return Err(Error::Device(format!(
             "{adapter} lacks timestamp queries, which Burn's wgpu runtime needs; use --device cpu"
         )));

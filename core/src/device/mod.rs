@@ -1,8 +1,9 @@
-//! Where tensors live: the only place that names a backend, or asks which ones are compiled in.
+//! Choosing and opening the device on which tensors are stored and computed. Outside of tests, only two modules
+//! depend on the backends that are compiled in: this one, and [`crate::ops`] for its CPU kernels.
 //!
-//! One binary holds every backend; the choice is made at run time. A software adapter (lavapipe,
-//! SwiftShader, WARP) is many times slower than the CPU backend, so `auto` never takes one. The
-//! browser's modules hold one backend each (features `cpu` and `wgpu`); asked for another, they say so.
+//! A binary contains several backends, and the device is chosen at run time. A software adapter (lavapipe,
+//! SwiftShader, WARP) is many times slower than the CPU backend, so `auto` never chooses one. Each of the
+//! browser's modules contains one backend (feature `cpu` or `wgpu`); a request for another is an error.
 
 use std::str::FromStr;
 
@@ -15,7 +16,7 @@ use crate::error::{Error, Result};
 mod gpu;
 pub use gpu::watch;
 
-/// What `gpu` is in a build without it.
+/// Replaces the module `gpu` in builds without wgpu.
 #[cfg(not(feature = "wgpu"))]
 mod gpu {
     use super::{DeviceChoice, Result, Selected, absent};
@@ -28,18 +29,18 @@ mod gpu {
         Err(absent(choice, "wgpu"))
     }
 
-    /// There is no GPU to watch.
+    /// Does nothing: this build has no GPU backend.
     pub fn watch(_: impl Fn(String) + Clone + Send + Sync + 'static) {}
 }
 
-/// What a user may ask for.
+/// The devices that a user can request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeviceChoice {
-    /// A real GPU when one answers, otherwise the CPU.
+    /// The best GPU that is not a software adapter, otherwise the CPU.
     Auto,
     /// Burn's `flex` on all cores.
     Cpu,
-    /// wgpu on the graphics API it finds best; a software adapter only when there is nothing else.
+    /// The best adapter of any graphics API of wgpu; a software adapter only if there is no GPU.
     Wgpu,
     /// wgpu on Vulkan.
     Vulkan,
@@ -89,36 +90,38 @@ impl FromStr for DeviceChoice {
     }
 }
 
-/// An opened device and why it is this one.
+/// An opened device, with the reason for its choice.
 #[derive(Debug, Clone)]
 pub struct Selected {
-    /// Without a gradient graph.
+    /// The device, without gradients.
     pub device: Device,
-    /// Short name for records, e.g. `cpu` or `NVIDIA H100 (Vulkan)`.
+    /// A short name for logs and results, e.g. `cpu` or `NVIDIA H100 (Vulkan)`.
     pub name: String,
     /// One line for the user: which device, and why.
     pub reason: String,
-    /// What is known of its memory.
+    /// The limits of its memory, as far as they are known.
     pub memory: DeviceMemory,
 }
 
-/// What a device tells about its memory. How much a graphics card has, wgpu does not say.
+/// The limits of a device's memory. The total size of a GPU's memory is missing, because wgpu does not report it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeviceMemory {
-    /// Whether its memory is the host's: the CPU, GPUs without memory of their own, software adapters.
+    /// Whether it uses the host's memory: the CPU, integrated GPUs and software adapters.
     pub is_the_hosts: bool,
-    /// Bytes that a single tensor may have at most; `None` where memory is the only limit.
+    /// The largest size of a single tensor, in bytes; `None` if only the memory limits it.
     pub largest_tensor: Option<u64>,
 }
 
 impl Selected {
-    /// Whether the device computes in such numbers, rather than only storing them.
+    /// Whether the device can compute in this precision, and not only store it.
     pub fn computes_in(&self, precision: Precision) -> bool {
         self.device.supports_dtype(precision.dtype())
     }
 
+    /// Returns an error unless [`Self::computes_in`].
+    ///
     /// # Errors
-    /// [`Error::Device`] when it does not, naming those in which it does.
+    /// [`Error::Device`], with the precisions in which the device computes.
     pub fn ensure_computes_in(&self, precision: Precision) -> Result<()> {
         if self.computes_in(precision) {
             return Ok(());
@@ -134,10 +137,10 @@ impl Selected {
     }
 }
 
-/// Opens the device a user asked for; asked again, gives the same one.
+/// Opens the requested device. A second call with the same choice returns the same device.
 ///
 /// # Errors
-/// [`Error::Device`] when it does not exist, with a list of those that do.
+/// [`Error::Device`] when it does not exist, with a list of those that do, or cannot be opened.
 pub async fn select(choice: DeviceChoice) -> Result<Selected> {
     match choice {
         DeviceChoice::Cpu => cpu("as asked".to_string()),
@@ -150,7 +153,7 @@ pub async fn select(choice: DeviceChoice) -> Result<Selected> {
     }
 }
 
-/// Whether tensors of this device lie in the program's own memory.
+/// Whether this is the CPU backend.
 pub fn is_cpu(device: &Device) -> bool {
     #[cfg(feature = "cpu")]
     return device.clone().inner() == Device::flex();
@@ -197,8 +200,9 @@ fn cuda() -> Result<Selected> {
     Err(absent(DeviceChoice::Cuda, "cuda"))
 }
 
-/// The [`Error::Device`] for a device that failed to compute or to answer, as one line: the runtime tells
-/// a chain of causes over many, of which the last is the first that happened. `during`: "during a step".
+/// The [`Error::Device`] for a device that failed while computing, as one line. The runtime's message is a chain
+/// of causes, one in each line; only the last line, the root cause, is kept. `during` is the activity that
+/// failed, such as "during a step".
 pub fn failure(during: &str, error: impl std::fmt::Display) -> Error {
     let text = error.to_string();
     let mut said = text.lines().map(str::trim).filter(|line| {

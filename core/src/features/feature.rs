@@ -22,7 +22,7 @@ pub enum Feature {
     Stage2,
     /// The backbone's third stage, at stride 16 or the output stride if that is smaller.
     Stage3,
-    /// The backbone's last stage, at the output stride. Training chooses its matches by it.
+    /// The backbone's last stage, at the output stride. By default, training matches cells by these features.
     Stage4,
     /// The third and the last stage, each normalised to unit length, concatenated on the finer of their grids.
     /// The cosine of two cells is the mean of both stages' cosines.
@@ -78,7 +78,7 @@ impl Feature {
         }
     }
 
-    /// The stages of a backbone that it consists of, the finest grid first; none for the dense head.
+    /// The stages of the backbone from which this feature is made, the finest grid first; none for the dense head.
     fn stages(self, network: &Network) -> Vec<&Stage> {
         let [stage1, stage2, stage3, stage4] = &network.stages;
         match self {

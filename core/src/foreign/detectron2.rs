@@ -1,7 +1,7 @@
-//! detectron2's model zoo format: a pickle of numpy arrays under detectron2's names.
+//! Writing detectron2's model zoo format: a pickle of NumPy arrays with detectron2's names.
 //!
-//! As the authors' `convert-pretrain-to-detectron2.py` writes it. The counters of batches stay behind:
-//! detectron2's batch normalisations are frozen.
+//! The content is that of the authors' `convert-pretrain-to-detectron2.py`. The batch counters of batch
+//! normalisation are omitted, because detectron2 freezes batch normalisation and has no such tensors.
 
 use super::{StateDict, Value, names::to_detectron2, pickle_writer::Pickle};
 use crate::{
@@ -9,17 +9,17 @@ use crate::{
     stored::Stored,
 };
 
-/// The place in the memo of the type of all arrays.
+/// The index, in the pickle's memo, of the dtype object that all arrays share.
 const DTYPE: u8 = 0;
 
-/// The key under which a file says that the stride of bottlenecks is in their first 1×1 convolution.
-/// detectron2 does not look at it; it is for ourselves, as no name or shape tells the placement.
+/// A key whose value is true if the stride of bottlenecks is in their first 1×1 convolution. detectron2 ignores
+/// it. We read it when importing the file, because the placement does not follow from names and shapes.
 pub const STRIDE_IN_1X1: &str = "stride_in_1x1";
 
-/// The file.
+/// The bytes of the file.
 ///
 /// # Errors
-/// [`Error::Mismatch`] for a tensor that is no part of a backbone: detectron2 has no use for heads.
+/// [`Error::Mismatch`] for a tensor that is not part of a backbone; the format cannot contain heads.
 pub fn write(state_dict: &StateDict, stride_in_1x1: bool) -> Result<Vec<u8>> {
     let mut arrays = Vec::new();
     for (name, value) in &state_dict.0 {
@@ -33,8 +33,8 @@ pub fn write(state_dict: &StateDict, stride_in_1x1: bool) -> Result<Vec<u8>> {
     Ok(pickle(&arrays, stride_in_1x1))
 }
 
-/// `{"model": {name: array}, "__author__": …, "matching_heuristics": True}`; the last lets detectron2
-/// find the backbone in whatever model it is a part of.
+/// `{"model": {name: array}, "__author__": …, "matching_heuristics": True}`. With `matching_heuristics`,
+/// detectron2 finds the backbone inside any model, whatever prefix its names have there.
 fn pickle(arrays: &[(String, &Stored)], stride_in_1x1: bool) -> Vec<u8> {
     let mut pickle = Pickle::new(3);
     pickle.dict(|p| {
@@ -82,8 +82,7 @@ fn float32(p: &mut Pickle) {
     p.set_state();
 }
 
-/// An array as numpy pickles it. Its module has had another name since numpy 2, which still knows this
-/// one.
+/// An array as NumPy pickles it. NumPy 2 has renamed this module and still accepts the old name.
 fn array(p: &mut Pickle, stored: &Stored) {
     p.global("numpy.core.multiarray", "_reconstruct");
     p.tuple(|p| {
@@ -109,7 +108,7 @@ mod tests {
     use super::*;
     use crate::foreign::torch::TorchFile;
 
-    /// A value that the machine of Python's `pickle` would make.
+    /// A Python object that results from unpickling.
     #[derive(Debug, Clone, PartialEq)]
     enum Made {
         None,
@@ -124,7 +123,7 @@ mod tests {
         Object(Box<(Made, Made, Option<Made>)>),
     }
 
-    /// That machine, for the opcodes that are written.
+    /// An interpreter for the opcodes of Python's `pickle` that the writer uses.
     fn unpickle(mut at: &[u8]) -> Made {
         fn take<'a>(at: &mut &'a [u8], count: usize) -> &'a [u8] {
             let (taken, rest) = at.split_at(count);
@@ -213,7 +212,7 @@ mod tests {
         let text = |text: &str| Made::Text(text.to_string());
         let global = |name: &str| Made::Global(name.to_string());
         let ints = |values: &[i32]| values.iter().map(|&i| Made::Int(i)).collect::<Vec<_>>();
-        // What `numpy.ndarray.__reduce__` and `numpy.dtype.__reduce__` give for float32.
+        // The values that `numpy.ndarray.__reduce__` and `numpy.dtype.__reduce__` return for float32.
         let state = [
             ints(&[3]),
             vec![text("<")],

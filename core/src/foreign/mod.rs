@@ -1,12 +1,10 @@
-//! Files of other programs, read and written.
+//! Reading and writing files of other programs.
 //!
-//! Whatever is known of another program stands here: how its files pack tensors ([`torch`],
-//! [`detectron2`], [`onnx`], [`safetensors`]), and what it calls the tensors of a ResNet ([`names`], in
-//! both directions). Reader and writer of a format are neighbours, so whoever changes one sees the other.
-//! [`crate::weights`] decides which reader a file needs, and what of a network is written.
+//! This module contains the file formats of other programs ([`torch`], [`detectron2`], [`onnx`],
+//! [`safetensors`]) and their names for the tensors of a ResNet ([`names`], in both directions).
+//! [`crate::weights`] chooses the reader for a file, and which tensors of a network are written.
 //!
-//! A writer is a function from a [`StateDict`] or a [`Source`] to the bytes of a file. The caller stores
-//! them.
+//! A writer is a function from a [`StateDict`] or a [`Source`] to the bytes of a file; the caller stores them.
 
 pub mod detectron2;
 pub mod names;
@@ -26,18 +24,18 @@ use crate::{network::ModelConfig, stored::Stored};
 pub struct Source<'a> {
     /// The network.
     pub model: &'a ModelConfig,
-    /// Its tensors under torchvision's names, those of the heads under ours.
+    /// Its tensors; the backbone has torchvision's names, the heads have ours.
     pub tensors: BTreeMap<&'a str, &'a Stored>,
-    /// The method it was trained by.
+    /// The method that trained it.
     pub method: &'a str,
-    /// Training steps taken.
+    /// Number of training steps.
     pub steps: u64,
-    /// What it was trained on.
+    /// The training data, as the user named it.
     pub data: &'a str,
 }
 
 impl Source<'_> {
-    /// Whether a tensor's name begins with `prefix`.
+    /// Whether there is a tensor whose name begins with `prefix`.
     fn has(&self, prefix: &str) -> bool {
         self.tensors.keys().any(|name| name.starts_with(prefix))
     }

@@ -1,13 +1,13 @@
-//! Pickles, written: the few opcodes that dictionaries of tensors need (CPython's `pickletools`).
+//! Writing pickles: the few opcodes that a dictionary of tensors needs (CPython's `pickletools`).
 //!
-//! No crate does this: those for serde write plain values, and a tensor is a call.
+//! The pickle crates for serde cannot be used: they write plain values, and a tensor is pickled as a function call.
 
-/// A pickle that grows. Values are pushed on the stack of the machine that will read it.
+/// A pickle under construction. The methods append opcodes, most of which push a value onto the reader's stack.
 #[derive(Debug, Default)]
 pub(super) struct Pickle(Vec<u8>);
 
 impl Pickle {
-    /// Protocol 2 is torch's; bytes need 3.
+    /// An empty pickle. torch writes protocol 2; [`Self::bytes`] needs protocol 3.
     pub(super) fn new(protocol: u8) -> Self {
         Self(vec![0x80, protocol])
     }
@@ -39,7 +39,7 @@ impl Pickle {
         self.counted(value.as_bytes());
     }
 
-    /// Of protocol 3.
+    /// Needs protocol 3.
     pub(super) fn bytes(&mut self, value: &[u8]) {
         self.0.push(b'B');
         self.counted(value);
@@ -51,12 +51,12 @@ impl Pickle {
         self.0.extend(value);
     }
 
-    /// A class or function.
+    /// Pushes a class or function by name.
     pub(super) fn global(&mut self, module: &str, name: &str) {
         self.0.extend(format!("c{module}\n{name}\n").as_bytes());
     }
 
-    /// A tuple of what `items` pushes.
+    /// Pushes a tuple of the values that `items` pushes.
     pub(super) fn tuple(&mut self, items: impl FnOnce(&mut Self)) {
         self.0.push(b'(');
         items(self);
@@ -67,44 +67,44 @@ impl Pickle {
         self.tuple(|p| sizes.iter().for_each(|&size| p.size(size)));
     }
 
-    /// A dictionary of the keys and values that `items` pushes by turns.
+    /// Pushes a dictionary; `items` pushes its keys and values alternately.
     pub(super) fn dict(&mut self, items: impl FnOnce(&mut Self)) {
         self.0.extend(b"}(");
         items(self);
         self.0.push(b'u');
     }
 
-    /// Calls the function below the tuple of arguments.
+    /// Replaces a function and the tuple of arguments above it by the result of the call.
     pub(super) fn call(&mut self) {
         self.0.push(b'R');
     }
 
-    /// Gives the object below the state its state.
+    /// Pops a state and assigns it to the object below.
     pub(super) fn set_state(&mut self) {
         self.0.push(b'b');
     }
 
-    /// Takes the tuple as the name of something outside the pickle.
+    /// Replaces the top value, a persistent id, by the object outside the pickle that has this id.
     pub(super) fn persistent(&mut self) {
         self.0.push(b'Q');
     }
 
-    /// Remembers the value on top as `index`.
+    /// Stores the top value in the memo at `index`.
     pub(super) fn remember(&mut self, index: u8) {
         self.0.extend([b'q', index]);
     }
 
-    /// Pushes a value remembered.
+    /// Pushes the value of the memo at `index`.
     pub(super) fn recall(&mut self, index: u8) {
         self.0.extend([b'h', index]);
     }
 
-    /// Drops the value on top.
+    /// Pops the top value.
     pub(super) fn pop(&mut self) {
         self.0.push(b'0');
     }
 
-    /// The pickle of the one value on the stack.
+    /// The bytes of the pickle; exactly one value must be on the stack.
     pub(super) fn finish(mut self) -> Vec<u8> {
         self.0.push(b'.');
         self.0

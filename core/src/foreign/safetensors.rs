@@ -1,4 +1,4 @@
-//! safetensors that need no program of ours to be understood.
+//! Writing safetensors for other programs: plain state dicts, without our metadata.
 
 use std::{borrow::Cow, collections::HashMap};
 
@@ -7,12 +7,12 @@ use safetensors::{Dtype, View, serialize};
 use super::{StateDict, Value};
 use crate::error::{Error, Result};
 
-/// The file.
+/// The bytes of the file.
 ///
 /// # Errors
-/// [`Error::Format`] when it cannot be written.
+/// [`Error::Format`] when they cannot be serialised.
 pub fn write(state_dict: &StateDict) -> Result<Vec<u8>> {
-    // Which numbers these are; Hugging Face's loaders ask for it.
+    // Hugging Face's loaders require this key; `pt` stands for PyTorch.
     let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
     serialize(state_dict.0.iter().cloned(), Some(metadata))
         .map_err(|e| Error::Format(format!("writing safetensors failed: {e}")))

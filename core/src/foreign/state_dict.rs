@@ -1,4 +1,4 @@
-//! The tensors of a network as torchvision's `state_dict()` has them.
+//! The tensors of a network as in torchvision's `state_dict()`.
 
 use super::Source;
 use crate::{
@@ -7,7 +7,7 @@ use crate::{
     stored::Stored,
 };
 
-/// Names and values, without a classifier.
+/// Names and values of the tensors of a backbone without classifier, optionally with our heads.
 #[derive(Debug, Clone)]
 pub struct StateDict<'a>(pub(super) Vec<(String, Value<'a>)>);
 
@@ -21,7 +21,7 @@ pub enum Value<'a> {
 }
 
 impl Value<'_> {
-    /// Its sides.
+    /// Its shape.
     pub(super) fn shape(&self) -> &[usize] {
         match self {
             Self::Floats(stored) => &stored.shape,
@@ -39,13 +39,12 @@ impl Value<'_> {
 }
 
 impl<'a> StateDict<'a> {
-    /// The backbone of `source`, and with `heads` its heads, which keep our names.
+    /// The backbone of `source`, and if `heads` also its heads, with our names.
     ///
-    /// Every batch normalisation counts its batches: the steps of the training, which is where a count of
-    /// another program's file was kept.
+    /// The counter `num_batches_tracked` of each batch normalisation is set to the number of training steps.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] when the heads are wanted and there is none.
+    /// [`Error::Mismatch`] when `heads` is true and there is no head.
     pub fn new(source: &Source<'a>, heads: bool) -> Result<Self> {
         if heads && !(source.has(GLOBAL_HEAD) || source.has(DENSE_HEAD)) {
             return Err(Error::Mismatch(

@@ -93,7 +93,8 @@ impl Positives {
 /// no cell has one.
 ///
 /// `query` is [B, D, N] and `key` [B, D, M], both of unit length; `temperature` is τ. No gradient flows to
-/// `key`. The accuracy is the share of the query cells with a positive whose most similar key cell is one.
+/// `key`. For the accuracy, a query cell is correct when its most similar key cell is a positive; query cells
+/// without a positive are not counted.
 pub fn in_view(
     query: Tensor<3>,
     key: Tensor<3>,
@@ -210,7 +211,8 @@ mod tests {
         let mask = Positives::near(&same, 4, &Device::flex()).mask(0, 1, 16);
         let values: Vec<f32> = mask.try_into_vec_as().expect("the CPU answers");
         for (i, &value) in values.iter().enumerate() {
-            // 0.7 diagonals are 0.99 sides of a cell, and the neighbours are a whole side away.
+            // The largest distance of 0.7 diagonals is 0.99 sides of a cell. Neighbouring cells are one side away,
+            // so they are no positives.
             assert_eq!(value == 1.0, i / 16 == i % 16, "{i}");
         }
     }

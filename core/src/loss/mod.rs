@@ -60,9 +60,9 @@ pub fn info_nce(
     }
 }
 
-/// A tensor in the gradient graph with the value of `value`, which was computed outside of it, and with the
-/// gradient of `along`. To give a tensor x of the graph the gradient g, pass x·g as `along`. The value of `along`
-/// is subtracted, so only its gradient has an effect.
+/// Returns `value`, which was computed outside the gradient graph, as a tensor of the graph whose derivatives are
+/// those of `along`. If the kernel has also computed the gradient g by a tensor x of the graph, pass Σ x·g as
+/// `along`: its derivative by x is g. The value of `along` has no effect.
 fn with_gradient_of(along: Tensor<1>, value: Tensor<1>) -> Tensor<1> {
     let rest = value - along.clone().inner();
     along + rest.autodiff()

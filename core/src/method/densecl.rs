@@ -23,31 +23,31 @@ use crate::{
     schedule,
 };
 
-/// The whole learner: two encoders, two queues, one optimizer.
+/// The state of DenseCL training: two encoders, two queues, one optimizer.
 #[derive(Debug, Clone)]
 pub struct DenseCl {
-    /// θq: learns by gradient.
+    /// The query encoder θq, trained by SGD.
     pub query: Encoder,
-    /// θk: follows by momentum.
+    /// The key encoder θk, a moving average of θq.
     pub key: Encoder,
-    /// One global key per image.
+    /// Negatives of the global loss: one global key per image, [K, dim].
     pub global_queue: Queue,
-    /// One pooled dense key per image.
+    /// Negatives of the dense loss: per image the mean of its dense keys, [K, dim].
     pub dense_queue: Queue,
-    /// SGD over the query encoder.
+    /// SGD on the parameters of the query encoder.
     pub optimizer: Sgd,
-    /// The factor of the loss, where the precision wants one.
+    /// The dynamic loss scale; `None` unless the precision is f16.
     pub loss_scale: Option<LossScale>,
     method: MethodConfig,
     precision: Precision,
     seed: u64,
 }
 
-/// Places of the views in a batch.
+/// Indices of the views in a micro-batch.
 const QUERY: usize = 0;
 const KEY: usize = 1;
 
-/// What every step measures.
+/// The figures of every step.
 const FIGURES: [Figure; 9] = [
     Figure::of("loss", "loss/total", Panel::Loss, "total"),
     Figure::of("loss_global", "loss/global", Panel::Loss, "global"),
@@ -64,7 +64,7 @@ const FIGURES: [Figure; 9] = [
     Figure::of("lambda", "", Panel::Hidden, ""),
     Figure::of("chance_loss", "", Panel::LossReference, "chance"),
 ];
-/// What it measures besides, if the in-view loss has a weight.
+/// Further figures, of steps with an in-view loss.
 const IN_VIEW_FIGURES: [Figure; 2] = [
     Figure::of("loss_in_view", "loss/in_view", Panel::Loss, "in view"),
     Figure::of(
@@ -76,7 +76,8 @@ const IN_VIEW_FIGURES: [Figure; 2] = [
 ];
 
 impl DenseCl {
-    /// A learner at step 0. Both encoders begin with the same weights.
+    /// The state at step 0: both encoders have the same random weights, and the queues hold random unit
+    /// vectors. It is a function of the settings and `seed`.
     pub fn new(
         model: &ModelConfig,
         method: &MethodConfig,
@@ -99,12 +100,12 @@ impl DenseCl {
         }
     }
 
-    /// [`Method::step`] with the keys of each micro-batch encoded in the given order, a permutation of 0..B: with
-    /// split batch normalisation a group of keys then holds other images than the group of queries (He et al. 2020,
-    /// section 3.3).
+    /// [`Method::step`] with a given order of the keys: `key_orders` has for each micro-batch a permutation of
+    /// 0..B, in which the key encoder receives its images. With split batch normalisation, a key is then
+    /// normalised with other images than its query (shuffling BN: He et al. 2020, section 3.3).
     ///
-    /// With a loss scale it waits for the device, to see whether the gradient is finite; a step whose
-    /// gradient is not leaves everything as it was, but for the scale.
+    /// With a loss scale (f16), the step waits for the device, because it has to read whether the gradient is
+    /// finite. If it is not, the step changes nothing but the loss scale.
     ///
     /// # Errors
     /// As [`Method::step`].
@@ -129,7 +130,8 @@ impl DenseCl {
         let mut matches = Vec::with_capacity(count);
         let mut sums = FigureSums::default();
         let dtype = self.precision.dtype();
-        // What an overflow has to undo. A tensor is a handle: only what changes is held twice.
+        // Both encoders are restored if the gradient overflows. Tensors are reference-counted handles, so these
+        // copies cost memory only for parameters that the step replaces.
         let before = (self.loss_scale).map(|_| (self.query.clone(), self.key.clone()));
         let factor = self.loss_scale.map_or(1.0, |scale| scale.factor);
 
@@ -149,7 +151,7 @@ impl DenseCl {
             let q = self.query.forward_train(query.autodiff(), groups);
             let k = self.encode_keys(key, &key_orders[index], groups);
 
-            // c_i = argmax_j sim(f_i, f'_j), without a gradient; or the true cell, where there is one
+            // c_i = argmax_j sim(f_i, f'_j), without a gradient; with matching = "geometry" the true cell
             let geometry = pairs(&batch);
             let chosen = self.match_cells(&q, &k, draw);
             let matched = self.positives(chosen.clone(), &geometry);
@@ -161,7 +163,7 @@ impl DenseCl {
                 self.global_queue.keys(),
                 tau,
             );
-            // MoCo v2 is λ = 0: the dense loss is then shown, but not part of the gradient.
+            // λ = 0 is MoCo v2: the dense loss is only logged, so its query needs no gradient graph.
             let dense_query = if lambda > 0.0 {
                 q.dense
             } else {
@@ -173,7 +175,7 @@ impl DenseCl {
                 self.dense_queue.keys(),
                 tau,
             );
-            // Each cell against all key cells of its own picture: PixContrast's term, not in the paper.
+            // Not in the paper: InfoNCE of each query cell against all key cells of its own image (PixContrast).
             let in_view = (in_view_weight > 0.0).then(|| {
                 let positives = self.in_view_positives(&matched, &geometry);
                 let tau = self.method.in_view_temperature;
@@ -232,7 +234,7 @@ impl DenseCl {
         Ok(sums.output(norm, known, matches, false))
     }
 
-    /// The figures of a step with these settings.
+    /// The figures of a step with these settings, in order.
     pub(super) fn figures_with(method: &MethodConfig) -> Vec<Figure> {
         let in_view: &[Figure] = if method.in_view_weight > 0.0 {
             &IN_VIEW_FIGURES
@@ -247,7 +249,7 @@ impl DenseCl {
         schedule::lambda(self.method.lambda, self.method.lambda_warmup_steps, step)
     }
 
-    /// The key encoder on images in the given order, its output put back in the batch's order.
+    /// Encodes the images in the given order and restores the order of the batch in the output.
     fn encode_keys(&mut self, images: Tensor<4>, order: &[usize], groups: usize) -> Embeddings {
         let mut back = vec![0; order.len()];
         for (to, &from) in order.iter().enumerate() {
@@ -329,7 +331,7 @@ impl Method for DenseCl {
     }
 }
 
-/// The shuffle of a batch of `n` keys: a permutation that depends on `(seed, draw)` alone.
+/// The order in which the key encoder receives `n` images: a random permutation, a function of `(seed, draw)`.
 pub fn key_order(n: usize, seed: u64, draw: u64) -> Vec<usize> {
     let mut order: Vec<usize> = (0..n).collect();
     order.shuffle(&mut stream(seed, Purpose::Shuffle, draw));

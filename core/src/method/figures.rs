@@ -6,16 +6,16 @@ use burn::tensor::{Int, Tensor};
 
 use crate::{device::failure, error::Result};
 
-/// What a figure is called, and where it is shown.
+/// A figure of a training step: its names, and where it is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Figure {
     /// Its key in `metrics.jsonl`, such as `loss_dense`.
     pub name: &'static str,
-    /// Its name in TensorBoard, such as `loss/dense`; empty where it is not shown there.
+    /// Its tag in TensorBoard, such as `loss/dense`; empty if it is not written there.
     pub tag: &'static str,
-    /// The plot of the curves that shows it.
+    /// The plot of the training curves that shows it.
     pub panel: Panel,
-    /// Its name in that plot.
+    /// Its label in the legend of that plot.
     pub label: &'static str,
 }
 
@@ -36,35 +36,36 @@ impl Figure {
     }
 }
 
-/// A plot of the curves.
+/// A plot of the training curves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Panel {
     /// Losses in nats.
     Loss,
-    /// Shares in [0, 1] of positives that win.
+    /// InfoNCE accuracies in [0, 1]: the share of queries whose positive is more similar than every negative.
     Accuracy,
-    /// Spread of the embeddings; 0 is collapse.
+    /// Standard deviation of the embeddings ([`feature_std`]); 0 means collapse.
     Spread,
-    /// A level that losses are compared with.
+    /// A horizontal reference line in the plot of losses, in nats.
     LossReference,
-    /// It is logged, not drawn.
+    /// The figure is logged but not drawn.
     Hidden,
 }
 
-/// What a step leaves behind, still on the device: a step reads nothing back.
+/// The results of a step. They stay on the device until [`Self::figures`] reads them, so that a step need not
+/// wait for it.
 #[derive(Debug, Clone)]
 pub struct StepOutput {
     names: Vec<&'static str>,
     on_device: Tensor<1>,
     known: Vec<(&'static str, f64)>,
-    /// Whether the gradient overflowed and the learner is as it was, but for its loss scale.
+    /// Whether the gradient overflowed, so that only the loss scale has changed.
     pub skipped: bool,
-    /// For each micro-batch the key cell that the features choose for each query cell [B, N]; empty where a
-    /// method matches no cells.
+    /// For each micro-batch, the index of the key cell that the features match to each query cell [B, N]. Empty
+    /// for a method that matches no cells.
     pub matches: Vec<Tensor<2, Int>>,
 }
 
-/// Named one-element tensors of the micro-batches of a step, averaged.
+/// Averages the figures of the micro-batches of a step, on the device.
 #[derive(Debug, Default)]
 pub struct FigureSums {
     names: Vec<&'static str>,
@@ -73,10 +74,10 @@ pub struct FigureSums {
 }
 
 impl FigureSums {
-    /// Adds the figures of a micro-batch: one-element tensors outside any gradient graph, the same names each time.
+    /// Adds the figures of a micro-batch: names and one-element tensors outside any gradient graph.
     ///
     /// # Panics
-    /// When there is none, or the names are others than the first time.
+    /// When `figures` is empty, or its names differ from those of the first micro-batch.
     pub fn add(&mut self, figures: Vec<(&'static str, Tensor<1>)>) {
         let (names, values): (Vec<_>, Vec<_>) = figures.into_iter().unzip();
         let values = Tensor::cat(values, 0);
@@ -96,7 +97,8 @@ impl FigureSums {
         self.count += 1;
     }
 
-    /// The output of the step: the means, the gradient's norm, and figures known without the device.
+    /// The output of the step: the means over the micro-batches, `grad_norm`, and the figures `known`, which the
+    /// host has computed.
     ///
     /// # Panics
     /// When no micro-batch was added.
@@ -123,7 +125,7 @@ impl FigureSums {
 }
 
 impl StepOutput {
-    /// Reads the figures back; waits for the device.
+    /// Waits until the device has computed the figures, and reads them.
     ///
     /// # Errors
     /// When the device failed (lost, out of memory).
@@ -132,7 +134,7 @@ impl StepOutput {
         Ok(self.named(values.map_err(|e| failure("during a step", e))?))
     }
 
-    /// The same without blocking, which a browser does not allow.
+    /// [`Self::figures`] without blocking the thread, for browsers, where blocking is not allowed.
     ///
     /// # Errors
     /// As [`Self::figures`].
@@ -149,8 +151,9 @@ impl StepOutput {
     }
 }
 
-/// How far unit vectors [B, D] spread: the standard deviation of their channels over the batch, times √D. About 1 over
-/// the whole sphere, 0 when they have collapsed to a point.
+/// The spread of unit vectors [B, D]: the standard deviation over the batch, averaged over the channels, times
+/// √D. It is about 1 for vectors uniform on the sphere, and 0 when all are equal (collapse) or B < 2. One
+/// element.
 pub fn feature_std(vectors: Tensor<2>) -> Tensor<1> {
     let [b, d] = vectors.dims();
     if b < 2 {
@@ -159,18 +162,18 @@ pub fn feature_std(vectors: Tensor<2>) -> Tensor<1> {
     vectors.var(0).sqrt().mean() * (d as f64).sqrt()
 }
 
-/// The figures of one step, by name.
+/// The figures of one step by name, on the host.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Figures(Vec<(&'static str, f64)>);
 
 impl Figures {
-    /// The figure of this name, if the step has it.
+    /// The figure of this name, or `None` if the step has none of this name.
     pub fn get(&self, name: &str) -> Option<f64> {
         let found = self.0.iter().find(|(found, _)| *found == name);
         found.map(|&(_, value)| value)
     }
 
-    /// All figures, in the order of the method.
+    /// All figures: those averaged over micro-batches, `grad_norm`, then those that the host has computed.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, f64)> {
         self.0.iter().copied()
     }

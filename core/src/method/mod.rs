@@ -1,8 +1,9 @@
-//! What a pre-training method is to the rest of the program: networks, state and figures by name, the views it
-//! wants, and a step.
+//! The interface between a pre-training method and the rest of the program: the trait [`Method`] gives the method's
+//! views, state and figures by name, and its training step.
 //!
-//! [`DenseCl`] is the first; MoCo v2 is the same with λ = 0. The loop, checkpoints, metrics and curves know only the
-//! trait [`Method`], so that a new method is a file in this folder and a line where methods are chosen.
+//! [`DenseCl`] is the only method so far; with λ = 0 it is MoCo v2. The training loop, checkpoints, metrics and
+//! curves use [`Method`] alone, so a new method needs a file in this folder and an entry in [`new`] and
+//! [`figures()`].
 
 mod densecl;
 mod figures;
@@ -23,38 +24,38 @@ use crate::{
     model::Encoder,
 };
 
-/// A way to train an encoder without labels.
+/// A method that trains an encoder without labels.
 pub trait Method: std::fmt::Debug {
     /// Its name in files, such as `densecl`.
     fn name(&self) -> &'static str;
 
-    /// The views of each image that a step takes, in their order.
+    /// The views of each image that a step needs, in the order of [`MicroBatch::views`].
     fn views(&self) -> Vec<ViewSpec>;
 
-    /// What a step measures, in the order of [`StepOutput`]'s figures and of the curves.
+    /// The figures that a step measures, in the order in which logs and curves show them.
     fn figures(&self) -> Vec<Figure>;
 
-    /// Shows every part of the state that a checkpoint has to hold, each by a name of its own.
+    /// Passes each part of the state that a checkpoint must hold to `visitor`, under a unique name.
     ///
     /// # Errors
     /// Those of the visitor.
     fn visit_state(&mut self, visitor: &mut dyn StateVisitor) -> Result<()>;
 
-    /// The network that is measured during training and exported after it.
+    /// The encoder that is evaluated during training and exported after it.
     fn encoder(&self) -> &Encoder;
 
-    /// Begins with this encoder instead of a random one: every network of the method that is like it, before the first
-    /// step.
+    /// Replaces the random initial weights by those of `encoder`, in each network of the method that has this
+    /// architecture. To be called before the first step.
     fn begin_with(&mut self, encoder: Encoder);
 
-    /// The factor of the loss, where the precision wants one.
+    /// The dynamic loss scale; `None` unless the precision is f16.
     fn loss_scale(&self) -> Option<LossScale>;
 
-    /// One step on a batch, given as one or more micro-batches whose gradients are averaged.
+    /// One optimizer step on a batch, given as one or more micro-batches, over which gradients are averaged.
     ///
     /// # Errors
-    /// [`crate::Error::NoGeometry`] when the method needs the views' geometry and it is not there; nothing has
-    /// changed then.
+    /// [`crate::Error::NoGeometry`] when the method needs the geometry of the views and [`ViewBatch::geometry`]
+    /// is `None`; the state is then unchanged.
     fn step(
         &mut self,
         micro_batches: Vec<MicroBatch>,
@@ -62,7 +63,7 @@ pub trait Method: std::fmt::Debug {
     ) -> Result<StepOutput>;
 }
 
-/// The method that the settings choose, at step 0.
+/// The method that the settings select, at step 0.
 pub fn new(
     model: &ModelConfig,
     method: &MethodConfig,
@@ -74,22 +75,23 @@ pub fn new(
     Box::new(DenseCl::new(model, method, optim, queue_len, seed, device))
 }
 
-/// The figures of the method that the settings choose.
+/// The figures of the method that the settings select. They equal [`Method::figures`], and can be used before the
+/// method is built.
 pub fn figures(method: &MethodConfig) -> Vec<Figure> {
     DenseCl::figures_with(method)
 }
 
-/// One of the views that a method wants of each image.
+/// One of the views that a method needs of each image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ViewSpec {
-    /// Such as `query`.
+    /// The name of the view, such as `query`.
     pub name: &'static str,
-    /// Pixels of a side; `None` = `views.size` of the settings.
+    /// Side in pixels; `None` = the setting `views.size`.
     pub size: Option<u32>,
 }
 
 impl ViewSpec {
-    /// A view of the size that the settings say.
+    /// A view with the side `views.size` of the settings.
     pub const fn usual(name: &'static str) -> Self {
         Self { name, size: None }
     }
@@ -98,7 +100,7 @@ impl ViewSpec {
 /// Views of the same B images, in the order of [`Method::views`].
 #[derive(Debug, Clone)]
 pub struct MicroBatch {
-    /// One entry for each view.
+    /// One entry for each view, with the same B images in the same order.
     pub views: Vec<ViewBatch>,
 }
 
@@ -107,23 +109,23 @@ pub struct MicroBatch {
 pub struct ViewBatch {
     /// Normalised pixels [B, 3, S, S], without a gradient graph.
     pub pixels: Tensor<4>,
-    /// Where each view lies in its image, B entries; only methods that know true positives ask.
+    /// The place of each view in its image, B entries. Only methods whose positives come from the geometry need it.
     pub geometry: Option<Vec<ViewGeometry>>,
 }
 
-/// What changes from step to step.
+/// The inputs of a step other than its batch; they change from step to step.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StepSettings {
-    /// Steps taken before this one. Schedules of the method and its random draws depend on it.
+    /// The number of steps before this one. The method's schedules and random draws are functions of it.
     pub step: u64,
-    /// Steps of the whole run.
+    /// The number of steps of the whole run.
     pub total_steps: u64,
     /// Learning rate of this step.
     pub learning_rate: f64,
 }
 
 impl StepSettings {
-    /// The number, unique in a run, by which micro-batch `index` of `count` draws at random.
+    /// The index of the random stream of micro-batch `index` of `count`; unique in a run.
     pub fn draw(&self, index: usize, count: usize) -> u64 {
         self.step * count as u64 + index as u64
     }

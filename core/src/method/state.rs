@@ -1,29 +1,29 @@
-//! The parts of a method's state, as a checkpoint walks them.
+//! The visitor with which checkpoints save and restore the state of a method.
 
 use crate::{error::Result, loss_scale::LossScale, model::AnyNetwork, optim::Sgd, queue::Queue};
 
-/// Receives each part of a method's state in turn and may replace it. No two parts have the same name.
+/// Receives each part of a method's state in turn, under a unique name, and may replace it.
 pub trait StateVisitor {
-    /// A network with its parameters and statistics.
+    /// A network: its parameters and its batch-normalisation statistics.
     ///
     /// # Errors
     /// Those of the visitor.
     fn network(&mut self, name: &str, network: &mut dyn AnyNetwork) -> Result<()>;
 
-    /// What `optimizer` remembers about the parameters of `network`.
+    /// The velocity that `optimizer` holds for each parameter of `network`.
     ///
     /// # Errors
     /// Those of the visitor.
     fn velocity(&mut self, name: &str, optimizer: &mut Sgd, network: &dyn AnyNetwork)
     -> Result<()>;
 
-    /// A queue of keys and its position.
+    /// A queue: its keys, and the row to be written next.
     ///
     /// # Errors
     /// Those of the visitor.
     fn queue(&mut self, name: &str, queue: &mut Queue) -> Result<()>;
 
-    /// The loss scale, where there is one.
+    /// The loss scale. Not called for a method without one.
     ///
     /// # Errors
     /// Those of the visitor.

@@ -61,7 +61,8 @@ pub fn knn_votes(
         order.select_nth_unstable_by(k - 1, nearer);
         order.truncate(k);
     }
-    // The order of summation is fixed, so that rounding does not depend on the order that the selection leaves.
+    // The votes are added in a fixed order, because the order after the partial selection is arbitrary and the
+    // rounding of a sum depends on the order.
     order.sort_unstable_by(nearer);
     // Exponents are relative to the nearest sample's, so that none overflows, however small τ is.
     let nearest = f64::from(similarity[order[0]]);

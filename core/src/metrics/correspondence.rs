@@ -8,13 +8,14 @@ use crate::matching::cell_center;
 pub struct CorrespondenceAccuracy {
     /// Number of query cells.
     all: u64,
-    /// Number of query cells whose true position lies inside the key view.
+    /// Number of overlapping query cells: those whose true position lies inside the key view.
     pub cells: u64,
-    /// Number of those cells whose chosen key cell lies within one cell of the true position.
+    /// Number of overlapping query cells whose chosen key cell lies within one cell of the true position.
     pub correct: u64,
-    /// Number of those cells whose true position lies within one cell of the same place of the grid.
+    /// Number of overlapping query cells whose true position lies within one cell of the key cell with the same
+    /// row and column.
     same_place: u64,
-    /// Sum, over those cells, of the probability that a random key cell is correct.
+    /// Sum, over the overlapping query cells, of the probability that a random key cell is correct.
     chance_sum: f64,
 }
 

@@ -117,8 +117,8 @@ pub fn average_precision(scenes: &[Scene], classes: usize) -> AveragePrecision {
     }
 }
 
-/// Whether each detection is correct, picture by picture. A bootstrap over pictures draws from it without
-/// matching boxes again.
+/// Whether each detection is correct, picture by picture. A bootstrap over pictures computes the average precision
+/// of many draws, and boxes need not be matched again for each draw.
 #[derive(Debug, Clone)]
 pub struct Judged {
     classes: usize,

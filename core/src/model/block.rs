@@ -1,4 +1,4 @@
-//! The residual blocks (He et al. 2016), built as the network's description says.
+//! The residual blocks (He et al. 2016), built from their description in [`crate::network`].
 
 use super::{
     layers::{Conv2d, Init},
@@ -34,12 +34,13 @@ impl ConvNorm {
         }
     }
 
-    /// Normalised by the running statistics, in one pass with the convolution.
+    /// Normalises by the running statistics, in one pass with the convolution.
     pub(super) fn forward(&self, x: FeatureMap, activation: Activation) -> FeatureMap {
         self.conv.map_affine(x, self.norm.by_running(), activation)
     }
 
-    /// Normalised by the batch, in this many groups; the running statistics follow.
+    /// Normalises by the statistics of the batch, separately in each of `groups` groups, and updates the
+    /// running statistics.
     pub(super) fn forward_train(
         &mut self,
         x: FeatureMap,
@@ -47,12 +48,13 @@ impl ConvNorm {
         activation: Activation,
     ) -> FeatureMap {
         let x = self.conv.map(x);
-        // A gradient graph keeps what it needs; without one, it would be kept for nothing.
+        // Frees the packed weights. If the backward pass needs them, the gradient graph holds its own reference.
+        // The key encoder has no graph and would keep them in memory without using them again.
         self.conv.forget();
         self.norm.forward_train(x, groups, activation)
     }
 
-    /// Shows the tensors under `prefix` and the names of the convolution and of the normalisation.
+    /// Visits the tensors, with names that begin with `prefix` and the names `conv` and `norm`.
     pub(super) fn visit<V: TensorVisitor>(
         &mut self,
         prefix: &str,
@@ -64,8 +66,8 @@ impl ConvNorm {
     }
 }
 
-/// A residual block: ReLU(F(x) + shortcut(x)), where every convolution of F is followed by BN and all but
-/// the last by ReLU.
+/// A residual block: ReLU(F(x) + shortcut(x)). In F, batch normalisation follows each convolution, and ReLU all
+/// but the last.
 #[derive(Debug, Clone)]
 pub struct Block {
     chain: Vec<ConvNorm>,
@@ -73,7 +75,7 @@ pub struct Block {
 }
 
 impl Block {
-    /// A freshly initialised block.
+    /// A block with initial weights from `init`.
     pub fn new(init: &Init, block: &network::Block) -> Self {
         let layer = |convolution| ConvNorm::new(init, convolution);
         Self {
@@ -95,7 +97,8 @@ impl Block {
         last.forward(inside, Activation::AddRelu(shortcut))
     }
 
-    /// The same, normalised by the batch in this many groups; the running statistics follow.
+    /// As [`Self::forward`], but normalised by the statistics of the batch, separately in each of `groups`
+    /// groups; updates the running statistics.
     pub fn forward_train(&mut self, x: FeatureMap, groups: usize) -> FeatureMap {
         let shortcut = match &mut self.shortcut {
             Some(shortcut) => shortcut.forward_train(x.clone(), groups, Activation::Identity),

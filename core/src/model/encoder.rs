@@ -1,4 +1,4 @@
-//! An encoder: the backbone and both heads. The query and the key encoder are two of these.
+//! The encoder: backbone and projection heads. The query and the key encoder have this type.
 
 use burn::tensor::{Device, FloatDType, Tensor};
 
@@ -13,45 +13,46 @@ use crate::{
     network::{DENSE_HEAD, GLOBAL_HEAD, ModelConfig},
 };
 
-/// Backbone f and the two projection heads.
+/// The backbone f and its projection heads.
 ///
-/// Training needs both heads. A file of another program may have one or none; what is not there is
-/// `None`, and no tensor of it is visited.
+/// Training needs both heads. An encoder from a file of another program may lack one or both; such a head is
+/// `None`, and visitors do not receive its tensors.
 #[derive(Debug, Clone)]
 pub struct Encoder {
-    /// f.
+    /// The backbone f.
     pub backbone: ResNet,
-    /// One vector per image.
+    /// The global head: one vector per image.
     pub global_head: Option<GlobalHead>,
-    /// One vector per cell.
+    /// The dense head: one vector per cell.
     pub dense_head: Option<DenseHead>,
 }
 
 /// Which heads an encoder has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Heads {
-    /// The global one.
+    /// Whether it has the global head.
     pub global: bool,
-    /// The dense one.
+    /// Whether it has the dense head.
     pub dense: bool,
 }
 
-/// What an encoder says about a batch; every vector has unit length. N = cells of the dense grid.
+/// The outputs of an encoder for a batch of B images. All vectors have unit length. N is the number of cells of
+/// the dense head's grid.
 #[derive(Debug, Clone)]
 pub struct Embeddings {
     /// Global vectors [B, dim].
     pub global: Tensor<2>,
     /// Dense vectors, one per cell [B, dim, N].
     pub dense: Tensor<3>,
-    /// The mean of an image's dense vectors before normalisation [B, dim]: the dense queue's key.
+    /// The normalised mean over the cells of the dense head's output [B, dim]: the key for the dense queue.
     pub dense_pooled: Tensor<2>,
-    /// The backbone's features on the same grid [B, C, N], by which cells are matched.
+    /// The backbone's features on the same grid [B, C, N]; cells are matched by them.
     pub backbone: Tensor<3>,
 }
 
 impl Encoder {
-    /// A freshly initialised encoder on `device`, without a gradient graph: a pure function of
-    /// `(config, seed)`.
+    /// An encoder with random initial weights on `device`, outside any gradient graph. The weights are a
+    /// function of `(config, seed)`.
     pub fn new(config: &ModelConfig, seed: u64, device: &Device) -> Self {
         let device = device.clone().inner();
         let both = Heads {
@@ -61,7 +62,8 @@ impl Encoder {
         Self::build(config, both, &Init::new(seed, &device))
     }
 
-    /// An encoder of zeros with these heads on `device`, to be read from a file.
+    /// An encoder with these heads on `device`, whose weights are to be read from a file: convolutions and
+    /// linear layers are 0.
     pub fn blank(config: &ModelConfig, heads: Heads, device: &Device) -> Self {
         let device = device.clone().inner();
         Self::build(config, heads, &Init::blank(&device))
@@ -80,19 +82,19 @@ impl Encoder {
         }
     }
 
-    /// Images [B, 3, H, W], normalised, to embeddings, with batch normalisation by the batch, in this many
-    /// groups; the running statistics follow. Backbone and dense head compute in the precision of the
-    /// images; the embeddings are f32.
+    /// The embeddings of normalised images [B, 3, H, W]. Batch normalisation uses the statistics of the batch,
+    /// separately in each of `groups` groups, and updates the running statistics. Backbone and dense head
+    /// compute in the precision of the images; the embeddings are f32.
     ///
     /// # Panics
-    /// When a head is not there (a learner has both), or `groups` does not divide B.
+    /// When the encoder lacks a head, or `groups` does not divide B.
     pub fn forward_train(&mut self, images: Tensor<4>, groups: usize) -> Embeddings {
         let features = self.backbone.forward_train(images, groups);
         let heads = (self.global_head.as_ref(), self.dense_head.as_ref());
         let (Some(global_head), Some(dense_head)) = heads else {
             panic!("an encoder without both heads has no embeddings")
         };
-        // Sums over cells, norms and similarities are beyond the range of f16.
+        // In f32, because sums over cells, norms and similarities may exceed the range of f16.
         let global = global_head.forward(features.clone().cast(FloatDType::F32));
         let cells = |map: Tensor<4>| {
             let [b, c, h, w] = map.dims();

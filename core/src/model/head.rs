@@ -1,4 +1,5 @@
-//! The projection heads: one for the image, one for each cell. Neither has batch normalisation.
+//! The projection heads: the global head for the whole image, the dense head for each cell. Neither has batch
+//! normalisation.
 
 use burn::tensor::{Tensor, activation::relu, module::adaptive_avg_pool2d};
 
@@ -8,7 +9,7 @@ use super::{
 };
 use crate::ops::FeatureMap;
 
-/// Global average pooling, Linear C→C, ReLU, Linear C→dim.
+/// The global head: global average pooling, linear layer C→C, ReLU, linear layer C→dim.
 #[derive(Debug, Clone)]
 pub struct GlobalHead {
     fc1: Linear,
@@ -16,7 +17,7 @@ pub struct GlobalHead {
 }
 
 impl GlobalHead {
-    /// For feature maps of `channels`.
+    /// A head for feature maps of `channels` channels, with outputs of `dim`.
     pub fn new(init: &Init, channels: usize, dim: usize) -> Self {
         Self {
             fc1: Linear::new(init, "global_head.fc1", [channels, channels]),
@@ -24,7 +25,7 @@ impl GlobalHead {
         }
     }
 
-    /// [B, C, S, S] → [B, dim], not normalised.
+    /// [B, C, S, S] → [B, dim], not of unit length.
     pub fn forward(&self, features: Tensor<4>) -> Tensor<2> {
         let [b, c, h, w] = features.dims();
         let pooled: Tensor<2> = features.reshape([b, c, h * w]).mean_dim(2).reshape([b, c]);
@@ -39,7 +40,7 @@ impl Tensors for GlobalHead {
     }
 }
 
-/// Optional pooling to a grid, 1×1 convolution C→C, ReLU, 1×1 convolution C→dim.
+/// The dense head: optional average pooling to a grid, 1×1 convolution C→C, ReLU, 1×1 convolution C→dim.
 #[derive(Debug, Clone)]
 pub struct DenseHead {
     conv1: Conv2d,
@@ -48,7 +49,8 @@ pub struct DenseHead {
 }
 
 impl DenseHead {
-    /// For feature maps of `channels`; `num_grid` 0 keeps their grid.
+    /// A head for feature maps of `channels` channels, with outputs of `dim` on a grid of `num_grid` ×
+    /// `num_grid` cells; 0 keeps the grid of the feature map.
     pub fn new(init: &Init, channels: usize, dim: usize, num_grid: usize) -> Self {
         Self {
             conv1: Conv2d::pointwise(init, "dense_head.conv1", [channels, channels]),
@@ -57,7 +59,8 @@ impl DenseHead {
         }
     }
 
-    /// The feature map on the grid of the dense head: what cells are matched by.
+    /// The feature map averaged to the grid of this head, [B, C, S, S] → [B, C, G, G]. Cells are matched by its
+    /// features.
     pub fn pool(&self, features: Tensor<4>) -> Tensor<4> {
         if self.num_grid == 0 {
             features
@@ -66,12 +69,12 @@ impl DenseHead {
         }
     }
 
-    /// [B, C, S, S] → [B, dim, G, G], not normalised; G = `num_grid`, or S without pooling.
+    /// [B, C, S, S] → [B, dim, G, G], not of unit length; G = `num_grid`, or S if that is 0.
     pub fn forward(&self, features: Tensor<4>) -> Tensor<4> {
         self.project(self.pool(features))
     }
 
-    /// [`Self::forward`] of features that are on the head's grid already: [B, C, G, G] → [B, dim, G, G].
+    /// [`Self::forward`] for features from [`Self::pool`]: [B, C, G, G] → [B, dim, G, G].
     pub(super) fn project(&self, pooled: Tensor<4>) -> Tensor<4> {
         let hidden = self.conv1.map(FeatureMap::new(pooled));
         self.conv2.map(hidden.relu()).into_tensor()

@@ -1,4 +1,4 @@
-//! The few layers a ResNet and the heads are made of.
+//! The layers of ResNets and heads, and their initialisation.
 
 use burn::tensor::{Device, Tensor, TensorData};
 use rand::RngExt;
@@ -9,18 +9,18 @@ use crate::{
     rng::{Purpose, Rng, normal_pair, stream},
 };
 
-/// Draws initial weights: each tensor from a stream of its own, so a layer's weights do not depend on
-/// what is built before it.
+/// Draws initial weights. Each tensor has its own random stream, so the weights of a layer do not depend on the
+/// layers that are built before it.
 #[derive(Debug, Clone)]
 pub struct Init<'a> {
-    /// Seed of the run; none for zeros, which are to be replaced.
+    /// Seed of the run; `None` for zeros instead of random weights.
     seed: Option<u64>,
-    /// Where the tensors live.
+    /// The device of the tensors.
     pub(super) device: &'a Device,
 }
 
 impl<'a> Init<'a> {
-    /// Draws from the streams of this seed; the tensors live on `device`.
+    /// Random weights from the streams of this seed, on `device`.
     pub fn new(seed: u64, device: &'a Device) -> Self {
         Self {
             seed: Some(seed),
@@ -28,13 +28,13 @@ impl<'a> Init<'a> {
         }
     }
 
-    /// Draws nothing: every kernel is 0, for a network that is then read from a file.
+    /// Zeros instead of random weights, for a network whose weights are then read from a file.
     pub fn blank(device: &'a Device) -> Self {
         Self { seed: None, device }
     }
 
     fn rng(&self, seed: u64, name: &str) -> Rng {
-        // FNV-1a: fixed by its definition, unlike the standard library's hashers.
+        // FNV-1a, because the hashers of the standard library may change between releases.
         let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| {
             (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3)
         });
@@ -80,8 +80,8 @@ pub struct Conv2d {
 }
 
 impl Conv2d {
-    /// A convolution of the backbone: no bias, Kaiming normal by *fan_in* with ReLU gain (the
-    /// authors' init; torchvision uses fan_out).
+    /// A convolution of the backbone: no bias; weights Kaiming normal with ReLU gain and *fan_in*, as the
+    /// authors initialise (torchvision: fan_out).
     pub fn backbone(
         init: &Init,
         name: &str,
@@ -104,8 +104,8 @@ impl Conv2d {
         }
     }
 
-    /// A 1×1 convolution of the dense head, with PyTorch's default init: U(±1/√fan_in) for weight
-    /// and bias (the authors leave it so).
+    /// A 1×1 convolution of the dense head, with PyTorch's default initialisation, which the authors use here:
+    /// U(±1/√fan_in) for weights and bias.
     pub fn pointwise(init: &Init, name: &str, [input, output]: [usize; 2]) -> Self {
         let bound = 1.0 / (input as f64).sqrt();
         let weight = init.uniform(&format!("{name}.weight"), [output, input, 1, 1], bound);
@@ -135,24 +135,25 @@ impl Conv2d {
         }
     }
 
-    /// [B, in, H, W] → [B, out, ⌈H/stride⌉, ⌈W/stride⌉], padded by dilation·(k−1)/2; in the precision of `x`,
-    /// whatever that of the weights.
+    /// [B, in, H, W] → [B, out, ⌈H/stride⌉, ⌈W/stride⌉], padded by dilation·(k−1)/2. Computes in the precision
+    /// of `x`; the weights may have another.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         self.map(FeatureMap::new(x)).into_tensor()
     }
 
-    /// The same from map to map.
+    /// As [`Self::forward`], on feature maps in the device's memory order.
     pub fn map(&self, x: FeatureMap) -> FeatureMap {
         let operations = x.operations(self.weights.tensor());
         operations.conv2d(x, &self.weights, self.bias.clone(), self.geometry())
     }
 
-    /// Forgets what was made of the weights for inference: they are about to change.
+    /// Frees the weights in the form packed for this device's kernels; the next forward pass packs them again.
     pub(super) fn forget(&mut self) {
         self.weights.change();
     }
 
-    /// The same without a bias, then scaled and shifted per channel, [out] each, then the activation.
+    /// As [`Self::map`] without the bias, followed by a scale and a shift per channel, `[out]` each, and the
+    /// activation.
     pub(super) fn map_affine(
         &self,
         x: FeatureMap,
@@ -192,7 +193,7 @@ pub struct Linear {
 }
 
 impl Linear {
-    /// Kaiming normal by fan_in with ReLU gain, bias 0 (the authors' `_init_weights`).
+    /// Weights Kaiming normal with ReLU gain and fan_in, bias 0 (the authors' `_init_weights`).
     pub fn new(init: &Init, name: &str, [input, output]: [usize; 2]) -> Self {
         let std = (2.0 / input as f64).sqrt();
         Self {

@@ -5,9 +5,11 @@ use burn::tensor::Tensor;
 use super::visit::{Kind, NamedTensor, TensorVisitor, Tensors, take};
 use crate::ops;
 
-/// θk ← m·θk + (1−m)·θq.
+/// The momentum update θk ← m·θk + (1−m)·θq of the parameters. Batch-normalisation statistics are not updated,
+/// because the key encoder collects its own in its forward passes.
 ///
-/// Parameters only: batch-normalisation statistics are the key encoder's own.
+/// # Panics
+/// When the two networks have different tensors.
 pub fn follow<M: Tensors>(key: &mut M, query: &M, m: f64) {
     key.visit(
         "",

@@ -1,8 +1,9 @@
 //! Batch normalisation, split into groups; and group normalisation, for transfer heads.
 //!
-//! MoCo trains on 8 GPUs, each normalising its own part of the batch and with the keys shuffled across
-//! them; on one device without groups the query finds its key by the statistics they share, and the
-//! contrastive task leaks (He et al. 2020, section 3.3). Split BN gives one device the same groups.
+//! With ordinary batch normalisation, a query and its key can be matched by the batch statistics that they
+//! share instead of by their content, and the loss falls without useful features (He et al. 2020, section 3.3).
+//! MoCo avoids this with 8 GPUs, each of which normalises its own part of the batch, and shuffles the keys
+//! across them. Split batch normalisation makes such groups on one device.
 
 use burn::tensor::Tensor;
 
@@ -15,14 +16,14 @@ use crate::{
     ops::{Activation, FeatureMap},
 };
 
-/// Added to the variance (torchvision's).
+/// Added to the variance; torchvision's value.
 pub const EPSILON: f64 = 1e-5;
-/// Weight of the newest batch in the running statistics (torchvision's).
+/// Weight of the newest batch in the running statistics; torchvision's value.
 const MOMENTUM: f64 = 0.1;
 
-/// Batch normalisation over channels, γ = 1 and β = 0 at the start.
+/// Batch normalisation of each channel; γ = 1 and β = 0 initially.
 ///
-/// The running statistics never carry a gradient graph, whatever the parameters do.
+/// The running statistics are always outside the gradient graph.
 #[derive(Debug, Clone)]
 pub struct BatchNorm {
     gamma: Tensor<1>,
@@ -32,7 +33,7 @@ pub struct BatchNorm {
 }
 
 impl BatchNorm {
-    /// For feature maps of `channels`.
+    /// A normalisation of feature maps with `channels` channels.
     pub fn new(init: &Init, channels: usize) -> Self {
         Self {
             gamma: Tensor::ones([channels], init.device),
@@ -42,17 +43,18 @@ impl BatchNorm {
         }
     }
 
-    /// [N, C, H, W] → the same shape, normalised by the running statistics, then the activation.
+    /// [N, C, H, W] → the same shape: normalised by the running statistics, followed by the activation.
     pub fn forward(&self, x: FeatureMap, activation: Activation) -> FeatureMap {
         let [a, b] = self.by_running();
         x.operations(&a).affine(x, [a, b], activation)
     }
 
-    /// [N, C, H, W] → the same shape, normalised by the batch, then the activation; the running statistics
-    /// follow. Sample i belongs to group i mod `groups`; each group is normalised by its own statistics.
+    /// [N, C, H, W] → the same shape: normalised by the statistics of the batch, followed by the activation.
+    /// Sample i belongs to group i mod `groups`, and each group is normalised by its own statistics. Updates
+    /// the running statistics.
     ///
-    /// Query *and* key encoder train so: the key encoder has no gradient, but it does use, and keeps,
-    /// statistics of its own batches.
+    /// In training both encoders call this function: the key encoder has no gradient, but it is normalised by
+    /// batch statistics too, and has running statistics of its own.
     ///
     /// # Panics
     /// When `groups` does not divide N.
@@ -72,8 +74,7 @@ impl BatchNorm {
             .operations(&self.gamma)
             .batch_norm(x, parameters, groups, EPSILON, activation);
 
-        // The running statistics follow the mean of the groups' statistics; as PyTorch, they store
-        // the unbiased variance.
+        // The running statistics average the mean over the groups; as in PyTorch, the variance is unbiased.
         let count = (n / groups * h * w) as f64;
         let of_groups = |statistic: Tensor<1>| -> Tensor<1> {
             statistic.reshape([groups, c]).mean_dim(0).reshape([c])
@@ -85,7 +86,8 @@ impl BatchNorm {
         out.output
     }
 
-    /// Rows [N, C] → the same shape, by the running statistics: PyTorch's `BatchNorm1d`, for projection heads.
+    /// Rows [N, C] → the same shape, normalised by the running statistics: PyTorch's `BatchNorm1d`, for
+    /// projection heads.
     pub fn forward_rows(&self, x: Tensor<2>) -> Tensor<2> {
         let [n, c] = x.dims();
         let map = FeatureMap::new(x.reshape([n, c, 1, 1]));
@@ -93,7 +95,7 @@ impl BatchNorm {
         out.reshape([n, c])
     }
 
-    /// Rows [N, C] → the same shape, by the batch; the running statistics follow.
+    /// Rows [N, C] → the same shape, normalised by the statistics of the batch. Updates the running statistics.
     ///
     /// # Panics
     /// When `groups` does not divide N.
@@ -104,7 +106,7 @@ impl BatchNorm {
         out.into_tensor().reshape([n, c])
     }
 
-    /// a = γ/√(σ²+ε) and b = β − μ·a of the running statistics: x·a + b is normalised.
+    /// Normalisation by the running statistics as x·a + b: a = γ/√(σ²+ε) and b = β − μ·a, `[C]` each.
     pub(super) fn by_running(&self) -> [Tensor<1>; 2] {
         let tracked = self.gamma.is_autodiff();
         let running = |t: &Tensor<1>| {
@@ -120,8 +122,8 @@ impl BatchNorm {
     }
 }
 
-/// Group normalisation (Wu and He 2018): each sample by the statistics of its own groups of
-/// channels, so that small batches do no harm; γ = 1 and β = 0 at the start.
+/// Group normalisation (Wu and He 2018): each group of channels of a sample is normalised by its own
+/// statistics, so that results do not depend on the batch size. γ = 1 and β = 0 initially.
 #[derive(Debug, Clone)]
 pub struct GroupNorm {
     gamma: Tensor<1>,
@@ -130,7 +132,10 @@ pub struct GroupNorm {
 }
 
 impl GroupNorm {
-    /// For feature maps of `channels`, a multiple of `groups`.
+    /// A normalisation of feature maps with `channels` channels in `groups` groups.
+    ///
+    /// # Panics
+    /// When `groups` does not divide `channels`.
     pub fn new(init: &Init, channels: usize, groups: usize) -> Self {
         assert_eq!(channels % groups, 0, "{channels} channels, {groups} groups");
         Self {

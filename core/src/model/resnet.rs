@@ -1,4 +1,4 @@
-//! ResNet backbones with torchvision's numerics and names, built as [`Network`] describes them.
+//! ResNet backbones with torchvision's numerics and names, built from a [`Network`].
 
 use burn::tensor::Tensor;
 
@@ -20,13 +20,13 @@ pub struct ResNet {
     channels: usize,
 }
 
-/// The feature maps after each of the four stages, at strides 4, 8, 16 and 32 (or at the output
-/// stride, where that is less).
+/// The feature maps [B, C, H/s, W/s] after each of the four stages. The strides s are 4, 8, 16 and 32, but at
+/// most the output stride of the network.
 #[derive(Debug, Clone)]
 pub struct Stages(pub [Tensor<4>; 4]);
 
 impl ResNet {
-    /// A freshly initialised backbone on `init.device`.
+    /// A backbone with initial weights from `init`.
     pub fn new(init: &Init, config: &ModelConfig) -> Self {
         let network = Network::new(config);
         let block = |block| Block::new(init, block);
@@ -43,14 +43,14 @@ impl ResNet {
         self.channels
     }
 
-    /// Images [B, 3, H, W], normalised, to the last feature map [B, C, H/s, W/s], s = output stride;
-    /// batch normalisation by the running statistics.
+    /// The last feature map [B, C, H/s, W/s] of normalised images [B, 3, H, W]; s is the output stride. Batch
+    /// normalisation uses the running statistics.
     pub fn forward(&self, images: Tensor<4>) -> Tensor<4> {
         let Stages([_, _, _, last]) = self.stages(images);
         last
     }
 
-    /// The feature maps of all four stages; batch normalisation by the running statistics.
+    /// The feature maps of all four stages. Batch normalisation uses the running statistics.
     pub fn stages(&self, images: Tensor<4>) -> Stages {
         let x = FeatureMap::new(images);
         let mut x = self.stem.forward(x, Activation::Relu).max_pool();
@@ -62,15 +62,15 @@ impl ResNet {
         }))
     }
 
-    /// As [`Self::forward`], with batch normalisation by the batch, in this many groups; the running
-    /// statistics follow.
+    /// As [`Self::forward`], but batch normalisation uses the statistics of the batch, separately in each of
+    /// `groups` groups, and updates the running statistics.
     pub fn forward_train(&mut self, images: Tensor<4>, groups: usize) -> Tensor<4> {
         let Stages([_, _, _, last]) = self.stages_train(images, groups);
         last
     }
 
-    /// As [`Self::stages`], with batch normalisation by the batch, in this many groups; the running
-    /// statistics follow.
+    /// As [`Self::stages`], but batch normalisation uses the statistics of the batch, separately in each of
+    /// `groups` groups, and updates the running statistics.
     pub fn stages_train(&mut self, images: Tensor<4>, groups: usize) -> Stages {
         let x = FeatureMap::new(images);
         let x = self.stem.forward_train(x, groups, Activation::Relu);

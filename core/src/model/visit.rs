@@ -1,7 +1,7 @@
-//! Every tensor of a network by its torchvision name.
+//! The tensors of a network by their torchvision names.
 //!
-//! The momentum encoder, the optimizer, checkpoints and imports all walk the same list, so a tensor
-//! has one name and one place.
+//! The momentum encoder, the optimizer, checkpoints and imports visit the tensors in the same order and under
+//! the same names.
 
 use burn::tensor::{Tensor, TensorData};
 
@@ -9,46 +9,46 @@ pub use crate::network::Kind;
 
 /// Receives each tensor in turn and may replace it.
 pub trait TensorVisitor {
-    /// `name` is torchvision's, e.g. `layer1.0.bn1.running_mean`.
+    /// Receives the tensor with this torchvision name, e.g. `layer1.0.bn1.running_mean`.
     fn tensor<const D: usize>(&mut self, name: &str, kind: Kind, tensor: &mut Tensor<D>);
 }
 
 /// A network or a part of one, as a list of named tensors in a fixed order.
 pub trait Tensors: Clone {
-    /// Shows every tensor to `visitor`, with `prefix` (empty, or ending in a dot) before its name.
+    /// Passes each tensor to `visitor`, with `prefix` (empty, or ending in a dot) before its name.
     fn visit<V: TensorVisitor>(&mut self, prefix: &str, visitor: &mut V);
 
     /// All tensors flattened to rank 1 and without a gradient graph, with their shapes.
     fn named(&self) -> Vec<NamedTensor> {
         let mut collect = Collect(Vec::new());
-        // A tensor is a handle: the copy shares its data.
+        // Tensors are reference-counted handles, so the clone copies no data.
         self.clone().visit("", &mut collect);
         collect.0
     }
 
-    /// The same network with every parameter a leaf of the gradient graph: one that is trained.
+    /// The same network for training: every parameter is a leaf of the gradient graph.
     fn trainable(mut self) -> Self {
         self.visit("", &mut Track(true));
         self
     }
 
-    /// The same network outside any gradient graph: for evaluation.
+    /// The same network for evaluation: no tensor is in a gradient graph.
     fn inference(mut self) -> Self {
         self.visit("", &mut Track(false));
         self
     }
 }
 
-/// A network of whatever type: [`Tensors`] where the type is not known.
+/// [`Tensors`] as a trait that can be used as `dyn`.
 pub trait AnyNetwork {
     /// As [`Tensors::named`].
     fn list(&self) -> Vec<NamedTensor>;
 
-    /// Replaces the values of every tensor by those that `values` has for its name, in the order of the list; what is
-    /// learned by gradient stays so.
+    /// Replaces the values of each tensor by what `values` returns for its name, called in the order of
+    /// [`Self::list`]. Parameters that were leaves of a gradient graph are leaves again.
     ///
     /// # Panics
-    /// When there are more or fewer values than the tensor has.
+    /// When `values` returns another number of values than the tensor has.
     fn refill(&mut self, values: &mut dyn FnMut(&str) -> Vec<f32>);
 }
 
@@ -90,7 +90,8 @@ impl TensorVisitor for Track {
     }
 }
 
-/// Takes a tensor out of its place, so that it may be changed where it lies; what is left is to be replaced.
+/// Moves a tensor out and leaves a placeholder, which the caller must replace. As the only owner of the tensor, an
+/// operation can then update it in place.
 pub(crate) fn take<const D: usize>(tensor: &mut Tensor<D>) -> Tensor<D> {
     let empty = Tensor::zeros([1; D], &tensor.device());
     std::mem::replace(tensor, empty)
@@ -99,11 +100,11 @@ pub(crate) fn take<const D: usize>(tensor: &mut Tensor<D>) -> Tensor<D> {
 /// One tensor of a network.
 #[derive(Debug, Clone)]
 pub struct NamedTensor {
-    /// torchvision's name.
+    /// Its torchvision name.
     pub name: String,
-    /// Parameter or buffer.
+    /// Whether it is a parameter or a buffer.
     pub kind: Kind,
-    /// The shape it has in the network.
+    /// Its shape in the network.
     pub shape: Vec<usize>,
     /// Its values, flattened, outside any gradient graph.
     pub values: Tensor<1>,

@@ -1,4 +1,4 @@
-//! Which network: the settings that its description is made from.
+//! The settings of a network.
 
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -8,13 +8,13 @@ use crate::error::{Error, Result};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Backbone {
-    /// Basic blocks [1, 1, 1, 1]: for quick starts and tests.
+    /// Basic blocks [1, 1, 1, 1]; for quick starts and tests.
     ResNet10,
     /// Basic blocks [2, 2, 2, 2].
     ResNet18,
     /// Basic blocks [3, 4, 6, 3].
     ResNet34,
-    /// Bottlenecks [3, 4, 6, 3]: the paper's.
+    /// Bottlenecks [3, 4, 6, 3]; the paper's backbone.
     ResNet50,
     /// Bottlenecks [3, 4, 23, 3].
     ResNet101,
@@ -59,19 +59,20 @@ impl Backbone {
 pub struct ModelConfig {
     /// Architecture of the backbone.
     pub backbone: Backbone,
-    /// Channels of the stem; stages have 1, 2, 4, 8 times as many (times 4 in bottlenecks). 64 is
-    /// torchvision's.
+    /// Channels of the stem, 1 to 256; torchvision has 64. The stages have 1, 2, 4 and 8 times as many (with
+    /// bottlenecks 4, 8, 16 and 32 times).
     pub width: usize,
-    /// Pixels per cell of the last feature map: 32, 16 or 8, the latter two by dilation with the
-    /// same weights.
+    /// Side of a cell of the last feature map in pixels: 32, 16 or 8. For 16 and 8, strides are replaced by
+    /// dilation; the weights are the same.
     pub output_stride: usize,
-    /// Channels of both heads' outputs.
+    /// Dimension of the outputs of both heads, 1 to 4096.
     pub dim: usize,
-    /// Side of the grid to which the feature map is pooled before the dense head; 0 = no pooling.
+    /// Side of the grid to which the feature map is pooled before the dense head, in cells, at most 128; 0 = no
+    /// pooling.
     pub num_grid: usize,
-    /// Whether the first 1×1 convolution of a bottleneck has the stride ("v1", Caffe's placement, also
-    /// detectron2's ImageNet models) instead of the 3×3 (torchvision's). Weights are trained for one of
-    /// the two, and their shapes do not tell which.
+    /// Whether the stride of a bottleneck is in its first 1×1 convolution ("v1", as in Caffe and in
+    /// detectron2's ImageNet models) instead of its 3×3 convolution (torchvision). Weights are trained for one
+    /// of the two; their names and shapes are the same for both.
     pub stride_in_1x1: bool,
 }
 
@@ -89,13 +90,13 @@ impl Default for ModelConfig {
 }
 
 impl ModelConfig {
-    /// The output strides that a network can be built at, in pixels per cell.
+    /// The possible output strides, in pixels.
     pub const OUTPUT_STRIDES: [usize; 3] = [32, 16, 8];
 
-    /// Whether a network can be built at this output stride.
+    /// Checks that this output stride is one of [`Self::OUTPUT_STRIDES`].
     ///
     /// # Errors
-    /// What is permitted, as the end of a sentence.
+    /// The permitted values as the end of a sentence: "must be …".
     pub fn check_output_stride(stride: usize) -> std::result::Result<(), String> {
         if Self::OUTPUT_STRIDES.contains(&stride) {
             return Ok(());
@@ -118,6 +119,8 @@ impl ModelConfig {
         )
     }
 
+    /// Checks the range of each setting.
+    ///
     /// # Errors
     /// [`Error::Config`] naming the first setting that is out of range.
     pub fn validate(&self) -> Result<()> {
@@ -152,8 +155,8 @@ impl ModelConfig {
     }
 }
 
-/// A [`ModelConfig`] as the metadata of weights and checkpoints has it: the placement of the stride is
-/// written only where it is not torchvision's, so that all other files are as before there was a choice.
+/// Serialises a [`ModelConfig`] for the metadata of weights and checkpoints. `stride_in_1x1` is written only if
+/// it is true, so that other files can also be read by versions without this setting.
 pub(crate) fn in_metadata<S: Serializer>(
     model: &ModelConfig,
     serializer: S,

@@ -1,10 +1,10 @@
-//! The tensors of both projection heads.
+//! Names and shapes of the tensors of both projection heads.
 
 use super::{ModelConfig, Network, TensorShape};
 
-/// What stands before the names of the global head's tensors.
+/// Prefix of the names of the global head's tensors.
 pub const GLOBAL_HEAD: &str = "global_head.";
-/// What stands before the names of the dense head's tensors.
+/// Prefix of the names of the dense head's tensors.
 pub const DENSE_HEAD: &str = "dense_head.";
 
 /// Whether a tensor of this name belongs to a head.
@@ -12,8 +12,8 @@ pub fn is_head(name: &str) -> bool {
     name.starts_with(GLOBAL_HEAD) || name.starts_with(DENSE_HEAD)
 }
 
-/// The tensors of the head, [`GLOBAL_HEAD`] or [`DENSE_HEAD`], of such a model: two layers, C→C and C→dim,
-/// as matrices in the global head and as 1×1 convolutions in the dense head.
+/// The tensors of a head of this model; `head` is [`GLOBAL_HEAD`] or [`DENSE_HEAD`]. Both have two layers, C→C
+/// and C→dim: linear layers in the global head, 1×1 convolutions in the dense head.
 ///
 /// # Panics
 /// For any other `head`.

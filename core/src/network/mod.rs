@@ -1,8 +1,8 @@
 //! The description of a network: its stages, blocks and convolutions by name, with their sizes.
 //!
-//! A [`Network`] holds no numbers. Everything that depends on the structure of a ResNet reads it here:
-//! building the model, the memory estimate, the tensors that a file must have, the ONNX graph,
-//! detectron2's names, and the strides and channels of features. Names are torchvision's.
+//! A [`Network`] contains no weights. All code that depends on the structure of a ResNet uses it: building the
+//! model, the memory estimate, the list of tensors that a file must have, the ONNX graph, detectron2's names,
+//! and the strides and channels of features. Names are torchvision's.
 
 mod config;
 mod heads;
@@ -17,7 +17,7 @@ pub use self::{
     tensors::{Kind, NORM_TENSORS, TensorShape, is_statistic},
 };
 
-/// Channels out of a bottleneck per channel of its 3×3 convolution.
+/// Output channels of a bottleneck, per channel of its 3×3 convolution.
 const EXPANSION: usize = 4;
 
 /// Names of the stem's convolution and of its batch normalisation.
@@ -25,7 +25,7 @@ pub const STEM_NAMES: [&str; 2] = ["conv1", "bn1"];
 /// Names, inside a block, of the shortcut's convolution and of its batch normalisation.
 pub const SHORTCUT_NAMES: [&str; 2] = ["downsample.0", "downsample.1"];
 
-/// The stem's max pooling, padded by 1 on every side.
+/// The max pooling of the stem; padded by 1 on each side.
 pub const POOL: Pool = Pool { size: 3, stride: 2 };
 
 /// Names, inside a block, of the convolution `index` (from 0) and of its batch normalisation.
@@ -38,21 +38,21 @@ pub fn stage_name(index: usize) -> String {
     format!("layer{}", index + 1)
 }
 
-/// The name of a block, both numbers from 0.
+/// The name of a block; both indices are from 0.
 pub fn block_name(stage: usize, block: usize) -> String {
     format!("{}.{block}", stage_name(stage))
 }
 
-/// A square max pooling.
+/// A max pooling with a square window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pool {
     /// Side of the window.
     pub size: usize,
-    /// Pixels of the input per pixel of the output.
+    /// Step between neighbouring output pixels, in input pixels.
     pub stride: usize,
 }
 
-/// A backbone without its classifier.
+/// The description of a backbone without a classifier.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Network {
     /// The first convolution. [`POOL`] follows it.
@@ -61,27 +61,28 @@ pub struct Network {
     pub stages: [Stage; 4],
 }
 
-/// Blocks whose outputs have one size.
+/// A stage: consecutive blocks whose outputs have the same shape.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stage {
     /// `layer1` to `layer4`.
     pub name: String,
-    /// At least one; only the first may change the size.
+    /// At least one block; only the first may change the shape.
     pub blocks: Vec<Block>,
     /// Channels of the stage's feature map.
     pub channels: usize,
-    /// Pixels of the picture per cell of the stage's feature map.
+    /// Side of a cell of the stage's feature map, in pixels of the picture.
     pub stride: usize,
 }
 
 /// A residual block: ReLU(F(x) + shortcut(x)).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Block {
-    /// `layer1.0` and so on.
+    /// Such as `layer1.0`.
     pub name: String,
-    /// F: every convolution is followed by batch normalisation, and all but the last by ReLU.
+    /// The convolutions of F. Batch normalisation follows each of them, ReLU all but the last.
     pub convolutions: Vec<Convolution>,
-    /// The projection of x by a 1×1 convolution and batch normalisation, where F changes the size.
+    /// The 1×1 convolution of the shortcut, followed by batch normalisation; `None` (identity) if F does not
+    /// change the shape.
     pub shortcut: Option<Convolution>,
 }
 
@@ -93,15 +94,15 @@ pub struct Convolution {
     pub name: String,
     /// The name of its batch normalisation, such as `layer1.0.bn1`.
     pub norm: String,
-    /// Channels in.
+    /// Input channels.
     pub input: usize,
-    /// Channels out.
+    /// Output channels.
     pub output: usize,
     /// Side of the kernel.
     pub size: usize,
-    /// Pixels of the input per pixel of the output.
+    /// Step between neighbouring output pixels, in input pixels.
     pub stride: usize,
-    /// Distance between the taps of the kernel.
+    /// Distance between neighbouring taps of the kernel, in input pixels.
     pub dilation: usize,
 }
 
@@ -123,7 +124,7 @@ impl Convolution {
         Self { dilation, ..self }
     }
 
-    /// Rows and columns of the output for an input of these.
+    /// Rows and columns of the output, from those of the input.
     pub fn output_sides(&self, input: [usize; 2]) -> [usize; 2] {
         input.map(|side| side.div_ceil(self.stride))
     }
@@ -134,16 +135,16 @@ impl Convolution {
 pub enum BlockKind {
     /// Two 3×3 convolutions. The first has the stride.
     Basic,
-    /// 1×1, 3×3 and 1×1.
+    /// A 1×1, a 3×3 and a 1×1 convolution.
     Bottleneck {
-        /// Whether the first 1×1 convolution has the stride ("v1", Caffe's placement) instead of the
-        /// 3×3 ("v1.5", torchvision's).
+        /// Whether the stride is in the first 1×1 convolution ("v1", Caffe) instead of the 3×3 ("v1.5",
+        /// torchvision).
         stride_in_1x1: bool,
     },
 }
 
 impl BlockKind {
-    /// The blocks of such a backbone.
+    /// The kind of the blocks of this model.
     pub fn of(model: &ModelConfig) -> Self {
         match model.backbone.blocks() {
             (_, false) => Self::Basic,
@@ -153,7 +154,7 @@ impl BlockKind {
         }
     }
 
-    /// Channels out of a block of `planes`.
+    /// Output channels of a block with `planes` channels in its 3×3 convolutions.
     fn output(self, planes: usize) -> usize {
         match self {
             Self::Basic => planes,
@@ -164,21 +165,21 @@ impl BlockKind {
 
 /// The sizes of a block.
 ///
-/// Dilation replaces stride, so that the feature map of a smaller output stride, sampled at the larger
-/// stride, is the feature map of the larger one, with the same weights. For that, a convolution whose
-/// stride is taken away keeps the dilation of those before it, and the 3×3 convolutions behind it are
-/// dilated by the stride that is gone.
+/// To reduce the output stride, a stride is replaced by dilation, and the weights stay the same: the cells in
+/// every second row and column of the denser feature map then equal the original feature map. For this, the
+/// convolution whose stride is removed keeps the dilation of the convolutions before it, and the dilation of all
+/// 3×3 convolutions after it is multiplied by the removed stride.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BlockSizes {
-    /// Channels in.
+    /// Input channels.
     pub input: usize,
     /// Channels of the 3×3 convolutions.
     pub planes: usize,
     /// Stride, 1 or 2.
     pub stride: usize,
-    /// Dilation of 3×3 convolutions up to the one that has the stride.
+    /// Dilation of a 3×3 convolution that has the stride.
     pub dilation: usize,
-    /// Dilation of the 3×3 convolutions behind it.
+    /// Dilation of a 3×3 convolution after the one that has the stride.
     pub dilation_after: usize,
 }
 
@@ -228,14 +229,14 @@ impl Block {
         }
     }
 
-    /// Every convolution: F's, then the shortcut's.
+    /// All convolutions: those of F, then the shortcut's.
     pub fn all(&self) -> impl Iterator<Item = &Convolution> {
         self.convolutions.iter().chain(&self.shortcut)
     }
 }
 
 impl Network {
-    /// The backbone that these settings, which are valid, describe.
+    /// The backbone of these settings, which must be valid ([`ModelConfig::validate`]).
     pub fn new(model: &ModelConfig) -> Self {
         let (counts, _) = model.backbone.blocks();
         let kind = BlockKind::of(model);
@@ -281,18 +282,18 @@ impl Network {
         self.stages[3].channels
     }
 
-    /// Every block, in the order of the forward pass.
+    /// All blocks, in the order of the forward pass.
     pub fn blocks(&self) -> impl Iterator<Item = &Block> {
         self.stages.iter().flat_map(|stage| &stage.blocks)
     }
 
-    /// Every convolution, in the order of [`Self::blocks`] and [`Block::all`].
+    /// All convolutions: the stem, then those of [`Self::blocks`] in the order of [`Block::all`].
     pub fn convolutions(&self) -> impl Iterator<Item = &Convolution> {
         let blocks = self.blocks().flat_map(Block::all);
         std::iter::once(&self.stem).chain(blocks)
     }
 
-    /// Rows and columns of each stage's feature map, for pictures of these.
+    /// Rows and columns of each stage's feature map, from those of the picture.
     pub fn stage_sides(&self, picture: [usize; 2]) -> [[usize; 2]; 4] {
         let mut sides = pooled(self.stem.output_sides(picture));
         self.stages.each_ref().map(|stage| {
@@ -303,7 +304,7 @@ impl Network {
         })
     }
 
-    /// Every convolution with the rows and columns of its output, for pictures of these, in the order of
+    /// All convolutions with the rows and columns of their outputs, from those of the picture, in the order of
     /// [`Self::convolutions`].
     pub fn maps(&self, picture: [usize; 2]) -> Vec<Map<'_>> {
         let output = self.stem.output_sides(picture);
@@ -335,26 +336,25 @@ impl Network {
 }
 
 impl Block {
-    /// Rows and columns of the output for an input of these.
+    /// Rows and columns of the output, from those of the input.
     pub fn output_sides(&self, input: [usize; 2]) -> [usize; 2] {
         let convolutions = self.convolutions.iter();
         convolutions.fold(input, |sides, convolution| convolution.output_sides(sides))
     }
 }
 
-/// Rows and columns behind [`POOL`].
+/// Rows and columns after [`POOL`].
 fn pooled(sides: [usize; 2]) -> [usize; 2] {
     sides.map(|side| side.div_ceil(POOL.stride))
 }
 
-/// A convolution and what it gives for a picture of a known size.
+/// A convolution with the size of its output, for a picture of given size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Map<'a> {
     /// The convolution.
     pub convolution: &'a Convolution,
     /// Rows and columns of its output.
     pub sides: [usize; 2],
-    /// Whether a ReLU follows: behind the normalisation, or behind the block's sum. Only shortcuts have
-    /// none.
+    /// Whether a ReLU follows the normalisation or the sum of the block. Only shortcuts have none.
     pub relu: bool,
 }

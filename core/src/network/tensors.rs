@@ -1,17 +1,17 @@
-//! The tensors of a network: names, shapes, and which of them are learned.
+//! The tensors of a network: their names and shapes, and which of them are trained.
 
 use super::{Convolution, Network};
 
-/// Whether a tensor is learned.
+/// Whether a tensor is trained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Learned by SGD, followed by the momentum encoder.
+    /// Trained by SGD in the query encoder; the key encoder has its moving average.
     Parameter,
-    /// Batch-normalisation statistics: each encoder has its own.
+    /// A running statistic of batch normalisation; each encoder has its own.
     Buffer,
 }
 
-/// The tensors of a batch normalisation, one value per channel each: γ, β and the running statistics.
+/// The tensors of a batch normalisation, `[C]` each: γ, β and the running statistics.
 pub const NORM_TENSORS: [(&str, Kind); 4] = [
     ("weight", Kind::Parameter),
     ("bias", Kind::Parameter),
@@ -19,7 +19,7 @@ pub const NORM_TENSORS: [(&str, Kind); 4] = [
     ("running_var", Kind::Buffer),
 ];
 
-/// Whether a tensor of this name is a statistic of a batch normalisation.
+/// Whether a tensor of this name is a running statistic of batch normalisation.
 pub fn is_statistic(name: &str) -> bool {
     let leaf = name.rsplit('.').next();
     let mut buffers = NORM_TENSORS
@@ -28,14 +28,14 @@ pub fn is_statistic(name: &str) -> bool {
     buffers.any(|(buffer, _)| leaf == Some(buffer))
 }
 
-/// A tensor without its numbers.
+/// Name, shape and kind of a tensor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TensorShape {
-    /// torchvision's name.
+    /// Its torchvision name.
     pub name: String,
-    /// Its sides.
+    /// Its shape.
     pub shape: Vec<usize>,
-    /// Whether it is learned.
+    /// Whether it is trained.
     pub kind: Kind,
 }
 
@@ -48,7 +48,7 @@ impl TensorShape {
         }
     }
 
-    /// How many numbers it has.
+    /// Number of values.
     pub fn count(&self) -> usize {
         self.shape.iter().product()
     }
@@ -71,7 +71,7 @@ impl Convolution {
 }
 
 impl Network {
-    /// Every tensor of the backbone.
+    /// All tensors of the backbone.
     pub fn tensors(&self) -> impl Iterator<Item = TensorShape> {
         self.convolutions().flat_map(Convolution::tensors)
     }

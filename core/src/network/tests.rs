@@ -16,7 +16,7 @@ fn a_resnet50_is_torchvisions() {
     assert_eq!(channels, [256, 512, 1024, 2048]);
     let strides = network.stages.each_ref().map(|stage| stage.stride);
     assert_eq!(strides, [4, 8, 16, 32]);
-    // torchvision's: 161 parameters with the classifier's two, and two statistics for each of 53
+    // torchvision has 161 parameter tensors, two of them in the classifier, and two statistics in each of 53
     // normalisations.
     let tensors: Vec<TensorShape> = network.tensors().collect();
     assert_eq!(tensors.len(), 159 + 2 * 53);
@@ -37,7 +37,7 @@ fn a_resnet50_is_torchvisions() {
     }
 }
 
-/// Stride and dilation of the first two blocks' convolutions of a stage, and the stride of the shortcut.
+/// Stride and dilation of the convolutions in the first two blocks of a stage, and the stride of the shortcut.
 fn movement(network: &Network, stage: usize) -> (Vec<[usize; 2]>, usize) {
     let blocks = &network.stages[stage].blocks[..2];
     let convolutions = blocks.iter().flat_map(|block| &block.convolutions);
@@ -57,7 +57,7 @@ fn the_stride_is_in_the_3x3_or_in_the_first_1x1() {
     let (one, two, dilated) = ([1, 1], [2, 1], [1, 2]);
     assert_eq!(of(32, false), (vec![one, two, one, one, one, one], 2));
     assert_eq!(of(32, true), (vec![two, one, one, one, one, one], 2));
-    // Where the stride is gone, what lies behind its place is dilated.
+    // At output stride 16 the stride of this stage is replaced by dilation of the 3×3 convolutions after it.
     assert_eq!(of(16, false), (vec![one, one, one, one, dilated, one], 1));
     assert_eq!(
         of(16, true),

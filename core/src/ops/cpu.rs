@@ -152,7 +152,8 @@ impl Operations for Cpu {
 
     fn footprint(&self, _: DType) -> Footprint {
         Footprint {
-            // Kept are the convolution's output and ReLU's output, which is also the next convolution's input.
+            // These are kept for the backward pass: the convolution's output, and ReLU's output, which is
+            // also the next convolution's input.
             to_relu: 2 * 4,
             without: 4,
             pooled_from: 1,

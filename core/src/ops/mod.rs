@@ -1,9 +1,9 @@
 //! The operations that take most of the time of a training step, each with two implementations.
 //!
 //! On the CPU they call this project's kernels (the crate `densecl-kernels`), which have their own gradients. On
-//! every other device, and in other precisions than `f32`, they are composed of Burn's operations. [`on`] is the
-//! only place that chooses. Between operations a feature map is a [`FeatureMap`], whose memory order is the one
-//! that the device computes in.
+//! every other device, and in other precisions than `f32`, they are composed of Burn's operations. The
+//! implementation is selected only in [`on`]. Between operations a feature map is a [`FeatureMap`], in the memory
+//! order of the selected implementation.
 
 use burn::tensor::{DType, Device, Tensor, activation::relu};
 

@@ -115,7 +115,8 @@ impl Operations for Burn {
     }
 
     fn footprint(&self, dtype: DType) -> Footprint {
-        // Kept are the normalisation's input in f32, ReLU's input, and ReLU's output for the next convolution.
+        // These are kept for the backward pass: the normalisation's input in f32, ReLU's input, and ReLU's
+        // output, which is the next convolution's input.
         let number = dtype.size() as u32;
         Footprint {
             to_relu: 4 + 2 * number,

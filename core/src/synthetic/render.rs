@@ -173,7 +173,7 @@ fn shade(
     let mut color = albedo.scaled(ambient * around.openness + direct);
     if lit && point.texture.gloss > 0.0 {
         let half = (towards_sun - direction).normalized();
-        // The power of 32 by squaring five times.
+        // Squaring five times gives the 32nd power.
         let shine = (0..5).fold(half.dot(point.normal).max(0.0), |v, _| v * v);
         color = color + light.sun * (point.texture.gloss * shine);
     }

@@ -1,7 +1,8 @@
-//! Warps a picture by a random homography and changes its exposure; both are known.
+//! Warps a picture by a known random homography and changes its exposure.
 //!
-//! Any picture of a user thus gets a second one with an exactly known correspondence (DeTone et al. 2018,
-//! "homographic adaptation"). As in the scenes, no transcendental function is used.
+//! A pair with an exactly known correspondence can thus be made from any single picture of a user (DeTone et al.
+//! 2018, "homographic adaptation"). As in the scenes, no transcendental function is used, so that the bytes are
+//! the same on every platform.
 
 use image::{Rgb, RgbImage};
 use rand::RngExt;

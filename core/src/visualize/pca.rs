@@ -14,8 +14,8 @@ const SHOWN: usize = 3;
 const MAX_ITERATIONS: usize = 60;
 
 /// The iteration ends when no eigenvalue of a shown component changes by more than this share of the
-/// largest. The error of an eigenvalue is of the order of the square of its vector's, so the colours are
-/// then accurate to about 1e-5.
+/// largest eigenvalue. The error of an eigenvector is of the order of the square root of the error of its
+/// eigenvalue, so the colours are then accurate to about 1e-5.
 const TOLERANCE: f64 = 1e-10;
 
 /// One row of a matrix with [`BLOCK`] columns.

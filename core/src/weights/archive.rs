@@ -1,4 +1,4 @@
-//! Named tensors ⇄ safetensors.
+//! Named tensors, written to and read from safetensors.
 
 use std::{
     borrow::Cow,
@@ -18,20 +18,20 @@ use crate::{
     stored::Stored,
 };
 
-/// The header key under which our metadata stands, as JSON.
+/// The key of the safetensors header whose value is our metadata, as JSON.
 const METADATA_KEY: &str = "densecl";
 
-/// How numbers are written.
+/// The number format of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FilePrecision {
-    /// As they are.
+    /// All tensors as f32.
     F32,
-    /// Kernels (tensors of two dimensions and more) as f16, rounded to nearest; the rest, and a kernel
-    /// beyond f16's range, as f32.
+    /// Tensors of two or more dimensions as f16, rounded to nearest; those with a value beyond f16's range, and all
+    /// others, as f32.
     Half,
 }
 
-/// A tensor on its way into a file: its bytes are made one tensor at a time.
+/// A tensor to be written. Its bytes are made when it is written, so that only one tensor is converted at a time.
 struct TensorBytes<'a> {
     stored: &'a Stored,
     half: bool,
@@ -62,7 +62,7 @@ impl View for TensorBytes<'_> {
     }
 }
 
-/// Named tensors and a metadata block, on the way to or from bytes.
+/// Named tensors in host memory, to be written to or read from a file.
 #[derive(Debug, Clone, Default)]
 pub struct Archive {
     tensors: BTreeMap<String, Stored>,
@@ -72,7 +72,7 @@ impl Archive {
     /// Adds a tensor.
     ///
     /// # Errors
-    /// [`Error::Device`] when it cannot be read back.
+    /// [`Error::Device`] when it cannot be read from the device.
     pub fn insert<const D: usize>(
         &mut self,
         name: String,
@@ -88,10 +88,10 @@ impl Archive {
         Ok(())
     }
 
-    /// Adds every tensor of `network` under `prefix`.
+    /// Adds all tensors of `network`, with `prefix` before their names.
     ///
     /// # Errors
-    /// [`Error::Device`] when one cannot be read back.
+    /// [`Error::Device`] when one cannot be read from the device.
     pub fn insert_all(&mut self, prefix: &str, network: &dyn AnyNetwork) -> Result<()> {
         for tensor in network.list() {
             self.insert(
@@ -103,7 +103,7 @@ impl Archive {
         Ok(())
     }
 
-    /// The first tensor with a NaN or an infinity in it.
+    /// The name of the first tensor that contains NaN or infinity.
     pub fn not_finite(&self) -> Option<&str> {
         let bad = |stored: &Stored| stored.values.iter().any(|value| !value.is_finite());
         self.tensors
@@ -112,7 +112,7 @@ impl Archive {
             .map(|(name, _)| name.as_str())
     }
 
-    /// CRC-32 over the names and values in the order of the names.
+    /// CRC-32 of all names and values, in the order of the names.
     pub fn checksum(&self) -> u32 {
         let mut sum = crc32fast::Hasher::new();
         for (name, stored) in &self.tensors {
@@ -122,7 +122,7 @@ impl Archive {
         sum.finalize()
     }
 
-    /// Takes a tensor out.
+    /// Removes and returns a tensor.
     pub fn take(&mut self, name: &str) -> Option<Stored> {
         self.tensors.remove(name)
     }
@@ -132,7 +132,7 @@ impl Archive {
         self.tensors.get(name)
     }
 
-    /// Every tensor with its name, in the order of the names.
+    /// All tensors with their names, in the order of the names.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Stored)> {
         let tensors = self.tensors.iter();
         tensors.map(|(name, stored)| (name.as_str(), stored))
@@ -143,11 +143,11 @@ impl Archive {
         self.tensors.keys().map(String::as_str)
     }
 
-    /// Takes the tensors under `prefix` into `network`, all of them or none.
+    /// Moves the tensors whose names begin with `prefix` into `network`, either all or none.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] naming the tensors that are missing or have another shape; `network` is
-    /// then unchanged.
+    /// [`Error::Mismatch`] with the names of tensors that are missing or have another shape; `network` is then
+    /// unchanged.
     pub fn restore(&mut self, prefix: &str, network: &mut dyn AnyNetwork) -> Result<()> {
         let mut problems = Vec::new();
         for tensor in network.list() {
@@ -174,7 +174,7 @@ impl Archive {
         Ok(())
     }
 
-    /// Serialises with `metadata`.
+    /// The bytes of a safetensors file with this metadata; all tensors are f32.
     ///
     /// # Errors
     /// [`Error::Format`] when the metadata cannot be written as JSON.
@@ -182,7 +182,7 @@ impl Archive {
         self.to_bytes_as(metadata, FilePrecision::F32)
     }
 
-    /// Serialises with `metadata`, at this precision.
+    /// The bytes of a safetensors file with this metadata, in this precision.
     ///
     /// # Errors
     /// As [`Self::to_bytes`].
@@ -201,10 +201,10 @@ impl Archive {
             .map_err(|e| Error::Format(format!("writing safetensors failed: {e}")))
     }
 
-    /// Parses bytes written by [`Self::to_bytes`].
+    /// Reads tensors and metadata from bytes of [`Self::to_bytes`].
     ///
     /// # Errors
-    /// [`Error::Format`] when they are damaged, of a newer version, or no such file at all.
+    /// [`Error::Format`] when they are damaged, have a newer format version, or were not written by densecl.
     pub fn from_bytes<T: DeserializeOwned>(bytes: &[u8]) -> Result<(Self, T)> {
         let metadata = metadata(bytes)?.ok_or_else(|| {
             Error::Format("a safetensors file, but not one that densecl wrote".to_string())
@@ -224,10 +224,10 @@ impl From<BTreeMap<String, Stored>> for Archive {
     }
 }
 
-/// What densecl wrote about the file; none when another program wrote it.
+/// The metadata that densecl wrote; `None` for a file of another program.
 ///
 /// # Errors
-/// [`Error::Format`] when the header is damaged, or of a newer version.
+/// [`Error::Format`] when the header is damaged, or has a newer format version.
 pub(crate) fn metadata<T: DeserializeOwned>(bytes: &[u8]) -> Result<Option<T>> {
     #[derive(Deserialize)]
     struct Version {
@@ -255,10 +255,10 @@ pub(super) fn damaged(e: &dyn std::fmt::Display) -> Error {
     ))
 }
 
-/// The values of one tensor of a file as f32.
+/// A tensor of a safetensors file, converted to f32.
 ///
 /// # Errors
-/// [`Error::Format`] when they are of a type that is not read.
+/// [`Error::Format`] when its number format is not supported.
 pub(super) fn stored(name: &str, view: &TensorView) -> Result<Stored> {
     fn values<const N: usize>(data: &[u8], read: impl Fn([u8; N]) -> f32) -> Vec<f32> {
         let (chunks, _) = data.as_chunks::<N>();

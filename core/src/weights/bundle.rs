@@ -1,5 +1,5 @@
-//! The bundle that the browser loads: one safetensors file at half precision, cut into shards that every
-//! static host takes, and a manifest with the hash of each.
+//! The bundle that the browser loads: a safetensors file in half precision, cut into shards small enough for
+//! static hosts, and a manifest with the hash of each shard.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -8,54 +8,54 @@ use sha2::{Digest, Sha256};
 use super::{FilePrecision, Weights};
 use crate::error::{Error, Result};
 
-/// Bytes of a shard. Static hosts refuse files of 25 MiB and more; a download that broke off goes on at
-/// the shard where it broke, so smaller is kinder. `web/build.sh` cuts the same.
+/// Bytes of a shard, also in `web/build.sh`. Some static hosts refuse files of 25 MiB and more. An interrupted
+/// download repeats only the shard at which it stopped, so smaller shards lose less.
 const SHARD: usize = 8 << 20;
-/// Version of the manifest.
+/// Format version of the manifest.
 const VERSION: u32 = 1;
 /// The name of the manifest's file.
 pub const MANIFEST: &str = "manifest.json";
 
-/// A bundle as files in memory.
+/// A bundle in memory.
 #[derive(Debug, Clone)]
 pub struct Bundle {
-    /// The whole file, which is the shards one after the other.
+    /// The whole safetensors file: the concatenated shards.
     pub bytes: Vec<u8>,
-    /// Names and sizes of the shards.
+    /// The shards, in order.
     pub shards: Vec<Shard>,
     /// The text of [`MANIFEST`].
     pub manifest: String,
 }
 
-/// A part of the file.
+/// A shard: a part of the safetensors file.
 #[derive(Debug, Clone, Serialize)]
 pub struct Shard {
     /// The name of its file.
     pub file: String,
-    /// Its length.
+    /// Its length in bytes.
     pub bytes: usize,
     sha256: String,
 }
 
-/// `manifest.json`.
+/// The content of `manifest.json`.
 #[derive(Debug, Serialize)]
 struct Manifest<'a> {
     format: &'a str,
     version: u32,
     name: &'a str,
-    /// Of the whole file.
+    /// Length and hash of the whole file.
     bytes: usize,
     sha256: String,
     shards: &'a [Shard],
-    /// What the weights say of themselves, without the run's settings.
+    /// The metadata of the weights, without the settings of the run.
     info: Value,
 }
 
 impl Bundle {
-    /// The bundle `name` of these weights.
+    /// The bundle of these weights; the names of its shards begin with `name`.
     ///
     /// # Errors
-    /// [`Error::Format`] when it cannot be written.
+    /// [`Error::Format`] when it cannot be serialised.
     pub fn new(weights: &Weights, name: &str) -> Result<Self> {
         let json = |e: serde_json::Error| Error::Format(format!("writing the manifest: {e}"));
         let bytes = weights.to_bytes(FilePrecision::Half)?;
@@ -88,13 +88,13 @@ impl Bundle {
         })
     }
 
-    /// Every shard with its bytes.
+    /// The shards with their bytes.
     pub fn parts(&self) -> impl Iterator<Item = (&Shard, &[u8])> {
         self.shards.iter().zip(self.bytes.chunks(SHARD))
     }
 }
 
-/// Whether a file is called as the shards of the bundle `name` are.
+/// Whether `file` is the name of a shard of the bundle `name`.
 pub fn is_shard(name: &str, file: &str) -> bool {
     let number = file
         .strip_prefix(name)

@@ -1,4 +1,4 @@
-//! Named tensors in a file of either kind, each copied only when it is asked for.
+//! Reading single tensors by name from safetensors or from a file of torch, without copying the others.
 
 use std::{collections::HashMap, fmt};
 
@@ -11,16 +11,16 @@ use crate::{
     stored::Stored,
 };
 
-/// How a file packs its tensors.
+/// The file format in which tensors are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Container {
     /// safetensors.
     Safetensors,
-    /// `torch.save` since 1.6: a zip archive.
+    /// A zip archive, as `torch.save` writes since version 1.6.
     TorchZip,
-    /// `torch.save` before 1.6.
+    /// Consecutive pickles, as `torch.save` wrote before version 1.6.
     TorchLegacy,
-    /// A pickle of numpy's arrays, as detectron2's model zoo has them.
+    /// A pickle of NumPy arrays, as in detectron2's model zoo.
     NumpyPickle,
 }
 
@@ -36,13 +36,14 @@ impl fmt::Display for Container {
 }
 
 impl Container {
-    /// What these bytes are, by how they begin, which does not tell [`Self::NumpyPickle`] from
-    /// [`Self::TorchLegacy`].
+    /// Recognises the format by the first bytes. [`Self::NumpyPickle`] begins like [`Self::TorchLegacy`], which
+    /// is returned for both.
     ///
     /// # Errors
-    /// [`Error::Format`] when they are none of these.
+    /// [`Error::Format`] when the bytes begin like none of these formats.
     pub fn of(bytes: &[u8]) -> Result<Self> {
-        // A header's length in 8 bytes, then JSON. The first byte alone may be a pickle's.
+        // safetensors begins with the length of its header in 8 bytes, then JSON. The first byte alone may also
+        // be that of a pickle.
         let json = bytes.get(6..9) == Some(&[0, 0, b'{']);
         if json {
             return Ok(Self::Safetensors);
@@ -65,13 +66,15 @@ impl Container {
     }
 }
 
-/// An opened file.
+/// A file whose tensors can be read by name.
 pub(crate) enum OpenFile<'f, 'a> {
     Safetensors(SafeTensors<'a>),
     Torch(Listing<'f, 'a>, HashMap<String, usize>),
 }
 
 impl<'a> OpenFile<'_, 'a> {
+    /// Opens a safetensors file.
+    ///
     /// # Errors
     /// [`Error::Format`] when the file is damaged.
     pub(crate) fn safetensors(bytes: &'a [u8]) -> Result<Self> {
@@ -81,8 +84,11 @@ impl<'a> OpenFile<'_, 'a> {
 }
 
 impl<'f, 'a> OpenFile<'f, 'a> {
+    /// Opens a file of torch.
+    ///
     /// # Errors
-    /// [`Error::Format`] when the file holds no named tensors, or hides some.
+    /// [`Error::Format`] as [`TorchFile::listing`]: when the file contains no named tensors, or tensors inside
+    /// objects of unknown classes.
     pub(crate) fn torch(file: &'f TorchFile<'a>) -> Result<Self> {
         let listing = file.listing()?;
         let keys = listing.keys().into_iter().enumerate();
@@ -90,7 +96,7 @@ impl<'f, 'a> OpenFile<'f, 'a> {
         Ok(Self::Torch(listing, places))
     }
 
-    /// Names and shapes; torch's in the file's order.
+    /// Names and shapes of all tensors; for files of torch in the order of the file.
     pub(crate) fn keys(&self) -> Vec<(String, Vec<usize>)> {
         match self {
             Self::Safetensors(file) => {
@@ -106,7 +112,7 @@ impl<'f, 'a> OpenFile<'f, 'a> {
     /// Copies one tensor.
     ///
     /// # Errors
-    /// [`Error::Format`] when it is damaged or of a type that is not read; [`Error::Mismatch`] when
+    /// [`Error::Format`] when it is damaged or its number format is not supported; [`Error::Mismatch`] when
     /// there is none of this name.
     pub(crate) fn read(&self, name: &str) -> Result<Stored> {
         let gone = || Error::Mismatch(format!("{name} is not in the file"));
@@ -119,7 +125,7 @@ impl<'f, 'a> OpenFile<'f, 'a> {
         }
     }
 
-    /// Where the tensors were found, and what is beside them.
+    /// The dotted key under which the tensors were found (empty at the top level), and the keys that were not read.
     pub(crate) fn surroundings(&self) -> (String, Vec<String>) {
         match self {
             Self::Safetensors(_) => (String::new(), Vec::new()),

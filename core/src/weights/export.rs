@@ -1,4 +1,4 @@
-//! Weights in the formats of other programs.
+//! Exporting weights to the formats of other programs.
 
 use super::Weights;
 use crate::{
@@ -6,24 +6,24 @@ use crate::{
     foreign::{Source, StateDict, detectron2, onnx, safetensors, torch},
 };
 
-/// A format to export to, one file each.
+/// A format of another program; an export is one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// safetensors with torchvision's names.
     Safetensors,
-    /// What `torch.load` reads, with torchvision's names.
+    /// A `.pth` file for `torch.load`, with torchvision's names.
     Torch,
-    /// A pickle with detectron2's names.
+    /// A pickle of NumPy arrays with detectron2's names.
     Detectron2,
-    /// A graph, at the output stride of the model.
+    /// An ONNX graph, at the output stride of the model.
     Onnx,
 }
 
 impl Weights {
-    /// A file for another program: the backbone, and with `heads` the heads that are there.
+    /// The bytes of a file for another program: the backbone, and if `heads` also the heads that the weights have.
     ///
     /// # Errors
-    /// [`crate::Error::Mismatch`] when the heads are wanted and not there, or the receiver has no use for
+    /// [`crate::Error::Mismatch`] when `heads` is true and the weights have none, or the format cannot contain
     /// them.
     pub fn export(&self, format: Format, heads: bool) -> Result<Vec<u8>> {
         let source = self.source();
@@ -37,7 +37,7 @@ impl Weights {
         }
     }
 
-    /// What writers for other programs take.
+    /// The input of the writers in [`crate::foreign`].
     pub(crate) fn source(&self) -> Source<'_> {
         Source {
             model: &self.info.model,
@@ -48,9 +48,12 @@ impl Weights {
         }
     }
 
-    /// What the receiver of an export has to be told about the stride of bottlenecks, in a line: detectron2
-    /// in its settings, as its own default is the first 1×1 convolution; torchvision's ResNet has it in the
-    /// 3×3 and cannot be told. An ONNX graph says it itself. None where there is nothing to tell.
+    /// One line of advice on where the other program must have the stride of bottlenecks, or `None` if none is
+    /// needed.
+    ///
+    /// detectron2 has the stride in the first 1×1 convolution by default, and a setting changes this.
+    /// torchvision's ResNet always has it in the 3×3 convolution. An ONNX graph contains the stride of each
+    /// convolution and needs no advice.
     pub fn stride_advice(&self, format: Format) -> Option<String> {
         let model = &self.info.model;
         let (_, bottleneck) = model.backbone.blocks();

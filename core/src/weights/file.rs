@@ -1,5 +1,5 @@
-//! A file of weights, whoever wrote it: recognised, checked against the network it must be, and
-//! accounted for tensor by tensor.
+//! Reading files of weights from this and other programs: recognising the layout, checking the tensors against
+//! the network, and recording how each tensor is used.
 
 use burn::tensor::Device;
 use serde::Deserialize;
@@ -18,22 +18,22 @@ use crate::{
     model::{Encoder, Heads},
 };
 
-/// What became of every tensor of a file.
+/// How each tensor of a file was used.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Account {
-    /// How the file packs them.
+    /// The format of the file.
     pub container: Container,
-    /// Whose names they have.
+    /// The program whose names the tensors have.
     pub layout: Layout,
-    /// Keys under which they were found, joined by dots; empty at the top.
+    /// Keys under which the tensors were found, joined by dots; empty at the top level.
     pub under: String,
-    /// From the file's names to ours.
+    /// Tensors that were used: the file's name and ours.
     pub used: Vec<(String, String)>,
-    /// Known and without use here, each for a reason.
+    /// Tensors that are known but not used, with the reason.
     pub dropped: Vec<(String, Reason)>,
-    /// What else is in the file and was not read, e.g. `epoch`.
+    /// Other entries of the file, which were not read, e.g. `epoch`.
     pub beside: Vec<String>,
-    /// Parts that the file does not have at all, e.g. `dense head`.
+    /// Parts of which the file has no tensor, e.g. `dense head`.
     pub absent: Vec<&'static str>,
 }
 
@@ -52,26 +52,26 @@ impl Account {
     }
 }
 
-/// The query encoder of a file, its tensors not yet on a device.
+/// The query encoder of a file, in host memory.
 #[derive(Debug, Clone)]
 pub struct Weights {
-    /// Where they come from.
+    /// The origin of the weights.
     pub info: WeightsInfo,
-    /// What became of the file's tensors.
+    /// How each tensor of the file was used.
     pub account: Account,
     pub(crate) tensors: Archive,
 }
 
 impl Weights {
-    /// Reads our own weights and checkpoints, safetensors of others, what torch.save writes, and detectron2's pickles, in
-    /// every layout of [`Layout`]. Of a training state it takes the query encoder.
+    /// Reads our own weights and checkpoints, safetensors of other programs, files of `torch.save`, and
+    /// detectron2's pickles, in every layout of [`Layout`]. From a training state it takes the query encoder.
     ///
-    /// Nothing is made before the file's own shapes have been found to be those of a network, so
-    /// memory stays near the file's size: each tensor used is copied once, as f32.
+    /// Tensors are copied only after the shapes in the file have been checked to be those of a network, and
+    /// each tensor is copied once, as f32. So a damaged file cannot cause allocations much larger than itself.
     ///
     /// # Errors
-    /// [`Error::Format`] for a file that is none of these, is damaged, or holds NaN or infinity;
-    /// [`Error::Mismatch`] for one of another network, or with a tensor missing or unaccounted for.
+    /// [`Error::Format`] for a file that is none of these, is damaged, or contains NaN or infinity;
+    /// [`Error::Mismatch`] for one of an unsupported network, with a tensor missing, or with an unknown one.
     pub fn read(bytes: &[u8]) -> Result<Self> {
         Self::read_selected(bytes, &Selection::default())
     }
@@ -99,7 +99,7 @@ impl Weights {
                 container
             };
             let weights = gather(container, &OpenFile::torch(&file)?, None, selection)?;
-            // Pickles for detectron2 that densecl wrote say it.
+            // Pickles that densecl wrote for detectron2 contain the placement of the stride.
             if file.truth(detectron2::STRIDE_IN_1X1) == Some(true) {
                 return weights.with_stride_in_1x1();
             }
@@ -112,7 +112,7 @@ impl Weights {
         &self.tensors
     }
 
-    /// Which heads are there.
+    /// Which heads the weights have.
     pub fn heads(&self) -> Heads {
         Heads {
             global: !self.account.absent.contains(&"global head"),
@@ -120,8 +120,9 @@ impl Weights {
         }
     }
 
-    /// The same weights, as those of a network with the stride of bottlenecks in their first 1×1
-    /// convolution. Files of other programs do not say which placement they were trained for.
+    /// The same weights for a network with the stride of bottlenecks in their first 1×1 convolution. Files of
+    /// other programs do not contain the placement of the stride with which the weights were trained, so the user
+    /// has to give it.
     ///
     /// # Errors
     /// [`Error::Config`] when the backbone has no bottlenecks.
@@ -131,16 +132,16 @@ impl Weights {
         Ok(self)
     }
 
-    /// A file of ours, as [`super::save`] writes it.
+    /// The bytes of our own file format, as of [`super::save`].
     ///
     /// # Errors
-    /// [`Error::Format`] when it cannot be written.
+    /// [`Error::Format`] when they cannot be serialised.
     pub fn to_bytes(&self, precision: FilePrecision) -> Result<Vec<u8>> {
         self.tensors.to_bytes_as(&self.info, precision)
     }
 
-    /// The encoder on `device`, for inference, with the heads that are there; at the stride trained
-    /// with or, by dilation, at another. The info says what was made.
+    /// The encoder on `device`, for inference, with the heads that the weights have. `stride` is its output
+    /// stride; `None` = the one it was trained with. The returned info describes the resulting network.
     ///
     /// # Errors
     /// [`Error::Config`] for a stride other than 8, 16 and 32.
@@ -161,14 +162,13 @@ impl Weights {
     }
 }
 
-/// What the metadata of our weights and of our checkpoints have in common, and what only weights
-/// have.
+/// The metadata of our weights. Checkpoints have some of these fields; the others get defaults.
 #[derive(Deserialize)]
 struct OwnMetadata {
     model: ModelConfig,
     #[serde(default = "unknown")]
     method: String,
-    /// A checkpoint calls it `step`.
+    /// Called `step` in checkpoints.
     #[serde(alias = "step")]
     steps: u64,
     #[serde(default = "unknown")]
@@ -224,7 +224,7 @@ fn gather(
     })
 }
 
-/// The metadata decides what the shapes do not tell, and may not contradict them.
+/// Checks that the metadata does not contradict the shapes of the tensors.
 fn ensure_same(written: &ModelConfig, mapping: &Mapping) -> Result<()> {
     written.validate()?;
     let found = &mapping.model;
@@ -242,7 +242,7 @@ fn ensure_same(written: &ModelConfig, mapping: &Mapping) -> Result<()> {
     )))
 }
 
-/// The method that a layout tells, by the heads that are there.
+/// The method that trained the weights, inferred from the layout and the heads.
 fn method(account: &Account) -> &'static str {
     let has = |part: &str| !account.absent.contains(&part);
     match account.layout {
@@ -253,15 +253,14 @@ fn method(account: &Account) -> &'static str {
     }
 }
 
-/// Batches that the network was trained on, as its batch normalisations counted them: one number for
-/// all, or it is not known and 0.
+/// The number of training batches, from the counters of the batch normalisations; 0 if these differ or are missing.
 fn batches(mapping: &Mapping, file: &OpenFile) -> Result<u64> {
     let counters = mapping.dropped.iter();
     let counters = counters.filter(|(_, reason)| *reason == Reason::Counter);
     let mut count = None;
     for (key, _) in counters {
         let value = file.read(key)?.values.first().copied().unwrap_or_default();
-        // f32 holds every integer up to 2²⁴.
+        // Counters were converted to f32, which is exact up to 2²⁴.
         let exact = (0.0..16_777_216.0).contains(&value);
         if !exact || count.is_some_and(|count| count != value) {
             return Ok(0);

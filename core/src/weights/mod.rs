@@ -1,7 +1,7 @@
-//! Networks as bytes: safetensors with torchvision's key names and a metadata block.
+//! Files of weights: safetensors with torchvision's names and a block of metadata.
 //!
-//! The format is data only: parsing checks every offset, and nothing in it is executed. Files of other
-//! programs come in through the same door, [`Weights::read`].
+//! The format contains data only: parsing checks every offset, and nothing is executed. [`Weights::read`] also
+//! reads files of other programs.
 
 pub(crate) mod archive;
 mod bundle;
@@ -26,48 +26,47 @@ use crate::{
     network::{ModelConfig, in_metadata},
 };
 
-/// Version of the files this crate writes; a reader refuses newer ones.
+/// Format version of the files that this crate writes; newer ones are refused.
 pub const FORMAT_VERSION: u32 = 1;
 
-/// Where weights come from.
+/// The origin of weights, as stored in the metadata of a file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WeightsInfo {
-    /// [`FORMAT_VERSION`] of the writer.
+    /// [`FORMAT_VERSION`] of the program that wrote the file.
     pub format_version: u32,
-    /// `densecl`, or `mocov2` when λ was 0; `unknown` where the file does not tell.
+    /// `densecl`, or `mocov2` if λ was 0; `unknown` if the file does not contain it.
     pub method: String,
     /// The network.
     #[serde(serialize_with = "in_metadata")]
     pub model: ModelConfig,
     /// Training steps taken.
     pub steps: u64,
-    /// What it was trained on, as the user named it; for a file of another program, whose it is.
+    /// The training data, as the user named it; `unknown (…)` with the layout for files of other programs.
     pub data: String,
     /// The resolved run configuration (TOML), empty when unknown.
     pub config: String,
 }
 
-/// An encoder and where it comes from, as a file.
+/// The bytes of a file with this encoder and its origin.
 ///
 /// # Errors
-/// [`crate::Error::Device`] when a tensor cannot be read back.
+/// [`crate::Error::Device`] when a tensor cannot be read from the device.
 pub fn save(encoder: &Encoder, info: &WeightsInfo) -> Result<Vec<u8>> {
     let mut archive = Archive::default();
     archive.insert_all("", encoder)?;
     archive.to_bytes(info)
 }
 
-/// The encoder in a file of weights, whoever wrote it (see [`Weights::read`]), for inference on
-/// `device`.
+/// Loads the encoder of a file that [`Weights::read`] supports, for inference on `device`.
 ///
 /// # Errors
-/// As [`Weights::read`]; never a partial load.
+/// As [`Weights::read`]. An encoder is never loaded in part.
 pub fn load(bytes: &[u8], device: &Device) -> Result<(Encoder, WeightsInfo)> {
     load_with_stride(bytes, None, device)
 }
 
-/// Like [`load`], at another output stride than the one trained with: dilation needs no other
-/// weights. `info.model` says what was made.
+/// As [`load`], but with the output stride `stride`, if given; other strides use dilation and the same weights.
+/// The model in the returned info has this stride.
 ///
 /// # Errors
 /// As [`load`], and [`crate::Error::Config`] for a stride other than 8, 16 and 32.

@@ -1,4 +1,4 @@
-//! Image classification folders: a class per folder, as ImageNet has them.
+//! Image classification data sets with a folder per class, such as ImageNet.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -28,13 +28,12 @@ pub(crate) struct Folders {
 }
 
 impl Folders {
-    /// Reads `folder`: `train/CLASS/**.jpg` and `val/CLASS/**.jpg` (or else `test`), or `CLASS/**.jpg`, of
-    /// which then a quarter of each class is for validation, always the same. At most `limit` pictures
-    /// of each part, spread evenly over the classes.
+    /// Reads `folder`: `train/CLASS/**.jpg` and `val/CLASS/**.jpg` (or else `test`). From plain `CLASS/**.jpg` a
+    /// fixed quarter of each class is taken for validation. At most `limit` pictures of each part, spread evenly over
+    /// the classes.
     ///
     /// # Errors
-    /// When there are fewer than two classes, a class has no picture, or a picture for validation a
-    /// class that none for training has.
+    /// When there are fewer than two classes, a class has no picture, or validation has a class that training lacks.
     pub(crate) fn read(folder: &Path, limit: Option<usize>) -> anyhow::Result<Self> {
         let shown = folder.display();
         let below = folders_in(folder)?;
@@ -127,7 +126,7 @@ fn parts_among(folder: &Path, below: &[String]) -> anyhow::Result<Roles> {
     Ok(Roles::default())
 }
 
-/// Names of the folders in `folder`, sorted; hidden ones, and those of other programs, left out.
+/// Names of the folders in `folder`, sorted, without hidden ones and those of other programs.
 fn folders_in(folder: &Path) -> anyhow::Result<Vec<String>> {
     let context = || format!("{} cannot be read", folder.display());
     let mut names = Vec::new();

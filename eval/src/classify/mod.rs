@@ -1,4 +1,4 @@
-//! `eval knn` and `eval linear`: whole pictures classified by frozen features, averaged over the cells.
+//! `eval knn` and `eval linear`: classification of whole pictures by frozen features, averaged over the cells.
 
 mod folders;
 mod picture;
@@ -21,32 +21,32 @@ use densecl_train::data::decode::{DecodeLimits, decode};
 use densecl_train::paths;
 use folders::{Folders, Sample};
 
-/// Top-5 accuracy is given from this many classes on.
+/// Number of classes from which on top-5 accuracy is reported.
 const TOP_5_FROM: usize = 6;
-/// Pictures for validation compared at once with all for training.
+/// Validation pictures compared at once with all training pictures.
 const ROWS: usize = 256;
 
-/// How many pictures vote unless asked for another number.
+/// Default number of neighbours that vote.
 pub const NEIGHBOURS: usize = 20;
-/// τ of their votes, likewise.
+/// Default temperature τ of the votes.
 pub const TEMPERATURE: f64 = 0.07;
 
-/// How pictures are classified.
+/// The classifier.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Method {
-    /// By the votes of the nearest pictures for training.
+    /// k-nearest-neighbour vote among the training pictures.
     Knn {
-        /// How many vote.
+        /// Number of neighbours.
         k: usize,
-        /// τ: a vote weighs exp(cosine/τ).
+        /// τ: the weight of a vote is exp(cosine/τ).
         temperature: f64,
     },
-    /// By a linear layer.
+    /// A linear layer.
     Linear(LinearConfig),
 }
 
 impl Method {
-    /// By [`NEIGHBOURS`] with [`TEMPERATURE`].
+    /// k-nearest-neighbour with [`NEIGHBOURS`] and [`TEMPERATURE`].
     pub fn knn() -> Self {
         Self::Knn {
             k: NEIGHBOURS,
@@ -55,7 +55,7 @@ impl Method {
     }
 
     /// # Errors
-    /// Naming the first option that is out of range.
+    /// For the first setting that is out of range; the message names its option.
     fn validate(&self) -> anyhow::Result<()> {
         match self {
             Self::Knn { k: 0, .. } => bail!("--k 0: at least one neighbour has to vote"),
@@ -73,7 +73,7 @@ impl Method {
     }
 }
 
-/// The evaluation.
+/// Classification as an evaluation.
 pub struct Classify {
     data: PathBuf,
     look: Look,
@@ -81,14 +81,14 @@ pub struct Classify {
     folders: Folders,
 }
 
-/// One vector for each picture.
+/// One vector per picture, row major.
 struct Pooled {
     values: Vec<f32>,
     width: usize,
 }
 
 impl Classify {
-    /// Reads the folders in `data`; of each part at most `limit` pictures.
+    /// Reads the folders in `data`; at most `limit` pictures of each part.
     ///
     /// # Errors
     /// For settings out of range, and for data that cannot be used.
@@ -107,7 +107,7 @@ impl Classify {
         })
     }
 
-    /// The features of each picture, averaged over its cells (global average pooling).
+    /// Features of the pictures, averaged over their cells (global average pooling).
     fn pool(&self, backbone: &Backbone, samples: &[Sample]) -> anyhow::Result<Pooled> {
         let mut pooled = Pooled {
             values: Vec::new(),
@@ -138,7 +138,7 @@ impl Classify {
         Ok(network_picture(&image, self.look.size))
     }
 
-    /// Figures from the scores of every class for each picture for validation.
+    /// The figures from the score of every class for each validation picture.
     fn measured(&self, scores: &[f64], picture: RgbImage, seed: u64) -> Measured {
         let Folders {
             classes,
@@ -244,7 +244,7 @@ impl Pooled {
     }
 }
 
-/// [N, C], every row of unit length.
+/// Scales the rows of [N, C] to unit length.
 fn unit_rows(pooled: &Pooled, backbone: &Backbone) -> Tensor<2> {
     let shape = [pooled.samples().len(), pooled.width];
     let rows = TensorData::new(pooled.values.clone(), shape);

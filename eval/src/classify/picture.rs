@@ -1,5 +1,4 @@
-//! What classification looks like: nearest neighbours of some pictures, and which classes are taken
-//! for which.
+//! Pictures of the classification: nearest neighbours of some pictures, and the confusion matrix.
 
 use densecl::boxes::Rect;
 use densecl::metrics::in_top_k;
@@ -11,20 +10,20 @@ use crate::spread;
 use densecl_train::data::decode::{DecodeLimits, decode};
 use densecl_train::report::caption;
 
-/// Pictures for validation shown, each with this many neighbours.
+/// Number of validation pictures shown, and of neighbours beside each.
 const ROWS: usize = 6;
 const NEIGHBOURS: usize = 5;
 /// Side of a small picture in pixels.
 const TILE: u32 = 128;
 const GAP: u32 = 6;
-/// Width and height in pixels of the name of a row; rows that are lower have none.
+/// Width and height in pixels of a row's label; rows of smaller height get no label.
 const LABEL: [u32; 2] = [180, 22];
 /// Okabe and Ito's bluish green and vermilion.
 const RIGHT: Rgb<u8> = Rgb([0, 158, 115]);
 const WRONG: Rgb<u8> = Rgb([213, 94, 0]);
 const WHITE: Rgb<u8> = Rgb([255; 3]);
 
-/// The numbers of the most similar pictures, best first.
+/// Indices of the most similar pictures, best first.
 pub(super) fn best(similarity: &[f32]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..similarity.len()).collect();
     order.sort_by(|a, b| similarity[*b].total_cmp(&similarity[*a]));
@@ -32,8 +31,8 @@ pub(super) fn best(similarity: &[f32]) -> Vec<usize> {
     order
 }
 
-/// Some pictures for validation, each beside its nearest ones for training; a frame says whether a
-/// neighbour is of the same class.
+/// Some validation pictures, each beside its nearest training pictures; the colour of a frame shows whether the
+/// neighbour has the same class.
 ///
 /// # Errors
 /// When one cannot be decoded.
@@ -57,7 +56,7 @@ pub(super) fn neighbours(folders: &Folders, nearest: &[Vec<usize>]) -> anyhow::R
     Ok(stack_vertical(&rows, GAP, WHITE))
 }
 
-/// A square out of the picture's centre, framed, over the name of its class.
+/// A square from the centre of the picture, framed, above the name of its class.
 fn tile(folders: &Folders, sample: &Sample, frame: Option<Rgb<u8>>) -> anyhow::Result<RgbImage> {
     let image = decode(&sample.path, &DecodeLimits::default())
         .map_err(|reason| anyhow::anyhow!("{}: {reason}", sample.path.display()))?;

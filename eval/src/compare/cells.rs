@@ -1,4 +1,4 @@
-//! What is measured already, on disk.
+//! The measured cells of a comparison, stored on disk.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,13 +11,13 @@ use crate::Evaluation;
 use crate::figures::Figure;
 use densecl_train::files::write_atomically;
 
-/// Raised when an evaluation changes what it computes, so that older cells are not taken for new ones.
+/// To be increased when an evaluation computes something else, so that stored cells are measured again.
 const VERSION: u32 = 1;
 
-/// The figures of one evaluation of one backbone with one seed.
+/// The figures of one evaluation of one backbone with one seed: a cell.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Cell {
-    /// All that they depend on, see [`key`].
+    /// Everything that determines the figures, see [`key`].
     key: Value,
     figures: Vec<Figure>,
 }
@@ -28,7 +28,7 @@ pub(super) struct Cells {
     cells: Vec<Cell>,
 }
 
-/// What decides the figures of a cell: evaluation, protocol, weights and seed.
+/// Everything that determines the figures of a cell: evaluation, protocol, weights and seed.
 pub(super) fn key(evaluation: &dyn Evaluation, identity: &Value, seed: u64) -> Value {
     json!({
         "version": VERSION,
@@ -40,7 +40,7 @@ pub(super) fn key(evaluation: &dyn Evaluation, identity: &Value, seed: u64) -> V
 }
 
 impl Cells {
-    /// Reads what is there; nothing is no error.
+    /// Reads the stored cells; a missing file means that there are none.
     ///
     /// # Errors
     /// When the file is damaged.

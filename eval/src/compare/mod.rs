@@ -1,7 +1,7 @@
-//! Several evaluations of several backbones in one table.
+//! Runs several evaluations of several backbones and puts their figures into one table.
 //!
-//! Every measured cell goes to `cells.json` at once, with all that it depends on: an interrupted
-//! comparison goes on where it stopped, and more seeds, backbones or evaluations cost only what is new.
+//! Every measured cell is written to `cells.json` at once, with everything that determines it. So an interrupted
+//! comparison continues where it stopped, and added seeds, backbones or evaluations only cost their own measurement.
 
 mod cells;
 mod table;
@@ -20,16 +20,16 @@ use densecl_train::folder_lock::FolderLock;
 use densecl_train::notes::note;
 use table::{Comparison, Part};
 
-/// An evaluation and how it is called in the table.
+/// An evaluation and its title in the table.
 pub struct Task {
     /// Such as `linear-seg msrc21`.
     pub title: String,
-    /// What is measured.
+    /// The evaluation.
     pub evaluation: Box<dyn Evaluation>,
 }
 
-/// The files that a comparison in `folder` writes; none where they are an earlier comparison's, which it goes on
-/// with.
+/// The files that a new comparison writes into `folder`; none if `folder` holds an earlier comparison, which is
+/// continued.
 pub fn outputs(folder: &Path) -> Vec<PathBuf> {
     if folder.join(CELLS).exists() {
         return Vec::new();
@@ -44,17 +44,17 @@ pub fn outputs(folder: &Path) -> Vec<PathBuf> {
     names.map(|name| folder.join(name)).to_vec()
 }
 
-/// Where measured cells are kept.
+/// File of the measured cells.
 const CELLS: &str = "cells.json";
 
-/// Measures what is not known yet, and writes `compare.txt`, `.md`, `.json` and `.png` into `out`. Returns the table
-/// as text.
+/// Measures the missing cells, and writes `compare.txt`, `.md`, `.json` and `.png` into `out`. Returns the table as
+/// text.
 ///
 /// # Errors
 /// For weights or data that cannot be used, when the device fails, and when something cannot be
 /// written.
 pub fn compare(tasks: &[Task], contest: &Contest, out: &Path) -> anyhow::Result<String> {
-    // Two at once would each write the cells without those of the other.
+    // Two processes writing `cells.json` would each lose the cells of the other.
     let _lock = FolderLock::take(out, "wait for it, or choose another folder with --out")?;
     let mut cells = Cells::open(&out.join(CELLS))?;
     let mut parts = Vec::new();
@@ -109,7 +109,7 @@ fn column(
     ));
     if !missing.is_empty() {
         let run = measure(evaluation, weights, &missing, contest)?;
-        // Read again to be measured, a file may have been another by then.
+        // The file is read once for the key and again for measuring, and may have been replaced in between.
         for (seed, kept) in missing.iter().zip(&new_keys) {
             ensure!(
                 key(seed)?.1 == *kept,

@@ -1,4 +1,4 @@
-//! The comparison as text, Markdown, JSON and a picture.
+//! A comparison as text, Markdown, JSON and a picture.
 
 use anyhow::Context;
 use image::RgbImage;
@@ -8,19 +8,19 @@ use crate::figures::Summary;
 use crate::report::plain_table;
 use densecl_train::report::{Bar, BarPanel, bars};
 
-/// Everything measured.
+/// All results of a comparison.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Comparison {
     /// Names of the backbones.
     pub(super) weights: Vec<String>,
-    /// Their files, or `random`.
+    /// Their files, or `random`, in the same order.
     pub(super) sources: Vec<String>,
-    /// The seeds asked for.
+    /// The requested seeds.
     pub(super) seeds: Vec<u64>,
     pub(super) parts: Vec<Part>,
 }
 
-/// One evaluation.
+/// The results of one evaluation.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Part {
     pub(super) task: String,
@@ -30,7 +30,7 @@ pub(super) struct Part {
 }
 
 impl Part {
-    /// The figures that say something about a backbone: for each the same summary of all backbones.
+    /// The figures that measure a backbone (no chance levels or counts), each for all backbones.
     fn figures(&self) -> Vec<Vec<&Summary>> {
         let count = self.columns.first().map_or(0, Vec::len);
         let of = |index: usize| self.columns.iter().map(|c| &c[index]).collect::<Vec<_>>();
@@ -39,7 +39,7 @@ impl Part {
     }
 }
 
-/// Which backbone is best; of equals the first.
+/// Index of the best backbone; on a tie the first.
 fn best(row: &[&Summary]) -> Option<usize> {
     let sign = if row[0].higher_is_better? { 1.0 } else { -1.0 };
     let mut best = 0;
@@ -52,7 +52,7 @@ fn best(row: &[&Summary]) -> Option<usize> {
 }
 
 impl Comparison {
-    /// For a terminal: a line per figure, a column per backbone.
+    /// The table for a terminal: a line per figure, a column per backbone.
     pub(super) fn text(&self) -> String {
         let mut header = vec!["task".to_string(), "figure".to_string()];
         header.extend(self.weights.iter().cloned());
@@ -68,7 +68,7 @@ impl Comparison {
         format!("{}{}\n", plain_table(&header, rows, 2), self.note())
     }
 
-    /// For a document: the same, the best of each line in bold.
+    /// The table as Markdown, the best value of each line in bold.
     pub(super) fn markdown(&self) -> String {
         let mut text = format!(
             "| task | figure | {} |\n|---|---|",
@@ -105,12 +105,12 @@ impl Comparison {
     }
 
     /// # Errors
-    /// When a protocol is no JSON.
+    /// When a protocol cannot be written as JSON.
     pub(super) fn json(&self) -> anyhow::Result<String> {
         serde_json::to_string_pretty(self).context("writing the comparison as JSON")
     }
 
-    /// Bars of the first figure of each evaluation.
+    /// Draws a bar chart of the first figure of each evaluation.
     ///
     /// # Errors
     /// When the font cannot be used.

@@ -1,4 +1,4 @@
-//! Files that say for every pixel of a picture where its point is in another: `.flo`, NPY, disparities.
+//! Files with the true correspondence of every pixel: `.flo`, NPY, disparities.
 
 use std::path::Path;
 
@@ -8,19 +8,19 @@ use densecl::synthetic::Correspondence;
 use densecl_train::data::index_png::read_index_png;
 use densecl_train::files::read_at_most;
 
-/// The longest file of vectors: 8 bytes for each of 100 million pixels, and a header.
+/// Longest permitted file: 8 bytes for each of 100 million pixels, and a header.
 const MAX_BYTES: u64 = 801 << 20;
-/// Middlebury's `.flo` writes larger numbers where the flow is unknown.
+/// Middlebury's `.flo` marks unknown flow by values above this.
 const UNKNOWN_FLOW: f32 = 1e9;
-/// Middlebury 2003, quarter size: the grey value is four times the disparity.
+/// In Middlebury 2003 at quarter size a grey value is four times the disparity in pixels.
 const GREY_PER_PIXEL: f32 = 4.0;
-/// Left and right disparity of a visible point agree within this, in pixels.
+/// Largest difference in pixels of left and right disparity at a visible point.
 const CONSISTENT: f32 = 1.0;
 
-/// Optical flow (Baker et al., Middlebury): "PIEH", width, height, then (u, v) per pixel.
+/// Reads optical flow (Baker et al., Middlebury): "PIEH", width, height, then (u, v) per pixel.
 ///
 /// # Errors
-/// When it is no such file or cut short; one line with its path.
+/// When the file is not of this format or is truncated; one line with its path.
 pub fn read_flo(path: &Path, size_b: [u32; 2]) -> anyhow::Result<Correspondence> {
     let bytes = read_at_most(path, MAX_BYTES)?;
     let shown = path.display();
@@ -38,11 +38,11 @@ pub fn read_flo(path: &Path, size_b: [u32; 2]) -> anyhow::Result<Correspondence>
     Ok(field([width, height], moved, size_b))
 }
 
-/// What `densecl synth` writes: NPY, float32 [height, width, 2], the (x, y) of each pixel's point, NaN
-/// where it is hidden.
+/// Reads the format of `densecl synth`: NPY, float32 [height, width, 2], the (x, y) of each pixel's point in the
+/// other picture, NaN where it is hidden.
 ///
 /// # Errors
-/// When it is no such file or cut short; one line with its path.
+/// When the file is not of this format or is truncated; one line with its path.
 pub fn read_npy(path: &Path, size_b: [u32; 2]) -> anyhow::Result<Correspondence> {
     let bytes = read_at_most(path, MAX_BYTES)?;
     let (size, values) = npy_parts(&bytes).with_context(|| {
@@ -56,9 +56,9 @@ pub fn read_npy(path: &Path, size_b: [u32; 2]) -> anyhow::Result<Correspondence>
     Ok(field(size, known, size_b))
 }
 
-/// Middlebury 2003 disparities: the point of pixel x of the left picture is at x − d of the right one;
-/// d = grey / 4, 0 is unknown. A point whose disparity in the right picture differs by more than a pixel
-/// is hidden there.
+/// Reads Middlebury 2003 disparities. Pixel x of the left picture corresponds to x − d in the right one, with d =
+/// grey / 4; grey 0 means unknown. A point is hidden where the disparity in the right picture differs by more than a
+/// pixel.
 ///
 /// # Errors
 /// When a picture cannot be used, or the two differ in size; one line with its path.
@@ -88,13 +88,13 @@ pub fn read_disparity(left: &Path, right: &Path) -> anyhow::Result<Correspondenc
     Ok(field([width, height], points, [width, height]))
 }
 
-/// The centre of a pixel.
+/// The centre of a pixel, (x, y).
 fn center(pixel: usize, width: u32) -> [f32; 2] {
     let (x, y) = (pixel % width as usize, pixel / width as usize);
     [x as f32 + 0.5, y as f32 + 0.5]
 }
 
-/// Points outside of the second picture are not visible there.
+/// A correspondence field; points outside the second picture are not visible.
 fn field(
     [width, height]: [u32; 2],
     points: impl Iterator<Item = Option<[f32; 2]>>,
@@ -114,7 +114,7 @@ fn field(
     }
 }
 
-/// `width` · `height` pairs of little-endian floats, no more and no fewer.
+/// Exactly `width` · `height` pairs of little-endian float32.
 fn vectors(
     bytes: &[u8],
     [width, height]: [u32; 2],
@@ -180,7 +180,7 @@ mod tests {
         let field = read_flo(&path, [3, 1]).expect("a flow");
         assert_eq!(field.at(0.5, 0.5), Some([1.5, 0.75]));
         assert_eq!(field.at(1.5, 0.5), None);
-        // Leaves the picture.
+        // Points outside the picture.
         assert_eq!(field.at(2.5, 0.5), None);
     }
 
@@ -194,7 +194,7 @@ mod tests {
                 .save(path)
                 .expect("a picture");
         };
-        // Shifts 1, unknown, 2, 1; in the right picture pixel 2 is another surface.
+        // Disparities 1, unknown, 2, 1; in the right picture pixel 2 belongs to another surface.
         save(&left, [4, 0, 8, 4]);
         save(&right, [8, 0, 40, 0]);
         let field = read_disparity(&left, &right).expect("disparities");

@@ -1,4 +1,4 @@
-//! The points of one picture found in another by their features.
+//! Finds the points of one picture in another by their features.
 
 use anyhow::Context;
 use burn::tensor::Tensor;
@@ -10,24 +10,24 @@ use densecl::visualize::MatchLine;
 
 use super::pairs::Truth;
 
-/// What was found in a pair; lines have their ends as shares of the pictures' sides.
+/// The matches of a pair. Ends of lines are in [0, 1], relative to the size of the picture.
 pub(super) struct PairMatches {
     pub(super) score: PairScore,
     pub(super) lines: Vec<MatchLine>,
 }
 
-/// A point of A that is looked for.
+/// A point of A to be found in B.
 struct Query {
-    /// Where in A, in pixels.
+    /// Position in A, in pixels.
     place: [f32; 2],
-    /// The cell of A it lies in.
+    /// Index of the cell of A that contains it.
     cell: usize,
-    /// Where it truly is in B, in pixels.
+    /// True position in B, in pixels.
     truth: [f32; 2],
 }
 
-/// Finds the points of A in B, or in B `mirrored` left to right: unit-length maps [1, C, h, w], sizes of
-/// the pictures on disk. `None` where no point is seen in both.
+/// Finds the points of A in B, or in B `mirrored` left to right. `a` and `b` are feature maps [1, C, h, w] of unit
+/// vectors; sizes are those of the pictures on disk. `None` where no point is visible in both.
 ///
 /// # Errors
 /// When the device fails.
@@ -51,7 +51,7 @@ pub(super) fn match_pair(
     };
     let (grid_a, grid_b) = (grid(&a), grid(&b));
     let [cells_a, cells_b] = [grid_a, grid_b].map(|[rows, columns]| rows * columns);
-    // (x, y) in cells to (x, y) in pixels, and back.
+    // Convert (x, y) from cells to pixels, and back.
     let pixels = |[x, y]: [f32; 2], [rows, columns]: [usize; 2], [width, height]: [u32; 2]| {
         [
             x * width as f32 / columns as f32,
@@ -149,7 +149,7 @@ pub(super) fn match_pair(
     Ok(Some(PairMatches { score, lines }))
 }
 
-/// The place of the largest value; the first of several, and 0 where none is a number.
+/// Index of the largest value; of equal ones the first, and 0 if all are NaN.
 fn best(values: impl Iterator<Item = f32>) -> usize {
     let mut best = (f32::NEG_INFINITY, 0);
     for (index, value) in values.enumerate() {
@@ -167,7 +167,7 @@ mod tests {
     use super::*;
     use crate::correspondence::pairs::KeyPoint;
 
-    /// A map whose cell i has the i-th unit vector, in the order `cells`.
+    /// A map whose cell i is the unit vector with index `cells[i]`.
     fn map(cells: &[usize], [rows, columns]: [usize; 2]) -> Tensor<4> {
         let n = cells.len();
         let mut values = vec![0.0; n * n];
@@ -192,7 +192,7 @@ mod tests {
         assert_eq!(found.score.found.pck, [1.0, 1.0]);
         assert_eq!(found.score.mutual_precision, Some([1.0, 1.0]));
         assert!(found.score.same_place.pck[1] < 0.5);
-        // B mirrored is A again.
+        // Mirrored left to right, B is A again, in twice the size.
         let (a, b) = (
             map(&[0, 1, 2, 3, 4, 5], [2, 3]),
             map(&[0, 1, 2, 3, 4, 5], [2, 3]),
@@ -214,7 +214,7 @@ mod tests {
         let truth = Truth::Points(vec![
             point([5.0, 5.0], [15.0, 15.0]),
             point([15.0, 5.0], [5.0, 15.0]),
-            // Outside of the picture: not judged.
+            // Outside the picture: not evaluated.
             point([25.0, 5.0], [5.0, 15.0]),
         ]);
         let found = match_pair(a, b, [[20, 20]; 2], &truth, false)

@@ -1,9 +1,9 @@
-//! `eval correspondence`: how near features find the points of one picture in another.
+//! `eval correspondence`: how precisely features find the points of one picture in another.
 //!
-//! No training and no randomness: every cell of A whose centre is seen in B (or every key point) takes
-//! the most similar cell of B, refined between cells by a parabola. Distances to the truth are in pixels
-//! of the pictures as they are on disk. Beside it stand what chance and the same place would reach: a
-//! network can know *where* a cell is without knowing *what* is there (see `probe`).
+//! Without training and randomness: every cell of A whose centre is visible in B (or every key point) is matched
+//! with the most similar cell of B, refined to sub-cell precision by a parabola. Errors are in pixels of the
+//! pictures on disk. Baselines are random matches and matches at the same position, because a network can encode the
+//! position of a cell instead of its contents (see `probe`).
 
 pub mod fields;
 mod matches;
@@ -26,12 +26,12 @@ use densecl_train::report::caption;
 use matches::match_pair;
 use pairs::{Opened, Pair, Truth};
 
-/// Pairs decoded at once.
+/// Number of pairs decoded at once.
 const CHUNK: usize = 8;
-/// Lines drawn of a pair.
+/// Number of lines drawn per pair.
 const LINES: usize = 80;
 
-/// Pairs with truth, and where to look.
+/// Correspondence as an evaluation: pairs with known truth, and the feature to match.
 #[derive(Debug, Clone)]
 pub struct Correspondence {
     data: String,
@@ -40,10 +40,10 @@ pub struct Correspondence {
 }
 
 impl Correspondence {
-    /// Finds the pairs of `data`, at most `limit` of them.
+    /// Lists the pairs of `data`, at most `limit` of them.
     ///
     /// # Errors
-    /// When there are none; one line for the user.
+    /// When there are none, as one line for the user.
     pub fn new(data: &str, look: Look, limit: Option<usize>) -> anyhow::Result<Self> {
         Ok(Self {
             data: data.to_string(),
@@ -52,7 +52,7 @@ impl Correspondence {
         })
     }
 
-    /// A picture with the matches of a pair, under its name and score.
+    /// Draws the matches of a pair, under its name and score.
     fn draw(&self, title: &str, pair: &Pair, found: &Found) -> anyhow::Result<RgbImage> {
         let Opened { a, b, .. } = pair.open()?;
         let [a, b] = [a, b].map(|picture| network_picture(&picture, self.look.size));
@@ -81,10 +81,10 @@ impl Correspondence {
     }
 }
 
-/// What was found in a pair.
+/// The matches of a pair.
 struct Found {
     score: PairScore,
-    /// The same with B mirrored, where knowing where in a picture things are misleads.
+    /// The errors with B mirrored, where matching by position is wrong.
     mirrored: PointErrors,
     lines: Vec<MatchLine>,
 }
@@ -157,7 +157,7 @@ impl Evaluation for Correspondence {
     }
 }
 
-/// Means over pairs, so that each counts the same whatever its size.
+/// Means over pairs, so that each pair has the same weight whatever its size.
 fn figures(scores: &[(PairScore, PointErrors)]) -> Vec<Figure> {
     type Value<'a> = &'a (dyn Fn(&PairScore, &PointErrors) -> Option<f64> + Sync);
     let mean = |value: Value, drawn: &[usize]| {
@@ -216,7 +216,7 @@ fn figures(scores: &[(PairScore, PointErrors)]) -> Vec<Figure> {
 }
 
 impl Correspondence {
-    /// What the backbone finds in each pair; `None` where no point is seen in both pictures.
+    /// Matches each pair; `None` where no point is visible in both pictures.
     fn matches(&self, backbone: &Backbone) -> anyhow::Result<Vec<Option<Found>>> {
         let gauge = backbone.watch.begin("pairs", self.pairs.len() as u64);
         let mut found = Vec::with_capacity(self.pairs.len());

@@ -1,4 +1,4 @@
-//! Pairs of pictures with known truth: which there are, in which of the layouts, and how to open one.
+//! Lists pairs of pictures with known correspondence in several layouts, and opens them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,13 +14,13 @@ use densecl_train::data::scan::{Pictures, is_clutter, with_extension_in_any_case
 use densecl_train::files::read_text;
 use densecl_train::held_out::held_out_scene;
 
-/// Generated pairs where no number was given.
+/// Number of generated pairs where none is given.
 const SCENES: usize = 64;
 
-/// Where a pair and its truth come from; nothing but small tables is read yet.
+/// The files of a pair and of its truth. Only small tables are read into memory at this point.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Pair {
-    /// How it is called in reports.
+    /// Name in reports.
     pub(super) name: String,
     source: Source,
 }
@@ -45,14 +45,14 @@ enum TruthFile {
     Disparity([PathBuf; 2]),
 }
 
-/// The same point in both pictures, (x, y) in pixels, pixel centres at +0.5.
+/// A point in both pictures, (x, y) in pixels, pixel centres at +0.5.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct KeyPoint {
     pub(super) a: [f32; 2],
     pub(super) b: [f32; 2],
 }
 
-/// Both pictures as on disk, and the truth.
+/// The decoded pictures, and the truth.
 #[derive(Debug)]
 pub(super) struct Opened {
     pub(super) a: RgbImage,
@@ -60,20 +60,20 @@ pub(super) struct Opened {
     pub(super) truth: Truth,
 }
 
-/// Where points of A are in B.
+/// The true positions in B of the points of A.
 #[derive(Debug)]
 pub(super) enum Truth {
-    /// Known per pixel.
+    /// One per pixel.
     Field(Correspondence),
-    /// A plane's: pixel centres at whole numbers, as in the files.
+    /// A homography; pixel centres are at whole numbers, as in its file.
     Homography([f64; 9]),
-    /// Known for some points only.
+    /// Only for some points.
     Points(Vec<KeyPoint>),
 }
 
 impl Truth {
-    /// Where the point (`x`, `y`) of A is in B, both in continuous pixels; `None` where that is unknown,
-    /// hidden or outside of B. Key points are asked for otherwise.
+    /// The true position in B of the point (`x`, `y`) of A, both in continuous pixels; `None` where it is unknown,
+    /// hidden or outside B, and for `Points`, which are read directly.
     pub(super) fn at(&self, [x, y]: [f32; 2], size_b: [u32; 2]) -> Option<[f32; 2]> {
         match self {
             Self::Field(field) => field.at(x, y),
@@ -90,8 +90,8 @@ impl Truth {
     }
 }
 
-/// The pairs of `data`: `scenes` or `scenes:N`, a CSV file, or a folder in one of the layouts of
-/// docs/evaluation.md; or a folder of such folders.
+/// Lists the pairs of `data`: `scenes` or `scenes:N`, a CSV file, a folder in one of the layouts of
+/// docs/evaluation.md, or a folder of such folders.
 ///
 /// # Errors
 /// When there are none, or a file of truth cannot be used; one line that names it.
@@ -135,7 +135,7 @@ impl Pair {
     /// Decodes the pictures and reads the truth.
     ///
     /// # Errors
-    /// When one cannot be used or does not fit the other; one line that names it.
+    /// When a file cannot be used or does not fit the others; one line that names it.
     pub(super) fn open(&self) -> anyhow::Result<Opened> {
         let (a, b, truth) = match &self.source {
             Source::Scene(number) => {
@@ -184,7 +184,7 @@ impl Pair {
     }
 }
 
-/// What a folder holds, sorted.
+/// The entries of a folder, sorted.
 fn entries(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let unreadable = || format!("{} cannot be listed as a folder of pairs", folder.display());
     let mut paths = Vec::new();
@@ -265,7 +265,8 @@ fn title(folder: &Path) -> String {
     name.to_string_lossy().into_owned()
 }
 
-/// The picture `stem` with the ending of any kind that is read; `needed_by` is the file that speaks of it.
+/// The picture `stem` with one of the known extensions; `needed_by`, the file that refers to it, is named in the
+/// error.
 fn picture(pictures: &Pictures, stem: &str, needed_by: &Path) -> anyhow::Result<PathBuf> {
     let found = pictures.find(stem).map(Path::to_path_buf);
     found.with_context(|| {
@@ -290,7 +291,7 @@ fn homography(path: &Path) -> anyhow::Result<[f64; 9]> {
 /// The columns of a CSV of key points.
 const COLUMNS: &str = "image_a,image_b,xa,ya,xb,yb";
 
-/// A row per point; paths are relative to the file. Rows of the same two pictures are one pair.
+/// Reads one point per row; paths are relative to the CSV file. Rows with the same two pictures form one pair.
 fn key_points(file: &Path) -> anyhow::Result<Vec<Pair>> {
     let shown = file.display();
     let text = read_text(file)?;

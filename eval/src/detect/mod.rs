@@ -1,5 +1,4 @@
-//! `eval detect`: boxes found by a small FCOS on a frozen or fine-tuned backbone, judged by COCO's
-//! average precision.
+//! `eval detect`: a small FCOS detector on a frozen or fine-tuned backbone, measured by COCO's average precision.
 
 mod picture;
 mod pictures;
@@ -23,22 +22,22 @@ use train::{Data, Trained, train};
 
 use densecl_train::paths;
 
-/// How a detector is made and trained.
+/// The architecture and training of the detector.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Settings {
-    /// Where the network looks.
+    /// The feature that the detector uses.
     pub look: Look,
-    /// Train the backbone too.
+    /// Whether to train the backbone too.
     pub fine_tune: bool,
     /// Training steps.
     pub steps: u64,
     /// Pictures per step.
     pub batch: usize,
-    /// Base learning rate, rising over the first steps, then cosine to 0.
+    /// Base learning rate, with linear warm-up and cosine decay to 0.
     pub lr: f64,
-    /// Channels of the head, a multiple of 32.
+    /// Channels of the head's towers, a multiple of 32.
     pub hidden: usize,
-    /// Convolutions in either tower of the head.
+    /// Convolutions in each of the two towers of the head.
     pub convs: usize,
 }
 
@@ -62,7 +61,7 @@ impl Default for Settings {
 
 impl Settings {
     /// # Errors
-    /// Naming the first option that is out of range.
+    /// For the first setting that is out of range; the message names its option.
     pub fn validate(&self) -> anyhow::Result<()> {
         if self.fine_tune && self.look.feature == Feature::Dense {
             bail!(
@@ -86,7 +85,7 @@ impl Settings {
     }
 }
 
-/// The evaluation.
+/// Detection as an evaluation.
 pub struct Detect {
     data: PathBuf,
     objects: Objects,
@@ -95,7 +94,7 @@ pub struct Detect {
 }
 
 impl Detect {
-    /// Reads the data set in `data`; of each part at most `limit` pictures.
+    /// Reads the data set in `data`; at most `limit` pictures of each part.
     ///
     /// # Errors
     /// For settings out of range, and for data that cannot be used.

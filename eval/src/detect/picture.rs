@@ -1,4 +1,4 @@
-//! What was found in some of the pictures for validation, beside what is there.
+//! Draws detections and true boxes on some validation pictures.
 
 use densecl::boxes::Rect;
 use densecl::metrics::Scene;
@@ -10,20 +10,20 @@ use crate::spread;
 use densecl_train::data::decode::{DecodeLimits, decode};
 use densecl_train::report::{caption, legend};
 
-/// Pictures shown, and how many of them side by side.
+/// Number of pictures shown, and of columns.
 const SHOWN: usize = 6;
 const COLUMNS: usize = 3;
-/// Width and height in pixels of the place of a picture.
+/// Width and height in pixels of the area of one picture.
 const TILE: [u32; 2] = [320, 240];
 const GAP: u32 = 8;
-/// Detections drawn: the best, this many more than there are objects.
+/// Number of drawn detections minus the number of true objects; the best detections are drawn.
 const EXTRA: usize = 1;
 
-/// Okabe and Ito's bluish green and vermilion: distinct with every kind of colour-blindness.
+/// Okabe and Ito's bluish green and vermilion, distinguishable with every kind of colour-blindness.
 const TRUTH: Rgb<u8> = Rgb([0, 158, 115]);
 const FOUND: Rgb<u8> = Rgb([213, 94, 0]);
 
-/// Some pictures with objects, with the true boxes and the best detections.
+/// Draws some pictures that contain objects, with the true boxes and the best detections.
 ///
 /// # Errors
 /// When one cannot be decoded.

@@ -1,5 +1,5 @@
-//! Pictures as the detector sees them: on squares of one size, so that any go into a batch; and their
-//! features, computed once where the backbone is frozen.
+//! The detector's inputs: pictures padded to squares of one size, so that any fit into a batch, and their features,
+//! computed once where the backbone is frozen.
 
 use burn::tensor::Tensor;
 use densecl::boxes::{Detection, Rect};
@@ -12,22 +12,22 @@ use crate::objects::Picture;
 use crate::stream::stream;
 use densecl_train::data::decode::{DecodeLimits, decode};
 
-/// Features kept in memory at most; beyond, they are computed again whenever they are needed.
+/// Upper limit of the memory for features; if they need more, they are computed again for each use.
 const CACHE_BYTES: usize = 2 << 30;
 
-/// Where a picture lies on its square.
+/// The placement of a picture on its square.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Placement {
-    /// Width and height of the picture on the square; it is at the upper left.
+    /// Width and height of the picture on the square, at its upper left corner.
     pub(super) content: [f64; 2],
     /// Pixels on the square per pixel on disk, along x and y.
     scale: [f64; 2],
-    /// Left and right are exchanged.
+    /// Whether the picture is mirrored left to right.
     mirrored: bool,
 }
 
 impl Placement {
-    /// The objects that a detector learns from, on the square: all but crowds.
+    /// The objects used as training targets, in pixels of the square: all except crowds.
     pub(super) fn objects(&self, picture: &Picture) -> Vec<(Rect, usize)> {
         let single = picture.truths.iter().filter(|truth| !truth.crowd);
         let placed = single.map(|truth| {
@@ -38,14 +38,14 @@ impl Placement {
         placed.collect()
     }
 
-    /// A detection on the square of a picture that is not mirrored, in pixels on disk.
+    /// Converts a detection on the square of a picture that is not mirrored to pixels on disk.
     pub(super) fn on_disk(&self, found: Detection) -> Detection {
         let rect = found.rect.scaled(1.0 / self.scale[0], 1.0 / self.scale[1]);
         Detection { rect, ..found }
     }
 }
 
-/// Decodes a picture and puts it on a square of `size` pixels, which its longer side fills.
+/// Decodes a picture and scales it so that its longer side fills a square of `size` pixels.
 ///
 /// # Errors
 /// When it cannot be decoded.
@@ -80,12 +80,12 @@ pub(super) fn open(
 /// Frozen features of pictures [1, C, h, w], each with its placement.
 pub(super) struct Features {
     kept: Vec<(Tensor<4>, Placement)>,
-    /// 2 when each picture is followed by its mirror image, else 1.
+    /// 2 when each picture is followed by its mirrored version, else 1.
     each: usize,
 }
 
 impl Features {
-    /// Computes and keeps them, if all fit into memory.
+    /// Computes and stores the features; `None` if they do not fit into memory.
     ///
     /// # Errors
     /// When a picture cannot be decoded.
@@ -117,7 +117,7 @@ impl Features {
         Ok(Some(Self { kept, each }))
     }
 
-    /// Those of one picture.
+    /// The features of one picture.
     pub(super) fn of(&self, picture: usize, mirrored: bool) -> &(Tensor<4>, Placement) {
         &self.kept[picture * self.each + usize::from(mirrored)]
     }
@@ -134,7 +134,7 @@ mod tests {
     fn boxes_follow_their_picture_to_the_square_and_back() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("a.png");
-        // White but for a black box.
+        // A white picture with a black box.
         let inside = |x: u32, y: u32| (10..30).contains(&x) && (20..40).contains(&y);
         let picture =
             RgbImage::from_fn(100, 50, |x, y| Rgb([if inside(x, y) { 0 } else { 255 }; 3]));

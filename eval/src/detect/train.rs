@@ -1,4 +1,4 @@
-//! Training a detector on a backbone, and what it then finds.
+//! Trains a detector on a backbone, and runs it.
 
 use anyhow::{Context, bail};
 use burn::tensor::Tensor;
@@ -24,18 +24,18 @@ use crate::backbone::Backbone;
 use crate::objects::{Objects, Picture};
 use crate::stream::stream;
 
-/// The learning rate rises from 0 over at most this many steps, and over at most a tenth of all.
+/// Steps of linear warm-up, but at most a tenth of all steps.
 const WARMUP_STEPS: u64 = 100;
-/// Largest norm of the gradient.
+/// The gradient is clipped to this norm.
 const CLIP_NORM: f64 = 10.0;
-/// The loss is noted, and checked, every this many steps.
+/// The loss is recorded, and checked for NaN, every this many steps.
 const NOTE_EVERY: u64 = 10;
 
-/// What training gave.
+/// The result of training.
 pub(super) struct Trained {
-    /// What is found in each picture for validation, in pixels on disk.
+    /// The detections in each validation picture, in pixels on disk.
     pub(super) detections: Vec<Vec<Detection>>,
-    /// The loss every tenth step, in its parts.
+    /// The parts of the loss at every tenth step.
     pub(super) losses: Vec<Noted>,
 }
 
@@ -48,21 +48,21 @@ pub(super) struct Noted {
     centerness: f32,
 }
 
-/// What is trained.
+/// The trainable part.
 enum Learner {
     Frozen(Box<FcosHead>),
     FineTuned(Box<FineTuned<FcosHead>>),
 }
 
-/// The pictures and, where the backbone is frozen and they fit into memory, their features.
+/// The pictures, and their features where the backbone is frozen and they fit into memory.
 pub(super) struct Data<'a> {
     pub(super) objects: &'a Objects,
     pub(super) train: Option<Features>,
     pub(super) val: Option<Features>,
 }
 
-/// Trains a new head (and, when asked to, the backbone) and detects in the pictures for validation. A
-/// pure function of its arguments.
+/// Trains a new head (and the backbone if `fine_tune` is set) and runs it on the validation pictures. A pure
+/// function of its arguments.
 ///
 /// # Errors
 /// When a picture cannot be decoded, and when the loss is not finite.
@@ -137,7 +137,7 @@ pub(super) fn train(
     Ok(Trained { detections, losses })
 }
 
-/// Pixels per cell.
+/// Pixels per cell of the feature map.
 fn stride(backbone: &Backbone, feature: Feature) -> anyhow::Result<usize> {
     backbone.stride(feature).context(
         "--feature dense: this dense head pools to a grid of its own, over which boxes cannot be \
@@ -156,14 +156,14 @@ fn rate(settings: &Settings, step: u64) -> f64 {
     rise * learning_rate(settings.lr, SchedulePer::Step, progress)
 }
 
-/// A batch on its way into the network.
+/// The input and targets of a training step.
 struct Batch {
     /// Features where the backbone is frozen, normalised pictures where it is trained.
     input: Tensor<4>,
     targets: Vec<Vec<Option<CellTarget>>>,
 }
 
-/// Pictures drawn at random, half of them mirrored.
+/// Draws pictures at random and mirrors half of them.
 fn batch(
     backbone: &Backbone,
     data: &Data,
@@ -237,7 +237,7 @@ fn noted(step: u64, loss: &FcosLoss) -> anyhow::Result<Noted> {
     })
 }
 
-/// What the head finds in each picture, in pixels on disk.
+/// Runs the head on each picture; detections are in pixels on disk.
 fn detect(
     backbone: &Backbone,
     head: &FcosHead,

@@ -1,4 +1,4 @@
-//! NumPy's `.npy`, and the names of its rows in a text file beside it.
+//! Writes NumPy's `.npy`, and the names of its rows in a text file beside it.
 
 use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use densecl_train::files::{AtomicFile, writing};
 use densecl_train::npy;
 use densecl_train::paths;
 
-/// `FILE.npy`, and `FILE.txt` with a name per line; one with a line break is in quotes, with escapes.
+/// `FILE.npy`, and `FILE.txt` with a name per line; a name with a line break is quoted and escaped.
 pub(super) struct ArrayTable {
     array: BufWriter<AtomicFile>,
     names: BufWriter<AtomicFile>,
@@ -55,14 +55,14 @@ impl Table for ArrayTable {
         let array = self.array.into_inner().map_err(|e| e.into_error());
         let names = self.names.into_inner().map_err(|e| e.into_error());
         let (array, names) = (array.with_context(context)?, names.with_context(context)?);
-        // The array last: where it is, its names are.
+        // The array is renamed last, so that an array never exists without its names.
         names.commit()?;
         array.commit()?;
         Ok(vec![self.path.clone(), names_path(&self.path)])
     }
 }
 
-/// Where the names go.
+/// The path of the names.
 pub(super) fn names_path(path: &Path) -> PathBuf {
     path.with_extension("txt")
 }

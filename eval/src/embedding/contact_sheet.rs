@@ -1,32 +1,32 @@
-//! Pictures in rows, each with a line of text below it.
+//! A contact sheet: pictures in rows, each with a line of text below it.
 
 use image::imageops::{self, FilterType};
 use image::{Rgb, RgbImage};
 
 use densecl_train::report::caption;
 
-/// Pixels of a tile's picture, which is square.
+/// Side in pixels of a tile's square picture.
 const SIDE: u32 = 192;
 /// Pixels between tiles and around them.
 const GAP: u32 = 12;
-/// Pixels below a picture for its text.
+/// Height in pixels of the text below a picture.
 const CAPTION: u32 = 22;
-/// Tiles in a row.
+/// Tiles per row.
 const COLUMNS: usize = 5;
 
 const BACKGROUND: Rgb<u8> = Rgb([255; 3]);
-/// What stands where there is no picture.
+/// Colour of a missing picture.
 const MISSING: Rgb<u8> = Rgb([232; 3]);
 
-/// One place of the sheet.
+/// A picture on the sheet, with its text.
 pub(super) struct Tile {
-    /// A square; `None` for one that is gone.
+    /// A square picture; `None` if its file is missing.
     pub(super) picture: Option<RgbImage>,
-    /// Cut where it is wider than the picture.
+    /// Cut off where it is wider than the picture.
     pub(super) caption: String,
 }
 
-/// All of `tiles`, in their order.
+/// Draws all `tiles` in their order.
 ///
 /// # Errors
 /// When the text cannot be drawn.

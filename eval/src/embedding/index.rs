@@ -1,4 +1,4 @@
-//! Features in a safetensors file, read again: the index of `densecl search`.
+//! Reads features from a safetensors file: the index of `densecl search`.
 
 use std::fs::File;
 use std::io::{BufReader, ErrorKind, Read, Seek, SeekFrom};
@@ -11,39 +11,41 @@ use safetensors::tensor::{Metadata, TensorInfo};
 use super::recipe::{Kind, Origin};
 use super::tensors::{NAMES, ORIGIN};
 
-/// The header of a file of ours is some hundred bytes long.
+/// Longest permitted header; that of an index has some hundred bytes.
 const MAX_HEADER: u64 = 1 << 20;
 
-/// An open index: what it says of itself, its names; the vectors stay on the disk.
+/// An open index: its metadata and names are in memory, its vectors stay on disk.
 pub struct Index {
     file: File,
     path: PathBuf,
-    /// How the features came to be.
+    /// How the features were computed.
     pub origin: Origin,
-    /// The names of the pictures, in the order of the rows.
+    /// The names of the pictures, by row.
     pub names: Vec<String>,
     tensors: Metadata,
-    /// Where the tensors begin.
+    /// Offset of the tensors in the file.
     data: u64,
 }
 
 /// A picture and its cosine similarity with the query, in [-1, 1].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Hit {
-    /// Its row.
+    /// Row of the picture in the index.
     pub row: usize,
-    /// The similarity.
+    /// Cosine similarity with the query, in [-1, 1].
     pub score: f32,
 }
 
 impl Index {
+    /// Opens an index.
+    ///
     /// # Errors
-    /// When the file cannot be read, is damaged, or is none of ours.
+    /// When the file cannot be read, is damaged, or was not written by `densecl embed`.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         Self::read(path).with_context(|| format!("{} cannot be used as index", path.display()))
     }
 
-    /// Its file.
+    /// Path of the index.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
@@ -60,7 +62,7 @@ impl Index {
         );
         let mut header = vec![0; header_length as usize];
         file.read_exact(&mut header).map_err(not_whole)?;
-        // This checks that the tensors follow each other and that their sizes are those of their shapes.
+        // Deserialising checks that the tensors are contiguous and that their sizes match their shapes.
         let tensors: Metadata =
             serde_json::from_slice(&header).context("not a safetensors file")?;
         let origin = tensors.metadata().as_ref().and_then(|all| all.get(ORIGIN));
@@ -90,14 +92,14 @@ impl Index {
             .info(NAMES)
             .filter(|info| info.dtype == Dtype::U8);
         let (start, end) = info.context("it has no names")?.data_offsets;
-        // The file is as long as it says, so this asks for no more memory than that.
+        // The header was checked against the length of the file, so this allocates at most that length.
         let mut bytes = vec![0; end - start];
         self.file.seek(SeekFrom::Start(self.data + start as u64))?;
         self.file.read_exact(&mut bytes)?;
         serde_json::from_slice(&bytes).context("its names are damaged")
     }
 
-    /// The features with one vector per picture.
+    /// The features of which the index has one vector per picture.
     pub fn vectors(&self) -> Vec<Kind> {
         let kinds = self.origin.recipe.features.iter().copied();
         kinds.filter(|kind| self.vector(*kind).is_some()).collect()
@@ -110,10 +112,10 @@ impl Index {
         fits.then_some(info)
     }
 
-    /// The `k` rows most similar to `query` by cosine, best first; of equal ones the earlier row.
+    /// The `k` rows with the largest cosine similarity to `query`, best first; of equal ones the earlier row.
     ///
     /// # Errors
-    /// When the file cannot be read, or `kind` is not a vector of the query's length in it.
+    /// When the file cannot be read, or it has no vectors of `kind` of the query's length.
     pub fn nearest(&self, kind: Kind, query: &[f32], k: usize) -> anyhow::Result<Vec<Hit>> {
         let info = self
             .vector(kind)
@@ -148,7 +150,8 @@ impl Index {
     }
 }
 
-/// Of `a` with little-endian f32 of the same length; 0 where one has no length.
+/// Cosine similarity of `a` with the little-endian f32 in `b`, of the same length; 0 if either is zero or contains
+/// NaN.
 fn cosine(a: &[f32], b: &[u8]) -> f32 {
     let (b, _) = b.as_chunks::<4>();
     let [mut dot, mut aa, mut bb] = [0.0_f64; 3];
@@ -159,7 +162,7 @@ fn cosine(a: &[f32], b: &[u8]) -> f32 {
         bb += b * b;
     }
     let length = (aa * bb).sqrt();
-    // A NaN is like nothing, and is not greater than 0 either.
+    // The comparison is false for NaN too.
     if length > 0.0 {
         (dot / length) as f32
     } else {

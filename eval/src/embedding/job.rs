@@ -1,4 +1,4 @@
-//! Features of a folder of pictures, in a file.
+//! Computes features of the pictures in a folder and writes them to a file.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,7 +31,7 @@ use densecl_train::paths;
 use densecl_train::watch::{Gauge, Watch};
 use densecl_train::weights;
 
-/// Of which pictures to compute which features, and where to write them.
+/// Which features of which pictures to compute, and where to write them.
 #[derive(Debug, Clone)]
 pub struct EmbedRequest {
     /// A folder of pictures or a list of paths.
@@ -40,30 +40,30 @@ pub struct EmbedRequest {
     pub weights: PathBuf,
     /// What is read of weights of another program.
     pub selection: Selection,
-    /// The file to write; its ending says the format.
+    /// The file to write; its extension determines the format.
     pub out: PathBuf,
     /// What to compute. Its stride is replaced by that of the network.
     pub recipe: Recipe,
     /// Pixels per cell of the last stage; `None` = as trained.
     pub stride: Option<usize>,
-    /// Pictures that go through the network at once.
+    /// Pictures per forward pass.
     pub batch_size: usize,
-    /// Share of files, 0 to 1, that may turn out not to decode.
+    /// Share of files, in [0, 1], that may fail to decode before [`embed`] fails.
     pub max_bad_share: f64,
 }
 
-/// What [`embed`] wrote.
+/// A summary of what [`embed`] wrote.
 #[derive(Debug, Serialize)]
 pub struct Embedded {
     /// The files written.
     files: Vec<String>,
-    /// Pictures in them.
+    /// Number of pictures in the files.
     pub rows: usize,
     /// The features of each picture.
     pub features: Vec<Described>,
     /// Files that did not decode.
     pub skipped: Vec<Skipped>,
-    /// How long it took.
+    /// Duration in seconds.
     pub seconds: f64,
     images_per_second: f64,
     #[serde(flatten)]
@@ -75,7 +75,7 @@ pub struct Embedded {
 pub struct Described {
     /// Its name.
     pub name: &'static str,
-    /// Of one picture.
+    /// Shape of the feature of one picture.
     pub shape: Vec<usize>,
 }
 
@@ -93,10 +93,10 @@ impl From<BadFile> for Skipped {
     }
 }
 
-/// Pictures as the network sees them, or why there is none, in the order of the data set.
+/// Pictures resized for the network, or the reason why one does not decode, with their indices in the data set.
 type Batch = Vec<(usize, Result<RgbImage, DecodeError>)>;
 
-/// Writes the features; `None` when `stop` was set before the end, and nothing is written then.
+/// Computes and writes the features; `None` when `stop` was set before the end, and nothing is written then.
 ///
 /// # Errors
 /// One line for the user.
@@ -189,21 +189,21 @@ pub fn embed(
     }))
 }
 
-/// A network and the fingerprint of its file.
+/// A network and the checksum of its file.
 pub(super) struct Network {
     /// The network and its heads.
     pub encoder: Encoder,
-    /// What its file says of it.
+    /// The metadata of its file.
     pub info: WeightsInfo,
-    /// In hexadecimal.
+    /// SHA-256 of the file, in hexadecimal.
     pub sha256: String,
 }
 
 impl Network {
-    /// Reads the file, at the stride trained with or another.
+    /// Opens a weight file at output stride `stride`; `None` = as trained.
     ///
     /// # Errors
-    /// When the file cannot be read or used, or there is no such stride.
+    /// When the file cannot be read or used, or the stride is not 8, 16 or 32.
     pub(super) fn open(
         path: &Path,
         selection: &Selection,
@@ -211,7 +211,7 @@ impl Network {
         device: &Device,
     ) -> anyhow::Result<Self> {
         ensure_stride(stride)?;
-        // Read once: read again, it could be another file by now than the one in use.
+        // The file is read once, so that the checksum belongs to the weights in use even if it is replaced.
         let bytes = weights::bytes(path)?;
         let (encoder, info) = weights::open_bytes(path, &bytes, selection, stride, device)?;
         Ok(Self {
@@ -231,9 +231,9 @@ fn fingerprint(bytes: &[u8], selection: &Selection) -> String {
     sha256(format!("{whole} {selection:?}").as_bytes())
 }
 
-/// The folder that names are relative to.
+/// The folder to which names are relative.
 struct Root {
-    /// As it begins the paths of the data set.
+    /// The folder as given: the prefix of the data set's paths.
     given: PathBuf,
     absolute: PathBuf,
 }
@@ -254,8 +254,7 @@ fn root(images: &Path) -> anyhow::Result<Root> {
         absolute: absolute.with_context(|| format!("reading {}", folder.display()))?,
     })
 }
-/// Decodes the pictures batch after batch, each on all cores, while the network is at the one before;
-/// ends when nobody takes them any more.
+/// Decodes one batch on all cores while the network computes the one before; ends when the receiver is dropped.
 fn decode_ahead(source: &Source, recipe: &Recipe, batch_size: usize, batches: &Sender<Batch>) {
     let limits = DecodeLimits::default();
     for first in (0..source.count()).step_by(batch_size) {
@@ -270,7 +269,7 @@ fn decode_ahead(source: &Source, recipe: &Recipe, batch_size: usize, batches: &S
     }
 }
 
-/// The part that is not done ahead.
+/// Computes and writes the features of decoded batches.
 struct Job<'a> {
     network: &'a Network,
     recipe: &'a Recipe,
@@ -279,13 +278,13 @@ struct Job<'a> {
     bad_files: BadFiles,
     source: &'a Source,
     root: &'a Path,
-    /// Of one picture, per feature.
+    /// Shape of each feature of one picture.
     shapes: Vec<Vec<usize>>,
     gauge: Box<dyn Gauge>,
 }
 
 impl Job<'_> {
-    /// Takes all batches to the disk; false when `stop` was set before the last.
+    /// Writes all batches; false when `stop` was set before the last.
     fn consume(&mut self, batches: Receiver<Batch>, stop: &AtomicBool) -> anyhow::Result<bool> {
         for batch in batches {
             if stop.load(Ordering::SeqCst) {
@@ -295,7 +294,7 @@ impl Job<'_> {
             self.write(batch)?;
             self.gauge.advance(count);
         }
-        // Asked again, or the last batch could not be interrupted.
+        // Checked again, so that a stop during the last batch counts.
         Ok(!stop.load(Ordering::SeqCst))
     }
 

@@ -1,4 +1,4 @@
-//! CSV as RFC 4180 has it: a header, then a line per picture, or per cell.
+//! Writes CSV (RFC 4180): a header, then one line per picture or per cell.
 
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -8,12 +8,12 @@ use anyhow::Context;
 use super::table::{Column, Table};
 use densecl_train::files::{AtomicFile, writing};
 
-/// `name,stage4_0,stage4_1,…`, or `name,row,column,stage4_0,…` where a line is a cell.
+/// `name,stage4_0,stage4_1,…`, or `name,row,column,stage4_0,…` with one line per cell.
 pub(super) struct LineTable {
     file: BufWriter<AtomicFile>,
     path: PathBuf,
     columns: Vec<Column>,
-    /// Whether a line is a cell; there is one column then.
+    /// Whether there is one line per cell; the table then has a single feature.
     cells: bool,
 }
 
@@ -45,7 +45,7 @@ impl Table for LineTable {
     fn row(&mut self, name: &str, features: &[&[f32]]) -> anyhow::Result<()> {
         let name = quoted(name);
         let out = &mut self.file;
-        // `{}` of an f32 is the shortest text that reads back as the same number.
+        // `{}` gives the shortest text that parses to the same f32.
         let numbers = |out: &mut BufWriter<AtomicFile>, values: &[f32]| {
             values.iter().try_for_each(|value| write!(out, ",{value}"))
         };
@@ -72,7 +72,7 @@ impl Table for LineTable {
     }
 }
 
-/// In quotes where it has to be.
+/// Quotes a field where RFC 4180 requires it.
 fn quoted(text: &str) -> String {
     if text.contains([',', '"', '\n', '\r']) {
         format!("\"{}\"", text.replace('"', "\"\""))

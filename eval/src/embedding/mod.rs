@@ -1,7 +1,7 @@
-//! Pictures to features on disk.
+//! Features of many pictures in a file, and search in it.
 //!
-//! [`embed`] computes what a [`Recipe`] says of each picture of a folder and writes one of four formats; [`index`] reads
-//! one of them again, in which [`search`] finds the pictures that are most like one.
+//! [`embed`] computes the features described by a [`Recipe`] for each picture of a folder and writes them in one of
+//! four formats. [`index`] reads one of these formats, and [`search`] finds the most similar pictures in it.
 
 mod array;
 mod contact_sheet;

@@ -1,11 +1,11 @@
-//! Apache Parquet: a row per picture, or per cell, each feature a list of floats.
+//! Writes Apache Parquet: one row per picture or per cell, each feature a list of floats.
 //!
-//! Rows are gathered into groups of some megabytes; of each column a group holds one page, plain and
-//! uncompressed, since the low bits of features are noise to a compressor. The records of the format
-//! come from Polars' crate of them, which has no dependencies; the official crate would bring seven
-//! more packages and a megabyte for encodings that are not used here.
+//! Rows are buffered and written in row groups of some megabytes, with one page per column. Pages are plain and
+//! uncompressed, because the low bits of features do not compress. The metadata structs come from Polars' crate of
+//! the Parquet format, which has no dependencies; the official crate would add seven packages and a megabyte for
+//! encodings that are not used here.
 //!
-//! The schema, as its text form has it:
+//! The schema in Parquet's text form:
 //!
 //! ```text
 //! required binary name (STRING);
@@ -30,16 +30,16 @@ use super::tensors::ORIGIN;
 use densecl_train::files::{AtomicFile, writing};
 
 const MAGIC: &[u8; 4] = b"PAR1";
-/// Bytes of values at which a group of rows goes to the disk.
+/// Buffered bytes from which on a row group is written.
 const GROUP_BYTES: usize = 8 << 20;
 
-/// What is gathered of one leaf of the schema.
+/// Buffered values of one leaf column of the schema.
 struct Leaf {
     kind: Type,
     path: Vec<String>,
-    /// Numbers per row in a list; `None` for a plain column.
+    /// Numbers per list; `None` for a plain column.
     list: Option<usize>,
-    /// Encoded values since the last group.
+    /// Encoded values of the current row group.
     values: Vec<u8>,
 }
 
@@ -53,7 +53,7 @@ pub(super) struct ParquetTable {
     origin: String,
     /// Bytes written so far.
     at: usize,
-    /// Rows since the last group.
+    /// Rows in the current row group.
     pending: usize,
     groups: Vec<RowGroup>,
 }
@@ -102,7 +102,7 @@ impl ParquetTable {
         Ok(())
     }
 
-    /// One row: its name, its place where it is a cell, and a list per feature.
+    /// Adds one row: name, row and column of the cell if there is one row per cell, and one list per feature.
     fn add(
         &mut self,
         name: &str,
@@ -132,7 +132,7 @@ impl ParquetTable {
         Ok(())
     }
 
-    /// Writes the rows gathered so far as a group.
+    /// Writes the buffered rows as a row group.
     fn flush_group(&mut self) -> anyhow::Result<()> {
         let rows = self.pending;
         if rows == 0 {
@@ -284,7 +284,7 @@ fn element(
     }
 }
 
-/// What is said of the values of one leaf in one group.
+/// Metadata of a leaf column in one row group.
 fn chunk(kind: Type, path: Vec<String>, count: usize, offset: usize, bytes: usize) -> ColumnChunk {
     ColumnChunk {
         file_path: None,
@@ -316,8 +316,9 @@ fn chunk(kind: Type, path: Vec<String>, count: usize, offset: usize, bytes: usiz
     }
 }
 
-/// The levels of `rows` lists of `length` ≥ 1 numbers: repetition 0 where a list begins and 1 where it
-/// goes on, definition 1 throughout. Runs in the RLE hybrid, each with its length before it.
+/// Repetition and definition levels of `rows` lists of `length` ≥ 1 numbers. A repetition level is 0 at the start of
+/// a list and else 1; definition levels are 1. Both are runs in the RLE hybrid encoding, prefixed by their length in
+/// bytes.
 fn levels(rows: usize, length: usize) -> Vec<u8> {
     let mut list = Vec::new();
     run(&mut list, 1, 0);
@@ -333,9 +334,9 @@ fn levels(rows: usize, length: usize) -> Vec<u8> {
         .collect()
 }
 
-/// `count` times `level`, which takes one bit.
+/// Appends an RLE run of `count` times the one-bit `level`.
 fn run(out: &mut Vec<u8>, count: usize, level: u8) {
-    // The lowest bit 0 says that it is a run. LEB128: seven bits per byte, the lowest first.
+    // Lowest bit 0 marks an RLE run. The header is LEB128: seven bits per byte, lowest first.
     let mut header = (count as u64) << 1;
     while header >= 0x80 {
         out.push(header as u8 | 0x80);
@@ -344,7 +345,7 @@ fn run(out: &mut Vec<u8>, count: usize, level: u8) {
     out.extend([header as u8, level]);
 }
 
-/// A record in Thrift's compact protocol.
+/// Serialises a struct in Thrift's compact protocol.
 fn record(
     write: impl FnOnce(
         &mut TCompactOutputProtocol<&mut Vec<u8>>,
@@ -356,7 +357,7 @@ fn record(
     Ok(bytes)
 }
 
-/// A count or size in a page.
+/// Converts a count or size in a page header.
 fn int(value: usize) -> anyhow::Result<i32> {
     i32::try_from(value).context("a page of Parquet would be over 2 GiB")
 }

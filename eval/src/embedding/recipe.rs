@@ -1,4 +1,4 @@
-//! What is computed of each picture.
+//! Describes and computes the features of a picture.
 
 use anyhow::{Context, bail};
 use burn::tensor::{Device, Tensor};
@@ -9,18 +9,18 @@ use densecl::model::Encoder;
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
-/// What can be computed of a picture. Files hold its [`name`](Self::name).
+/// A feature of a picture. Files contain its [`name`](Self::name).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "&'static str")]
 pub enum Kind {
-    /// A map: a vector per cell.
+    /// A feature map: a vector per cell.
     Map(Feature),
-    /// The global head: a vector per picture, without cells.
+    /// The output of the global head: a vector per picture, without cells.
     Global,
 }
 
 impl Kind {
-    /// The map it is; `None` for the global head.
+    /// The feature map; `None` for the global head.
     fn map(self) -> Option<Feature> {
         match self {
             Self::Map(feature) => Some(feature),
@@ -56,28 +56,28 @@ impl From<Kind> for &'static str {
     }
 }
 
-/// What becomes of the cells of a map.
+/// How the cells of a feature map are pooled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Pool {
-    /// Their mean: one vector per picture
+    /// The mean of all cells: one vector per picture.
     Mean,
-    /// They stay: a vector per cell
+    /// No pooling: a vector per cell.
     None,
 }
 
-/// What is computed of each picture; with the weights it decides every number.
+/// Describes what is computed of each picture; together with the weights it determines every number.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Recipe {
-    /// Each once.
+    /// The features, without repetitions.
     pub features: Vec<Kind>,
-    /// What becomes of maps.
+    /// Pooling of feature maps.
     pub pool: Pool,
-    /// Whether vectors are divided by their length.
+    /// Whether to normalise vectors to unit length.
     pub unit_length: bool,
-    /// Pixels of a side at which the network looks.
+    /// Side in pixels of the network's input.
     pub size: u32,
-    /// How a picture becomes square.
+    /// How a picture is made square.
     pub fit: Fit,
     /// Pixels per cell of the last stage.
     pub stride: usize,
@@ -85,15 +85,15 @@ pub struct Recipe {
 
 /// One feature of a batch.
 pub struct Computed {
-    /// The shape of one picture's: `[C]`, or `[C, h, w]` where cells stay.
+    /// Shape of the feature of one picture: `[C]`, or `[C, h, w]` without pooling.
     pub shape: Vec<usize>,
-    /// Picture after picture, row major.
+    /// One picture after the other, row major.
     pub values: Vec<f32>,
 }
 
 impl Recipe {
     /// # Errors
-    /// Naming the option that is out of range.
+    /// For the first setting that is out of range; the message names its option.
     pub fn validate(&self) -> anyhow::Result<()> {
         if !SIDES.contains(&self.size) {
             let (least, most) = (SIDES.start(), SIDES.end());
@@ -113,10 +113,10 @@ impl Recipe {
         Ok(())
     }
 
-    /// Whether `encoder` has all of the features: weights from elsewhere may lack a head.
+    /// Checks that `encoder` has all features: foreign weights may lack a head.
     ///
     /// # Errors
-    /// Naming the one that it has not.
+    /// For the first feature that it lacks.
     pub fn ensure_in(&self, encoder: &Encoder) -> anyhow::Result<()> {
         for kind in &self.features {
             match kind.map() {
@@ -136,18 +136,18 @@ impl Recipe {
         self.pool == Pool::Mean || self.features.iter().all(|kind| kind.map().is_none())
     }
 
-    /// A picture as the network sees it.
+    /// Makes a picture square and resizes it for the network.
     pub fn prepare(&self, image: &RgbImage) -> RgbImage {
         square(image, self.size, self.fit)
     }
 
-    /// The features of prepared pictures, in the order of [`Self::features`].
+    /// Computes the features of prepared pictures, in the order of [`Self::features`].
     ///
     /// # Errors
-    /// When the device fails, or a number is not finite: weights with a NaN in them are no weights.
+    /// When the device fails, or a value is NaN or infinite, which means that the weights are damaged.
     ///
     /// # Panics
-    /// When the encoder lacks one; ask [`Self::ensure_in`] first.
+    /// When the encoder lacks a feature; [`Self::ensure_in`] checks this.
     pub fn compute(
         &self,
         encoder: &Encoder,
@@ -196,19 +196,19 @@ impl Recipe {
     }
 }
 
-/// How features came to be: what a file says of itself.
+/// How the features of a file were computed; stored in its metadata.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Origin {
     /// [`densecl::weights::FORMAT_VERSION`] of the writer.
     pub format_version: u32,
     /// SHA-256 of the file of weights, in hexadecimal.
     pub weights_sha256: String,
-    /// That file, as given.
+    /// Path of the weights, as given.
     pub weights: String,
     /// The network.
     pub model: ModelConfig,
     /// What was computed.
     pub recipe: Recipe,
-    /// The folder that the names are relative to.
+    /// The folder to which names are relative.
     pub images: String,
 }

@@ -1,4 +1,4 @@
-//! The pictures of an index that are most like one.
+//! Finds the pictures of an index that are most similar to a given one.
 
 use std::path::{Path, PathBuf};
 
@@ -15,29 +15,29 @@ use super::index::{Hit, Index};
 use super::job::Network;
 use super::recipe::{Kind, Pool, Recipe};
 
-/// What to find in an index.
+/// The query of a search.
 #[derive(Debug, Clone)]
 pub struct SearchRequest<'a> {
-    /// The picture to find others like.
+    /// The query picture, to be compared with those of the index.
     pub query: &'a Path,
-    /// The weights that made the index.
+    /// The weights with which the index was made.
     pub weights: &'a Path,
     /// What is read of weights of another program: as for the index.
     pub selection: &'a Selection,
-    /// Which of the index's features; `None` = the first with one vector per picture.
+    /// The feature to compare; `None` = the first one with one vector per picture.
     pub feature: Option<Kind>,
-    /// Pictures to find.
+    /// Number of pictures to find.
     pub k: usize,
     /// The folder that the names in the index are relative to.
     pub root: &'a Path,
 }
 
-/// A picture that was found.
+/// A result of a search.
 #[derive(Debug, Serialize)]
 pub struct Found {
-    /// As the index has it.
+    /// Name of the picture in the index.
     pub name: String,
-    /// Its file.
+    /// Path of the picture.
     #[serde(serialize_with = "paths::serialize")]
     pub path: PathBuf,
     /// Row of the index.
@@ -46,22 +46,22 @@ pub struct Found {
     pub score: f32,
 }
 
-/// What [`search`] found.
+/// The results of [`search`].
 pub struct FoundPictures {
-    /// What the pictures were compared by.
+    /// The feature that was compared.
     pub feature: Kind,
-    /// The best first.
+    /// The results, best first.
     pub found: Vec<Found>,
-    /// The picture asked for, as the network saw it.
+    /// The query picture, resized for the network.
     query: RgbImage,
     recipe: Recipe,
 }
 
-/// Finds the pictures of `index` whose features are most like those of a picture.
+/// Finds the pictures of `index` whose features are most similar to those of the query picture.
 ///
 /// # Errors
-/// One line for the user: for weights that did not make the index, a feature that it has not, and a picture that does
-/// not decode.
+/// One line for the user: for weights with which the index was not made, a feature that the index lacks, and a query
+/// that does not decode.
 pub fn search(
     index: &Index,
     request: &SearchRequest,
@@ -98,7 +98,7 @@ pub fn search(
             &network.sha256[..12]
         );
     }
-    // The same as for the rows of the index.
+    // The query is processed exactly as the rows of the index were.
     let recipe = Recipe {
         features: vec![feature],
         pool: Pool::Mean,
@@ -128,8 +128,7 @@ pub fn search(
 }
 
 impl FoundPictures {
-    /// The query and what was found, as the network saw them. A picture that is gone leaves its place
-    /// empty.
+    /// Draws the query and the results. The place of a picture whose file is missing stays empty.
     ///
     /// # Errors
     /// When the text cannot be drawn.

@@ -1,4 +1,4 @@
-//! What the writers of all formats share: columns, rows, and numbers as bytes.
+//! Shared by the writers of all formats: columns, rows, and numbers as bytes.
 
 use std::path::PathBuf;
 
@@ -11,12 +11,12 @@ pub(super) struct Column {
 }
 
 impl Column {
-    /// The cells of a row and the numbers of each.
+    /// Number of cells of a row, and of numbers per cell.
     fn cells(&self) -> (usize, usize) {
         (self.shape[1..].iter().product(), self.shape[0])
     }
 
-    /// The vectors of a row with their place (row and column of the grid), cell after cell.
+    /// The vectors of a row cell by cell, each with the row and column of its cell in the grid.
     pub(super) fn vectors(&self, row: &[f32]) -> impl Iterator<Item = ([usize; 2], Vec<f32>)> {
         let (cells, channels) = self.cells();
         let columns = self.shape.get(2).copied().unwrap_or(1);
@@ -27,22 +27,22 @@ impl Column {
     }
 }
 
-/// Takes rows one by one to the disk; dropped before [`Table::finish`], it leaves nothing.
+/// Writes rows one by one. Dropped before [`Table::finish`], it leaves no file.
 pub(super) trait Table {
-    /// Adds a picture: a slice per column, row major.
+    /// Adds a picture: one slice per column, row major.
     ///
     /// # Errors
-    /// When the disk is full or gone.
+    /// When the disk is full or not available.
     fn row(&mut self, name: &str, features: &[&[f32]]) -> anyhow::Result<()>;
 
-    /// Completes the file and gives it its name; returns the files that there are now.
+    /// Completes the files and renames them to their final names; returns their paths.
     ///
     /// # Errors
-    /// When that fails; what was there before is then still there.
+    /// When that fails; earlier files of these names are then unchanged.
     fn finish(self: Box<Self>) -> anyhow::Result<Vec<PathBuf>>;
 }
 
-/// Numbers as they stand in every binary format here.
+/// Encodes numbers as little-endian float32, as in all binary formats here.
 pub(super) fn little_endian(values: &[f32]) -> Vec<u8> {
     values
         .iter()

@@ -1,8 +1,8 @@
-//! Safetensors, written row by row: a tensor per feature, and the names.
+//! Writes safetensors row by row: a tensor per feature, and the names.
 //!
-//! The header stands first and says how many rows there are, which is known last: room is left for it.
-//! The first feature goes straight to its place; further ones wait in files without a name, because a
-//! tensor's rows have to follow each other.
+//! The header comes first and contains the number of rows, which is known last, so that space is reserved for it. A
+//! tensor's rows must be contiguous: those of the first feature are written to their final place, those of the
+//! others to temporary files.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -17,21 +17,21 @@ use super::recipe::Origin;
 use super::table::{Column, Table, little_endian};
 use densecl_train::files::{AtomicFile, folder_of, writing};
 
-/// The tensor with the names: JSON, a list of texts, as bytes. File names may hold anything.
+/// Name of the tensor with the names: a JSON list of strings as bytes, because file names may contain any character.
 pub(super) const NAMES: &str = "names";
-/// The key under which [`Origin`] stands in the header's metadata, as JSON.
+/// Key of the [`Origin`], as JSON, in the header's metadata.
 pub(super) const ORIGIN: &str = "densecl_embeddings";
 
-/// `FILE.safetensors` with float32 [rows, …] per feature and uint8 [bytes] of names.
+/// `FILE.safetensors` with float32 [rows, …] per feature and uint8 [bytes] with the names.
 pub(super) struct TensorTable {
     file: BufWriter<AtomicFile>,
     path: PathBuf,
     columns: Vec<Column>,
-    /// The rows of all columns but the first.
+    /// Temporary files with the rows of all columns but the first.
     waiting: Vec<BufWriter<File>>,
     names: Vec<String>,
     origin: String,
-    /// Bytes before the first row.
+    /// Bytes reserved for the header.
     room: usize,
 }
 
@@ -53,7 +53,7 @@ impl TensorTable {
             origin: serde_json::to_string(origin)?,
             room: 0,
         };
-        // No number in the header is longer than a u64's 20 digits, of which two are there already.
+        // No number in the header has more than 20 digits (u64).
         let numbers = 3 * (table.columns.len() + 1);
         let longest = table.header(1, 1)?.len() + 20 * numbers;
         table.room = longest.next_multiple_of(64);
@@ -61,7 +61,7 @@ impl TensorTable {
         Ok(table)
     }
 
-    /// The header of `rows` rows, the names of which take `names` bytes, without padding.
+    /// The header, without padding, for `rows` rows whose names take `names` bytes.
     fn header(&self, rows: usize, names: usize) -> anyhow::Result<Vec<u8>> {
         let mut end = 0;
         let mut place = |dtype: Dtype, shape: Vec<usize>| {
@@ -96,7 +96,7 @@ impl TensorTable {
         let names = serde_json::to_vec(&self.names)?;
         self.file.write_all(&names)?;
         let mut header = self.header(self.names.len(), names.len())?;
-        // The format lets a header end in spaces.
+        // The format permits trailing spaces in a header.
         header.resize(self.room, b' ');
         let length = (self.room - 8) as u64;
         header[..8].copy_from_slice(&length.to_le_bytes());

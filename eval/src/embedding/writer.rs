@@ -1,4 +1,4 @@
-//! The file that features are written to: its format, and the table that is begun with the first row.
+//! Selects the format of a feature file, and writes it.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use super::recipe::{Origin, Recipe};
 use super::table::{Column, Table};
 use super::tensors::TensorTable;
 
-/// What a name's extension asks for.
+/// The format of a feature file, given by its extension.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Format {
     SafeTensors,
@@ -23,10 +23,10 @@ pub(crate) enum Format {
 }
 
 impl Format {
-    /// The format that `path` promises, if it can hold what `recipe` makes.
+    /// The format for the extension of `path`, if it can hold the features of `recipe`.
     ///
     /// # Errors
-    /// For another extension, and for what the format has no place for.
+    /// For an unknown extension, and for features that the format cannot hold.
     pub(crate) fn of(path: &Path, recipe: &Recipe) -> anyhow::Result<Self> {
         let shown = path.display();
         let extension = path.extension().and_then(OsStr::to_str).unwrap_or_default();
@@ -55,7 +55,7 @@ impl Format {
     }
 }
 
-/// The file that is written beside a table at `path`: the names of an array.
+/// The file that is written in addition to `path`: the names that belong to a `.npy`.
 pub fn side_file(path: &Path) -> Option<PathBuf> {
     let extension = path.extension().unwrap_or_default();
     extension
@@ -63,22 +63,23 @@ pub fn side_file(path: &Path) -> Option<PathBuf> {
         .then(|| names_path(path))
 }
 
-/// A table that is begun with its first row, which tells the shapes.
+/// Writes a feature file. The table is created with the first row, which determines the shapes.
 pub(crate) struct TableWriter {
     path: PathBuf,
     format: Format,
     origin: Origin,
-    /// None once the table has it.
+    /// `None` once the table has been created.
     file: Option<AtomicFile>,
     table: Option<Box<dyn Table>>,
     rows: usize,
 }
 
 impl TableWriter {
-    /// A file that will be at `path`.
+    /// Creates a file that is renamed to `path` at the end.
     ///
     /// # Errors
-    /// When its folder cannot be written to: found out now rather than after an hour.
+    /// When its folder cannot be written to; checked here, because otherwise it would fail only after all features
+    /// were computed.
     pub(crate) fn create(path: &Path, format: Format, origin: Origin) -> anyhow::Result<Self> {
         Ok(Self {
             path: path.to_path_buf(),
@@ -90,13 +91,13 @@ impl TableWriter {
         })
     }
 
-    /// Adds the features of one picture, which have these shapes.
+    /// Adds the features of one picture, with their shapes.
     ///
     /// # Errors
-    /// When the disk is full or gone, or the format has no way to write the name.
+    /// When the disk is full or not available, or the format cannot represent the name.
     ///
     /// # Panics
-    /// When the shapes are not those of the first row.
+    /// When the shapes differ from those of the first row.
     pub(crate) fn row(
         &mut self,
         name: &str,
@@ -145,15 +146,15 @@ impl TableWriter {
         })
     }
 
-    /// Rows so far.
+    /// Number of rows so far.
     pub(crate) fn rows(&self) -> usize {
         self.rows
     }
 
-    /// Completes the file; returns the files that there are now.
+    /// Completes the files and returns their paths.
     ///
     /// # Errors
-    /// When there is no row, or the disk is full or gone.
+    /// When there is no row, or the disk is full or not available.
     pub(crate) fn finish(self) -> anyhow::Result<Vec<PathBuf>> {
         match self.table {
             Some(table) => table.finish(),

@@ -1,18 +1,18 @@
-//! The account of objects that are left out: a data set of a million boxes has a few wrong ones, which
-//! are told and counted; where many are wrong, it is the way of writing them that is not understood.
+//! Counts invalid objects. A data set of a million boxes has a few invalid ones, which are left out with a warning;
+//! where many are invalid, the data set is probably in another format, which is an error.
 
 use std::path::Path;
 
 use anyhow::bail;
 
-/// Of all objects, at most this share may be wrong; [`ALWAYS`] may be in any case.
+/// Largest permitted share of invalid objects. Up to [`ALWAYS`] invalid objects are permitted whatever their share.
 const MAX_SHARE: f64 = 0.1;
 const ALWAYS: usize = 3;
 
-/// How many wrong objects a message names.
+/// Number of invalid objects named in a message.
 const NAMED: usize = 3;
 
-/// Counts objects, and those of them that are wrong.
+/// Counts objects, and the invalid ones among them.
 #[derive(Debug, Default)]
 pub(super) struct Account {
     objects: usize,
@@ -21,7 +21,7 @@ pub(super) struct Account {
 }
 
 impl Account {
-    /// An object of `file`, or what is wrong with it.
+    /// Counts an object of `file`; for an invalid one records the reason and returns `None`.
     pub(super) fn note<T>(&mut self, file: &Path, object: anyhow::Result<T>) -> Option<T> {
         self.objects += 1;
         match object {
@@ -36,10 +36,10 @@ impl Account {
         }
     }
 
-    /// Warns, once, of what was left out; the number of objects that were.
+    /// Logs one warning about the objects left out; returns their number.
     ///
     /// # Errors
-    /// When more than the permitted share is wrong.
+    /// When more than the permitted share is invalid.
     pub(super) fn close(self, folder: &Path) -> anyhow::Result<usize> {
         let Self {
             objects,

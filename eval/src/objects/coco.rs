@@ -1,6 +1,6 @@
-//! COCO JSON: `annotations/*_train*.json` and `*_val*.json` (or `annotations.json`, `train.json`,
-//! `val.json`), pictures by their `file_name` in the folder, in `images/`, or in the folder that the
-//! name of the JSON ends with (`instances_train2017.json`: `train2017/`). Roboflow's: a folder for each part, in which
+//! COCO JSON: `annotations/*_train*.json` and `*_val*.json` (or `annotations.json`, `train.json`, `val.json`). A
+//! picture's `file_name` is searched in the folder, in `images/`, and in the folder that the JSON's name ends with
+//! (`train2017/` for `instances_train2017.json`). Roboflow's: a folder for each part, in which
 //! `_annotations.coco.json` lies beside the pictures.
 
 use std::collections::HashMap;
@@ -21,14 +21,14 @@ use densecl_train::files::read_at_most;
 /// What Roboflow calls the file of a part.
 const ROBOFLOW: &str = "_annotations.coco.json";
 
-/// Longest file; COCO's train2017 takes 448 MB.
+/// Longest permitted file; COCO's train2017 has 448 MB.
 const MAX_BYTES: u64 = 2 << 30;
 
-/// What the file should be, for who gave another.
+/// The expected content, for the error about a file with another content.
 const EXPECTED: &str = "an object with the lists `images`, `annotations` and `categories` is expected, as in \
                         instances_val2017.json";
 
-/// Nothing is required here: what is missing is told with the number of its entry.
+/// All fields are optional here, so that the error about a missing one can give the number of its entry.
 #[derive(Deserialize)]
 struct Dataset {
     #[serde(default)]
@@ -72,7 +72,7 @@ struct Annotation {
     iscrowd: Loose,
 }
 
-/// An annotation file and what its pictures are for.
+/// An annotation file and the part (training or validation) of its pictures.
 pub(super) struct Annotations {
     path: PathBuf,
     /// What the part is called; none where the name tells none.
@@ -81,15 +81,15 @@ pub(super) struct Annotations {
     folder: PathBuf,
 }
 
-/// The annotation files; none if this is another layout.
+/// The annotation files; empty if the folder has another layout.
 ///
 /// # Errors
-/// When the folder cannot be listed, or several files are there for one part.
+/// When the folder cannot be listed, or a part has several files.
 pub(super) fn recognise(folder: &Path) -> anyhow::Result<Vec<Annotations>> {
     let mut files = files_in(folder, "json")?;
     let below = folder.join("annotations");
     if below.is_dir() {
-        // Beside the instances COCO ships captions and key points.
+        // COCO's folder also contains captions and key points.
         let all = files_in(&below, "json")?;
         let named = |name: &str| {
             let has = |path: &&PathBuf| stem(path).starts_with(name);
@@ -233,7 +233,7 @@ fn read_file(
     Ok((classes, pictures))
 }
 
-/// The names of the classes in the order of their ids, and the class of each id.
+/// The names of the classes in the order of their ids, and the class index of each id.
 fn categories(categories: &[Category]) -> anyhow::Result<(Vec<String>, HashMap<Id, usize>)> {
     if categories.is_empty() {
         bail!("it has no `categories`: {EXPECTED}");
@@ -258,7 +258,7 @@ fn categories(categories: &[Category]) -> anyhow::Result<(Vec<String>, HashMap<I
 }
 
 impl Annotation {
-    /// The picture, and what is in it; `number` counts annotations from 1.
+    /// The picture and the object of an annotation; `number` counts annotations from 1, for messages.
     fn truth(
         &self,
         number: usize,
@@ -299,7 +299,7 @@ impl Annotation {
     }
 }
 
-/// Where an image of the file `json` lies. Programs on Windows write `\` between folders.
+/// Finds an image of the file `json`. Programs on Windows write `\` as separator.
 fn locate(folder: &Path, json: &Path, name: &str) -> anyhow::Result<PathBuf> {
     let slashes = name.replace('\\', "/");
     let inside = |part| matches!(part, Component::Normal(_) | Component::CurDir);

@@ -1,4 +1,4 @@
-//! JSON as programs really write it: numbers as text, truth values as numbers, NaN.
+//! Tolerant JSON: accepts numbers as strings, booleans as numbers, and NaN, as programs write them.
 
 use std::fmt;
 
@@ -6,10 +6,10 @@ use anyhow::bail;
 use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-/// A value of any type; lists and objects are not kept.
+/// A value of any type; the content of lists and objects is dropped.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) enum Loose {
-    /// Nothing that is used: absent, `null`, a list, an object.
+    /// Absent, `null`, a list or an object.
     #[default]
     Nothing,
     Whole(i64),
@@ -19,7 +19,7 @@ pub(super) enum Loose {
 }
 
 impl Loose {
-    /// As a number: numbers and texts of numbers.
+    /// The value as a number; strings are parsed.
     pub(super) fn number(&self) -> Option<f64> {
         match self {
             Self::Whole(number) => Some(*number as f64),
@@ -29,7 +29,7 @@ impl Loose {
         }
     }
 
-    /// As yes or no: `true`, `1`, `"1"`, `"true"`.
+    /// Whether the value is `true`, a non-zero number, or one of these as a string.
     pub(super) fn is_true(&self) -> bool {
         match self {
             Self::Truth(truth) => *truth,
@@ -38,9 +38,9 @@ impl Loose {
         }
     }
 
-    /// As what tells things apart: 3, 3.0 and "3" are the same.
+    /// The value as an id: 3, 3.0 and "3" are the same.
     pub(super) fn id(&self) -> Option<Id> {
-        // From 2^53 on, neighbours are the same floating-point number.
+        // From 2^53 on not every integer has a floating-point number of its own.
         let whole = |number: f64| number.fract() == 0.0 && number.abs() < 9_007_199_254_740_992.0;
         match self {
             Self::Whole(number) => Some(Id::Number(*number)),
@@ -59,7 +59,7 @@ impl Loose {
     }
 }
 
-/// What tells images and categories apart; numbers in their order, then texts.
+/// The id of an image or category. Numbers sort before texts.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Id {
     Number(i64),
@@ -99,7 +99,7 @@ impl<'de> Visitor<'de> for LooseVisitor {
     }
 
     fn visit_u64<E>(self, value: u64) -> Result<Loose, E> {
-        // Beyond what is a whole number here it is a name, and no digit is lost.
+        // Larger numbers become texts, so that no digit is lost.
         Ok(i64::try_from(value).map_or_else(|_| Loose::Text(value.to_string()), Loose::Whole))
     }
 
@@ -126,7 +126,7 @@ impl<'de> Visitor<'de> for LooseVisitor {
     }
 }
 
-/// A list of loose values; what is no list is empty.
+/// A list of [`Loose`] values; empty for any other type.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct LooseList(pub(super) Vec<Loose>);
 
@@ -144,7 +144,7 @@ impl<'de> Deserialize<'de> for LooseList {
             fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<LooseList, A::Error> {
                 let mut values = Vec::new();
                 while let Some(value) = list.next_element()? {
-                    // Those who ask want four.
+                    // Boxes have four values; a fifth suffices to detect a list that is too long.
                     if values.len() < 5 {
                         values.push(value);
                     }
@@ -185,10 +185,10 @@ impl<'de> Deserialize<'de> for LooseList {
     }
 }
 
-/// Reads a file's JSON; `expected` says in words what it should be.
+/// Parses the JSON of a file; `expected` describes its content for errors.
 ///
 /// # Errors
-/// With the place of what is wrong and what to do.
+/// One line with the position of the error and the remedy.
 pub(super) fn read<T: DeserializeOwned>(mut bytes: Vec<u8>, expected: &str) -> anyhow::Result<T> {
     if bytes.starts_with(b"\xEF\xBB\xBF") {
         bytes[..3].fill(b' '); // Editors on Windows begin files with a byte order mark.
@@ -197,7 +197,7 @@ pub(super) fn read<T: DeserializeOwned>(mut bytes: Vec<u8>, expected: &str) -> a
         Ok(found) => return Ok(found),
         Err(error) => error,
     };
-    // Python writes NaN and Infinity, which JSON does not have.
+    // Python writes NaN and Infinity, which are not valid JSON.
     let error = if error.is_syntax() && without_nan(&mut bytes) {
         match serde_json::from_slice(&bytes) {
             Ok(found) => return Ok(found),
@@ -216,7 +216,7 @@ pub(super) fn read<T: DeserializeOwned>(mut bytes: Vec<u8>, expected: &str) -> a
     bail!("not as COCO has it at {place}: {expected}")
 }
 
-/// Puts an empty text in the place of NaN, Infinity and -Infinity outside of texts; whether there were any.
+/// Replaces NaN, Infinity and -Infinity outside of strings by empty strings; returns whether there were any.
 fn without_nan(bytes: &mut [u8]) -> bool {
     let (mut at, mut in_text, mut found) = (0, false, false);
     while at < bytes.len() {
@@ -226,7 +226,7 @@ fn without_nan(bytes: &mut [u8]) -> bool {
             b'N' | b'I' | b'-' if !in_text => {
                 let names: [&[u8]; 3] = [b"NaN", b"Infinity", b"-Infinity"];
                 if let Some(name) = names.iter().find(|name| bytes[at..].starts_with(name)) {
-                    // An empty text: two bytes, where `null` would have one too many.
+                    // The replacement is written in place and must not be longer than `NaN`, as `null` would be.
                     bytes[at..at + name.len()].fill(b' ');
                     bytes[at..at + 2].fill(b'"');
                     at += name.len() - 1;

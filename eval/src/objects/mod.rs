@@ -1,8 +1,8 @@
-//! Pictures with boxes, from the three layouts that people have: YOLO text, VOC XML, COCO JSON.
+//! Data sets with boxes in three common layouts: YOLO text, VOC XML, COCO JSON.
 //!
-//! Every box is checked against its picture, whose size is read from its header. An object whose box lies
-//! outside, has no area or is no number, or whose class is unknown, is left out and told; too many are an
-//! error (`account.rs`). One pixel beyond an edge is rounding and is cut off.
+//! Every box is checked against the size of its picture, which is read from the header. An object is left out with a
+//! warning if its box is outside, has no area or is no number, or if its class is unknown; too many of these are an
+//! error (`account.rs`). A box may exceed an edge by one pixel of rounding, and is clipped.
 
 mod account;
 mod coco;
@@ -26,17 +26,17 @@ use super::spread;
 use account::Account;
 use densecl_train::files::read_text;
 
-/// How far beyond the edges of its picture a box may reach, in pixels.
+/// How far in pixels a box may exceed the edges of its picture.
 const ROUNDING: f64 = 1.0;
 
-/// A picture and what is in it.
+/// A picture and its objects.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Picture {
-    /// Its file.
+    /// Path of the picture.
     pub path: PathBuf,
     /// Width and height in pixels.
     pub size: [u32; 2],
-    /// Boxes in pixels, inside the picture.
+    /// True boxes in pixels, inside the picture.
     pub truths: Vec<Truth>,
 }
 
@@ -47,31 +47,31 @@ pub struct Objects {
     pub classes: Vec<String>,
     /// Pictures to train on.
     pub train: Vec<Picture>,
-    /// Pictures to judge by.
+    /// Validation pictures.
     pub val: Vec<Picture>,
-    /// Which layout it has, for the record.
+    /// Name of the layout, for reports.
     pub layout: &'static str,
-    /// Objects left out because they are wrong.
+    /// Number of objects left out because they are invalid.
     pub left_out: usize,
 }
 
-/// What a reader found.
+/// The pictures found by the reader of a layout.
 struct Found {
     classes: Vec<String>,
     train: Vec<Picture>,
     val: Vec<Picture>,
-    /// Pictures of which the data does not say what they are for.
+    /// Pictures that the data assigns neither to training nor to validation.
     open: Vec<Picture>,
     /// What the parts are called, and which of them is judged.
     roles: Roles,
 }
 
 impl Objects {
-    /// Reads the data set in `folder`; its layout is recognised by what is there.
+    /// Reads the data set in `folder`; the layout is recognised by its files and folders.
     ///
     /// # Errors
-    /// Naming the first file that is missing or wrong; also when more than a tenth of the objects are
-    /// wrong, and when there is nothing to train on or nothing to find.
+    /// For the first file that is missing or wrong; also when more than a tenth of the objects are invalid, and when
+    /// there is nothing to train on or nothing to detect.
     pub fn read(folder: &Path) -> anyhow::Result<Self> {
         let shown = folder.display();
         if !folder.is_dir() {
@@ -144,8 +144,7 @@ impl Objects {
     }
 }
 
-/// A box as a file gives it, checked against its picture of `size`; `what` is the object in words,
-/// such as `line 3`.
+/// Checks and clips a box of a picture of `size`; `what` describes the object in messages, such as `line 3`.
 fn checked(rect: Rect, size: [u32; 2], what: &str) -> anyhow::Result<Rect> {
     let [width, height] = size.map(f64::from);
     let Rect { x0, y0, x1, y1 } = rect;
@@ -167,14 +166,14 @@ fn checked(rect: Rect, size: [u32; 2], what: &str) -> anyhow::Result<Rect> {
     Ok(inside)
 }
 
-/// Width and height from a picture's header.
+/// Width and height, read from the picture's header.
 fn picture_size(path: &Path) -> anyhow::Result<[u32; 2]> {
     let (width, height) = densecl_train::data::decode::dimensions(path)
         .map_err(|reason| anyhow::anyhow!("{}: {reason}", path.display()))?;
     Ok([width, height])
 }
 
-/// The files in `folder` whose names end in `extension`, sorted; hidden ones left out.
+/// The files in `folder` whose names end in `extension`, sorted, without hidden ones.
 fn files_in(folder: &Path, extension: &str) -> anyhow::Result<Vec<PathBuf>> {
     let context = || format!("{} cannot be read", folder.display());
     let mut found = Vec::new();
@@ -195,7 +194,7 @@ fn files_in(folder: &Path, extension: &str) -> anyhow::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// `classes.txt`, a name per line, in `folder` or in its `labels`; `None` where there is none.
+/// Reads `classes.txt`, a name per line, in `folder` or its `labels`; `None` where there is none.
 fn classes_file(folder: &Path) -> anyhow::Result<Option<(PathBuf, Vec<String>)>> {
     let places = [
         folder.join("classes.txt"),

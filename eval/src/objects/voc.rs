@@ -18,13 +18,13 @@ use crate::split::{Part, Roles};
 use densecl_train::data::scan::{Pictures, without_extension};
 use densecl_train::files::read_text;
 
-/// More nodes than any annotation has, and few enough to hold.
+/// Limit of XML nodes: more than any real annotation has, and small in memory.
 const MAX_NODES: u32 = 1 << 20;
 
 /// The list of all pictures but those of a test.
 const TRAINVAL: &str = "trainval";
 
-/// A picture whose objects are still called by name.
+/// A picture whose objects have class names instead of class indices.
 struct Named {
     file: PathBuf,
     stem: OsString,
@@ -33,7 +33,7 @@ struct Named {
     objects: Vec<anyhow::Result<(String, Truth)>>,
 }
 
-/// The folder of annotations, if this is the layout.
+/// The folder of annotations, if the data set has this layout.
 pub(super) fn recognise(folder: &Path) -> Option<PathBuf> {
     let places = ["Annotations", "annotations"].map(|name| folder.join(name));
     let has_xml = |place: &PathBuf| files_in(place, "xml").is_ok_and(|files| !files.is_empty());
@@ -95,7 +95,7 @@ pub(super) fn read(
     parts(folder, pictures, classes)
 }
 
-/// Puts the pictures into the parts that the lists in `ImageSets/Main` name.
+/// Splits the pictures by the lists in `ImageSets/Main`.
 fn parts(
     folder: &Path,
     pictures: Vec<(OsString, Picture)>,
@@ -134,7 +134,7 @@ fn parts(
         let path = lists.join(format!("{name}.txt"));
         let text = read_text(&path)?;
         for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
-            // Taken out: a picture for both training and validation would be missed here.
+            // Removed from the map, so that a picture in both lists is an error.
             let mut stems = stems_of(line).into_iter();
             let picture = stems.find_map(|stem| by_stem.remove(&stem));
             part.push(picture.with_context(|| {
@@ -189,7 +189,7 @@ fn annotation(path: &Path, images: &Pictures) -> anyhow::Result<Named> {
     }
     let stem = path.file_stem().unwrap_or_default().to_os_string();
     let given = child(root, "filename").and_then(text_of);
-    // Its last part only: the file may not lead out of the folder of pictures.
+    // Only the file name, so that the path cannot lead out of the folder.
     let given = given.map(|name| name.rsplit(['/', '\\']).next().unwrap_or_default());
     let picture = given.and_then(|name| images.find(name));
     let picture = picture.or_else(|| images.find_path(Path::new(&stem)));

@@ -1,6 +1,6 @@
-//! YOLO text: a picture's objects in a `.txt`, lines `class cx cy width height` relative to the picture.
+//! YOLO text: a picture's objects in a `.txt`, lines `class cx cy width height` relative to the picture size.
 //!
-//! Pictures lie in `images/` (perhaps in folders called as the parts), or in `PART/images/`, as Roboflow has them, or
+//! Pictures lie in `images/` (possibly in folders named like the parts), or in `PART/images/`, as Roboflow has them, or
 //! where `data.yaml` says; labels in `labels` instead of `images`, or beside the pictures. Names of classes are in
 //! `classes.txt` or `data.yaml`. A picture without a `.txt` has no objects.
 

@@ -1,4 +1,4 @@
-//! Pictures with a class per pixel: which there are, in which of the layouts, and how to open one.
+//! Data sets with a class per pixel: lists the pictures of several layouts, and opens them.
 
 mod classes;
 mod lists;
@@ -35,22 +35,22 @@ pub(crate) struct Dataset {
     pub classes: Vec<String>,
     pub train: Vec<Sample>,
     pub test: Vec<Sample>,
-    /// What the splits are called, for the record.
+    /// Names of the splits, for reports.
     pub splits: [String; 2],
 }
 
-/// Which pictures are trained on and which are judged.
+/// The splits for training and testing.
 #[derive(Debug, Clone, Default)]
 pub struct Splits {
-    /// `None`: `train`.
+    /// Training split; `None`: `train`.
     pub train: Option<String>,
-    /// `None`: `val`, or else `test`, by the rule that all readers have.
+    /// Test split; `None`: `val`, or `test` if there is no `val`, by the rule of all readers.
     pub test: Option<String>,
-    /// At most this many pictures of each.
+    /// Largest number of pictures of each split.
     pub limit: Option<usize>,
 }
 
-/// Where a layout keeps its files.
+/// The folders of a layout.
 struct Layout {
     root: PathBuf,
     images: PathBuf,
@@ -87,7 +87,8 @@ impl Dataset {
             (lists.0, lists.1, [train, test])
         } else {
             let mut train = all(&layout, &pictures)?;
-            // Whole pairs, as `densecl synth` writes two views of each scene.
+            // An even number, because `densecl synth` writes two views of each scene, which must be in the same
+            // split.
             let test = train.split_off(train.len() * 3 / 8 * 2);
             let names = ["the first 3/4", "the last 1/4"].map(str::to_string);
             (train, test, names)
@@ -116,7 +117,7 @@ impl Dataset {
 }
 
 impl Sample {
-    /// The picture and its label map, of one size, every label a class or 255.
+    /// Opens the picture and its label map, of the same size, every label a class index or 255.
     ///
     /// # Errors
     /// One line with the file and the first thing that is wrong with it.

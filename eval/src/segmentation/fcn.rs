@@ -1,5 +1,5 @@
-//! `eval linear-seg --fine-tune`: the backbone is trained too, under the head of an FCN: the paper's
-//! segmentation transfer, at the size a single machine can train.
+//! `eval linear-seg --fine-tune`: fine-tunes the backbone under an FCN head, as the paper's transfer to
+//! segmentation, at a size that a single machine can train.
 
 use std::path::Path;
 
@@ -26,23 +26,23 @@ use crate::backbone::Backbone;
 use crate::stream::stream;
 use crate::{Evaluation, Look, Measured, PADDING};
 
-/// The loss sees every fourth pixel along each axis, from an offset drawn anew in each step.
+/// The loss uses every fourth pixel along each axis, from an offset drawn anew in each step.
 const LATTICE: usize = 4;
-/// How much larger or smaller a training picture becomes.
+/// Range of the random scale of a training picture.
 const SCALES: [f64; 2] = [0.5, 2.0];
-/// The loss is noted, and checked, every this many steps.
+/// The loss is recorded, and checked for NaN, every this many steps.
 const NOTE_EVERY: u64 = 10;
 
-/// How the network is trained.
+/// Settings of the training.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct FcnSettings {
     /// Steps of SGD.
     pub steps: u64,
-    /// Crops in a step.
+    /// Crops per step.
     pub batch: usize,
     /// Side of a crop in pixels, a multiple of 32.
     pub crop: u32,
-    /// Base learning rate, cosine to 0.
+    /// Base learning rate, with cosine decay to 0.
     pub lr: f64,
     /// Weight decay.
     pub weight_decay: f64,
@@ -60,7 +60,7 @@ impl Default for FcnSettings {
     }
 }
 
-/// A backbone fine-tuned under an FCN's head.
+/// Fine-tuning with an FCN head as an evaluation.
 #[derive(Debug, Clone)]
 pub struct FineTuneSeg {
     data: Data,
@@ -69,7 +69,7 @@ pub struct FineTuneSeg {
 }
 
 impl FineTuneSeg {
-    /// Finds the data set in `root`.
+    /// Opens the data set in `root`.
     ///
     /// # Errors
     /// One line for the user.
@@ -97,7 +97,7 @@ impl FineTuneSeg {
         })
     }
 
-    /// Trains; gives the network and the loss every tenth step.
+    /// Trains the network; returns it and the loss at every tenth step.
     fn train(
         &self,
         backbone: &Backbone,
@@ -230,7 +230,7 @@ impl Evaluation for FineTuneSeg {
     }
 }
 
-/// The loss at every fourth pixel from `offset` (row, column); `None` where none of them has a class.
+/// The loss at every fourth pixel from `offset` (row, column); `None` where none of these has a class.
 fn lattice_loss(logits: Tensor<4>, labels: &[GrayImage], offset: [usize; 2]) -> Option<Tensor<1>> {
     let [_, _, h, w] = logits.dims();
     let side = labels[0].width() as usize;
@@ -254,11 +254,11 @@ fn lattice_loss(logits: Tensor<4>, labels: &[GrayImage], offset: [usize; 2]) -> 
     )
 }
 
-/// What is drawn at random for a crop.
+/// The random parameters of a crop.
 #[derive(Debug, Clone, Copy)]
 struct Draw {
     scale: f64,
-    /// Where the crop lies in the picture, 0 to 1 along x and y.
+    /// Position of the crop in the picture, in [0, 1] along x and y.
     place: [f64; 2],
     flip: bool,
 }
@@ -272,8 +272,8 @@ impl Draw {
         }
     }
 
-    /// A square of `crop` pixels from the picture, its longer side `size` · scale pixels; beyond the
-    /// picture the mean colour and no class.
+    /// Cuts a square of `crop` pixels from the picture, scaled to a longer side of `size` · scale pixels. Outside
+    /// the picture the crop has the mean colour and no class.
     fn crop(
         self,
         image: &RgbImage,
@@ -326,7 +326,7 @@ mod tests {
 
     #[test]
     fn picture_and_labels_of_a_crop_stay_together() {
-        // The label is the picture's red.
+        // The label of a pixel is its red value.
         let image = RgbImage::from_fn(60, 40, |x, y| {
             Rgb([if x < 30 { 10 } else { 20 } + u8::from(y < 20), 0, 0])
         });
@@ -344,7 +344,7 @@ mod tests {
                     assert_eq!(*pixel, PADDING);
                     same += 1;
                 } else {
-                    // Between the classes the picture's colour is a mixture.
+                    // At the border of two classes the resized colour is a mixture.
                     same += usize::from(pixel[0] == class[0]);
                 }
             }

@@ -1,8 +1,8 @@
-//! `eval knn-seg`: no training at all; a cell takes the classes of the most similar training cells.
+//! `eval knn-seg`: segmentation without training; a cell takes the classes of the most similar training cells.
 //!
-//! Nearest-neighbour retrieval as in Balažević et al., "Towards In-Context Scene Understanding" (NeurIPS
-//! 2023): cells of unit length, the share of each class among a cell's pixels as its label, a memory bank
-//! of bounded size, and the k nearest weighted by exp(similarity / τ). Votes are interpolated to pixels.
+//! Nearest-neighbour retrieval as in Balažević et al., "Towards In-Context Scene Understanding" (NeurIPS 2023):
+//! unit-length cells, labelled by the share of each class among a cell's pixels, a memory bank of bounded size, and
+//! a vote of the k nearest, weighted by exp(similarity / τ). Votes are interpolated to pixels.
 
 use std::path::Path;
 
@@ -23,17 +23,17 @@ use crate::backbone::Backbone;
 use crate::stream::stream;
 use crate::{Evaluation, Look, Measured};
 
-/// Similarities held at a time: 128 MiB, whatever the sizes of pictures and bank.
+/// Similarities computed at a time: 128 MiB, independent of the sizes of pictures and bank.
 const MAX_SIMILARITIES: usize = 32 << 20;
 
-/// How cells vote.
+/// Settings of the vote.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct KnnSettings {
-    /// Neighbours that vote.
+    /// Number of neighbours that vote.
     pub k: usize,
-    /// τ of the weights.
+    /// Temperature τ of the weights.
     pub temperature: f32,
-    /// Training cells kept, at most; as many from each picture.
+    /// Largest number of training cells in the bank; the same number from each picture.
     pub bank: usize,
 }
 
@@ -47,7 +47,7 @@ impl Default for KnnSettings {
     }
 }
 
-/// Labels from the nearest training cells.
+/// Nearest-neighbour segmentation as an evaluation.
 #[derive(Debug, Clone)]
 pub struct KnnSeg {
     data: Data,
@@ -56,7 +56,7 @@ pub struct KnnSeg {
 }
 
 impl KnnSeg {
-    /// Finds the data set in `root`.
+    /// Opens the data set in `root`.
     ///
     /// # Errors
     /// One line for the user.
@@ -73,7 +73,7 @@ impl KnnSeg {
         })
     }
 
-    /// Fills a bank for each seed in one pass over the training pictures; also their pixels per class.
+    /// Fills a bank for each seed in one pass over the training pictures; also counts their pixels per class.
     fn banks(&self, backbone: &Backbone, seeds: &[u64]) -> anyhow::Result<(Vec<Bank>, Vec<u64>)> {
         let samples = &self.data.set.train;
         let classes = self.data.classes();
@@ -131,7 +131,7 @@ impl Evaluation for KnnSeg {
     fn measure(&self, backbone: &Backbone, seeds: &[u64]) -> anyhow::Result<Vec<Measured>> {
         let (banks, pixels) = self.banks(backbone, seeds)?;
         self.data.commonest(&pixels)?;
-        // Cells of the bank as columns [C, bank], where the device can multiply with them.
+        // The bank as a matrix [C, bank] on the device.
         let keys = banks.iter().map(|bank| {
             let shape = [bank.classes.len(), bank.values.len() / bank.classes.len()];
             let values = TensorData::new(bank.values.clone(), shape);
@@ -173,18 +173,19 @@ impl Evaluation for KnnSeg {
     }
 }
 
-/// Training cells of unit length, C values each, and their classes.
+/// The memory bank: unit-length training cells of C values each, and their classes.
 #[derive(Debug, Clone, Default)]
 struct Bank {
     values: Vec<f32>,
     classes: Vec<Shares>,
 }
 
-/// Which classes a cell's pixels have, and the share of each.
+/// The classes of a cell's pixels, with the share of each.
 type Shares = Vec<(u8, f32)>;
 
 impl Bank {
-    /// For each row of similarities to the bank the weighted shares of the classes; row by row.
+    /// The votes for all classes, one row for each row of `similarity`, which compares one cell with the whole bank. A
+    /// vote is the mean share of the class among the nearest neighbours, weighted by similarity.
     fn votes(&self, similarity: &[f32], settings: &KnnSettings, classes: usize) -> Vec<f32> {
         let size = self.classes.len();
         let k = settings.k.min(size);
@@ -198,7 +199,7 @@ impl Bank {
                 order.select_nth_unstable_by(k, nearer);
                 order.truncate(k);
             }
-            // A fixed order, since sums of floats depend on it.
+            // In a fixed order, because floating-point sums depend on it.
             order.sort_unstable_by(nearer);
             let best = order.first().map_or(0.0, |&i| row[i as usize]);
             let mut votes = vec![0.0; classes];
@@ -219,7 +220,7 @@ impl Bank {
     }
 }
 
-/// Unit-length cells in rows, and the grid.
+/// Normalises the cells; returns them row by row, and the grid.
 fn unit_cells(map: Tensor<4>) -> anyhow::Result<(Vec<f32>, [usize; 2])> {
     let [_, _, rows, columns] = map.dims();
     let values = l2_normalize(map, 1).permute([0, 2, 3, 1]).try_into_vec_as();
@@ -227,8 +228,7 @@ fn unit_cells(map: Tensor<4>) -> anyhow::Result<(Vec<f32>, [usize; 2])> {
     Ok((values, [rows, columns]))
 }
 
-/// The shares of the classes among each cell's pixels; `None` for cells of which fewer than half the
-/// pixels have a class.
+/// The share of each class among a cell's pixels; `None` for cells in which fewer than half the pixels have a class.
 fn cell_classes(
     labels: &GrayImage,
     [rows, columns]: [usize; 2],
@@ -297,7 +297,7 @@ mod tests {
         for (vote, expected) in votes.iter().zip(expected) {
             assert!((vote - expected).abs() < 1e-5, "{votes:?}");
         }
-        // More neighbours asked for than there are.
+        // `k` is larger than the bank.
         let all = KnnSettings { k: 9, ..settings };
         assert_eq!(bank.votes(&[0.1, 0.5, 0.4, -0.3], &all, 3).len(), 3);
     }

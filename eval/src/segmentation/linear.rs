@@ -1,9 +1,9 @@
-//! `eval linear-seg`: one linear layer per cell on frozen features.
+//! `eval linear-seg`: a linear classifier per cell on frozen features.
 //!
-//! Logits are interpolated to pixels bilinearly. Both the layer and the interpolation are linear, so a
-//! pixel's logits are those of the interpolated feature: training draws pixels, interpolates their
-//! features on the host and sends a plain matrix to the device, which makes a step a few milliseconds and
-//! pictures of any size fit one batch. The expected gradient is that of the loss over all pixels.
+//! Logits are interpolated bilinearly to pixels. The layer and the interpolation are both linear, so that a pixel's
+//! logits are those of its interpolated feature. Training therefore draws pixels, interpolates their features on the
+//! host and uploads a plain matrix: a step takes a few milliseconds, and pictures of any size fit into one batch.
+//! The expected gradient is that of the loss over all pixels.
 
 use anyhow::Context;
 use burn::tensor::{Device, Tensor, TensorData};
@@ -21,19 +21,19 @@ use crate::backbone::Backbone;
 use crate::stream::stream;
 use crate::{Evaluation, Look, Measured};
 
-/// Features and labels kept in memory at most; beyond, they are computed anew whenever they are drawn.
+/// Upper limit of the memory for features and labels; those that do not fit are computed again for each use.
 const CACHE_BYTES: usize = 4 << 30;
 
-/// How the layer is trained.
+/// Settings of the training.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct LinearSettings {
     /// Steps of SGD.
     pub steps: u64,
-    /// Pictures drawn in a step.
+    /// Pictures drawn per step.
     pub batch: usize,
-    /// Labelled pixels drawn in each of them.
+    /// Labelled pixels drawn from each picture.
     pub pixels: usize,
-    /// Base learning rate, cosine to 0.
+    /// Base learning rate, with cosine decay to 0.
     pub lr: f64,
     /// Weight decay.
     pub weight_decay: f64,
@@ -51,7 +51,7 @@ impl Default for LinearSettings {
     }
 }
 
-/// A linear layer on frozen features, judged by the classes of pixels.
+/// Linear segmentation as an evaluation.
 #[derive(Debug, Clone)]
 pub struct LinearSeg {
     data: Data,
@@ -60,7 +60,7 @@ pub struct LinearSeg {
 }
 
 impl LinearSeg {
-    /// Finds the data set in `root`.
+    /// Opens the data set in `root`.
     ///
     /// # Errors
     /// One line for the user.
@@ -124,7 +124,7 @@ impl Evaluation for LinearSeg {
     }
 }
 
-/// The cells of a picture, C values each, row by row; and the places of its labelled pixels.
+/// The cells of a picture, C values each, row by row, and its label map.
 struct Cells {
     values: Vec<f32>,
     grid: [usize; 2],
@@ -146,8 +146,8 @@ impl Cells {
         4 * self.values.len() + self.labels.len()
     }
 
-    /// Adds the interpolated features and the classes of `count` labelled pixels, drawn with
-    /// replacement; none where none is labelled.
+    /// Appends the interpolated features and the classes of `count` labelled pixels, drawn with replacement; appends
+    /// nothing where no pixel is labelled.
     fn draw(
         &self,
         count: usize,
@@ -192,16 +192,16 @@ impl Cells {
     }
 }
 
-/// The training pictures as features.
+/// The features of the training pictures.
 struct Training<'a> {
     data: &'a Data,
     look: Look,
     backbone: &'a Backbone,
-    /// Those that fit into memory.
+    /// The features that fit into memory; `None` for the others.
     cells: Vec<Option<Cells>>,
     /// Mean and variance of each channel over all cells [1, C].
     statistics: [Tensor<2>; 2],
-    /// Pixels of each class.
+    /// Number of pixels of each class.
     pixels: Vec<u64>,
 }
 
@@ -275,7 +275,7 @@ impl<'a> Training<'a> {
         let next = |step: u64| -> anyhow::Result<(Tensor<2>, Vec<usize>)> {
             let mut rng = random(seed, Purpose::Evaluation, step);
             let (mut values, mut classes) = (Vec::new(), Vec::new());
-            // Some picture has a labelled pixel, so this ends.
+            // The loop ends, because at least one picture has a labelled pixel.
             while classes.is_empty() {
                 for _ in 0..batch {
                     let i = rng.random_range(0..self.cells.len());
@@ -300,7 +300,7 @@ impl<'a> Training<'a> {
         LinearProbe::fit(statistics, classes, steps, &config, seed, next)
     }
 
-    /// The features of a picture that did not fit into memory.
+    /// Computes the features of a picture that did not fit into memory.
     fn again(&self, i: usize) -> anyhow::Result<Cells> {
         let (seen, (_, labels)) =
             open(&self.data.set.train[i], self.data.classes(), self.look.size)?;
@@ -324,7 +324,7 @@ mod tests {
         let values: Vec<f32> = (0..2 * 2 * 3).map(|i| ((i * 5) % 7) as f32).collect();
         let map: Tensor<4> =
             Tensor::from_data(TensorData::new(values, [1, 2, 2, 3]), &Device::flex());
-        // Each pixel of an 8 × 6 picture has a class of its own, but for one.
+        // Each pixel of an 8 × 6 picture has its own class, except one without a class.
         let mut labels = GrayImage::from_fn(8, 6, |x, y| image::Luma([(y * 8 + x) as u8]));
         labels.put_pixel(3, 0, image::Luma([IGNORE]));
         let cells = Cells::new(map.clone(), labels).expect("on the CPU");

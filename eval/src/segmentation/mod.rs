@@ -1,8 +1,8 @@
-//! `eval linear-seg` and `eval knn-seg`: how well features say which class a pixel is of.
+//! `eval linear-seg` and `eval knn-seg`: how well features predict the class of each pixel.
 //!
-//! Both end in logits or votes per cell, interpolated bilinearly to the picture as it is on disk; both
-//! are judged by the same mIoU and pixel accuracy, beside what the commonest class of the training
-//! pictures would reach.
+//! Both give logits or votes per cell, which are interpolated bilinearly to the picture's size on disk. Both are
+//! measured by mIoU and pixel accuracy; the baseline predicts the most common class of the training pictures
+//! everywhere.
 
 mod dataset;
 mod fcn;
@@ -31,12 +31,12 @@ pub use linear::{LinearSeg, LinearSettings};
 
 use dataset::{Dataset, Sample};
 
-/// Pictures shown.
+/// Number of pictures shown.
 const SHOWN: usize = 4;
-/// Their longer side in pixels.
+/// Longer side of a shown picture in pixels.
 const SHOWN_SIDE: u32 = 240;
 
-/// A data set, and which of its test pictures are shown.
+/// A data set, and the indices of the test pictures to show.
 #[derive(Debug, Clone)]
 struct Data {
     root: String,
@@ -68,7 +68,7 @@ impl Data {
         })
     }
 
-    /// Checks that training saw a class at all, and gives the commonest.
+    /// The most common class; an error if no training pixel has a class.
     fn commonest(&self, pixels: &[u64]) -> anyhow::Result<u8> {
         let most = pixels.iter().max().copied().unwrap_or(0);
         match pixels.iter().position(|&count| count == most) {
@@ -82,7 +82,7 @@ impl Data {
     }
 }
 
-/// Adds the classes of a label map to `pixels`.
+/// Adds the pixels of a label map to the counts per class.
 fn count_classes(pixels: &mut [u64], labels: &GrayImage) {
     for &label in labels.as_raw() {
         if label != IGNORE {
@@ -91,7 +91,7 @@ fn count_classes(pixels: &mut [u64], labels: &GrayImage) {
     }
 }
 
-/// What was predicted for the test pictures so far.
+/// Collects the predictions for the test pictures.
 struct Judge<'a> {
     data: &'a Data,
     counts: Vec<ClassCounts>,
@@ -107,7 +107,7 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// Adds the next test picture: its logits per cell [1, classes, h, w].
+    /// Adds the next test picture with its logits per cell, [1, classes, h, w].
     fn add(
         &mut self,
         image: &RgbImage,
@@ -138,7 +138,7 @@ impl<'a> Judge<'a> {
         Ok(())
     }
 
-    /// The figures; `training` are the training pictures' pixels of each class.
+    /// The figures; `training` counts the training pixels of each class.
     fn finish(self, training: &[u64]) -> anyhow::Result<Measured> {
         let Self { data, counts, rows } = self;
         let commonest = data.commonest(training)?;
@@ -171,7 +171,8 @@ impl<'a> Judge<'a> {
                     .with_interval(bootstrap(counts.len(), |drawn| sum(drawn).mean_iou())),
                 Figure::share("pixel accuracy", accuracy)
                     .with_interval(bootstrap(counts.len(), |drawn| sum(drawn).pixel_accuracy())),
-                // Its IoU is the share of its pixels; that of all other classes is 0.
+                // If this class is predicted everywhere, its IoU is its share of the pixels and that of all others
+                // is 0.
                 Figure::share("mIoU of the commonest class", share / present as f64).baseline(),
                 Figure::share("pixel accuracy of the commonest class", share).baseline(),
                 Figure::count("test pictures", counts.len()),
@@ -185,7 +186,7 @@ impl<'a> Judge<'a> {
     }
 }
 
-/// Picture, truth and prediction in rows, above the colours of the classes there are.
+/// Picture, truth and prediction in rows, above a legend of the classes that occur.
 fn picture(names: &[String], rows: &[RgbImage], all: &ClassCounts) -> anyhow::Result<RgbImage> {
     let width = rows.iter().map(RgbImage::width).max().unwrap_or(1);
     let present = all.truth().iter().zip(all.iou());
@@ -202,7 +203,7 @@ fn picture(names: &[String], rows: &[RgbImage], all: &ClassCounts) -> anyhow::Re
     Ok(stack_vertical(&parts, 6, Rgb([255; 3])))
 }
 
-/// Opens a sample as an evaluation streams it: the picture for the network, and both as on disk.
+/// Opens a sample: the picture resized for the network, and picture and labels as on disk.
 fn open(
     sample: &Sample,
     classes: usize,

@@ -1,4 +1,4 @@
-//! The two gradients of a convolution.
+//! The gradients of a convolution: of its input, its weights and its bias.
 
 use std::ops::Range;
 
@@ -15,16 +15,16 @@ use crate::{
     product::{Matrix, Write, product},
 };
 
-/// The gradient of the input, [B, H, W, C_in], given the output's, [B, H', W', C_out].
+/// The gradient of the input, [B, H, W, C_in], from the gradient of the output, [B, H', W', C_out].
 ///
 /// # Panics
-/// When the slices have not the sizes that `shape` says.
+/// When the length of a slice does not match `shape`.
 pub fn input_gradient(gradient: &[f32], kernel: &Kernel, shape: &Shape) -> Vec<f32> {
     assert_eq!(gradient.len(), shape.pixels_out() * shape.channels_out);
     assert_eq!(kernel.sizes, shape.kernel_sizes());
     let reach = shape.dilation * (shape.kernel - 1);
     if shape.stride == 1 && shape.padding <= reach {
-        // A convolution itself, with the kernel reversed.
+        // At stride 1 this gradient is a convolution of the output's gradient with the reversed kernel.
         let back = Shape {
             input: shape.output(),
             channels_in: shape.channels_out,
@@ -41,7 +41,7 @@ pub fn input_gradient(gradient: &[f32], kernel: &Kernel, shape: &Shape) -> Vec<f
     let Form::Taps(taps) = &kernel.form else {
         unreachable!("minimal filtering has stride 1")
     };
-    // The products run along its rows: transposed once, not in each of them.
+    // The products below need the weights as [C_out, k·k·C_in]: transpose them once, for all tiles.
     let weights = transposed(taps, patch, channels);
     let weights = Matrix::new(&weights, channels, patch);
     let most = tile_rows(patch);
@@ -60,19 +60,19 @@ pub fn input_gradient(gradient: &[f32], kernel: &Kernel, shape: &Shape) -> Vec<f
     })
 }
 
-/// Rows of a kernel's gradient that one task computes, at most.
+/// The most rows of the weights' gradient that one task computes.
 const KERNEL_ROWS: usize = 64;
-/// Values of all parts' shares of a kernel's gradient, at most.
+/// The most values that the partial gradients of all parts of the batch may have together ([`by_taps`]).
 const SHARES: usize = 1 << 18;
-/// Fewer input channels than this make products too thin.
+/// With fewer input channels than this, the matrix of one tap is too narrow for an efficient product.
 const FEW_CHANNELS: usize = 16;
-/// Pixels of the output that a task takes at once.
+/// Output pixels per matrix product.
 const PIXELS: usize = 1024;
 
-/// The gradient of the weights, [C_out, C_in, k, k], given the input and the output's gradient.
+/// The gradient of the weights, [C_out, C_in, k, k], from the input and the gradient of the output.
 ///
 /// # Panics
-/// When the slices have not the sizes that `shape` says.
+/// When the length of a slice does not match `shape`.
 pub fn weight_gradient(input: &[f32], gradient: &[f32], shape: &Shape) -> Vec<f32> {
     let (c, channels) = (shape.channels_in, shape.channels_out);
     assert_eq!(input.len(), shape.pixels_in() * c);
@@ -88,8 +88,10 @@ pub fn weight_gradient(input: &[f32], gradient: &[f32], shape: &Shape) -> Vec<f3
     unpack(&taps, shape.kernel_sizes())
 }
 
-/// Of the packed weights, tap by tap: each tap's C_in × C_out block is a product of the input that the tap
-/// sees, transposed, with the gradient. Small ones are computed for parts of the batch, then added in order.
+/// The gradient of the packed weights, [k, k, C_in, C_out], tap by tap: the C_in × C_out block of a tap is
+/// Xᵀ·G, where X has the input pixels under that tap and G the gradient of the output. A kernel with few values
+/// has too few blocks for all threads. Its gradient is then computed separately for parts of the batch, and the
+/// results are added in a fixed order.
 fn by_taps(input: &[f32], gradient: &[f32], shape: &Shape) -> Vec<f32> {
     let (c, channels, pixels) = (shape.channels_in, shape.channels_out, shape.pixels_out());
     let taps = shape.kernel * shape.kernel;
@@ -137,7 +139,7 @@ fn by_taps(input: &[f32], gradient: &[f32], shape: &Shape) -> Vec<f32> {
     })
 }
 
-/// The gradient of the bias, `[C_out]`, given the output's.
+/// The gradient of the bias, `[C_out]`, from the gradient of the output, [B, H', W', C_out].
 pub fn bias_gradient(gradient: &[f32], shape: &Shape) -> Vec<f32> {
     let channels = shape.channels_out;
     let mut sums = vec![0.0_f64; channels];
@@ -148,10 +150,10 @@ pub fn bias_gradient(gradient: &[f32], shape: &Shape) -> Vec<f32> {
     sums.into_iter().map(|sum| sum as f32).collect()
 }
 
-/// Parts of the batch whose shares of a kernel's gradient are computed apart, at most.
+/// The most parts into which a batch is cut to compute the gradient of the weights.
 const PARTS: usize = 16;
 
-/// The sum of the shares of up to `parts` parts of the pixels, in order.
+/// Cuts the pixels into up to `parts` ranges, computes `share` for each of them, and adds the results in order.
 fn in_parts(
     pixels: usize,
     parts: usize,
@@ -169,7 +171,8 @@ fn in_parts(
     shares.into_iter().reduce(add).expect("a batch has a pixel")
 }
 
-/// The same for a kernel with many taps and few input channels, such as the stem's.
+/// The gradient of the packed weights for kernels with many taps and few input channels, such as the stem's
+/// 7×7: one product over whole patches.
 fn by_patches(input: &[f32], gradient: &[f32], shape: &Shape) -> Vec<f32> {
     let (patch, channels) = (shape.patch(), shape.channels_out);
     let rows = tile_rows(patch);

@@ -1,22 +1,24 @@
-//! What is done to a convolution's output while it is still in the cache.
+//! The element-wise operation that follows a convolution, applied to each tile of the output while it is in the
+//! cache.
 
 use std::ops::Range;
 
 use crate::norm::{self, Activation};
 
-/// What is applied to a convolution's output.
+/// The element-wise operation that follows a convolution.
 #[derive(Debug, Clone, Copy)]
 pub enum Epilogue<'a> {
     /// Nothing: the output stays as it is.
     Identity,
     /// A bias `[C_out]`.
     Bias(&'a [f32]),
-    /// y·scale + shift per channel, `[C_out]` each, then the activation: normalisation by known statistics.
+    /// y·scale + shift per channel, `[C_out]` each, then the activation: batch normalisation with running
+    /// statistics.
     Affine([&'a [f32]; 2], Activation<'a>),
 }
 
 impl Epilogue<'_> {
-    /// To the values of these pixels of the output.
+    /// Applies the operation to `values`, which are these pixels of the output.
     pub(super) fn apply(&self, values: &mut [f32], pixels: Range<usize>) {
         match *self {
             Epilogue::Identity => {}
@@ -38,7 +40,7 @@ impl Epilogue<'_> {
         }
     }
 
-    /// Panics when it is not for an output of this size.
+    /// Panics when the operation's slices do not fit an output of this many pixels and channels.
     pub(super) fn check(&self, pixels: usize, channels: usize) {
         match self {
             Epilogue::Identity => {}

@@ -1,9 +1,11 @@
-//! A dilated convolution is an ordinary one on each of dilation² interleaved grids of pixels.
+//! Dilated convolution by undilated ones. With dilation d, a pixel interacts only with pixels at distances that are
+//! multiples of d, so the map falls into d² interleaved grids, and each grid is convolved without dilation.
 
 use super::{Epilogue, Shape};
 use crate::parallel::pieces_of;
 
-/// The convolution on the grids of one with the same padding as its dilation: each a sample of its own.
+/// The undilated convolution on the grids, each of which is a sample of the batch. The padding of `shape` must
+/// equal its dilation.
 pub(super) fn of_grids(shape: &Shape) -> Shape {
     let d = shape.dilation;
     Shape {
@@ -15,7 +17,7 @@ pub(super) fn of_grids(shape: &Shape) -> Shape {
     }
 }
 
-/// [B, H, W, C] → [B·d², ⌈H/d⌉, ⌈W/d⌉, C]; where a grid has fewer pixels than that, zeros.
+/// [B, H, W, C] → [B·d², ⌈H/d⌉, ⌈W/d⌉, C]; grids with fewer pixels are padded with zeros.
 pub(super) fn split(map: &[f32], channels: usize, shape: &Shape) -> Vec<f32> {
     let (d, [height, width]) = (shape.dilation, shape.input);
     let [rows, columns] = of_grids(shape).input;
@@ -34,7 +36,7 @@ pub(super) fn split(map: &[f32], channels: usize, shape: &Shape) -> Vec<f32> {
     })
 }
 
-/// Puts together what [`split`] has taken apart, then applies the epilogue.
+/// The inverse of [`split`], followed by the epilogue.
 pub(super) fn join(grids: &[f32], channels: usize, epilogue: Epilogue, shape: &Shape) -> Vec<f32> {
     let (d, [height, width]) = (shape.dilation, shape.input);
     let [rows, columns] = of_grids(shape).input;

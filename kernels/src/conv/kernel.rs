@@ -1,4 +1,4 @@
-//! A convolution's weights in the order the matrix products want.
+//! The weights of a convolution, in the order in which the matrix products read them.
 
 use super::{
     Shape,
@@ -7,7 +7,7 @@ use super::{
 };
 use crate::parallel::{each, pieces_of};
 
-/// The weights of a convolution, ready for it.
+/// The packed weights of a convolution.
 #[derive(Debug, Clone)]
 pub struct Kernel {
     pub(super) form: Form,
@@ -15,20 +15,21 @@ pub struct Kernel {
     pub(super) sizes: [usize; 3],
 }
 
-/// What the products take.
+/// The two packed forms.
 #[derive(Debug, Clone)]
 pub(super) enum Form {
-    /// The weights themselves, [k, k, C_in, C_out].
+    /// The weights, reordered to [k, k, C_in, C_out].
     Taps(Vec<f32>),
-    /// Transformed for minimal filtering.
+    /// The weights transformed for minimal filtering.
     Winograd(winograd::Places),
 }
 
 impl Kernel {
-    /// Of weights [C_out, C_in, k, k], for convolutions of this shape: batch and sides do not matter.
+    /// Packs weights [C_out, C_in, k, k] for convolutions of this shape with any batch size and any height and
+    /// width.
     ///
     /// # Panics
-    /// When `weights` has another size.
+    /// When the length of `weights` does not match `shape`.
     pub fn pack(weights: &[f32], shape: &Shape) -> Self {
         let sizes = shape.kernel_sizes();
         let [k, channels_in, channels_out] = sizes;
@@ -45,8 +46,8 @@ impl Kernel {
         Self { form, sizes }
     }
 
-    /// The kernel that takes an output's gradient to the input's, for stride 1: taps in reverse, inputs for
-    /// outputs.
+    /// The kernel that turns the gradient of the output into the gradient of the input, at stride 1: the taps
+    /// are in reverse order, input and output channels are exchanged.
     pub(super) fn reversed(&self) -> Self {
         let [k, channels_in, channels_out] = self.sizes;
         let form = match &self.form {
@@ -76,7 +77,7 @@ impl Kernel {
 fn pack(weights: &[f32], [k, channels_in, channels_out]: [usize; 3]) -> Vec<f32> {
     let taps = k * k;
     let mut packed = vec![0.0; weights.len()];
-    // Ordered so that the taps of the same input channels, which share their cache lines, come together.
+    // The taps of one input channel share cache lines of `weights`, so they are packed one after the other.
     let mut blocks: Vec<(usize, usize, &mut [f32])> = packed
         .chunks_mut(channels_in * channels_out)
         .enumerate()
@@ -89,7 +90,7 @@ fn pack(weights: &[f32], [k, channels_in, channels_out]: [usize; 3]) -> Vec<f32>
     blocks.sort_by_key(|&(block, tap, _)| (block, tap));
     let row = channels_in * taps;
     each(blocks, |(block, tap, rows)| {
-        // Squares of a transposition: a few lines of the source, read whole.
+        // Transpose in squares of BLOCK × BLOCK, so that each cache line of the source is read once.
         for left in (0..channels_out).step_by(BLOCK) {
             let right = (left + BLOCK).min(channels_out);
             for (i, to) in rows.chunks_exact_mut(channels_out).enumerate() {
@@ -106,7 +107,7 @@ fn pack(weights: &[f32], [k, channels_in, channels_out]: [usize; 3]) -> Vec<f32>
 /// [k, k, C_in, C_out] → [C_out, C_in, k, k].
 pub(super) fn unpack(packed: &[f32], [k, channels_in, channels_out]: [usize; 3]) -> Vec<f32> {
     let taps = k * k;
-    // As many outputs at once as fill a cache line of the source.
+    // A task takes BLOCK output channels, because they fill one cache line of the source.
     pieces_of(packed.len(), BLOCK * channels_in * taps, |block, out| {
         let first = block * BLOCK;
         let count = out.len() / (channels_in * taps);

@@ -1,8 +1,10 @@
 //! 2-D convolution as matrix products of patches, forward and backward.
 //!
-//! Feature maps are [B, H, W, C], kernels [k, k, C_in, C_out] ([`Kernel::pack`] makes them of Burn's and
-//! PyTorch's [C_out, C_in, k, k]). A patch is a pixel's k·k·C_in inputs in the kernel's order, so a tile of
-//! patches times the kernel is a tile of the output. 3×3 kernels of stride 1 need fewer products (`winograd`).
+//! Feature maps are [B, H, W, C]. Kernels are [k, k, C_in, C_out]; [`Kernel::pack`] reorders
+//! [C_out, C_in, k, k], the order of Burn and PyTorch. A patch is the k·k·C_in input values under the kernel at
+//! one output pixel, in the kernel's order. A matrix with one patch in each row, times the kernel, is the output
+//! at these pixels. 3×3 convolutions of stride 1 use minimal filtering, which needs fewer multiplications
+//! (`winograd`).
 
 mod backward;
 mod epilogue;
@@ -23,10 +25,10 @@ use crate::{
 use kernel::Form;
 use patches::fill_patches;
 
-/// The sizes of a convolution: what is called a shape everywhere below.
+/// The sizes of a convolution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shape {
-    /// Samples.
+    /// Samples in the batch, B.
     pub batch: usize,
     /// Rows and columns of the input.
     pub input: [usize; 2],
@@ -34,13 +36,13 @@ pub struct Shape {
     pub channels_in: usize,
     /// Channels of the output.
     pub channels_out: usize,
-    /// Side of the kernel.
+    /// Side of the square kernel, k.
     pub kernel: usize,
-    /// Pixels of the input per pixel of the output.
+    /// Step between neighbouring output pixels, in input pixels.
     pub stride: usize,
-    /// Zeros around the input.
+    /// Rows and columns of zeros added on each side of the input.
     pub padding: usize,
-    /// Distance between the taps of the kernel.
+    /// Distance between neighbouring taps of the kernel, in input pixels.
     pub dilation: usize,
 }
 
@@ -57,18 +59,18 @@ impl Shape {
         self.kernel * self.kernel * self.channels_in
     }
 
-    /// Pixels of the whole input.
+    /// Pixels of the input, over the whole batch.
     fn pixels_in(&self) -> usize {
         self.batch * self.input[0] * self.input[1]
     }
 
-    /// Pixels of the whole output.
+    /// Pixels of the output, over the whole batch.
     fn pixels_out(&self) -> usize {
         let [rows, columns] = self.output();
         self.batch * rows * columns
     }
 
-    /// Whether patches are the input itself.
+    /// Whether the matrix of patches is the input itself, so that none has to be built.
     fn is_pointwise(&self) -> bool {
         self.kernel == 1 && self.stride == 1 && self.padding == 0
     }
@@ -78,24 +80,25 @@ impl Shape {
     }
 }
 
-/// Bytes of a tile of patches: with its share of the kernel and the output it stays in a core's L2 cache.
+/// Bytes of a tile of patches. A tile, and the parts of kernel and output that it needs, fit a core's L2 cache.
 const TILE_BYTES: usize = 512 << 10;
-/// Tiles have at least so many pixels: the kernel, which each of them reads, comes from further away.
+/// The fewest pixels of a tile. Each tile reads the whole kernel, mostly from outside the L2 cache; smaller tiles
+/// would read it too often.
 const FEWEST: usize = 48;
-/// Tiles of a small map, for as many threads.
+/// A small map is cut into this many tiles, so that several threads have work.
 const TILES: usize = 8;
-/// Columns of the kernel that a task takes where pixels are too few to be shared out.
+/// Output channels per task, where there are too few pixels to split the work by pixels.
 const COLUMNS: usize = 128;
 
-/// Pixels in a tile whose rows have `row` values.
+/// Pixels in a tile whose patches have `row` values.
 fn tile_rows(row: usize) -> usize {
     (TILE_BYTES / 4 / row).clamp(FEWEST, 512) / 8 * 8
 }
 
-/// `[B, H, W, C_in] → [B, H', W', C_out]`, then the epilogue.
+/// The convolution `[B, H, W, C_in] → [B, H', W', C_out]`, followed by the epilogue.
 ///
 /// # Panics
-/// When the slices have not the sizes that `shape` says.
+/// When the length of a slice does not match `shape`.
 pub fn forward(input: &[f32], kernel: &Kernel, epilogue: Epilogue, shape: &Shape) -> Vec<f32> {
     assert_eq!(
         input.len(),
@@ -116,7 +119,7 @@ pub fn forward(input: &[f32], kernel: &Kernel, epilogue: Epilogue, shape: &Shape
     }
 }
 
-/// A task for each tile of patches.
+/// The convolution with one task for each tile of patches.
 fn by_rows(input: &[f32], taps: &[f32], epilogue: Epilogue, shape: &Shape) -> Vec<f32> {
     let (patch, channels) = (shape.patch(), shape.channels_out);
     let weights = Matrix::new(taps, patch, channels);
@@ -147,7 +150,7 @@ fn by_rows(input: &[f32], taps: &[f32], epilogue: Epilogue, shape: &Shape) -> Ve
     })
 }
 
-/// A task for some columns of the kernel, over all patches.
+/// The convolution with one task for each block of output channels, over all patches.
 fn by_columns(input: &[f32], taps: &[f32], epilogue: Epilogue, shape: &Shape) -> Vec<f32> {
     let (patch, channels, pixels) = (shape.patch(), shape.channels_out, shape.pixels_out());
     let mut own = Vec::new();

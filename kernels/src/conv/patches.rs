@@ -1,10 +1,11 @@
-//! Patches: what each pixel of the output sees of the input (im2col).
+//! Patches: for each output pixel, the input values under the kernel (im2col).
 
 use std::ops::Range;
 
 use super::Shape;
 
-/// Where the taps of one output pixel lie in a line of the input: the first, which of them are inside.
+/// The taps of output row or column `out` along a side of the input: the position of the first tap, which may be
+/// negative, and the range of taps that lie inside.
 fn taps(shape: &Shape, out: usize, side: usize) -> (isize, Range<usize>) {
     let start = (out * shape.stride) as isize - shape.padding as isize;
     let step = shape.dilation as isize;
@@ -56,8 +57,8 @@ pub(super) fn fill_patches(tile: &mut [f32], input: &[f32], shape: &Shape, first
     }
 }
 
-/// Adds a sample's patches `tile`, those of the output pixels from `first` on, back to where they were taken
-/// from: the transpose of [`fill_patches`]. `input` is that sample's [H, W, C_in].
+/// The transpose of [`fill_patches`] for one sample (col2im): adds each value of `tile`, the patches of the
+/// output pixels from `first` on, to its place in `input`, [H, W, C_in].
 pub(super) fn add_patches(tile: &[f32], input: &mut [f32], shape: &Shape, first: usize) {
     let [height, width] = shape.input;
     let [_, columns] = shape.output();
@@ -78,8 +79,8 @@ pub(super) fn add_patches(tile: &[f32], input: &mut [f32], shape: &Shape, first:
     }
 }
 
-/// Fills `tile`, rows of as many values as `channels` has, with those channels of the input that one tap
-/// (`ky`, `kx`) of the kernel sees from the output pixels from `first` on.
+/// Fills `tile` with the input under one tap (`ky`, `kx`) of the kernel: a row for each output pixel from
+/// `first` on, with the input channels `channels`.
 pub(super) fn fill_tap(
     tile: &mut [f32],
     input: &[f32],

@@ -1,9 +1,9 @@
-//! The loops of a normalisation, compiled once for each generation of vector instructions and chosen at run
-//! time.
+//! The inner loops of normalisation. Each is compiled for several sets of vector instructions; the best one
+//! that the CPU has is chosen at run time.
 
 use multiversion::multiversion;
 
-/// Adds x − `origin` and its square to the channels' sums.
+/// Adds x − `origin` to `first` and its square to `second`, for each channel.
 #[multiversion(targets = "simd")]
 pub(super) fn moments(x: &[f32], origin: &[f32], first: &mut [f32], second: &mut [f32]) {
     let channels = origin.len();
@@ -17,7 +17,7 @@ pub(super) fn moments(x: &[f32], origin: &[f32], first: &mut [f32], second: &mut
     }
 }
 
-/// Adds g and g·(x − `mean`) to the channels' sums.
+/// Adds g to `plain` and g·(x − `mean`) to `with_x`, for each channel.
 #[multiversion(targets = "simd")]
 pub(super) fn sums(g: &[f32], x: &[f32], mean: &[f32], plain: &mut [f32], with_x: &mut [f32]) {
     let channels = mean.len();
@@ -106,7 +106,7 @@ pub(super) fn rescale_add_relu(y: &mut [f32], scale: &[f32], shift: &[f32], shor
     }
 }
 
-/// Zero for what is below; not a number stays one, so that a run that has diverged is noticed.
+/// max(x, 0), but NaN for NaN, so that a run that has diverged is noticed.
 #[inline(always)]
 fn relu(x: f32) -> f32 {
     if x < 0.0 { 0.0 } else { x }
@@ -119,7 +119,7 @@ pub(super) fn mask(gradient: &mut [f32], y: &[f32]) {
     }
 }
 
-/// a·g + b·x + c.
+/// `to` = a·g + b·x + c, with a, b and c per channel.
 #[multiversion(targets = "simd")]
 pub(super) fn combine(to: &mut [f32], g: &[f32], x: &[f32], [a, b, c]: [&[f32]; 3]) {
     let channels = a.len();

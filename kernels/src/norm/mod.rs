@@ -1,8 +1,8 @@
-//! Batch normalisation in groups, and the activation behind it in a residual network: the sum with the
-//! shortcut, and ReLU.
+//! Batch normalisation in groups, fused with what follows it in a residual network: the sum with the shortcut,
+//! and ReLU.
 //!
-//! Feature maps are [B, P, C], P pixels. Sample i of the batch belongs to group i mod G; each group is
-//! normalised by its own statistics (split BN). Statistics and gradients are [G, C].
+//! Feature maps are [B, P, C], with P pixels per sample. Sample i of the batch belongs to group i mod G; each
+//! group is normalised by its own statistics (split batch normalisation). Statistics are [G, C].
 
 mod loops;
 
@@ -15,7 +15,7 @@ use crate::parallel::{chunks, map, pieces_of};
 /// The sizes of a normalisation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shape {
-    /// Samples, a multiple of `groups`.
+    /// Samples in the batch, a multiple of `groups`.
     pub batch: usize,
     /// Pixels of a sample.
     pub pixels: usize,
@@ -30,12 +30,12 @@ impl Shape {
         self.pixels * self.channels
     }
 
-    /// Values of a channel in one group.
+    /// The number of values of one channel in one group.
     fn count(&self) -> f64 {
         (self.batch / self.groups * self.pixels) as f64
     }
 
-    /// Into how many parts of whole pixels a sample is cut where pixels are independent.
+    /// The number of tasks per sample, for work in which pixels are independent. Each has equally many whole pixels.
     fn parts(&self) -> usize {
         let wanted = (self.sample() / PART).max(1);
         (1..=wanted)
@@ -52,7 +52,7 @@ impl Shape {
         );
     }
 
-    /// The part of a [G, C] array that holds for a sample.
+    /// The row of a [G, C] array for the group of this sample.
     fn of_sample<'a>(&self, values: &'a [f32], sample: usize) -> &'a [f32] {
         &values[sample % self.groups * self.channels..][..self.channels]
     }
@@ -61,19 +61,19 @@ impl Shape {
 /// Mean and biased variance of every channel in every group, [G, C] each.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Statistics {
-    /// Means.
+    /// Means, [G, C].
     pub mean: Vec<f32>,
-    /// Variances, divided by the count.
+    /// Biased variances (divided by the number of values), [G, C].
     pub variance: Vec<f32>,
 }
 
-/// The statistics of a batch.
+/// The statistics of a batch x, [B, P, C].
 ///
 /// # Panics
-/// When the sizes do not fit.
+/// When the length of `x` does not match `shape`, or the batch does not divide into the groups.
 pub fn statistics(x: &[f32], shape: &Shape) -> Statistics {
     shape.check(x);
-    // Moments about a value of the channel itself: none are lost where the mean is far from 0.
+    // Moments are taken about a value of the channel, so that no digits are lost when the mean is far from 0.
     let origin: Vec<f32> = (0..shape.groups)
         .flat_map(|group| &x[group * shape.sample()..][..shape.channels])
         .copied()
@@ -100,7 +100,7 @@ pub fn statistics(x: &[f32], shape: &Shape) -> Statistics {
     }
 }
 
-/// a = γ/√(σ²+ε) and b = β − μ·a, [G, C] each.
+/// Normalisation as an affine map a·x + b: a = γ/√(σ²+ε) and b = β − μ·a, [G, C] each.
 pub fn scale_and_shift(
     statistics: &Statistics,
     gamma: &[f32],
@@ -123,7 +123,7 @@ pub fn scale_and_shift(
     [scale, shift]
 }
 
-/// What is applied behind a normalisation in a residual network.
+/// What follows a normalisation in a residual network.
 #[derive(Debug, Clone, Copy)]
 pub enum Activation<'a> {
     /// Nothing: the output stays as it is.
@@ -134,10 +134,10 @@ pub enum Activation<'a> {
     AddRelu(&'a [f32]),
 }
 
-/// a·x + b with a and b [G, C], then the activation.
+/// a·x + b, [B, P, C], followed by the activation; a and b are [G, C].
 ///
 /// # Panics
-/// When the sizes do not fit.
+/// When the length of a slice does not match `shape`.
 pub fn apply(
     x: &[f32],
     [scale, shift]: [&[f32]; 2],
@@ -145,7 +145,7 @@ pub fn apply(
     shape: &Shape,
 ) -> Vec<f32> {
     shape.check(x);
-    // In parts of a sample: a batch may be of one.
+    // Split within samples, so that a batch of one image uses several threads too.
     let parts = shape.parts();
     let part = shape.sample() / parts;
     pieces_of(x.len(), part, |index, y| {
@@ -163,7 +163,7 @@ pub fn apply(
     })
 }
 
-/// [`apply`] with one scale and shift, on one thread, to where the values are.
+/// [`apply`] in place and on one thread, with a single group: scale and shift are `[C]`.
 pub(crate) fn apply_in_place(y: &mut [f32], [scale, shift]: [&[f32]; 2], activation: Activation) {
     match activation {
         Activation::Identity => rescale(y, scale, shift),
@@ -172,7 +172,7 @@ pub(crate) fn apply_in_place(y: &mut [f32], [scale, shift]: [&[f32]; 2], activat
     }
 }
 
-/// Sets `gradient` to 0 where ReLU's output `y` is 0: what passes back through it.
+/// The backward pass of ReLU: sets `gradient` to 0 where its output `y` is 0.
 ///
 /// # Panics
 /// When the sizes differ.
@@ -183,24 +183,24 @@ pub fn through_relu(gradient: &mut [f32], y: &[f32]) {
     });
 }
 
-/// Values that a task takes where they are independent of each other.
+/// Values per task, for work in which values are independent.
 const PART: usize = 1 << 15;
 
 /// The gradients of a normalisation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Gradients {
-    /// Of x.
+    /// The gradient of x, [B, P, C].
     pub x: Vec<f32>,
-    /// Of γ, `[C]`.
+    /// The gradient of γ, `[C]`.
     pub gamma: Vec<f32>,
-    /// Of β, `[C]`.
+    /// The gradient of β, `[C]`.
     pub beta: Vec<f32>,
 }
 
-/// The gradients, given a·x + b's.
+/// The gradients of a normalisation of `x` with these batch statistics, from the gradient of its output, [B, P, C].
 ///
 /// # Panics
-/// When the sizes do not fit.
+/// When the length of a slice does not match `shape`.
 pub fn gradients(
     gradient: &[f32],
     x: &[f32],
@@ -256,10 +256,11 @@ fn inverse_deviation(variance: f32, epsilon: f64) -> f64 {
     1.0 / (f64::from(variance) + epsilon).sqrt()
 }
 
-/// Rows whose sums are taken in `f32` before they go into the `f64` total.
+/// Rows that are summed in `f32` before their sum is added to the `f64` total.
 const ROWS: usize = 64;
 
-/// Two sums per channel over the rows of `a` and `b`, side by side.
+/// Two sums for each channel over all rows, in `f64`. `add` receives some rows of `a`, the same rows of `b`, and the
+/// two `f32` sums to which it adds them.
 fn in_double(
     a: &[f32],
     b: &[f32],
@@ -281,7 +282,7 @@ fn in_double(
     totals
 }
 
-/// The samples' sums [C] added up, in order, for each group: [G, C].
+/// Adds up the sums `[C]` of the samples of each group, in order: [G, C].
 fn by_group(samples: &[[Vec<f64>; 2]], shape: &Shape) -> [Vec<f64>; 2] {
     let mut totals = [0, 1].map(|_| vec![0.0; shape.groups * shape.channels]);
     for (sample, sums) in samples.iter().enumerate() {

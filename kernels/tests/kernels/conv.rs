@@ -4,7 +4,7 @@ use densecl_kernels::conv::{
 
 use crate::{assert_close, values};
 
-/// Small and odd sizes, and what a ResNet has: strides, dilations, pointwise, the stem.
+/// Small and odd sizes, and the kinds of convolution in a ResNet: strided, dilated, 1×1, the 7×7 stem.
 fn shapes() -> Vec<Shape> {
     let shape = |batch, input, channels: [usize; 2], kernel, stride, dilation| Shape {
         batch,
@@ -26,17 +26,18 @@ fn shapes() -> Vec<Shape> {
         shape(2, [5, 8], [20, 33], 1, 2, 1),
         shape(1, [1, 1], [5, 7], 3, 1, 1),
         shape(4, [24, 24], [17, 9], 3, 1, 1), // several tiles, across samples
-        shape(3, [7, 10], [20, 18], 3, 1, 2), // dilated, sides that it does not divide
+        shape(3, [7, 10], [20, 18], 3, 1, 2), // dilated, with an odd side
         shape(6, [1, 7], [150, 20], 3, 1, 1), // a single row of tiles
         shape(5, [25, 23], [17, 34], 3, 1, 1), // more than one block, odd sides
         Shape {
             padding: 3,
             ..shape(1, [4, 4], [16, 3], 3, 1, 1)
-        }, // more padding than a gradient can take back
+        }, // more padding than the kernel reaches: the input's gradient cannot be a convolution
     ]
 }
 
-/// Calls `visit` with (sample·pixel of the input, of the output, tap) for every product of a convolution.
+/// Calls `visit` with (input pixel, output pixel, tap) for every product of a convolution; pixels are counted
+/// over the batch.
 fn each_product(shape: &Shape, mut visit: impl FnMut(usize, usize, usize)) {
     let [height, width] = shape.input;
     let [rows, columns] = shape.output();

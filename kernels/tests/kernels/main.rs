@@ -1,4 +1,4 @@
-//! Every kernel against the sum that defines it, written out.
+//! Compares each kernel with a direct evaluation of its definition in f64.
 
 mod conv;
 mod info_nce;
@@ -6,7 +6,7 @@ mod norm;
 mod pool;
 mod sgd;
 
-/// Values in (−1, 1) that look random, the same for the same seed.
+/// Pseudorandom values in (−1, 1), a function of the seed.
 fn values(count: usize, seed: u64) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     (0..count)
@@ -19,7 +19,7 @@ fn values(count: usize, seed: u64) -> Vec<f32> {
         .collect()
 }
 
-/// Whether two results agree to `bound` of the largest value.
+/// Asserts that two results differ by at most `bound` times the largest expected value.
 #[track_caller]
 fn assert_close(found: &[f32], expected: &[f64], bound: f64) {
     assert_eq!(found.len(), expected.len());

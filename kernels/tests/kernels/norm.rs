@@ -21,7 +21,7 @@ fn shapes() -> [Shape; 4] {
     ]
 }
 
-/// Mean and inverse deviation of (group, channel), in f64.
+/// Mean and inverse standard deviation for each (group, channel), in f64.
 fn moments(x: &[f32], shape: &Shape) -> Vec<(f64, f64)> {
     let Shape {
         batch,
@@ -55,7 +55,7 @@ fn groups_are_normalised_by_themselves_and_what_follows_is_fused() {
             channels,
             groups,
         } = shape;
-        // Far from 0: the variance must not drown in the mean.
+        // The mean is far from 0, where a variance computed as E[x²] − E[x]² would lose its digits.
         let x: Vec<f32> = values(batch * pixels * channels, 1)
             .iter()
             .map(|x| x * 0.1 + 2.0)

@@ -2,7 +2,7 @@ use densecl_kernels::sgd::{Settings, follow, step, sum_of_squares};
 
 use crate::{assert_close, values};
 
-/// More than a task takes, and not a whole number of vectors.
+/// More values than one task takes, and no multiple of the vector width.
 const COUNT: usize = 70_003;
 
 #[test]

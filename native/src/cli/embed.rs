@@ -1,4 +1,4 @@
-//! `densecl embed` and `densecl search`: what may be written.
+//! The arguments of `densecl embed` and `densecl search`.
 
 use std::path::PathBuf;
 
@@ -12,9 +12,9 @@ use densecl_train::config::DataConfig;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum FitName {
-    /// The largest square about the centre
+    /// The largest square around the centre
     Crop,
-    /// All of the picture, squeezed into a square
+    /// The whole picture, stretched or squeezed to a square
     Stretch,
 }
 
@@ -29,9 +29,9 @@ impl From<FitName> for Fit {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum PoolName {
-    /// Their mean: one vector per picture
+    /// The mean of all cells: one vector per picture
     Mean,
-    /// They stay: a vector per cell
+    /// No pooling: a vector per cell
     None,
 }
 
@@ -44,7 +44,7 @@ impl From<PoolName> for Pool {
     }
 }
 
-/// Values of an option that chooses what is computed of a picture.
+/// The values of an option that selects the features of a picture.
 fn kinds() -> impl TypedValueParser<Value = Kind> {
     let maps = Feature::ALL.map(feature_value).into_iter();
     let global =
@@ -75,33 +75,33 @@ pub(crate) struct Embed {
     /// The file to write: .safetensors, .npy, .csv or .parquet
     #[arg(long, value_name = "FILE")]
     pub(crate) out: PathBuf,
-    /// Which features; several separated by commas
+    /// The features to compute, separated by commas
     #[arg(long, value_parser = kinds(), value_delimiter = ',', default_value = Feature::Stage4.name())]
     pub(crate) feature: Vec<Kind>,
-    /// What becomes of the cells of a map
+    /// How the cells of a feature map are pooled
     #[arg(long, value_enum, default_value = "mean")]
     pub(crate) pool: PoolName,
     /// Divide every vector by its length
     #[arg(long)]
     pub(crate) unit_length: bool,
-    /// Pixels of a side at which the network looks
+    /// Side in pixels of the network's input
     #[arg(long, default_value_t = 224)]
     pub(crate) size: u32,
-    /// How a picture becomes square
+    /// How a picture is made square
     #[arg(long, value_enum, default_value = "crop")]
     pub(crate) fit: FitName,
     /// Pixels per cell of the last stage: 32, 16 or 8 [default: as trained]
     #[arg(long)]
     pub(crate) stride: Option<usize>,
-    /// Pictures that go through the network at once
+    /// Pictures per forward pass
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=4096))]
     pub(crate) batch_size: u16,
-    /// Share of files, 0 to 1, that may turn out not to decode
+    /// Share of files, 0 to 1, that may fail to decode
     #[arg(long, value_name = "SHARE", default_value_t = DataConfig::default().max_bad_share)]
     pub(crate) max_bad_share: f64,
     #[command(flatten)]
     pub(crate) device: Device,
-    /// Also write what was done to this file; - for standard output
+    /// Also write a summary to this file; - for standard output
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
 }
@@ -114,32 +114,32 @@ pub(crate) struct Embed {
 
 The score is the cosine similarity, 1 at most. The weights have to be those of the index.")]
 pub(crate) struct Search {
-    /// The picture to find others like
+    /// The query picture
     #[arg(value_hint = ValueHint::FilePath)]
     pub(crate) query: PathBuf,
     /// A file of `densecl embed --out FILE.safetensors`
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) index: PathBuf,
-    /// The weights that made the index
+    /// The weights with which the index was made
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) weights: PathBuf,
     #[command(flatten)]
     pub(crate) part: Part,
-    /// Pictures found
+    /// Number of pictures to find
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(crate) k: u16,
-    /// Which of the index's features [default: the first with one vector per picture]
+    /// The feature to compare [default: the first with one vector per picture]
     #[arg(long, value_parser = kinds())]
     pub(crate) feature: Option<Kind>,
     /// Also draw the pictures found, a PNG
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
-    /// The folder of the pictures, where it is not where it was
+    /// The folder of the pictures, if it was moved
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) images: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) device: Device,
-    /// Also write what was found to this file; - for standard output
+    /// Also write the results to this file; - for standard output
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
 }

@@ -1,4 +1,4 @@
-//! `densecl eval TASK`: what may be written, and its help.
+//! The arguments of `densecl eval TASK`, and their help.
 
 use std::path::{Path, PathBuf};
 
@@ -25,14 +25,14 @@ pub(crate) struct Eval {
     pub(crate) task: Task,
 }
 
-/// Where the picture of the evaluation with this name goes.
+/// The path of an evaluation's picture: `out`, or else `TASK.png`.
 pub(crate) fn picture_of(task: &str, out: Option<&Path>) -> PathBuf {
     out.map_or_else(|| PathBuf::from(format!("{task}.png")), Path::to_path_buf)
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Task {
-    /// Pairs of pictures with known truth: how near do features find the right point?
+    /// Correspondence on pairs of pictures with known truth: PCK and end-point error
     Correspondence(Correspondence),
     /// Segmentation by a linear layer on frozen features, or fine-tuned
     LinearSeg(LinearSeg),
@@ -48,7 +48,7 @@ pub(crate) enum Task {
     Compare(Compare),
 }
 
-/// What every evaluation is asked.
+/// The arguments that all evaluations have.
 #[derive(Debug, Args)]
 pub(crate) struct Common {
     /// Weights to judge, `photos` (the program's own), or `random:resnet18`: untrained; may be given
@@ -61,7 +61,7 @@ pub(crate) struct Common {
     /// The first seed
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
-    /// How many seeds: this many runs where anything is random
+    /// Number of seeds; a single one is used where nothing depends on it
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1000))]
     pub(crate) seeds: u64,
     #[command(flatten)]
@@ -74,16 +74,16 @@ pub(crate) struct Common {
     pub(crate) out: Option<PathBuf>,
 }
 
-/// At which features an evaluation looks. Each evaluation has defaults of its own.
+/// The feature that an evaluation uses, and the size of its pictures. Each evaluation has its own defaults.
 #[derive(Debug, Args)]
 pub(crate) struct Look {
-    /// Which features [default: stage4; of correspondence that of `densecl match`]
+    /// The feature map [default: stage4; for correspondence that of `densecl match`]
     #[arg(long, value_parser = compared_features())]
     pub(crate) feature: Option<Feature>,
     /// Pixels per cell of the last stage: 32, 16 or 8
     #[arg(long)]
     pub(crate) stride: Option<usize>,
-    /// Pixels of a picture's longer side at which the network looks
+    /// Longer side in pixels of the network's input
     #[arg(long)]
     pub(crate) size: Option<u32>,
 }
@@ -110,16 +110,16 @@ pub(crate) struct Correspondence {
     pub(crate) limit: Option<u64>,
 }
 
-/// A labelled data set.
+/// The data set of a segmentation evaluation.
 #[derive(Debug, Args)]
 pub(crate) struct Labelled {
     /// Folder of pictures with a class per pixel
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) data: PathBuf,
-    /// Split to learn from [default: train]
+    /// Split to train on [default: train]
     #[arg(long, value_name = "NAME")]
     pub(crate) train_split: Option<String>,
-    /// Split to judge by [default: val, or else test]
+    /// Split to evaluate on [default: val, or else test]
     #[arg(long, value_name = "NAME")]
     pub(crate) test_split: Option<String>,
     /// At most this many pictures of each split, spread evenly
@@ -145,7 +145,7 @@ pub(crate) struct LinearSeg {
     pub(crate) look: Look,
     #[command(flatten)]
     pub(crate) data: Labelled,
-    /// Train the backbone too, under the head of an FCN
+    /// Fine-tune the backbone too, under an FCN head
     #[arg(long)]
     pub(crate) fine_tune: bool,
     /// Steps of SGD [default: 1000; 300 with --fine-tune]
@@ -154,7 +154,7 @@ pub(crate) struct LinearSeg {
     /// Pictures in a step [default: 16; 8 with --fine-tune]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=4096))]
     pub(crate) batch_size: Option<u64>,
-    /// Learning rate, cosine to 0 [default: 0.1; 0.01 with --fine-tune]
+    /// Learning rate, with cosine decay to 0 [default: 0.1; 0.01 with --fine-tune]
     #[arg(long)]
     pub(crate) lr: Option<f64>,
     /// Weight decay
@@ -181,13 +181,13 @@ pub(crate) struct KnnSeg {
     pub(crate) look: Look,
     #[command(flatten)]
     pub(crate) data: Labelled,
-    /// Neighbours that vote
+    /// Number of neighbours that vote
     #[arg(long, default_value_t = KnnSettings::default().k as u64, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) k: u64,
     /// Temperature of the votes
     #[arg(long, default_value_t = KnnSettings::default().temperature, allow_negative_numbers = true)]
     pub(crate) temperature: f32,
-    /// Training cells kept, at most
+    /// Largest number of training cells in the memory bank
     #[arg(long, value_name = "CELLS", default_value_t = KnnSettings::default().bank as u64, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     pub(crate) bank: u64,
 }
@@ -230,7 +230,7 @@ pub(crate) struct Detect {
     pub(crate) limit: Option<u32>,
 }
 
-/// A folder of pictures by class.
+/// The data set of a classification evaluation.
 #[derive(Debug, Args)]
 pub(crate) struct Classes {
     /// A folder with a folder of pictures per class
@@ -254,10 +254,10 @@ pub(crate) struct Knn {
     pub(crate) look: Look,
     #[command(flatten)]
     pub(crate) classes: Classes,
-    /// How many neighbours vote
+    /// Number of neighbours that vote
     #[arg(long, default_value_t = classify::NEIGHBOURS)]
     pub(crate) k: usize,
-    /// τ: a vote weighs exp(cosine similarity / τ)
+    /// Temperature τ: a vote has the weight exp(cosine similarity / τ)
     #[arg(long, default_value_t = classify::TEMPERATURE)]
     pub(crate) temperature: f64,
 }
@@ -324,7 +324,7 @@ pub(crate) struct Compare {
     /// The first seed
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
-    /// How many seeds: this many runs where anything is random
+    /// Number of seeds; a single one is used where nothing depends on it
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=1000))]
     pub(crate) seeds: u64,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! From the arguments of the process to what they mean.
+//! Parses the arguments of the process.
 
 use std::ffi::OsString;
 
@@ -8,13 +8,13 @@ use clap::{CommandFactory, Parser};
 use super::Cli;
 use densecl_train::paths;
 
-/// What was typed; ends the program where it cannot be understood, or asks for help.
+/// Parses the arguments; on an error or a request for help prints the text and ends the program.
 pub(crate) fn parse() -> Cli {
     parse_from(std::env::args_os().collect()).unwrap_or_else(|error| error.exit())
 }
 
-/// Arguments that end in settings and results as text have to be text; which one is not is said here,
-/// which clap does not say.
+/// Arguments that become settings or appear in reports must be UTF-8. clap's error does not name the argument that
+/// is not, so it is added here.
 fn parse_from(args: Vec<OsString>) -> Result<Cli, clap::Error> {
     Cli::try_parse_from(&args).map_err(|error| {
         let not_text = |arg: &&OsString| arg.to_str().is_none();

@@ -1,4 +1,4 @@
-//! `densecl pretrain`: what may be written, and its help.
+//! The arguments of `densecl pretrain`, and their help.
 
 use std::path::PathBuf;
 
@@ -26,7 +26,7 @@ pub(crate) struct Pretrain {
     /// Folder of the run [default: runs/NAME]
     #[arg(long, value_name = "DIR", conflicts_with = "resume")]
     pub(crate) out: Option<PathBuf>,
-    /// Continue the run in this folder exactly
+    /// Continue the run in this folder, with the result of an uninterrupted run
     #[arg(long, value_name = "RUN", value_hint = ValueHint::DirPath)]
     pub(crate) resume: Option<PathBuf>,
     /// Start from these weights, densecl's own or another program's (see `densecl import`), or from
@@ -39,7 +39,7 @@ pub(crate) struct Pretrain {
     /// Leave out tensors of --init with such names, * for any characters; may be given often
     #[arg(long, value_name = "PATTERN", requires = "init")]
     pub(crate) ignore: Vec<String>,
-    /// Go on from a training state of the authors, MoCo v2 or mmselfsup: both encoders, queues, SGD, step
+    /// Continue a training state of the authors, MoCo v2 or mmselfsup: both encoders, queues, SGD, step
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "resume")]
     pub(crate) continue_from: Option<String>,
     /// Replace an earlier run in the same folder
@@ -57,10 +57,10 @@ pub(crate) struct Pretrain {
     /// Images per step
     #[arg(long, value_name = "N")]
     pub(crate) batch_size: Option<usize>,
-    /// The one seed everything random follows from
+    /// The seed of everything random
     #[arg(long)]
     pub(crate) seed: Option<u64>,
-    /// f32, bf16 or f16: the numbers of convolutions and activations [default: f32]
+    /// Number format of convolutions and activations: f32, bf16 or f16 [default: f32]
     #[arg(long)]
     pub(crate) precision: Option<String>,
     #[command(flatten)]
@@ -71,14 +71,14 @@ pub(crate) struct Pretrain {
 }
 
 impl Pretrain {
-    /// All overrides as `--set` writes them; the named flags come last and win.
+    /// All overrides in the form of `--set`; those of named options come last and take precedence.
     pub(crate) fn assignments(&self) -> Vec<String> {
         let mut sets = self.sets.clone();
         let mut set = |key: &str, value: Option<String>| {
             sets.extend(value.map(|value| format!("{key}={value}")));
         };
         set("data.source", self.data.clone());
-        // A length given in epochs is not to be overruled by a preset's steps.
+        // `--epochs` clears the steps of a preset, which would take precedence over epochs.
         set("train.steps", self.epochs.map(|_| "0".to_string()));
         set("train.epochs", self.epochs.map(|n| n.to_string()));
         set("train.steps", self.steps.map(|n| n.to_string()));

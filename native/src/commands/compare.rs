@@ -1,4 +1,4 @@
-//! `densecl eval compare`: which evaluations were asked for, each with its usual settings.
+//! `densecl eval compare`: runs the selected evaluations, each with its default settings.
 
 use std::fs;
 use std::path::Path;
@@ -22,7 +22,7 @@ use densecl_eval::segmentation::{
 use densecl_eval::{Contest, Evaluation, Look};
 use densecl_train::paths;
 
-/// Runs the comparison asked for.
+/// Runs the comparison.
 ///
 /// # Errors
 /// One line for the user.
@@ -56,7 +56,7 @@ pub(super) fn run(args: &cli::Compare) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// All data is opened before anything is measured: what is wrong with it is known at once.
+/// Makes the evaluations. All data is opened here, so that errors in it are reported before anything is measured.
 fn tasks(args: &cli::Compare) -> anyhow::Result<Vec<Task>> {
     let mut tasks: Vec<Task> = Vec::new();
     let limit = args.limit.map(|n| n as usize);

@@ -5,7 +5,7 @@ use clap::CommandFactory;
 use crate::cli::Cli;
 use crate::console;
 
-/// Prints the script.
+/// Prints the completion script.
 ///
 /// # Errors
 /// When standard output cannot be written to.

@@ -1,4 +1,4 @@
-//! `densecl config`: the presets, or what one resolves to.
+//! `densecl config`: lists the presets, or prints the resolved settings of one.
 
 use densecl_train::presets::{PRESETS, title};
 use densecl_train::run::preset_or_file;
@@ -7,7 +7,7 @@ use densecl_train::settings;
 use crate::cli;
 use crate::console;
 
-/// Prints.
+/// Prints the list or the settings.
 ///
 /// # Errors
 /// For settings that cannot be read or do not fit together.

@@ -1,4 +1,4 @@
-//! `densecl embed`: features of a folder of pictures, in a file.
+//! `densecl embed`: computes features of a folder of pictures and writes them to a file.
 
 use densecl_eval::embedding::{EmbedRequest, Recipe, embed};
 
@@ -8,7 +8,7 @@ use crate::device;
 use crate::results::write_json;
 use crate::stop::stop_on_signal;
 
-/// Writes the features; `Ok(false)` when the user stopped before the end, and nothing is written then.
+/// Writes the features; `Ok(false)` when the user stopped it, and nothing is written then.
 ///
 /// # Errors
 /// One line for the user.

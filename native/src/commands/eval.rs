@@ -1,4 +1,4 @@
-//! `densecl eval TASK`: from what was typed to an evaluation and its contest.
+//! `densecl eval TASK`: makes an evaluation from its arguments and runs it.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use densecl_eval::segmentation::{
 use densecl_eval::{Contest, Evaluation, Look, evaluate};
 use densecl_train::files::{write_atomically, write_png};
 
-/// Runs the evaluation asked for and delivers its report.
+/// Runs the evaluation and writes its report.
 ///
 /// # Errors
 /// One line for the user.
@@ -168,8 +168,8 @@ fn judge(task: &dyn Evaluation, common: &cli::Common) -> anyhow::Result<()> {
     deliver(&evaluate(task, &contest)?, &out, common.json.as_deref())
 }
 
-/// Prints the table, and writes the picture to `out` and the JSON to `json`; `-` for standard
-/// output, where the table then is left out.
+/// Prints the table, and writes the picture to `out` and the JSON to `json`. With `-` the JSON goes to standard
+/// output in place of the table.
 fn deliver(report: &Report, out: &Path, json: Option<&Path>) -> anyhow::Result<()> {
     if let Some(picture) = report.picture()? {
         write_png(out, &picture)?;
@@ -185,7 +185,7 @@ fn deliver(report: &Report, out: &Path, json: Option<&Path>) -> anyhow::Result<(
     }
 }
 
-/// An evaluation takes minutes: a result that cannot be written is found out before.
+/// Checks that the folder of a result exists, because the evaluation itself takes minutes.
 fn writable(path: &Path) -> anyhow::Result<()> {
     let folder = path.parent().filter(|parent| *parent != Path::new(""));
     match folder {
@@ -261,7 +261,7 @@ mod tests {
         assert_eq!(linear(&args), Method::Linear(LinearConfig::default()));
     }
 
-    /// The default of every option of every command below `command`, by its path.
+    /// Collects the default of every option of every command below `command`, keyed by command and option.
     fn defaults(command: &clap::Command, path: &str, found: &mut BTreeMap<String, String>) {
         for arg in command.get_arguments() {
             let values: Vec<_> = arg
@@ -279,8 +279,8 @@ mod tests {
         }
     }
 
-    /// A new option with a default fails here: derive it from the settings and name them, or add it to
-    /// those that only the command line has.
+    /// If this fails for a new option: take its default from the settings and list it here, or add it to the options
+    /// that only the command line has.
     #[test]
     fn every_default_of_the_command_line_is_that_of_the_settings() {
         let (knn, linear, fcn) = (

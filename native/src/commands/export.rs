@@ -1,10 +1,10 @@
-//! `densecl export`: weights for another program.
+//! `densecl export`: writes weights for another program.
 
 use crate::cli;
 use crate::console;
 use crate::export::{Format, Request, export};
 
-/// Writes, and says what was written.
+/// Exports, and prints what was written.
 ///
 /// # Errors
 /// One line for the user.

@@ -1,4 +1,4 @@
-//! `densecl import FILE`: weights of another program, and what became of each tensor.
+//! `densecl import FILE`: reads weights of another program, and lists what became of each tensor.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use crate::console;
 use densecl_train::files::write_atomically;
 use densecl_train::weights::{by_reason, read_quietly};
 
-/// Imports, and prints the account.
+/// Imports the weights, and prints the list.
 ///
 /// # Errors
 /// One line for the user.
@@ -64,7 +64,7 @@ pub(crate) fn run(args: &cli::Import) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Names shown of each kind; `--json` has them all.
+/// Number of names shown of each kind; `--json` lists all.
 const SHOWN: usize = 2;
 
 fn table(file: &Path, weights: &Weights) -> String {

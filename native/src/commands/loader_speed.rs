@@ -1,5 +1,5 @@
-//! `densecl loader-speed`: how fast views are made of files, and what the time goes into. Hidden from
-//! the help: it measures this program, not anybody's data (docs/performance.md).
+//! `densecl loader-speed`: measures how fast views are made from files, stage by stage. Hidden from the help,
+//! because it is a benchmark of this program (docs/performance.md).
 
 use densecl_train::data::{Stages, loader_speed};
 
@@ -7,7 +7,7 @@ use crate::cli;
 use crate::console;
 use crate::results::write_json;
 
-/// Measures and tells.
+/// Measures, and prints the figures.
 ///
 /// # Errors
 /// One line for the user.

@@ -1,4 +1,4 @@
-//! Where an evaluation looks, from what was typed.
+//! The feature and picture size of an evaluation, from its arguments.
 
 use anyhow::bail;
 use densecl::features::SIDES;
@@ -6,7 +6,7 @@ use densecl_eval::{Look, ensure_stride};
 
 use crate::cli::eval as cli;
 
-/// Where to look, with the evaluation's usual stride and size unless others were asked for.
+/// The feature, stride and size given by `args`, else those of `usual`.
 pub(super) fn look(args: &cli::Look, usual: Look) -> anyhow::Result<Look> {
     let stride = args.stride.or(usual.stride);
     ensure_stride(stride)?;

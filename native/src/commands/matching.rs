@@ -1,4 +1,4 @@
-//! `densecl match A B`: where a network finds the same thing in two pictures.
+//! `densecl match A B`: matches the cells of two pictures.
 
 use anyhow::bail;
 use densecl_eval::backbone::NamedWeights;
@@ -11,7 +11,7 @@ use crate::console;
 use crate::device;
 use crate::results::{ensure_png, write_json};
 
-/// Matches and draws.
+/// Matches two pictures and draws the matches.
 ///
 /// # Errors
 /// One line for the user.

@@ -1,5 +1,4 @@
-//! What the program can do, a file per command: from what was typed to a call of the libraries, and what is said of its
-//! result.
+//! The commands of the program, one file each: convert arguments to a call of a library and print its result.
 
 mod compare;
 mod completions;
@@ -19,7 +18,7 @@ mod synth;
 
 use crate::cli::Command;
 
-/// Does what was typed; without a command it is the quick start. `Ok(false)` when the user interrupted.
+/// Runs a command; without one the quick start. `Ok(false)` when the user interrupted it.
 ///
 /// # Errors
 /// One line for the user.

@@ -1,4 +1,4 @@
-//! `densecl pack`: a folder of pictures as one file.
+//! `densecl pack`: writes a folder of pictures as one file.
 
 use densecl_train::data::pack_pictures;
 
@@ -7,7 +7,7 @@ use crate::console::{self, Bars};
 use crate::results::{ensure_json, write_json};
 use crate::stop::stop_on_signal;
 
-/// Writes the pack; `Ok(false)` when the user stopped before the end, and nothing is written then.
+/// Writes the pack; `Ok(false)` when the user stopped it, and nothing is written then.
 ///
 /// # Errors
 /// One line for the user.

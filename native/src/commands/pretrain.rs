@@ -1,4 +1,4 @@
-//! `densecl pretrain`: a run from what was typed to its last words.
+//! `densecl pretrain`: runs a training and prints its results.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::results::ensure_json;
 use crate::stop::stop_on_signal;
 use crate::terminal::Terminal;
 
-/// What was typed; nothing is the quick start.
+/// The run described by the arguments; without arguments the quick start.
 pub(crate) fn request(args: Option<&cli::Pretrain>) -> RunRequest {
     args.map_or_else(RunRequest::quick_start, |args| RunRequest {
         sets: args.assignments(),
@@ -25,7 +25,7 @@ pub(crate) fn request(args: Option<&cli::Pretrain>) -> RunRequest {
     })
 }
 
-/// Runs. `Ok(false)` when the run was interrupted.
+/// Trains. `Ok(false)` when the run was interrupted.
 ///
 /// # Errors
 /// One line for the user.
@@ -51,7 +51,7 @@ pub(crate) fn run(args: Option<&cli::Pretrain>) -> anyhow::Result<bool> {
     Ok(!result.interrupted)
 }
 
-/// The last words to the user.
+/// The message at the end of a run.
 fn closing(result: &RunResult, run: &RunDir) -> String {
     let mut text = String::new();
     let percent = |share: Option<f64>| share.map_or(f64::NAN, |share| 100.0 * share);

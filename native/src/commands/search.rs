@@ -1,4 +1,4 @@
-//! `densecl search`: the pictures of an index that are most like one.
+//! `densecl search`: finds the pictures of an index that are most similar to a given one.
 
 use std::path::Path;
 
@@ -14,19 +14,19 @@ use crate::device;
 use crate::outputs::Files;
 use crate::results::{ensure_png, write_json};
 
-/// `--json`.
+/// The content of `--json`.
 #[derive(Debug, Serialize)]
 struct Report {
     query: String,
     index: String,
     feature: Kind,
-    /// Rows of the index.
+    /// Number of rows in the index.
     rows: usize,
-    /// The best first.
+    /// The results, best first.
     found: Vec<Found>,
 }
 
-/// Finds, prints and draws.
+/// Searches, prints the results and draws them.
 ///
 /// # Errors
 /// One line for the user.
@@ -61,7 +61,7 @@ pub(crate) fn run(args: &Search) -> anyhow::Result<()> {
         write_png(out, &answer.sheet()?)?;
         console::note(format_args!("the pictures found: {}", out.display()));
     }
-    // Standard output is either for people or for programs.
+    // With JSON on standard output the list for people is left out.
     if args.json.as_deref() != Some(Path::new("-")) {
         let line = |found: &Found| format!("{:7.4}  {}\n", found.score, paths::line(&found.path));
         console::print(&answer.found.iter().map(line).collect::<String>())?;

@@ -1,4 +1,4 @@
-//! `densecl synth`: the embedded scenes as files.
+//! `densecl synth`: writes scenes of the embedded generator as files.
 
 use densecl::synthetic::SceneConfig;
 use densecl_train::data::write_scenes;
@@ -6,7 +6,7 @@ use densecl_train::data::write_scenes;
 use crate::cli;
 use crate::console::{self, Bars};
 
-/// Renders and writes.
+/// Renders the scenes and writes them.
 ///
 /// # Errors
 /// One line for the user.

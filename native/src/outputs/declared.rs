@@ -1,4 +1,4 @@
-//! What each command reads and writes.
+//! Lists the files that each command reads and writes.
 
 use std::path::Path;
 
@@ -13,10 +13,10 @@ use densecl_train::config::{RunConfig, SCENES};
 use densecl_train::run::{RunDir, settings_and_folder};
 use densecl_train::settings;
 
-/// The files of the command that was typed; without one it is the quick start.
+/// The files that `command` reads and writes; without a command those of the quick start.
 ///
 /// # Errors
-/// When the settings of a run cannot be read: its data and weights stand there.
+/// When the settings of a run, which name its data and weights, cannot be read.
 pub(crate) fn of(command: Option<&Command>) -> anyhow::Result<Files> {
     let mut files = Files::default();
     match command {
@@ -57,7 +57,7 @@ pub(crate) fn of(command: Option<&Command>) -> anyhow::Result<Files> {
                 .reads("--weights", &args.weights)
                 .may_write("--out", args.out.as_deref())
                 .may_write("--json", args.json.as_deref());
-            // Which pictures are read there says the index: `search` compares them when it has opened it.
+            // The pictures read are known only from the index; `search` compares them after opening it.
             if let Some(images) = &args.images {
                 files.reads("--images", images);
             }
@@ -82,7 +82,7 @@ pub(crate) fn of(command: Option<&Command>) -> anyhow::Result<Files> {
                 .reads_pictures("--data", &args.data)
                 .may_write("--json", args.json.as_deref());
         }
-        // They only print.
+        // These commands write no files.
         Some(Command::Config(_) | Command::Completions { .. }) => {}
     }
     Ok(files)
@@ -95,7 +95,7 @@ fn run(files: &mut Files, args: Option<&cli::Pretrain>) -> anyhow::Result<()> {
         files.reads("--config", Path::new(config));
     }
     let option = match &request.resume {
-        // It goes on in its own folder, with settings that say where it began.
+        // The settings of a resumed run name the weights or state it began with, but it does not read them again.
         Some(_) => "--resume",
         None => {
             for (option, path) in [
@@ -131,7 +131,7 @@ fn plot(files: &mut Files, args: &cli::Plot) {
             files.reads("", &file);
         }
     }
-    // Held-out pictures are read from it. `plot` says what is wrong with the settings.
+    // The run's data is read for the held-out pictures. Errors in its settings are reported by `plot`.
     if let Ok(config) = settings::resolve_file(&run.config(), &[]) {
         data_of_run(files, &config);
     }

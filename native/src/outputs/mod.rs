@@ -1,9 +1,9 @@
-//! Which files a command reads and which it writes, compared before it does anything.
+//! Compares the files that a command reads with those that it writes, before it does anything.
 //!
-//! An output takes the place of what is at its path, so a path given twice by mistake would cost a file of the
-//! user's: weights, a picture, a list. [`declared::of`] says for every command what it reads and writes, side files
-//! included, and [`Files::check`] refuses an output that is an input, that would replace a file of a folder of
-//! inputs, or that is another output. Paths are compared by the file that they lead to, not by their spelling.
+//! An output replaces the file at its path, so that a path given twice by mistake would destroy a file of the user:
+//! weights, a picture, a list. [`declared::of`] lists for every command what it reads and writes, side files
+//! included. [`Files::check`] refuses an output that is an input, that would replace a file in a folder of inputs,
+//! or that is another output. Paths are compared by the file that they lead to, not by their text.
 
 pub(crate) mod declared;
 mod place;
@@ -20,10 +20,10 @@ use walkdir::WalkDir;
 use densecl_train::data::scan::{Dataset, is_image_name};
 use place::Place;
 
-/// A path as the user knows it.
+/// A path and the option by which the user gave it.
 #[derive(Debug, Clone)]
 struct Named {
-    /// Such as `--weights`; empty for an argument without a name.
+    /// Such as `--weights`; empty for a positional argument.
     option: String,
     given: PathBuf,
 }
@@ -36,7 +36,7 @@ impl Named {
         }
     }
 
-    /// `--weights w.safetensors`.
+    /// The text for messages: `--weights w.safetensors`.
     fn shown(&self) -> String {
         let path = self.given.display();
         match self.option.as_str() {
@@ -46,20 +46,20 @@ impl Named {
     }
 }
 
-/// What of an input may not be replaced.
+/// Which files of an input must not be replaced.
 #[derive(Debug, Clone)]
 enum Reach {
-    /// The file, or the folder itself.
+    /// The file itself, or the folder itself.
     Itself,
     /// The pictures in a folder and below it.
     PicturesBelow,
     /// Every file in a folder and below it.
     FilesBelow,
-    /// These files, which it names.
+    /// These files, which the input lists.
     Named(Vec<PathBuf>),
 }
 
-/// An output: how the user named it, and the file that is written for that.
+/// An output: the path given by the user, and the file that is written.
 #[derive(Debug, Clone)]
 struct Output {
     named: Named,
@@ -71,12 +71,12 @@ struct Output {
 enum Kind {
     File,
     Folder,
-    /// A file whose name follows from the folder that was given.
+    /// A file in a folder that was given as output.
     InFolder,
 }
 
 impl Output {
-    /// `--out photos.npy`, or for a side file `photos.txt (of --out photos.npy)`.
+    /// The text for messages: `--out photos.npy`, or for a side file `photos.txt (of --out photos.npy)`.
     fn shown(&self) -> String {
         if self.file == self.named.given {
             self.named.shown()
@@ -86,40 +86,41 @@ impl Output {
     }
 }
 
-/// The files of a command.
+/// The files that a command reads and writes.
 #[derive(Debug, Default)]
 pub(crate) struct Files {
     inputs: Vec<(Named, Reach)>,
     outputs: Vec<Output>,
-    /// Folders that get pictures of their own, and so may not lie in a folder of pictures that is read again.
+    /// Folders that will contain pictures. They must not lie in a folder of training pictures, because training would
+    /// read their pictures too.
     picture_folders: Vec<Named>,
 }
 
-/// Standard input or output.
+/// Whether the path means standard input or output.
 fn is_stream(path: &Path) -> bool {
     path == Path::new("-")
 }
 
 impl Files {
-    /// A file that is read, or a folder of which only the folder itself matters. What is not there, such as
-    /// the weights that come with the program, cannot be replaced and is left out.
+    /// Adds a file that is read, or a folder whose contents do not matter. A path that does not exist, such as the
+    /// embedded weights, cannot be replaced and is ignored.
     pub(crate) fn reads(&mut self, option: &str, path: &Path) -> &mut Self {
         self.input(option, path, Reach::Itself)
     }
 
-    /// Pictures as `densecl pretrain --data` takes them: a folder, a list of paths, or one file.
+    /// Adds pictures as given to `densecl pretrain --data`: a folder, a list of paths, or a pack.
     pub(crate) fn reads_pictures(&mut self, option: &str, path: &Path) -> &mut Self {
         let reach = if path.is_dir() {
             Reach::PicturesBelow
         } else {
-            // A pack and a list that cannot be read name no files; the command says what is wrong with it.
+            // A pack, or a list that cannot be read, refers to no other files; the command reports errors.
             let listed = Dataset::scan(path).map(|data| data.paths().to_vec());
             listed.map_or(Reach::Itself, Reach::Named)
         };
         self.input(option, path, reach)
     }
 
-    /// A folder of which every file may be read, or a CSV that names files beside it.
+    /// Adds a folder of which any file may be read, or a CSV that refers to files beside it.
     pub(crate) fn reads_data(&mut self, option: &str, path: &Path) -> &mut Self {
         let reach = if path.is_dir() {
             Reach::FilesBelow
@@ -137,7 +138,7 @@ impl Files {
         self.input(option, path, reach)
     }
 
-    /// Files that something else names, such as the pictures of an index.
+    /// Adds files to which another file refers, such as the pictures of an index.
     pub(crate) fn reads_each(
         &mut self,
         named_by: &str,
@@ -154,12 +155,12 @@ impl Files {
         self
     }
 
-    /// A file that is written; `-` is none.
+    /// Adds a file that is written; `-` is ignored.
     pub(crate) fn writes(&mut self, option: &str, path: &Path) -> &mut Self {
         self.output(option, path, path.to_path_buf(), Kind::File)
     }
 
-    /// The same for an option that need not be given.
+    /// Adds the file of an optional argument.
     pub(crate) fn may_write(&mut self, option: &str, path: Option<&Path>) -> &mut Self {
         if let Some(path) = path {
             self.writes(option, path);
@@ -167,7 +168,7 @@ impl Files {
         self
     }
 
-    /// A file that is written because of `given`, but has another name.
+    /// Adds a file that is written because of `given`, under another name.
     pub(crate) fn writes_for(&mut self, option: &str, given: &Path, file: PathBuf) -> &mut Self {
         self.output(option, given, file, Kind::File)
     }
@@ -180,7 +181,7 @@ impl Files {
         self
     }
 
-    /// A folder into which these files are written.
+    /// Adds a folder into which these files are written.
     pub(crate) fn writes_folder(
         &mut self,
         option: &str,
@@ -194,14 +195,16 @@ impl Files {
         self
     }
 
-    /// Refuses that pictures of `folder` come to lie among those to train on.
+    /// Refuses to write pictures of `folder` into a folder of training pictures.
     pub(crate) fn keeps_pictures_apart(&mut self, option: &str, folder: &Path) -> &mut Self {
         self.picture_folders.push(Named::new(option, folder));
         self
     }
 
+    /// Refuses conflicting paths.
+    ///
     /// # Errors
-    /// When a file that is read, or another output, would be replaced; one line for the user.
+    /// When an input or another output would be replaced; one line for the user.
     pub(crate) fn check(&self) -> anyhow::Result<()> {
         let places: Vec<Place> = self.outputs.iter().map(|o| Place::of(&o.file)).collect();
         for (named, reach) in &self.inputs {
@@ -237,11 +240,12 @@ impl Files {
         }
         for (i, (output, place)) in self.outputs.iter().zip(&places).enumerate() {
             for (other, its_place) in self.outputs.iter().zip(&places).take(i) {
-                // A folder and the files that are written into it.
+                // A folder and its own files are no conflict.
                 if output.named.option == other.named.option {
                     continue;
                 }
-                // A file cannot be a folder for another. Of one that is a folder already the command says so.
+                // A file given as output cannot also be the folder of another output. If it already is a folder, the
+                // command reports the error.
                 let is_in = |output: &Output, place: &Place, above: &Place| {
                     output.kind != Kind::Folder && !output.file.is_dir() && above.is_above(place)
                 };
@@ -264,7 +268,7 @@ impl Files {
         Ok(())
     }
 
-    /// Whether a path that was given is accounted for.
+    /// Whether `given` is listed as input or output.
     #[cfg(test)]
     fn mentions(&self, given: &Path) -> bool {
         let mut named = self.inputs.iter().map(|(named, _)| named);
@@ -278,8 +282,8 @@ impl Files {
 
 /// The file of an input that an output at `place` would replace.
 ///
-/// An output is renamed to its path, so what it replaces has its name, in a folder that may have been spelled
-/// otherwise; a link to the file elsewhere is not touched.
+/// An output is renamed to its path, so that it can only replace a file of the same name, in a folder whose path may
+/// be written in another way. A link to the file from elsewhere is not replaced.
 fn replaced(
     place: &Place,
     output: &Output,
@@ -287,7 +291,7 @@ fn replaced(
     named: &Named,
     reach: &Reach,
 ) -> Option<PathBuf> {
-    // Where there is nothing, nothing is replaced.
+    // Without a file at the output's path nothing is replaced.
     if !fs::symlink_metadata(&output.file).is_ok_and(|found| !found.is_dir()) {
         return None;
     }
@@ -302,12 +306,12 @@ fn replaced(
             if place.is_seen_below(input) {
                 return Some(output.file.clone());
             }
-            // A run's folder is there each time that it is resumed, and a walk through millions of files takes
-            // minutes on a network disk.
+            // The input folder is not searched for links to files in an output folder: the folder of a run exists on
+            // each resume, and searching millions of pictures would take minutes on a network disk.
             if output.kind == Kind::InFolder {
                 return None;
             }
-            // A link in the folder may lead to where the output is.
+            // A link inside the folder may lead to the output's folder.
             let files = WalkDir::new(&named.given).follow_links(true).into_iter();
             let mut files = files.flatten().filter(|entry| same_name(entry.path()));
             files.find_map(|entry| Some(entry.into_path()).filter(same))
@@ -315,7 +319,7 @@ fn replaced(
     }
 }
 
-/// Whether two names may be one file's: some file systems know no case.
+/// Whether two names may denote the same file: some file systems ignore case.
 fn alike(a: &OsStr, b: &OsStr) -> bool {
     a.eq_ignore_ascii_case(b)
         || a.to_string_lossy().to_lowercase() == b.to_string_lossy().to_lowercase()

@@ -1,13 +1,13 @@
-//! Where a path leads, whether or not there is something yet.
+//! Resolves paths to compare them, also those that do not exist yet.
 
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-/// A path without links and detours, and which file it is.
+/// A path without links, `.` and `..`, and the identity of its file.
 #[derive(Debug)]
 pub(super) struct Place {
     path: PathBuf,
-    /// Device and number of the file or folder, where the system has such.
+    /// Device and inode of the file or folder, on systems that have them.
     identity: Option<(u64, u64)>,
 }
 
@@ -19,15 +19,15 @@ impl Place {
         }
     }
 
-    /// Whether both lead to one file or folder: through links and hard links, and for what does not exist yet by
-    /// its path.
+    /// Whether both lead to the same file or folder, also through links and hard links. A path that does not exist
+    /// yet is compared by its resolved text.
     pub(super) fn is(&self, other: &Self) -> bool {
         let same_file = self.identity.is_some() && self.identity == other.identity;
         same_file || key(&self.path) == key(&other.path)
     }
 
-    /// Whether this lies in the folder `other`, or is it, where a search for pictures sees it: not below a name
-    /// that begins with a dot.
+    /// Whether this is the folder `other` or lies below it, and a search for pictures would find it: names that
+    /// begin with a dot are skipped.
     pub(super) fn is_seen_below(&self, other: &Self) -> bool {
         let (path, folder) = (key(&self.path), key(&other.path));
         path.strip_prefix(&folder).is_ok_and(|below| {
@@ -36,14 +36,14 @@ impl Place {
         })
     }
 
-    /// Whether this is a folder above `other`.
+    /// Whether this is a parent folder of `other`.
     pub(super) fn is_above(&self, other: &Self) -> bool {
         let (path, below) = (key(&self.path), key(&other.path));
         path != below && below.starts_with(path)
     }
 }
 
-/// What paths are compared by. Windows and macOS take names that differ in case for one.
+/// The text by which paths are compared. Windows and macOS ignore case.
 fn key(path: &Path) -> PathBuf {
     if cfg!(any(windows, target_os = "macos")) {
         PathBuf::from(path.to_string_lossy().to_lowercase())
@@ -52,7 +52,7 @@ fn key(path: &Path) -> PathBuf {
     }
 }
 
-/// The path without links: those of the part that exists are followed, the rest is taken as it is written.
+/// Resolves links in the part of the path that exists; the rest is appended unchanged.
 fn resolve(path: &Path) -> PathBuf {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
     let mut missing = Vec::new();
@@ -83,11 +83,11 @@ fn resolve(path: &Path) -> PathBuf {
 fn identity(path: &Path) -> Option<(u64, u64)> {
     use std::os::unix::fs::MetadataExt;
     let found = fs::metadata(path).ok()?;
-    // Several commands may share a device such as /dev/null.
+    // Devices are left out: several outputs may go to /dev/null.
     (found.is_file() || found.is_dir()).then(|| (found.dev(), found.ino()))
 }
 
-/// Elsewhere the resolved path has to do.
+/// Other systems compare resolved paths only.
 #[cfg(not(unix))]
 fn identity(_: &Path) -> Option<(u64, u64)> {
     None
@@ -106,7 +106,7 @@ mod tests {
         for same in ["./x", "a/../x", "a/.././x"] {
             assert!(at("x").is(&at(same)), "{same}");
         }
-        // What is not there yet, too.
+        // Paths that do not exist yet.
         assert!(at("new").is(&at("a/../new")));
         assert!(at("b/new").is(&at("b/c/../new")));
         assert!(!at("x").is(&at("new")) && !at("a/x").is(&at("x")));

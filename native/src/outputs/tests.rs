@@ -1,4 +1,4 @@
-//! Every command of the command line, with every path that it takes: none may be an output and an input at once.
+//! Checks for every path argument of every command that an output cannot be an input at the same time.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,7 +8,7 @@ use clap::{Arg, CommandFactory, Parser, ValueHint};
 use super::*;
 use crate::cli::Cli;
 
-/// The commands below `command`, with the words that call each.
+/// The commands without subcommands below `command`, each with the words that select it.
 fn leaves(command: &clap::Command, words: &[String]) -> Vec<(Vec<String>, clap::Command)> {
     let below: Vec<_> = command
         .get_subcommands()
@@ -22,7 +22,7 @@ fn leaves(command: &clap::Command, words: &[String]) -> Vec<(Vec<String>, clap::
     }
 }
 
-/// Whether an argument is a path, by its type or by what the help calls it.
+/// Whether an argument is a path, by its value hint or its name in the help.
 fn is_path(arg: &Arg) -> bool {
     let hint = matches!(
         arg.get_value_hint(),
@@ -39,7 +39,7 @@ fn is_output(arg: &Arg) -> bool {
     ["out", "json"].contains(&arg.get_id().as_str())
 }
 
-/// What the arguments of a command are called in a command line, with this value.
+/// The words that give an argument this value on a command line.
 fn written(arg: &Arg, value: &str) -> Vec<String> {
     match arg.get_long() {
         Some(long) => vec![format!("--{long}"), value.to_string()],
@@ -47,7 +47,7 @@ fn written(arg: &Arg, value: &str) -> Vec<String> {
     }
 }
 
-/// Runs the comparison on `words` with a value for every argument that `value` has one for.
+/// Checks the command `words` with the values that `value` returns for its arguments.
 fn check(
     words: &[String],
     command: &clap::Command,
@@ -61,7 +61,7 @@ fn check(
         }
     }
     if words == ["pretrain"] {
-        // Without a setting it refuses to begin.
+        // `pretrain` refuses to start without any setting.
         line.extend(["--steps", "1"].map(String::from));
     }
     let cli = Cli::try_parse_from(&line).unwrap_or_else(|error| panic!("{line:?}: {error}"));
@@ -71,8 +71,8 @@ fn check(
     (files, checked)
 }
 
-/// A folder of one empty file for each command and argument: an empty file is a list, settings and weights as far as
-/// this goes. And a folder of a run.
+/// A folder with the folder of a run, and with an empty file for each argument. An empty file is a valid list and valid
+/// settings; weights are not parsed in these tests.
 struct Playground(tempfile::TempDir);
 
 impl Playground {
@@ -93,7 +93,7 @@ impl Playground {
         path.display().to_string()
     }
 
-    /// What an argument is given when it is not the one that is looked at.
+    /// The value of an argument that is not under test.
     fn usual(&self, arg: &Arg) -> Option<String> {
         let name = arg.get_id().as_str();
         match name {
@@ -105,7 +105,7 @@ impl Playground {
         }
     }
 
-    /// A value for the argument that is looked at: a file, or where it has to be one a run.
+    /// The value of an argument under test: a file, or the folder of a run where one is required.
     fn own(&self, arg: &Arg) -> String {
         match arg.get_id().as_str() {
             "run" | "resume" => self.path("run").display().to_string(),
@@ -114,7 +114,7 @@ impl Playground {
     }
 }
 
-/// Commands whose every path is only read.
+/// Commands that write no files.
 const READERS: [&str; 2] = ["config", "completions"];
 
 #[test]
@@ -165,7 +165,7 @@ fn no_output_of_any_command_may_be_another_path_of_it() {
                     continue;
                 }
                 let both = match other.get_id().as_str() {
-                    // The folder of a run is an input as a whole.
+                    // The whole folder of a run is an input.
                     "run" | "resume" => playground.path("run").join("config.toml"),
                     _ => PathBuf::from(playground.file("both.npy")),
                 };
@@ -226,7 +226,7 @@ fn a_file_in_a_folder_of_inputs_is_not_replaced_and_a_new_one_may_be_written_the
         let error = message(&pictures(out));
         assert!(error.contains("--images"), "{error}");
     }
-    // No input: it is no picture, or there is nothing yet.
+    // No conflict: the output is no picture, or its file does not exist yet.
     for out in [
         "photos/features.npy",
         "photos/new.jpg",

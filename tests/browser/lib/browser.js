@@ -1,4 +1,4 @@
-// Chromium as two visitors have it: without WebGPU (plain headless), and with WebGPU in software.
+// Starts Chromium in two variants: without WebGPU (plain headless), and with WebGPU in software.
 import { existsSync } from "node:fs";
 import path from "node:path";
 
@@ -20,13 +20,13 @@ const FLAGS = {
 const launched = new Map();
 
 /**
- * The browser of a kind, started once per process.
+ * The browser of this kind; started at the first call.
  * @param {"plain" | "webgpu"} kind
  * @returns {Promise<import("playwright-core").Browser>}
  */
 export function browser(kind) {
   if (!launched.has(kind)) {
-    // Imported late: the names of the tests can be listed without the package.
+    // Imported here, so that the names of the tests can be listed without the package.
     const starting = import("playwright-core").then(({ chromium }) =>
       chromium.launch({
         executablePath: chromiumPath(),
@@ -38,7 +38,7 @@ export function browser(kind) {
   return launched.get(kind);
 }
 
-/** Ends every browser this process started. */
+/** Closes all browsers that this process started. */
 export async function closeBrowsers() {
   for (const starting of launched.values()) await (await starting).close();
   launched.clear();

@@ -1,4 +1,4 @@
-// Bundles of weights as `densecl export --to web` writes them, from a safetensors file.
+// Makes bundles of weights from safetensors files, in the format of `densecl export --to web`.
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import path from "node:path";
@@ -7,10 +7,10 @@ const fixtures = process.env.DENSECL_BROWSER_FIXTURES ?? new URL("../../../targe
 
 export const sha256 = (bytes) => createHash("sha256").update(bytes).digest("hex");
 
-/** A file that the Rust side wrote: `tiny.safetensors`, `shipped-a.png`, … */
+/** A file written by reference.rs: `tiny.safetensors`, `shipped-a.png`, … */
 export const reference = (name) => readFileSync(path.join(fixtures, name));
 
-/** What a safetensors file of densecl says of itself. */
+/** densecl's metadata in a safetensors file, without the run's settings. */
 function info(bytes) {
   const header = JSON.parse(bytes.subarray(8, 8 + Number(bytes.readBigUInt64LE(0))).toString());
   const { config: _, ...rest } = JSON.parse(header.__metadata__.densecl);

@@ -1,10 +1,10 @@
-// What a visitor sees: colours on the screen.
+// Reads the colours that a visitor sees, from screenshots.
 
 /**
  * The pixels of a screenshot, decoded by the browser itself.
  * @param {import("playwright-core").Locator} locator
  * @returns {Promise<{width: number, height: number, at: (u: number, v: number) => number[]}>}
- *   `at`: [r, g, b] at a place in [0, 1]²
+ *   `at`: the colour [r, g, b] at (u, v) in [0, 1]²
  */
 export async function look(locator) {
   const shot = await locator.screenshot({ animations: "disabled" });
@@ -28,10 +28,10 @@ export async function look(locator) {
   return { width, height, at, data };
 }
 
-/** Whether two colours are the same to the eye. */
+/** Whether two colours differ by at most `tolerance` in each channel. */
 export const alike = (a, b, tolerance = 24) => a.every((value, i) => Math.abs(value - b[i]) <= tolerance);
 
-/** The share of pixels that differ between two looks at the same thing. */
+/** The share of pixels that differ between two screenshots. */
 export function changed(before, after) {
   if (before.width !== after.width || before.height !== after.height) return 1;
   let count = 0;

@@ -1,5 +1,5 @@
-// Baseline JPEG mosaics: every 8×8 block has one colour, so only DC coefficients are coded. That is
-// all a fixture needs, and a picture of 108 megapixels takes a second and no memory to speak of.
+// Makes baseline JPEG mosaics: every 8×8 block has one colour, so only DC coefficients are coded. This
+// suffices for tests, and a picture of 108 megapixels takes a second and little memory.
 
 // Code lengths of the DC table: one code for each of the categories 0 to 11 (ITU-T T.81, table K.3).
 const DC_LENGTHS = [0, 1, 5, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0];
@@ -11,15 +11,15 @@ const DC_CODES = [
 const segment = (marker, bytes) =>
   Buffer.concat([Buffer.from([0xff, marker, (bytes.length + 2) >> 8, (bytes.length + 2) & 255]), Buffer.from(bytes)]);
 
-/** The APP1 segment of an EXIF block that says nothing but the orientation (1 to 8). */
+/** The APP1 segment with an EXIF block that contains only the orientation (1 to 8). */
 function exif(orientation) {
   const tiff = Buffer.alloc(26);
   tiff.write("MM\0*", 0, "latin1");
-  tiff.writeUInt32BE(8, 4); // where the directory begins
+  tiff.writeUInt32BE(8, 4); // offset of the directory
   tiff.writeUInt16BE(1, 8); // one entry
-  tiff.writeUInt16BE(0x0112, 10); // orientation
-  tiff.writeUInt16BE(3, 12); // a short
-  tiff.writeUInt32BE(1, 14); // one of them
+  tiff.writeUInt16BE(0x0112, 10); // tag: orientation
+  tiff.writeUInt16BE(3, 12); // type: short
+  tiff.writeUInt32BE(1, 14); // one value
   tiff.writeUInt16BE(orientation, 18);
   return segment(0xe1, Buffer.concat([Buffer.from("Exif\0\0", "latin1"), tiff]));
 }
@@ -37,11 +37,11 @@ export function mosaicJpeg(columns, rows, color, { orientation } = {}) {
   const head = [
     Buffer.from([0xff, 0xd8]),
     ...(orientation ? [exif(orientation)] : []),
-    // With 8 as the quantiser the coefficient of a flat block is its value less 128.
+    // With a quantiser of 8, the DC coefficient of a flat block is its value minus 128.
     segment(0xdb, [0, ...Array(64).fill(8)]),
     segment(0xc0, [8, height >> 8, height & 255, width >> 8, width & 255, 3, 1, 0x11, 0, 2, 0x11, 0, 3, 0x11, 0]),
     segment(0xc4, [0x00, ...DC_LENGTHS, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]),
-    // The AC table knows one symbol, end of block, as the code 0.
+    // The AC table has one symbol, end of block, with the code 0.
     segment(0xc4, [0x10, 1, ...Array(15).fill(0), 0]),
     segment(0xda, [3, 1, 0, 2, 0, 3, 0, 0, 63, 0]),
   ];
@@ -49,7 +49,7 @@ export function mosaicJpeg(columns, rows, color, { orientation } = {}) {
   const chunks = [];
   let buffer = Buffer.alloc(1 << 16);
   let used = 0;
-  let pending = 0; // bits not yet written
+  let pending = 0; // bits that do not fill a byte yet
   let count = 0;
   const put = (bits, length) => {
     pending = (pending << length) | bits;

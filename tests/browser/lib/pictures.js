@@ -1,8 +1,9 @@
-// Pictures to match, made here. `landscape` has something else in every cell.
+// Generates the pictures to match. `landscape` looks different in every cell, so that its cells can be told
+// apart.
 import { mosaicJpeg } from "./jpeg.js";
 import { png } from "./png.js";
 
-/** A smooth, nowhere repeating picture: [r, g, b] at (u, v) in [0, 1]. */
+/** A smooth picture without repetition: the colour [r, g, b] at (u, v) in [0, 1]². */
 function landscape(u, v, seed) {
   const wave = (a, b, c) => 127 + 60 * Math.sin(a * u + c + seed) + 60 * Math.cos(b * v + c * u + seed);
   const disc = (x, y, r) => (u - x) ** 2 + (v - y) ** 2 < r * r;
@@ -15,10 +16,10 @@ function landscape(u, v, seed) {
 export const landscapePng = (width, height, seed = 0) =>
   png(width, height, (x, y) => landscape((x + 0.5) / width, (y + 0.5) / height, seed));
 
-/** 12,000 × 9,000 pixels. */
+/** A JPEG of 12,000 × 9,000 pixels. */
 export const hugeJpeg = () => mosaicJpeg(1500, 1125, (column, row) => landscape(column / 1500, row / 1125, 0));
 
-/** Stored 96 × 64, red to the left of blue; EXIF says: turn it a quarter clockwise, so red is above blue. */
+/** Stored as 96 × 64 with red left of blue; the EXIF orientation turns it clockwise: red above blue. */
 export const turnedJpeg = () =>
   mosaicJpeg(12, 8, (column) => (column < 6 ? [230, 20, 20] : [20, 20, 230]), { orientation: 6 });
 

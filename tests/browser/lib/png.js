@@ -1,4 +1,4 @@
-// PNG files from pixels: fixtures are made, not stored.
+// Makes PNG files from pixels, so that no pictures have to be stored for the tests.
 import { crc32, deflateSync } from "node:zlib";
 
 function chunk(type, data) {

@@ -1,5 +1,5 @@
-// A static host on a port of its own: the built page, the built package, fixtures, pages made by
-// tests; with a Content Security Policy, with or without CORS, and with faults on demand.
+// A static web server on its own port. It serves the built page, the built package, fixtures and pages made
+// by tests, with a Content Security Policy, with or without CORS, and can simulate faults.
 import { createHash } from "node:crypto";
 import { createServer } from "node:http";
 import { readFile } from "node:fs/promises";
@@ -9,7 +9,7 @@ import { fileURLToPath } from "node:url";
 
 export const ROOT = fileURLToPath(new URL("../../../", import.meta.url));
 
-/** What README promises to work under; every page here is served with it unless a test says otherwise. */
+/** The policy under which the element works by its README. Pages have it unless a test sets another one. */
 export const STRICT_CSP =
   "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; " +
   "img-src 'self' blob: data:; connect-src 'self'; worker-src 'self' blob:";
@@ -26,17 +26,17 @@ const TYPES = {
   ".svg": "image/svg+xml",
 };
 
-// What lies where: [path prefix, folder]. The page is in a folder, not at the root: a static host may
-// put it anywhere.
+// The folders that are served: [path prefix, folder]. The page is not at the root, because a static host may
+// serve it from any folder.
 const MOUNTS = [
   ["/demo/", path.join(ROOT, "dist")],
   ["/package/", path.join(ROOT, "web/dist")],
   ["/reference/", process.env.DENSECL_BROWSER_FIXTURES ?? path.join(ROOT, "target/tmp/browser")],
 ];
 
-/** One origin. Made by `openSite`. */
+/** A server, which is one origin for the browser. Made by `openSite`. */
 export class Site {
-  /** Every request: {method, path, status}. */
+  /** All requests so far: {method, path, status}. */
   requests = [];
   #server;
   #files = new Map();
@@ -76,12 +76,14 @@ export class Site {
   }
 
   /**
-   * Makes requests for paths that match fail until `heal`.
+   * Makes requests for matching paths fail until `heal` is called.
    *
-   * "missing": 404. "cut": the connection ends half-way. "short": half the file as if it were all.
-   * "corrupt": one byte is another. "held": half the file, the rest after `release()`.
+   * "missing": status 404. "cut": the connection breaks after half of the file. "short": half of the file is
+   * sent as if it were whole. "corrupt": one byte is changed. "held": half of the file is sent, the rest after
+   * `release()`.
    *
-   * @returns {{heal: () => void, release: () => void, reached: Promise<void>}} `reached`: a request came
+   * @returns {{heal: () => void, release: () => void, reached: Promise<void>}} `reached`: resolves at the first
+   *   such request
    */
   fault(pattern, kind) {
     let release, reach;
@@ -97,7 +99,7 @@ export class Site {
     return { heal, release, reached };
   }
 
-  /** How many requests were made for paths that match. */
+  /** The number of requests for matching paths. */
   count(pattern) {
     return this.requests.filter((request) => pattern.test(request.path)).length;
   }
@@ -116,8 +118,8 @@ export class Site {
       response.setHeader("access-control-allow-headers", "range");
       response.setHeader("access-control-expose-headers", "content-length, content-range, etag");
     }
-    response.setHeader("cache-control", "no-cache"); // as docs/web.md advises: kept, but asked for
-    const nothing = request.method === "OPTIONS" || file === "/favicon.ico"; // which browsers ask for
+    response.setHeader("cache-control", "no-cache"); // as docs/web.md advises: cached, but revalidated
+    const nothing = request.method === "OPTIONS" || file === "/favicon.ico"; // requested by browsers
     if (nothing) return response.writeHead(204).end();
 
     const fault = this.#faults.find((candidate) => candidate.pattern.test(file));
@@ -178,7 +180,7 @@ export class Site {
     }
   }
 
-  /** What lies at `file`, or null. */
+  /** The content at the path `file`, or null if there is none. */
   async read(file) {
     const made = this.#files.get(file);
     if (made !== undefined) return Buffer.from(made);

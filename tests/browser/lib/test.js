@@ -1,27 +1,27 @@
-// `test`: a case with what it needs (sites, visitors), all of it closed afterwards. A case also fails
-// when a page throws, logs an error or breaks its policy without the case having said so.
+// `test` runs a case, provides sites and visitors for it and closes them afterwards. A case also fails if a
+// page throws, logs an error or violates its policy, unless the case tolerates that error.
 import { test as nodeTest, after } from "node:test";
 import { mkdirSync } from "node:fs";
 import path from "node:path";
 import { browser, closeBrowsers } from "./browser.js";
 import { openSite, ROOT } from "./site.js";
 
-const TIMEOUT_MS = 180_000; // of a case; SwiftShader on a busy machine needs 40 s for one
+const TIMEOUT_MS = 180_000; // for a case; with SwiftShader on a busy machine a case takes up to 40 s
 const ACTION_MS = 30_000;
 
 const chosen = process.env.DENSECL_BROWSER_ONLY ? new Set(JSON.parse(process.env.DENSECL_BROWSER_ONLY)) : null;
 const listing = process.env.DENSECL_BROWSER_LIST === "1";
 const failures = path.join(process.env.DENSECL_BROWSER_FIXTURES ?? path.join(ROOT, "target/tmp/browser"), "failures");
 
-/** What a case gets. */
+/** The object passed to a case: opens sites and visitors, and closes them at the end. */
 class Visit {
   #closing = [];
   #pages = [];
   #fail;
-  /** Rejects when a page throws: waiting for what will not come then helps nobody. */
+  /** Rejects as soon as a page throws, so that the case does not wait for an event that will never come. */
   thrown = new Promise((_, reject) => (this.#fail = reject));
 
-  /** A site on a port of its own. */
+  /** Opens a site on its own port. */
   async site(options) {
     const site = await openSite(options);
     this.#closing.push(() => site.close());
@@ -29,10 +29,10 @@ class Visit {
   }
 
   /**
-   * A new visitor with an empty profile, looking at an empty page.
+   * Opens an empty page for a new visitor with an empty profile.
    *
    * @param {{browser?: "plain" | "webgpu", tolerate?: RegExp, [context: string]: unknown}} options
-   *   `tolerate`: errors that belong to the case; the rest goes to Playwright's context
+   *   `tolerate`: errors that the case expects; other options are passed to Playwright's context
    * @returns {Promise<import("playwright-core").Page>}
    */
   async visitor({ browser: kind = "plain", ...options } = {}) {
@@ -42,7 +42,7 @@ class Visit {
     return this.tab(context, options);
   }
 
-  /** Another tab of the same visitor. */
+  /** Opens another tab for the same visitor. */
   async tab(context, { tolerate } = {}) {
     context.setDefaultTimeout(ACTION_MS);
     const page = await context.newPage();
@@ -85,7 +85,7 @@ class Visit {
 
 /**
  * A case that needs no browser.
- * @param {string} name a sentence that is true
+ * @param {string} name what is tested, as a sentence
  * @param {() => unknown} body
  */
 export function unit(name, body) {
@@ -94,7 +94,7 @@ export function unit(name, body) {
 }
 
 /**
- * @param {string} name a sentence that is true
+ * @param {string} name what is tested, as a sentence
  * @param {(visit: Visit) => Promise<void>} body
  */
 export function test(name, body) {
@@ -103,7 +103,7 @@ export function test(name, body) {
     visit.thrown.catch(() => {});
     try {
       const running = body(visit);
-      running.catch(() => {}); // when the page threw first, it fails as its page is closed
+      running.catch(() => {}); // closing a page that threw rejects the case as well, unhandled without this
       await Promise.race([running, visit.thrown]);
       if (visit.unexpected().length) throw new Error("the page reported errors that the case did not ask for");
     } catch (error) {

@@ -1,4 +1,4 @@
-// A page with `<dense-match>` on it, and how a visitor handles it.
+// A page with `<dense-match>` elements, and a visitor's actions on them.
 import { reference } from "./bundle.js";
 import { look } from "./eyes.js";
 
@@ -6,18 +6,18 @@ const GAP = 8; // CSS pixels between the two pictures
 
 const quoted = (text) => String(text).replaceAll("&", "&amp;").replaceAll('"', "&quot;");
 
-/** The element as HTML. */
+/** The HTML of an element with these attributes. */
 export function tag(attributes, content = "") {
   const text = Object.entries(attributes).map(([name, value]) => `${name}="${quoted(value)}"`).join(" ");
   return `<dense-match ${text}>${content}</dense-match>`;
 }
 
-/** Puts `shipped-a.png`, … of the Rust side on a site, as `/a.png` and `/b.png`. */
+/** Serves the pictures `shipped-a.png`, … that reference.rs wrote as `/a.png` and `/b.png`. */
 export function putPair(site, name = "shipped") {
   for (const side of ["a", "b"]) site.put(`/${side}.png`, reference(`${name}-${side}.png`));
 }
 
-/** What an element with the shipped weights and the pair of `putPair` needs. */
+/** Attributes of an element with the included weights and the pictures of `putPair`. */
 export const ORDINARY = {
   "src-a": "/a.png",
   "src-b": "/b.png",
@@ -26,7 +26,7 @@ export const ORDINARY = {
 };
 
 /**
- * Opens a page with elements and keeps every event they send.
+ * Opens a page with elements and records all events they send.
  * @param {import("playwright-core").Page} page
  * @param {import("./site.js").Site} site
  * @param {string} body HTML
@@ -41,7 +41,7 @@ export async function openWidgets(page, site, body, { script = "/package/dense-m
         const { matches, pair, ...detail } = event.detail ?? {};
         globalThis.heard.push({ type, id: event.target.id, detail });
       };
-      // Capturing: they need not bubble.
+      // The capturing phase also reaches events that do not bubble.
       document.addEventListener(type, hear, true);
     }
   });
@@ -49,14 +49,14 @@ export async function openWidgets(page, site, body, { script = "/package/dense-m
   await page.goto(site.url(file));
 }
 
-/** Runs `script` in the worker before the package's own worker. */
+/** Makes the worker run `script` before the package's worker script. */
 export async function beforeWorker(site, script) {
   site.put("/package/worker-itself.js", await site.read("/package/worker.js"));
   site.put("/package/before.js", script);
   site.put("/package/worker.js", 'import "./before.js";\nimport "./worker-itself.js";\n');
 }
 
-/** The events of one type so far, of one element or of all: their details. */
+/** The details of all events of one type so far, of one element or of all. */
 export const heard = (page, type, id) =>
   page.evaluate(
     ([type, id]) => globalThis.heard.filter((e) => e.type === type && (id === undefined || e.id === id)).map((e) => e.detail),
@@ -64,8 +64,8 @@ export const heard = (page, type, id) =>
   );
 
 /**
- * Waits for the `count`-th event of a type; its detail. An error ends the waiting, unless it is one of the first
- * `despite`, which the case knows of.
+ * Waits for event number `count` of a type and returns its detail. Fails at an error event, except for the
+ * first `despite` of them, which the case expects.
  */
 export async function hear(page, type, { id, count = 1, despite = 0, timeout = 30_000 } = {}) {
   await page.waitForFunction(
@@ -82,7 +82,7 @@ export async function hear(page, type, { id, count = 1, despite = 0, timeout = 3
   throw new Error(`no ${type}, but an error: ${JSON.stringify((await heard(page, "error", id)).at(-1))}`);
 }
 
-/** What a visitor has of one element. */
+/** One element as a visitor uses it. */
 export class Widget {
   constructor(page, selector = "dense-match") {
     this.page = page;
@@ -97,19 +97,19 @@ export class Widget {
     return this.part("stage");
   }
 
-  /** The sentence that a screen reader says. */
+  /** The text that a screen reader reads out. */
   spoken() {
     return this.element.locator("[aria-live]").first();
   }
 
-  /** Where (u, v) of picture "a" or "b" lies in the stage, for two pictures of one size side by side. */
+  /** The position of (u, v) of picture "a" or "b" in the stage, for two equal pictures side by side. */
   async place(side, [u, v]) {
     const { width, height } = await this.stage.boundingBox();
     const each = (width - GAP) / 2;
     return { x: (side === "a" ? 0 : each + GAP) + u * each, y: v * height };
   }
 
-  /** Takes the match away: both pictures are then shown as they are. */
+  /** Removes the match, so that both pictures are shown without overlays. */
   async clear() {
     await this.stage.focus();
     await this.page.keyboard.press("Escape");
@@ -120,7 +120,7 @@ export class Widget {
     await this.stage.hover({ position: await this.place(side, position) });
   }
 
-  /** The colour at (u, v) of a picture as it is on the screen. */
+  /** The colours on the screen at positions [side, [u, v]]. */
   async colors(places) {
     const seen = await look(this.stage);
     const { width, height } = await this.stage.boundingBox();

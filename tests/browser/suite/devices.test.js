@@ -1,10 +1,10 @@
-// On what it runs: without WebGPU, with WebGPU, and when the device goes away.
+// The choice of the device: without WebGPU, with WebGPU, and after the device is lost.
 import assert from "node:assert/strict";
 import { test } from "../lib/test.js";
 import { putBundle, reference } from "../lib/bundle.js";
 import { beforeWorker, hear, heard, openWidgets, putPair, tag, Widget } from "../lib/widget.js";
 
-// Keeps the devices that the engine opens, so that a test can take them away.
+// Records the devices that the engine opens, so that a test can destroy them.
 const KEEP_DEVICES = `
   const request = GPUAdapter.prototype.requestDevice;
   globalThis.opened = [];
@@ -35,8 +35,8 @@ test("without WebGPU the CPU computes, and the large module is not loaded", asyn
   assert.equal(site.count(/cpu.*\.wasm$/), 1);
 });
 
-// The engine takes a software GPU only when asked for one by name; to the element SwiftShader is made
-// to look like a real one.
+// The engine uses a software GPU only if asked for it by name, so SwiftShader has to report itself as a real
+// GPU.
 const LOOK_REAL = `
   Object.defineProperty(GPUAdapter.prototype, "info", {
     get: () => ({ vendor: "acme", architecture: "testing", device: "", description: "Acme 9000" }),
@@ -75,7 +75,7 @@ test("when the GPU goes away the CPU takes over, and the visitor goes on", async
 });
 
 test("a GPU whose numbers are wrong is not believed", async (visit) => {
-  // What a driver does that drops a shader without a word: nothing is computed.
+  // Simulates a driver that drops shaders without an error: nothing is computed.
   const { page, widget } = await opened(visit, "webgpu", `${LOOK_REAL}
     GPUComputePassEncoder.prototype.dispatchWorkgroups = () => {};
     GPUComputePassEncoder.prototype.dispatchWorkgroupsIndirect = () => {};`);

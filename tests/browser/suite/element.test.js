@@ -1,11 +1,11 @@
-// `<dense-match>` with nothing going wrong: what it shows, and how it answers pointer, keys and attributes.
+// `<dense-match>` without faults: what it shows, and its reactions to pointer, keys and attributes.
 import assert from "node:assert/strict";
 import { test } from "../lib/test.js";
 import { alike, changed, look } from "../lib/eyes.js";
 import { landscapePng } from "../lib/pictures.js";
 import { hear, heard, openWidgets, ORDINARY, putPair, tag, Widget } from "../lib/widget.js";
 
-/** A page with one loaded element. */
+/** Opens a page with one element and waits until it is loaded. */
 async function loaded(visit, attributes = {}, visitor = {}) {
   const site = await visit.site();
   putPair(site);
@@ -17,12 +17,12 @@ async function loaded(visit, attributes = {}, visitor = {}) {
 }
 
 const SAME = { "src-a": "/landscape.png", "src-b": "/landscape.png" };
-const CELL = 16 / 224; // of the picture's side, at the default stride and size
+const CELL = 16 / 224; // a cell's side as a share of the picture's, at the default stride and size
 
 test("the element shows both pictures and says on what it runs", async (visit) => {
   const { page, widget } = await loaded(visit, SAME);
   await widget.clear();
-  // The disc of the landscape is red, its bar yellow.
+  // The landscape has a red disc and a yellow bar.
   const [redA, redB, yellow] = await widget.colors([["a", [0.3, 0.35]], ["b", [0.3, 0.35]], ["a", [0.55, 0.2]]]);
   assert.ok(alike(redA, [220, 40, 40]) && alike(redB, redA, 2), `${redA} ${redB}`);
   assert.ok(alike(yellow, [245, 240, 90]), `${yellow}`);
@@ -37,7 +37,7 @@ test("pointing at a thing in A shows it in B", async (visit) => {
   const before = await look(widget.stage);
   await widget.point("a", [0.3, 0.35]);
   const match = await hear(page, "match");
-  // The same picture twice: each cell is most like itself. Positions are pixels of the 448 px picture.
+  // Both pictures are the same, so each cell must match itself. Positions are in pixels of the 448 px picture.
   assert.ok(match.score > 0.999, `${match.score}`);
   for (const axis of ["x", "y"]) {
     assert.ok(Math.abs(match.position[axis] - match.point[axis]) <= CELL * 448, JSON.stringify(match));
@@ -151,7 +151,7 @@ test("the latest of several requests wins", async (visit) => {
   await show("/last.svg");
   await hear(page, "load", { count: 2 });
   slow.release();
-  // Whatever the late answer does, it has done when the same file and then the engine have answered once more.
+  // The late response has taken effect once the same file has been fetched and the engine has answered again.
   await page.evaluate(async () => {
     await (await fetch("/slow.svg")).blob();
     await document.querySelector("dense-match").toBlob();
@@ -196,7 +196,7 @@ test("on a phone the element fits and answers a finger", async (visit) => {
   const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
   assert.ok(overflow <= 0, `${overflow} px too wide`);
   const { width } = await widget.stage.boundingBox();
-  // Two pictures of 180 px or less would be small: they stand above each other, A above.
+  // Side by side the pictures would be at most 180 px wide, so they are stacked, A on top.
   await widget.stage.tap({ position: { x: 0.3 * width, y: 0.35 * width } });
   const match = await hear(page, "match");
   assert.ok(Math.abs(match.point.x - 0.3 * 448) <= CELL * 448, JSON.stringify(match));

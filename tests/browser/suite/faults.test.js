@@ -1,19 +1,20 @@
-// What can go wrong with what is loaded: a message a visitor understands, a stable error type, the rest
-// of the page alive, and a second try that works.
+// Faults of weights and pictures while loading: the visitor reads an understandable message, the error event
+// has its documented type, the rest of the page works, and a retry succeeds.
 import assert from "node:assert/strict";
 import { test } from "../lib/test.js";
 import { putBundle, reference } from "../lib/bundle.js";
 import { notAnImage } from "../lib/pictures.js";
 import { hear, heard, openWidgets, putPair, tag, Widget } from "../lib/widget.js";
 
-// Chromium writes what a server refused, or broke off, to the console; nothing else may stand there.
+// Chromium logs requests that a server refused or broke off; no other error is tolerated.
 const REFUSED = /Failed to load resource|net::ERR_/;
 
 /**
- * An element that fails stands above one that must not care; then what was wrong is put right.
+ * Opens a page with an element that fails and one that must not be affected; then removes the fault, after
+ * which the first must load on a retry.
  * @param {object} wrong
- * @param {string} wrong.type of the error event
- * @param {RegExp} wrong.says what the visitor reads
+ * @param {string} wrong.type the type of the error event
+ * @param {RegExp} wrong.says the message that the visitor reads
  * @param {(site: import("../lib/site.js").Site) => {attributes?: object, heal?: () => void}} wrong.arrange
  */
 function fails(name, { type, says, arrange }) {

@@ -1,14 +1,14 @@
-// The same numbers: features and best matches in the browser against those that this test run computed
-// natively (reference.rs), from the same weights and the same pixels.
+// Compares features and best matches computed in the browser with those that reference.rs computed natively
+// in this test run, from the same weights and pixels.
 import assert from "node:assert/strict";
 import { test } from "../lib/test.js";
 import { reference } from "../lib/bundle.js";
 import { hear, openWidgets, ORDINARY, putPair, tag } from "../lib/widget.js";
 
-/** Largest distance of two unit-length feature vectors of one cell. Measured: 3e-6 on the CPU, 1e-6 on SwiftShader. */
+/** Allowed distance of a cell's two unit-length vectors. Measured: 3e-6 on the CPU, 1e-6 on SwiftShader. */
 const TOLERANCE = 1e-3;
 
-/** Computes in the page, with the package's module itself. Runs in the browser. */
+/** Runs in the browser: computes features and matches with the package's module. */
 async function computeInPage({ module, weights, pictures, cases }) {
   const wasm = await import(`/package/${module}.js`);
   await wasm.default();
@@ -47,7 +47,7 @@ async function computeInPage({ module, weights, pictures, cases }) {
 
 const floats = (buffer) => new Float32Array(Uint8Array.from(buffer).buffer);
 
-/** [C, h, w] → an array of vectors, one per cell. */
+/** Splits a map [C, h, w] into one vector for each cell. */
 function cellsOf(map, channels) {
   const cells = map.length / channels;
   return Array.from({ length: cells }, (_, i) => Float64Array.from({ length: channels }, (_, c) => map[c * cells + i]));
@@ -55,7 +55,7 @@ function cellsOf(map, channels) {
 
 const dot = (a, b) => a.reduce((sum, value, i) => sum + value * b[i], 0);
 
-/** One case: how far the features are apart, and whether the same cells are best. */
+/** Compares one case: the distances of the features, and the best matches. */
 function compare({ feature, stride, channels, grid, file }, answer) {
   const name = `${feature} at stride ${stride}`;
   assert.deepEqual([answer.grid, answer.channels], [grid, channels], name);
@@ -72,7 +72,7 @@ function compare({ feature, stride, channels, grid, file }, answer) {
       worst = Math.max(worst, distance);
     });
   });
-  // Two similarities can each be off by the error of both vectors.
+  // Each similarity can be off by the errors of its two vectors, and two similarities are compared.
   const error = 4 * worst + 1e-6;
   let decided = 0;
   a.forEach((vector, cell) => {
@@ -100,7 +100,7 @@ async function sameNumbers(visit, { browser, module, network, only = () => true 
   console.log(`${module}, ${network} weights: features within ${worst.toExponential(1)} of the native ones`);
 }
 
-/** The shipped weights, as the package has them. */
+/** The shards of the included weights, as the package has them. */
 async function shards(site) {
   const folder = "/package/weights/densecl_r18_photos";
   const manifest = JSON.parse(await site.read(`${folder}/manifest.json`));
@@ -116,9 +116,9 @@ test("the browser's CPU computes the native numbers with a tiny network", async 
 });
 
 test("WebGPU computes the native numbers with a tiny network", async (visit) => {
-  // SwiftShader compiles each layer's shaders anew for every shape, so two grids have to do: the network as it is with its
-  // head, and with dilated convolutions.
-  // The fused features interpolate at the first of them.
+  // SwiftShader compiles the shaders of each layer anew for every shape, so only two grids are tested: at
+  // stride 32 the dense head and the fused features, which interpolate there; at stride 8 the dilated
+  // convolutions.
   const only = ({ feature, stride }) =>
     stride === 32 ? ["dense", "stage3+stage4"].includes(feature) : feature === "stage4" && stride === 8;
   await sameNumbers(visit, { browser: "webgpu", module: "densecl_gpu", network: "tiny", only });

@@ -1,4 +1,4 @@
-// The demo page as a visitor has it, from a folder of a static host, on a CPU.
+// The demo page as a visitor uses it, served from a folder of a static host, on the CPU.
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { test } from "../lib/test.js";
@@ -6,10 +6,10 @@ import { reference } from "../lib/bundle.js";
 import { alike, changed, look } from "../lib/eyes.js";
 import { hugeJpeg, landscapePng, notAnImage } from "../lib/pictures.js";
 
-// Who prefers less motion gets a resting point instead of a wandering one.
+// With this setting the page shows a fixed point instead of a moving one, so that tests see a stable page.
 const CALM = { reducedMotion: "reduce" };
 
-/** The parts of the page by what a visitor calls them. */
+/** The parts of the page, found by their visible names. */
 class Demo {
   constructor(page) {
     this.page = page;
@@ -25,7 +25,7 @@ class Demo {
     return this.page.locator("label, button").filter({ hasText: exactly }).first().click();
   }
 
-  /** Until the first column has read the pictures and, with a known truth, has measured itself. */
+  /** Waits until the first column has matched the pictures and, if the truth is known, has been measured. */
   async ready({ truth = true } = {}) {
     const failed = this.page.locator(".notice.is-error:visible, .panel [role=alert]:visible").first();
     await this.timings.getByText(/similarities/).or(failed).first().waitFor({ timeout: 60_000 });
@@ -33,7 +33,7 @@ class Demo {
     if (truth) await this.figures.getByText("PCK@0.1", { exact: true }).waitFor();
   }
 
-  /** Points at (u, v) of the first picture, which is left of or above the second. */
+  /** Points at (u, v) of the first picture, which is left of the second one in a wide canvas, else above it. */
   async point([u, v]) {
     const { width, height } = await this.canvas.boundingBox();
     const side = width > height ? (width - 10) / 2 : width;
@@ -56,7 +56,7 @@ class Demo {
     }
   }
 
-  /** The number of mutual matches the page counts. */
+  /** The number of mutual matches that the page shows. */
   async count() {
     await this.reading.getByText(/mutual match/).waitFor();
     return Number(/(\d+)\s*mutual/.exec(await this.reading.innerText())[1]);
@@ -112,7 +112,7 @@ test("a rendered pair shows where the point truly is, the error in pixels, and P
   const [, near, nearer] = /PCK@0\.1\s+(\d+) %[^]*PCK@0\.05\s+(\d+) %/.exec(figures).map(Number);
   assert.ok(near >= nearer && near > 0 && near <= 100, figures);
   assert.match(figures, /\d+ points with a known answer; mean error [\d.]+ px/);
-  // Somewhere the truth is not hidden.
+  // The true point is hidden in places, so several are tried.
   const errors = [];
   for (const u of [0.2, 0.35, 0.5, 0.65, 0.8]) {
     await demo.point([u, 0.7]);
@@ -173,7 +173,7 @@ test("two dropped pictures are compared", async (visit) => {
   await page.waitForFunction(() => document.querySelector("input[name=kind][value=own]").checked);
   await page.waitForFunction(() => document.querySelector(".figures").textContent.trim() === "");
   await demo.point([0.3, 0.35]);
-  // The same picture twice: the disc is found, with a cosine of 1.
+  // Both pictures are the same, so the disc is found with a cosine of 1.
   await demo.reading.getByText("1.00", { exact: true }).first().waitFor();
   await demo.choose("Matches");
   await demo.count();
@@ -249,7 +249,7 @@ test("a copied address shows the same thing", async (visit) => {
   await first.point([0.4, 0.55]);
   await page.waitForFunction(() => /at=0\.[34]/.test(location.hash) && location.hash.includes("feature=stage3+stage4&"));
   await first.reading.getByText(/cosine/).waitFor();
-  // The writing of the address lags behind the pointer; it holds what is shown once both agree.
+  // The address is updated some time after the pointer has moved; by now it must describe what is shown.
   const address = page.url();
   const [reading, figures] = [await first.reading.innerText(), await first.figures.innerText()];
 

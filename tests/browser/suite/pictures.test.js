@@ -1,4 +1,4 @@
-// Every kind of picture a visitor may bring.
+// Pictures of every kind: huge, turned by EXIF, transparent, drawn as SVG.
 import assert from "node:assert/strict";
 import { test } from "../lib/test.js";
 import { putBundle, reference } from "../lib/bundle.js";
@@ -6,7 +6,7 @@ import { alike } from "../lib/eyes.js";
 import { hugeJpeg, landscapePng, svg, transparentPng, turnedJpeg } from "../lib/pictures.js";
 import { hear, heard, openWidgets, tag, Widget } from "../lib/widget.js";
 
-/** An element showing one picture twice, with the tiny network. */
+/** Opens an element that shows the same picture twice, with the tiny network. */
 async function showing(visit, name, body) {
   const site = await visit.site();
   site.put(name, body);
@@ -27,7 +27,7 @@ test("a photograph of 12,000 × 9,000 px is shown and matched in its own pixels"
   assert.ok(alike(yellow, [245, 240, 90], 40), `${yellow}`);
   await widget.point("a", [0.5, 0.5]);
   const { point } = await hear(page, "match");
-  // A cell of the 4 × 3 grid is 3,000 px wide.
+  // The grid has 4 × 3 cells, each 3,000 px wide.
   assert.ok(Math.abs(point.x - 6000) <= 3000 && Math.abs(point.y - 4500) <= 3000, JSON.stringify(point));
   assert.ok(point.x > 1000, "not the pixels of the network's small copy");
 });

@@ -1,4 +1,4 @@
-// What several elements, several visits and several origins share; and what they may not.
+// What several elements, visits and origins share (worker, weights, cache), and what they must not share.
 import assert from "node:assert/strict";
 import { test } from "../lib/test.js";
 import { putBundle, reference } from "../lib/bundle.js";
@@ -7,7 +7,7 @@ import { STRICT_CSP } from "../lib/site.js";
 
 const TINY = { "src-a": "/a.png", "src-b": "/b.png", size: 64, loading: "eager" };
 
-/** A site with the tiny pair and a bundle of three shards. */
+/** Opens a site with the tiny network's pictures and its weights as three shards. */
 async function tinySite(visit, options) {
   const site = await visit.site(options);
   putPair(site, "tiny");
@@ -96,7 +96,7 @@ test("weights of the same name and another content are not taken from the cache"
   await openWidgets(page, site, tag({ ...TINY, weights }));
   await hear(page, "load");
   const [first] = await page.evaluate(() => document.querySelector("dense-match").matches());
-  // One number of one kernel less: another network.
+  // Another network under the same name: the last 4,096 bytes of the weights are zero.
   const other = Buffer.from(reference("tiny.safetensors"));
   const end = other.length - 4096;
   for (let i = end; i < other.length; i += 4) other.writeFloatLE(0, i);

@@ -1,4 +1,4 @@
-// What the attributes of <dense-match> mean. Run: node --test tests/browser/unit/
+// Tests how the attributes of <dense-match> are parsed. Run: node --test tests/browser/unit/
 import assert from "node:assert/strict";
 
 import { ATTRIBUTES, INPUTS, propertyName } from "../../../web/js/element/attributes.js";

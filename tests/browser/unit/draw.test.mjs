@@ -1,4 +1,4 @@
-// The pure parts of web/js/draw.js. Run: node --test tests/browser/unit/
+// Tests the functions of web/js/draw.js that need no canvas. Run: node --test tests/browser/unit/
 import assert from "node:assert/strict";
 
 import {
@@ -17,7 +17,7 @@ test("viridis meets its published ends and middle, and clamps", () => {
   assert.deepEqual(viridis(7), viridis(1));
   assert.deepEqual(viridis(-7), viridis(0));
   assert.deepEqual(viridis(NaN), viridis(0));
-  // Half way between two samples.
+  // Halfway between two entries of the colour table.
   assert.deepEqual(viridis(0.05), [70, 19, 101]);
 });
 
@@ -76,7 +76,7 @@ test("cells are row-major and tile their picture", () => {
 });
 
 test("interpolation is exact at cell centres and constant beyond the outermost", () => {
-  // Factor 3: pixel 1 is the centre of cell 0, pixel 4 of cell 1.
+  // With a factor of 3, pixel 1 is the centre of cell 0 and pixel 4 that of cell 1.
   assert.deepEqual(neighbours(1, 3, 2), [0, 1, 0]);
   assert.deepEqual(neighbours(4, 3, 2), [1, 1, 0]);
   assert.deepEqual(neighbours(0, 3, 2), [0, 1, 0]);

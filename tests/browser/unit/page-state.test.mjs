@@ -1,4 +1,4 @@
-// The demo page's store and the address it keeps its state in. Run: node --test tests/browser/unit/
+// Tests the demo page's store and its state in the address. Run: node --test tests/browser/unit/
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
@@ -78,7 +78,7 @@ test("an effect runs for what it depends on, and aborts its last run", async () 
   effect(store, ({ a }) => [a], ({ a }, signal) => runs.push({ a, signal }));
   store.set({ b: 2 });
   await turn();
-  assert.equal(runs.length, 1, "b is none of its business");
+  assert.equal(runs.length, 1, "the effect does not depend on b");
   store.set({ a: 2 });
   await turn();
   assert.deepEqual(runs.map(({ a }) => a), [1, 2]);

@@ -1,4 +1,4 @@
-// Cells that arrow keys and the pointer reach. Run: node --test tests/browser/unit/
+// Tests which cells arrow keys and the pointer select. Run: node --test tests/browser/unit/
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
@@ -17,7 +17,7 @@ test("a step stays within the grid", () => {
 
 test("among matches a step goes to the nearest in its direction, along the row first", () => {
   const matches = [cell(0, 0), cell(0, 3), cell(2, 1), cell(1, 1)];
-  assert.equal(stepAmong(matches, GRID, cell(0, 0), 1, 0), cell(0, 3), "aside counts double");
+  assert.equal(stepAmong(matches, GRID, cell(0, 0), 1, 0), cell(0, 3), "distance across the direction counts double");
   assert.equal(stepAmong(matches, GRID, cell(0, 0), 0, 1), cell(1, 1));
   assert.equal(stepAmong(matches, GRID, cell(1, 1), 0, 4), cell(2, 1));
   assert.equal(stepAmong(matches, GRID, cell(0, 3), 1, 0), cell(0, 3), "nothing further right");

@@ -1,4 +1,4 @@
-// web/js/weights.js and progress.js without a browser: there is no storage here, as in a private window.
+// Tests web/js/weights.js and progress.js without a browser and thus without storage, as in a private window.
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 
@@ -10,7 +10,7 @@ const sha256 = async (bytes) => createHash("sha256").update(bytes).digest("hex")
 const hash = (bytes) => createHash("sha256").update(bytes).digest("hex");
 const URL_ = "https://example.test/some/manifest.json";
 
-/** A bundle of two shards as a site would serve it; `change` may spoil it. */
+/** A bundle of two shards as a site would serve it; `change` can damage it. */
 function bundle(change = () => {}) {
   const shards = [Uint8Array.of(1, 2, 3, 4), Uint8Array.of(5, 6)];
   const whole = Uint8Array.of(1, 2, 3, 4, 5, 6);
@@ -24,7 +24,7 @@ function bundle(change = () => {}) {
   return files;
 }
 
-/** Loads with `files` in place of the network; returns what was asked for too. */
+/** Loads weights with `files` instead of the network; also returns the URLs that were requested. */
 async function load(files, source = { url: URL_ }) {
   const asked = [];
   globalThis.fetch = async (url) => {

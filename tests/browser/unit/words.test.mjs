@@ -1,4 +1,4 @@
-// What <dense-match> says. Run: node --test tests/browser/unit/
+// Tests the texts of <dense-match>. Run: node --test tests/browser/unit/
 import assert from "node:assert/strict";
 
 import * as words from "../../../web/js/element/words.js";

@@ -1,10 +1,10 @@
-"""Golden data for the augmentation: what torchvision on PIL makes of small pictures.
+"""Golden data of the augmentations: results of torchvision on PIL for small pictures.
 
     pip install torch==2.5.1 torchvision==0.20.1 pillow
     python generate_augment.py
 
-Writes `cases.json` (parameters) and one PNG per source and case beside this script. The pictures
-are procedural: no photograph, the same bytes on every run.
+Writes `cases.json` (parameters) and one PNG per source and case beside this script. The pictures are
+computed, not photographed, and have the same bytes in every run.
 """
 
 import json
@@ -75,7 +75,7 @@ def crop_resize(image, crop, size):
 
 
 def after_resize(image, color, gray, sigma, flip):
-    """MoCo v2's view from the resized crop on."""
+    """MoCo v2's operations after the resized crop."""
     for name, factor in color:
         image = COLOR[name](image, factor)
     if gray:
@@ -111,7 +111,7 @@ def color_cases():
 
 
 def blur_cases():
-    # 6.0 is beyond MoCo v2's range: a box of several pixels.
+    # 6.0 is outside MoCo v2's range and tests box filters that are several pixels wide.
     for sigma in [0.1, 0.5, 1.3, 2.0, 6.0]:
         save("blur", "scene", sigma, blur(SOURCES["scene"], sigma), sigma=sigma)
 
@@ -156,7 +156,7 @@ def normalization():
 
 
 def crop_statistics(width, height, scale, ratio, draws=100_000):
-    """Moments of RandomResizedCrop's rectangle; the draws themselves are not kept."""
+    """Means and standard deviations of RandomResizedCrop's rectangles; the single draws are not stored."""
     torch.manual_seed(0)
     image = torch.empty(3, height, width)
     boxes = [
@@ -198,7 +198,7 @@ def main():
         "normalization": normalization(),
         "random_resized_crop": [
             crop_statistics(500, 375, [0.2, 1.0], ratio),
-            # So long that most tries fail and the centred fallback answers.
+            # A picture so tall that most attempts fail and the centred fallback is used.
             crop_statistics(150, 600, [0.2, 1.0], ratio),
         ],
     }

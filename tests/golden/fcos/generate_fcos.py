@@ -1,4 +1,4 @@
-"""What torchvision's FCOS computes on one level: fcos.json.
+"""Writes what torchvision's FCOS computes on one level to fcos.json.
 
     python -B generate_fcos.py      needs torch 2.5.1 and torchvision 0.20.1
 """
@@ -27,7 +27,8 @@ shape = (3, CHANNELS, ROWS, COLUMNS)
 count = 3 * CHANNELS * ROWS * COLUMNS
 features = torch.tensor(formula.formula("fcos/features", count), dtype=torch.float64).reshape(shape).requires_grad_()
 
-# A large and a small box that overlap, one at the edge; a box between the points; an empty picture.
+# Three pictures: overlapping large and small boxes and one at the edge; a box between the cells' points; no
+# box.
 targets = [
     {"boxes": torch.tensor([[2.0, 3.0, 50.0, 38.0], [22.0, 14.0, 35.5, 27.0], [40.0, 20.0, 56.0, 40.0]]),
      "labels": torch.tensor([0, 2, 1])},
@@ -37,10 +38,11 @@ targets = [
 
 x = neck(features)
 outputs = head([x])
-# Anchors of one stride around (i + 0.5)·stride: the paper's points, where torchvision has i·stride.
+# Anchors with a side of one stride, centred at the paper's points (i + 0.5)·stride; torchvision's are at
+# i·stride.
 ys, xs = torch.meshgrid(torch.arange(ROWS), torch.arange(COLUMNS), indexing="ij")
 corners = torch.stack([xs, ys, xs + 1, ys + 1], -1).reshape(-1, 4) * float(STRIDE)
-# compute_loss uses nothing of the detector but its head and the radius of centre sampling.
+# compute_loss uses only the detector's head and its radius of centre sampling.
 detector = FCOS.__new__(FCOS)
 torch.nn.Module.__init__(detector)
 detector.head, detector.center_sampling_radius = head, 1.5
@@ -52,7 +54,7 @@ result = {
     "channels": CHANNELS, "hidden": HIDDEN, "classes": CLASSES, "convs": CONVS, "stride": STRIDE,
     "grid": [ROWS, COLUMNS],
     "objects": [[{"box": b, "class": c} for b, c in zip(t["boxes"].tolist(), t["labels"].tolist())] for t in targets],
-    # [picture, cell, channel], as torchvision orders them.
+    # In torchvision's order: [picture, cell, channel].
     "class_logits": flat(outputs["cls_logits"]),
     "sides": flat(outputs["bbox_regression"]),
     "centerness": flat(outputs["bbox_ctrness"]),

@@ -1,14 +1,14 @@
-"""Loads every export of densecl with the program that it is for, strictly, and compares features.
+"""Loads every export of densecl strictly with the program it is made for, and compares features.
 
     pip install torch==2.5.1 torchvision==0.20.1 timm onnx onnxruntime safetensors
     python -B check_exports.py --densecl ../../../target/release/densecl --work /tmp/interop-check
 
-What else is installed is checked too, and said when it is not: mmengine with mmcv-lite, mmpretrain, mmdet,
-mmsegmentation; detectron2 and AdelaiDet, whose Python sources are enough (--sources FOLDER with
-`detectron2/` and `adet/` in it). Compiled operators that a ResNet does not use are replaced by names.
+Further programs are checked if installed, and named in the output if not: mmengine with mmcv-lite, mmpretrain,
+mmdet, mmsegmentation; detectron2 and AdelaiDet, whose Python sources are enough (--sources FOLDER with
+`detectron2/` and `adet/` in it). Compiled operators, which a ResNet does not use, are replaced by stand-ins.
 
-The weights are torchvision's ResNet-18 and ResNet-50 at random; nothing in them is a default. The last
-recorded run is in docs/interop.md.
+The weights are random weights of torchvision's ResNet-18 and ResNet-50; no tensor has its default values. The
+last recorded run is in docs/interop.md.
 """
 
 import argparse
@@ -31,7 +31,7 @@ SIZES = [(224, 224), (375, 500)]
 DILATE = {32: (False, False, False), 16: (False, False, True), 8: (False, True, True)}
 BOUND = 1e-4  # of the largest magnitude
 ROWS = []
-# Parts of the model zoo's index, which mmpretrain imports and a backbone does not need.
+# Names from the model zoo's index that mmpretrain imports; a backbone does not need them.
 INDEX = ["models", "models.Model", "load_model_index"]
 
 
@@ -97,7 +97,7 @@ class Check:
         return self.path(name)
 
     def compare(self, receiver: str, what: str, features, stride: int = 32) -> None:
-        """`features` maps images to the last stage's map, or a list of several."""
+        """Compares `features`, a function from images to the last stage's map or to a list of maps."""
         for size, images in self.images.items():
             want = self.features[size, stride]
             with torch.no_grad():
@@ -145,7 +145,8 @@ class Check:
     def timm(self) -> None:
         timm = importlib.import_module("timm")
         for file in ["r.pth", "r.safetensors"]:
-            # The strict load is in create_model: num_classes=0 has no classifier to miss.
+            # create_model loads strictly; with num_classes=0 the network has no classifier that could be
+            # missing.
             network = timm.create_model(
                 f"resnet{self.depth}", num_classes=0, checkpoint_path=self.path(file)
             ).eval()
@@ -176,7 +177,7 @@ class Check:
         for package in ["mmpretrain", "mmdet", "mmseg"]:
             backbones = importlib.import_module(f"{package}.models.backbones")
             settings = dict(depth=self.depth, out_indices=(0, 1, 2, 3), style="pytorch")
-            if package == "mmseg":  # the others' default
+            if package == "mmseg":  # the other packages have this as their default
                 settings.update(strides=(1, 2, 2, 2), dilations=(1, 1, 1, 1))
             name = version({"mmseg": "mmsegmentation"}.get(package, package))
             network = backbones.ResNet(**settings)
@@ -185,7 +186,7 @@ class Check:
             self.compare(name, "r.pth, load_checkpoint strict", network)
             pretrained = dict(type="Pretrained", checkpoint=self.path("r.pth"))
             network = backbones.ResNet(**settings, init_cfg=pretrained)
-            logging.disable()  # a line per tensor
+            logging.disable()  # it logs a line for each tensor
             network.init_weights()
             logging.disable(logging.NOTSET)
             network.eval()
@@ -206,7 +207,7 @@ class Check:
             resnets.NORM = norm
             network = importlib.import_module("detectron2.modeling").build_backbone(config).eval()
             checkpointer = importlib.import_module("detectron2.checkpoint").DetectionCheckpointer
-            # The heuristics work on whole models: the backbone is a part of one.
+            # The heuristics that match names expect a whole model with the backbone as a part.
             whole = nn.ModuleDict({"backbone": network})
             left = checkpointer(whole)._load_model(checkpointer(whole)._load_file(path))
             missing = [key for key in left.missing_keys if "num_batches_tracked" not in key]
@@ -247,9 +248,9 @@ def stages(network: nn.Module, images: Tensor) -> list[Tensor]:
 
 
 class Names(types.ModuleType):
-    """Stands for a compiled module none of whose functions is called."""
+    """Stand-in for a compiled module whose functions are not called."""
 
-    __file__ = "not a file"  # asked for by inspect
+    __file__ = "not a file"  # `inspect` reads it
 
     def __getattr__(self, name: str):
         if name.startswith("__"):

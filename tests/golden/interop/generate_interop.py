@@ -5,7 +5,7 @@
 
 Two kinds of goldens: torchvision's own ResNets with random weights and the features they compute, and
 a training state in the authors' layout with the losses of the steps that follow it. The networks have
-few channels, so that the files take kilobytes; `check_exports.py` compares whole ones.
+few channels, so that the files take kilobytes; `check_exports.py` compares networks of full width.
 """
 
 import math
@@ -64,7 +64,7 @@ DILATE = {32: (False, False, False), 16: (False, False, True), 8: (False, True, 
 
 
 def random_state(depth: int) -> dict[str, Tensor]:
-    """torchvision's random weights, f32, with statistics that are no defaults."""
+    """torchvision's random weights in f32, with running statistics that differ from their defaults."""
     torch.manual_seed(depth)
     network = Narrow(*KINDS[depth], WIDTH - 1).float()
     for name, tensor in network.state_dict().items():
@@ -80,7 +80,7 @@ def random_state(depth: int) -> dict[str, Tensor]:
 
 
 def network_at(depth: int, stride: int, state: dict[str, Tensor]) -> nn.Module:
-    """torchvision's network, or for basic blocks, which it does not dilate, the reference's."""
+    """torchvision's network; the reference's for dilated basic blocks, which torchvision does not have."""
     if depth == 18 and stride < 32:
         network = ref.ResNet(depth, WIDTH - 1, stride)
         kept = {k: v for k, v in state.items() if not k.startswith("fc.")}
@@ -122,7 +122,7 @@ class Neck(nn.Module):
 
 
 class Encoder(nn.Sequential):
-    """Backbone and neck, as `encoder_q` and `encoder_k` are; says what the reference's encoder does."""
+    """Backbone and neck as in `encoder_q` and `encoder_k`; returns the same as the reference's encoder."""
 
     def forward(self, images: Tensor):
         features = self[0](images)
@@ -138,7 +138,7 @@ class Encoder(nn.Sequential):
 
 
 class DenseCL(nn.Module):
-    """The modules and buffers of the authors' class, in its order, with one queue pointer each."""
+    """The modules and buffers of the authors' class in its order, with a pointer for each queue."""
 
     def __init__(self):
         super().__init__()
@@ -171,11 +171,11 @@ def step(trainer: ref.Trainer, number: int) -> dict[str, Tensor]:
 
 
 def optimizer_of(model: DenseCL) -> torch.optim.SGD:
-    return torch.optim.SGD(model.parameters(), **SGD)  # as build_optimizer does: all, the key's too
+    return torch.optim.SGD(model.parameters(), **SGD)  # as build_optimizer: the key encoder's, too
 
 
 def train_before() -> dict:
-    """Some steps from the formula's weights, and the state as OpenSelfSup saves it, in f32."""
+    """Takes some steps from the formula's weights; returns the state as OpenSelfSup saves it, in f32."""
     model = DenseCL()
     with torch.no_grad():
         for name in ["encoder_q", "encoder_k"]:
@@ -192,7 +192,7 @@ def train_before() -> dict:
     state = {}
     for key, tensor in model.state_dict().items():
         state[key] = tensor.float() if tensor.is_floating_point() else tensor
-        if key.endswith("running_var"):  # the reference's normalisation does not count
+        if key.endswith("running_var"):  # the reference's normalisation does not count batches
             counter = key.replace("running_var", "num_batches_tracked")
             state[counter] = torch.tensor(STEPS_BEFORE)
     moved = optimizer.state_dict()

@@ -1,13 +1,13 @@
-"""Makes `jpeg.safetensors`: small JPEGs of every way to store one, and the pixels that Pillow reads.
+"""Makes `jpeg.safetensors`: small JPEGs stored in every possible way, and the pixels that Pillow reads.
 
     python generate_jpeg.py
 
 needs numpy, Pillow, safetensors and the program `jpegtran` (Debian: libjpeg-turbo-progs). The
 README beside it names the versions and the content.
 
-A baseline JPEG with any number of components and any sampling factors is encoded here, because no
-encoder at hand offers them all. `jpegtran` then stores the same coefficients in other ways, which
-does not change a pixel: the files of one group share one golden.
+This script encodes baseline JPEGs with any number of components and any sampling factors itself, because no
+available encoder offers all of them. `jpegtran` then stores the same coefficients in other ways, which does
+not change the pixels, so the files of a group share one golden.
 """
 
 import io
@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 from safetensors.numpy import save_file
 
-# Tables K.3 and K.5 of the standard: codes per length, then values.
+# Huffman tables K.3 and K.5 of the standard: number of codes of each length, then the values.
 DC = ([0, 1, 5, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0], list(range(12)))
 AC = (
     [0, 2, 1, 3, 3, 2, 4, 3, 5, 5, 4, 4, 0, 0, 1, 125],
@@ -39,7 +39,7 @@ COSINES = np.array([[np.cos((2 * x + 1) * u * np.pi / 16) * (0.5 if u else 0.5 /
 
 
 def codes(table):
-    """Symbol to (code, length)."""
+    """Maps each symbol to (code, length)."""
     found, code, values = {}, 0, iter(table[1])
     for length, count in enumerate(table[0], 1):
         for _ in range(count):
@@ -53,7 +53,7 @@ DC_CODES, AC_CODES = codes(DC), codes(AC)
 
 
 class Bits:
-    """Bits of a scan, with a zero byte after each FF."""
+    """Collects the bits of a scan and adds a zero byte after each FF."""
 
     def __init__(self):
         self.bits = []
@@ -73,7 +73,7 @@ class Bits:
 
 
 def encode_block(out, block, before):
-    """One 8 × 8 block of samples less 128; returns its DC coefficient."""
+    """Encodes an 8 × 8 block of samples, from which 128 was subtracted; returns its DC coefficient."""
     values = np.rint(COSINES @ block @ COSINES.T / QUANTUM).astype(int).reshape(64)[ZIGZAG]
     difference = int(values[0]) - before
     size = abs(difference).bit_length()
@@ -102,9 +102,9 @@ def segment(marker, body):
 
 
 def encode(planes, sampling, adobe):
-    """Planes [H, W] of samples, subsampled by means to their factors (h, v), in one scan."""
+    """Encodes planes [H, W] in one scan, after averaging them down to their sampling factors (h, v)."""
     height, width = planes[0].shape
-    # The blocks of a lone component are not grouped, whatever its factors.
+    # With a single component the standard does not group its blocks, whatever its sampling factors.
     grouping = sampling if len(planes) > 1 else [(1, 1)]
     h_max, v_max = (max(s[i] for s in grouping) for i in (0, 1))
     columns, rows = -(-width // (8 * h_max)), -(-height // (8 * v_max))
@@ -139,7 +139,7 @@ def encode(planes, sampling, adobe):
 
 
 def picture(width, height, channels):
-    """Planes of samples: slow gradients, each another, and a coarse pattern that fills the bit stream."""
+    """Planes of samples: a different gradient in each, and a coarse pattern for a longer bit stream."""
     y, x = np.mgrid[0:height, 0:width].astype(float)
     slopes = [(3.1, 1.7), (-2.3, 2.9), (1.9, -3.7), (-1.1, -1.3)]
     planes = []
@@ -150,7 +150,7 @@ def picture(width, height, channels):
 
 
 def tran(jpeg, options, script=None):
-    """What jpegtran makes of a JPEG."""
+    """Stores a JPEG in another way with jpegtran."""
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as scans:
         if script:
             scans.write(script)
@@ -163,7 +163,7 @@ def tran(jpeg, options, script=None):
 
 
 def scripts(components):
-    """Scan scripts by name: what follows which in the file."""
+    """Names and scripts of the orders in which scans are stored."""
     every = range(components)
     yield "one", None
     if components == 1:
@@ -179,8 +179,8 @@ def scripts(components):
     yield "progressive_each", "".join(f"{c}: 0-0, 0, 0; " for c in every) + refined
 
 
-# The sampling factors of each component: those of cameras first, then what the standard permits.
-# `between` has a factor between the least and the most.
+# The sampling factors of each component: first those that cameras use, then others that the standard permits.
+# In `between` a component's factor lies between the smallest and the largest.
 THREE = {
     "444": [(1, 1)] * 3, "422": [(2, 1), (1, 1), (1, 1)], "420": [(2, 2), (1, 1), (1, 1)],
     "440": [(1, 2), (1, 1), (1, 1)], "411": [(4, 1), (1, 1), (1, 1)], "410": [(4, 2), (1, 1), (1, 1)],
@@ -193,7 +193,7 @@ FOUR = {
     "444": [(1, 1)] * 4, "420": [(2, 2), (1, 1), (1, 1), (2, 2)], "422": [(2, 1), (1, 1), (1, 1), (2, 1)],
     "key_less": [(2, 2), (1, 1), (1, 1), (1, 1)], "key_more": [(1, 1), (1, 1), (1, 1), (2, 2)],
 }
-# Colour: its samplings and the transform in Adobe's segment, if there is one.
+# Colour space: (its samplings, the transform in Adobe's segment or None).
 COLOURS = {
     "grey": ({"1x1": [(1, 1)], "2x2": [(2, 2)]}, None),
     "ycc": (THREE, None),
@@ -207,7 +207,7 @@ RESTARTS = {"r0": [], "r1block": ["-restart", "1b"], "r1row": ["-restart", "1"]}
 
 
 def stored(tensors):
-    """The ways to store a picture: colours, samplings, sizes; scans and restart markers by turns."""
+    """All colours, samplings and sizes; scans and restart markers alternate among them."""
     turn = 0
     for colour, (samplings, adobe) in COLOURS.items():
         for name, sampling in samplings.items():
@@ -224,7 +224,7 @@ def stored(tensors):
 
 
 def told(tensors):
-    """What says which colours the components are: segments and names, where they contradict each other, too."""
+    """Combinations of the colour-space markers: segments and component names, some contradictory."""
     adobe = [segment(0xEE, b"Adobe\0\x64\0\0\0\0" + bytes([transform])) for transform in range(3)]
     jfif = segment(0xE0, b"JFIF\0\1\1\0\0\1\0\1\0\0")
     segments = {"none": b"", "jfif": jfif, "adobe0": adobe[0], "adobe1": adobe[1], "adobe2": adobe[2],
@@ -232,7 +232,7 @@ def told(tensors):
     for sampling, names in ((THREE["420"], {"123": b"\1\2\3", "012": b"\0\1\2", "RGB": b"RGB"}),
                             (FOUR["420"], {"1234": b"\1\2\3\4", "CMYK": b"CMYK"})):
         plain = bytearray(encode(picture(9, 11, len(sampling)), sampling, None))
-        del plain[2:20]  # JFIF's segment
+        del plain[2:20]  # removes the JFIF segment
         frame, scan = plain.index(b"\xff\xc0"), plain.index(b"\xff\xda")
         for name, ids in names.items():
             for c, number in enumerate(ids):

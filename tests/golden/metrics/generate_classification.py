@@ -1,4 +1,4 @@
-"""What scikit-learn says about random classifications: classification.json.
+"""Writes scikit-learn's results for random classifications to classification.json.
 
     python generate_classification.py     needs numpy and scikit-learn
 """
@@ -19,11 +19,12 @@ for train, test, classes, k, temperature in [(60, 20, 4, 10, 0.07), (40, 15, 7, 
     features, queries = draw(train_labels), draw(test_labels)
     unit = lambda x: x / np.linalg.norm(x, axis=1, keepdims=True)
     similarity = np.round(unit(queries) @ unit(features).T, 6)
-    # The similarities themselves are the golden input: scikit-learn gets 1 - similarity as distances.
+    # The golden input is the similarities; scikit-learn gets 1 - similarity as distances.
     knn = KNeighborsClassifier(k, metric="precomputed", weights=lambda d: np.exp((1 - d) / temperature))
     knn.fit(np.zeros((train, train)), train_labels)
     votes = knn.predict_proba(1 - similarity)
-    # Not the votes: of many equal ones scikit-learn takes the last class, we the first.
+    # Random scores instead of the votes: votes are often equal, and then scikit-learn prefers the last class,
+    # densecl the first.
     scores = np.round(rng.normal(size=votes.shape) + 0.8 * np.eye(classes)[test_labels], 4)
     cases.append({
         "classes": classes, "k": k, "temperature": temperature,

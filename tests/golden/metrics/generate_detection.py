@@ -1,4 +1,4 @@
-"""What pycocotools says about random detections: detection.json.
+"""Writes pycocotools' results for random detections to detection.json.
 
     python generate_detection.py          needs numpy and pycocotools
 """
@@ -12,8 +12,8 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-# An object of this area is outside every area range of COCOeval, `all` included, and so is ignored
-# with the ordinary IoU: what we do with VOC's `difficult`, for which pycocotools has no word.
+# VOC's `difficult` objects are ignored with the ordinary IoU. pycocotools has no such flag, but an object of
+# this area is outside every area range of COCOeval, `all` included, and is treated in the same way.
 DIFFICULT_AREA = 2e10
 
 
@@ -35,7 +35,7 @@ def random_case(name, seed, images, classes, objects, crowds, difficult, doubles
                 "box": [x, y, w, h], "class": label,
                 "area": r(w * h * rng.uniform(0.5, 1.0)), "crowd": bool(crowd), "difficult": bool(hard),
             })
-            # Some are found, some twice, some under another name; crowds attract several.
+            # Some objects are found, some twice, some with a wrong class; crowds get several detections.
             for _ in range(rng.integers(0, 4) if crowd else int(rng.uniform() < 0.8) + int(rng.uniform() < doubles)):
                 jitter = rng.normal(0, rng.uniform(0.01, 0.2), 4) * [w, h, w, h]
                 named = label if rng.uniform() < 0.9 else int(rng.integers(0, classes))
@@ -53,7 +53,7 @@ def random_case(name, seed, images, classes, objects, crowds, difficult, doubles
 
 
 def crowded_case():
-    """More detections of one class in a picture than are judged."""
+    """A picture with more detections of one class than the evaluation takes into account."""
     rng = np.random.default_rng(9)
     truths = [{"box": [10.0 * i, 10.0, 9.37, 9.0], "class": 0, "area": 84.3, "crowd": False, "difficult": False}
               for i in range(30)]

@@ -1,4 +1,4 @@
-"""What scikit-learn and torchmetrics say about random label maps: segmentation.json.
+"""Writes scikit-learn's and torchmetrics' results for random label maps to segmentation.json.
 
     python generate_segmentation.py     needs numpy, scikit-learn, torch and torchmetrics
 """
@@ -14,13 +14,13 @@ from torchmetrics.functional.classification import multiclass_jaccard_index
 IGNORE = 255
 rng = np.random.default_rng(0)
 cases = []
-# Classes, pixels, classes that are true somewhere, share that is right, share that is ignored.
+# Number of classes, of pixels, of classes that occur; share of right pixels, share of ignored ones.
 for classes, pixels, true, right, ignored in [(3, 40, 3, 0.6, 0.0), (5, 120, 3, 0.7, 0.2), (21, 400, 15, 0.4, 0.1), (2, 9, 1, 1.0, 0.5)]:
     truth = rng.integers(0, true, pixels)
     predicted = np.where(rng.random(pixels) < right, truth, rng.integers(0, classes - 1, pixels))
     truth[rng.random(pixels) < ignored] = IGNORE
     t, p = truth[truth != IGNORE], predicted[truth != IGNORE]
-    # A class in neither has no IoU: null.
+    # A class that occurs neither in the truth nor in the prediction has no IoU: null.
     iou = [
         float(jaccard_score(t, p, labels=[c], average=None)[0]) if c in t or c in p else None
         for c in range(classes)

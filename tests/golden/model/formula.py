@@ -1,6 +1,6 @@
-"""Numbers from a formula: the same weights and inputs in PyTorch and in Rust, with none stored.
+"""Computes weights and inputs from their names, so that PyTorch and Rust have the same without storing them.
 
-The twin of this file is `tests/src/golden.rs`; README.md beside it states the formula in words.
+`tests/src/golden.rs` computes the same in Rust: change both or neither. README.md states the formula.
 """
 
 import math
@@ -45,7 +45,7 @@ def permutation(name: str, n: int) -> np.ndarray:
 
 
 def parameter(name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """The f32 value of the parameter or buffer `name`: v scaled by what the name and shape say.
+    """The f32 values of the parameter or buffer `name`: v, scaled depending on name and shape.
 
     Each operation is rounded to f32; there is no fused multiply-add.
     """
@@ -57,7 +57,7 @@ def parameter(name: str, shape: tuple[int, ...]) -> np.ndarray:
         value = v * np.float32(math.sqrt(3.0) * math.sqrt(2.0 / fan_in))
     elif leaf == "weight":  # batch norm
         value = np.float32(1) + np.float32(0.2) * v
-        if name.endswith("bn3.weight"):  # see README.md: keeps deep bottleneck nets conditioned
+        if name.endswith("bn3.weight"):  # keeps deep bottleneck networks well conditioned, see README.md
             value = np.float32(0.25) * value
     elif leaf == "bias" and "_head." in name:  # linear or 1x1 convolution of a head
         value = np.float32(0.1) * v

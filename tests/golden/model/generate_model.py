@@ -34,7 +34,7 @@ FLOAT32_BOUND = 2e-5  # relative to the largest magnitude; the tests allow 1e-4
 
 
 def assert_same(what: str, got: Tensor, want: Tensor) -> None:
-    """Equal but for the rounding of float64."""
+    """Asserts that both are equal within float64 rounding."""
     assert got.shape == want.shape and got.dtype == torch.float64, what
     error = ((got - want).abs().max() / want.abs().max()).item()
     assert error <= 1e-10, f"{what}: relative difference {error:.1e}"
@@ -129,7 +129,7 @@ def backbone_cases(out: Recorder) -> None:
 
 
 def check_backbones() -> None:
-    """The reference against torchvision, and the finer grids against the coarse one."""
+    """Compares the reference with torchvision, and its finer grids with the coarse one."""
     for depth, maker in ((18, torchvision.models.resnet18), (50, torchvision.models.resnet50)):
         for size in ((2, 3, 64, 64), (1, 3, 75, 101)):
             images = values(f"input/check{depth}", *size)
@@ -158,7 +158,7 @@ def check_backbones() -> None:
 
 
 def check_split_bn() -> None:
-    """The reference against PyTorch's batch norm on each group by itself."""
+    """Compares the reference's split batch norm with PyTorch's batch norm applied to each group."""
     groups, x = 4, values("input/split_bn", 8, 5, 3, 3)
     mine = fill(ref.SplitBatchNorm(5, groups), "split_bn.").train()
     output, means, variances = torch.empty_like(x), [], []
@@ -255,8 +255,8 @@ def loss_case(out: Recorder) -> None:
         out.add(file, key, value, f"gradient of {term}")
 
 
-# file: (steps, output stride, num_grid, lambda, weight decay). The last decay is large because 1e-4
-# moves no weight by more than the tests' tolerance in so few steps.
+# file: (steps, output stride, num_grid, lambda, weight decay). train_moco's decay is large, because in so few
+# steps a decay of 1e-4 changes no weight by more than the tests' tolerance.
 TRAIN_CASES = {
     "train_steps": (3, 32, None, 0.5, 1e-4),
     "train_stride8_grid3": (1, 8, 3, 1.0, 1e-4),
@@ -264,7 +264,7 @@ TRAIN_CASES = {
     "train_geometry": (1, 16, None, 0.5, 1e-4),
     "train_near": (1, 8, 3, 0.5, 1e-4),
 }
-# What differs from the paper's dense loss.
+# Settings that differ from the paper's dense loss.
 TRAIN_LOCAL = {
     "train_geometry": {"matching": "geometry", "in_view_weight": 4.0, "in_view_tau": 0.1},
     "train_near": {"in_view_weight": 4.0, "in_view_tau": 0.1, "in_view_positives": "near"},

@@ -1,4 +1,4 @@
-"""Where the cells of one view lie in another view of the same picture.
+"""Maps the cells of one view to another view of the same picture.
 
 The geometry of N views is integers [N, 6]. A row is the crop box in pixels of the source picture
 (left, top, width, height), 1 if the view is mirrored left to right, and the side of the view in
@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def cell_centers(view: Tensor, grid: int) -> Tensor:
-    """Centres (x, y) of the grid x grid cells of views [N, 6], in source pixels: [N, M, 2]."""
+    """Centres (x, y) of the M = grid x grid cells of views [N, 6], in source pixels: [N, M, 2]."""
     left, top, width, height, flip, _ = view.to(torch.get_default_dtype())[:, :, None].unbind(1)
     down = (torch.arange(grid) + 0.5) / grid  # as a share of the view's side
     across = torch.where(flip == 1, 1 - down, down)
@@ -21,7 +21,7 @@ def cell_centers(view: Tensor, grid: int) -> Tensor:
 
 
 def in_cells(points: Tensor, view: Tensor, grid: int) -> Tensor:
-    """Source points [N, M, 2] in cells of the view: (column, row), the first cell from 0 to 1."""
+    """Source points [N, M, 2] as (column, row) in units of the view's cells; the first cell is from 0 to 1."""
     view = view.to(torch.get_default_dtype())[:, None]
     shares = (points - view[..., 0:2]) / view[..., 2:4]
     x, y = shares.unbind(2)
@@ -41,7 +41,7 @@ def true_cells(query: Tensor, key: Tensor, grid: int) -> Tensor:
 
 
 def distances(query: Tensor, key: Tensor, grid: int) -> tuple[Tensor, Tensor]:
-    """Between the centres of query and key cells in source pixels [N, Mq, Mk]; PixContrast's radius.
+    """Distances between centres of query and key cells in source pixels [N, Mq, Mk], and PixContrast's radius.
 
     The radius [N, 1, 1] is 0.7 of the larger of the two views' cell diagonals.
     """

@@ -1,4 +1,4 @@
-"""The dense loss over true positives and the in-view loss, from the geometry of pairs of views."""
+"""Cases of the dense loss with true positives and of the in-view loss, from the geometry of pairs of views."""
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +17,7 @@ DIM, QUEUE, TAU = 8, 24, 0.2
 # One view: left, top, width and height of its crop in source pixels, mirrored, side in pixels.
 # case: (grid, temperature of the in-view loss, [(query view, key view) of each picture])
 CASES = {
-    # Parts of one picture that overlap: none, the query, the key, or both mirrored.
+    # Overlapping views of one picture, of which none, the query, the key, or both are mirrored.
     "overlap": (
         4,
         0.1,
@@ -28,7 +28,7 @@ CASES = {
             ((15, 25, 64, 57, 1, 64), (22, 28, 71, 60, 1, 64)),
         ],
     ),
-    # A square view and itself: every cell's only positive, in both forms, is the cell itself.
+    # Both views are the same square: with true cells and with near cells, a cell's only positive is itself.
     "same": (
         5,
         0.07,
@@ -53,9 +53,9 @@ CASES = {
             ((31, 31, 59, 49, 0, 64), (44, 40, 60, 62, 1, 64)),
         ],
     ),
-    # Crops of very different size, and views of different size in pixels: many positives within the
-    # radius for each query cell, or one key cell for many query cells. The last view, not square, has
-    # its neighbours above and below within the radius.
+    # Crops of very different sizes, and views of different sizes in pixels: many key cells are within the
+    # radius of a query cell, or one key cell contains many query cells. In the last pair, which is not
+    # square, the cells above and below are within the radius, too.
     "sizes": (
         7,
         0.3,
@@ -67,7 +67,7 @@ CASES = {
     ),
 }
 
-# The eight pictures of the training steps.
+# Views of the eight pictures of the training steps.
 TRAIN_VIEWS = [
     ((10, 5, 90, 80, 0, 64), (30, 21, 100, 75, 0, 64)),
     ((0, 0, 70, 69, 1, 64), (18, 12, 62, 66, 0, 64)),
@@ -86,9 +86,9 @@ def split(pairs: list) -> tuple[Tensor, Tensor]:
 
 
 def assert_geometry_decided(query: Tensor, key: Tensor, grid: int) -> None:
-    """Rounding decides neither which key cell holds a point nor which cells are near."""
+    """Asserts that rounding changes neither which key cell contains a point nor which cells are near."""
     points = geometry.in_cells(geometry.cell_centers(query, grid), key, grid)
-    # Beyond the view it only matters how far away the view is.
+    # For points outside the view only the distance to the view matters.
     shown = ((points > -1) & (points < grid + 1)).all(dim=2)
     gap = (points - points.round()).abs()[shown]
     assert (gap > CELLS).all(), f"a point is {gap.min():.1e} cells from an edge"
@@ -98,7 +98,7 @@ def assert_geometry_decided(query: Tensor, key: Tensor, grid: int) -> None:
 
 
 def assert_hits_decided(similarity: Tensor, positives: Tensor) -> None:
-    """The best positive differs from the best other cell by MARGIN: so is the accuracy."""
+    """Asserts that the best positive and the best other cell differ by MARGIN, beyond rounding."""
     valid = positives.any(dim=2)
     best = [similarity.masked_fill(mask, -2).amax(dim=2)[valid] for mask in (positives, ~positives)]
     gap = (best[0] - best[1]).abs()
@@ -122,7 +122,7 @@ def in_view_cases(out: Recorder) -> None:
         if case == "sizes":
             assert (near.sum(dim=2).amax(dim=1) > 1).all()
 
-        # Query cells that resemble their true key cell, so that some of them are hits.
+        # Query cells are made similar to their true key cells, so that some of them are hits.
         shape = (len(pairs), DIM, grid * grid)
         k_cells = unit(f"input/in_view/{case}/key", *shape)
         index = true.clamp(min=0)[:, None, :].expand(shape)

@@ -1,4 +1,4 @@
-"""What a run of the generator computes: collecting it, judging its conditioning, writing it."""
+"""Collects the results of a run of the generator, checks that they are well conditioned, and writes them."""
 
 import json
 import pathlib
@@ -14,7 +14,7 @@ SAMPLES = 256
 
 
 class Recorder:
-    """What one run computes: file -> key -> (array, meaning)."""
+    """The results of one run: file -> key -> (array, meaning)."""
 
     def __init__(self):
         self.files = {}
@@ -29,7 +29,7 @@ class Recorder:
         entries[key] = (array, meaning)
 
     def add_digest(self, file: str, key: str, value: Tensor, meaning: str) -> None:
-        """Sum, norm and sampled values of a tensor too large to store."""
+        """Adds sum, norm and sampled values of a tensor that is too large to store."""
         flat = value.detach().flatten()
         chosen = torch.from_numpy(indices(f"samples/{file}/{key}", len(flat), SAMPLES))
         self.add(file, f"{key}/shape", np.array(value.shape), f"shape of {meaning}")
@@ -38,7 +38,7 @@ class Recorder:
         self.add(file, f"{key}/samples", flat[chosen], f"{SAMPLES} sampled values of {meaning}")
 
     def assert_conditioned(self, single: "Recorder", bound: float) -> None:
-        """The float32 run is within `bound` of this float64 run; prints each file's worst key."""
+        """Asserts that the float32 run is within `bound` of this float64 run; prints each file's worst key."""
         for file, entries in self.files.items():
             errors = {}
             for key, (want, _) in entries.items():
@@ -53,7 +53,7 @@ class Recorder:
             assert errors[worst] <= bound, f"{file}: {worst} is ill-conditioned"
 
     def write(self, folder: pathlib.Path) -> None:
-        """Writes a .safetensors file per file, floats rounded to f32, and index.json."""
+        """Writes each file as .safetensors with floats rounded to f32, and index.json."""
         index = {}
         for file, entries in sorted(self.files.items()):
             arrays = {

@@ -1,7 +1,7 @@
 """DenseCL in plain PyTorch, written from the paper's description: the reference of the goldens.
 
-Readable before fast. Nothing here is tuned, and batch norm is written out as its definition
-(split over groups of the batch), so that it is independent of every library's batch norm.
+It is written to be read, not to be fast. Batch norm is written out as defined (split over groups of the
+batch), so that it does not depend on a library's batch norm.
 Shapes: N images, G groups, C channels, S x S cells, K queue entries, D embedding size.
 """
 
@@ -68,7 +68,7 @@ def shortcut(inputs: int, outputs: int, stride: int, groups: int) -> nn.Sequenti
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions. conv1 holds the stride and `first_dilation`, conv2 `dilation`."""
+    """Two 3x3 convolutions. conv1 has the stride and `first_dilation`, conv2 `dilation`."""
 
     expansion = 1
 
@@ -87,7 +87,7 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3, 1x1. conv2, the only 3x3, holds the stride and `first_dilation`."""
+    """Convolutions 1x1, 3x3, 1x1. conv2, the 3x3, has the stride and `first_dilation`."""
 
     expansion = 4
 
@@ -114,11 +114,11 @@ BLOCKS = {"basic": BasicBlock, "bottleneck": Bottleneck}
 
 
 class ResNet(nn.Module):
-    """torchvision's ResNet without its classifier; `output_stride` 32, 16 or 8 by dilation.
+    """torchvision's ResNet without its classifier; dilation gives an `output_stride` of 32, 16 or 8.
 
-    Where a stage's stride is removed, the convolution that held it keeps the dilation from before
-    and every 3x3 convolution after it takes the doubled one: the same weights then compute, on a
-    finer grid, values that contain the coarse grid's.
+    If a stage's stride is removed, the convolution that had it keeps the previous dilation, and all 3x3
+    convolutions after it have twice that dilation. The same weights then give a finer grid whose values
+    include those of the coarse grid.
     """
 
     def __init__(self, depth: int, width: int = 64, output_stride: int = 32, groups: int = 1):
@@ -194,7 +194,7 @@ def to_grid(x: Tensor, num_grid: int | None) -> Tensor:
 
 
 class Encoder(ResNet):
-    """Backbone (bare keys), `global_head.*` and `dense_head.*`."""
+    """Backbone, whose keys have no prefix, `global_head.*` and `dense_head.*`."""
 
     def __init__(self, depth, width, output_stride, groups, dim, num_grid=None):
         super().__init__(depth, width, output_stride, groups)
@@ -203,7 +203,7 @@ class Encoder(ResNet):
         self.dense_head = DenseHead(self.channels, dim, num_grid)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Unit (global [N, D], dense cells [N, D, M], pooled [N, D], backbone cells [N, C, M])."""
+        """Unit vectors (global [N, D], dense cells [N, D, M], pooled [N, D], backbone cells [N, C, M])."""
         features = super().forward(images)
         dense = self.dense_head(features).flatten(2)
         backbone = to_grid(features, self.num_grid).flatten(2)
@@ -221,13 +221,13 @@ def similarity(cells_q: Tensor, cells_k: Tensor) -> Tensor:
 
 
 def mutual(sim: Tensor) -> Tensor:
-    """Whether each query cell is the nearest one of its nearest key cell: [N, Mq] booleans."""
+    """Whether each query cell is the most similar one to its own most similar key cell: [N, Mq] booleans."""
     forth, back = sim.argmax(dim=2), sim.argmax(dim=1)
     return back.gather(1, forth) == torch.arange(sim.shape[1])
 
 
 def info_nce_logits(q: Tensor, k: Tensor, queue: Tensor, tau: float) -> Tensor:
-    """Logits [R, 1 + K] of rows q [R, D], positives k [R, D] first, negatives queue [K, D]."""
+    """Logits [R, 1 + K] of queries q [R, D]: first the positives k [R, D], then the negatives queue [K, D]."""
     return torch.cat([(q * k).sum(dim=1, keepdim=True), q @ queue.T], dim=1) / tau
 
 
@@ -241,12 +241,12 @@ def top1(logits: Tensor) -> Tensor:
 
 
 def as_rows(cells: Tensor) -> Tensor:
-    """[N, D, M] to [N * M, D]."""
+    """Reorders cells [N, D, M] to rows [N * M, D]."""
     return cells.transpose(1, 2).flatten(0, 1)
 
 
 def one_positive(cells: Tensor) -> Tensor:
-    """Cells [N, Mq] as booleans [N, Mq, Mk], Mk = Mq; a row of -1 has no positive."""
+    """Indices of key cells [N, Mq] as booleans [N, Mq, Mk], Mk = Mq; an index of -1 gives no positive."""
     return cells[:, :, None] == torch.arange(cells.shape[1])
 
 
@@ -255,7 +255,7 @@ def masked_dense(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Dense loss, its accuracy and logits, over the query cells whose entry in `cells` is not -1.
 
-    The mean is over all of them, whatever their picture; without any, both are 0.
+    Both are means over all these query cells of all pictures, and 0 if there are none.
     """
     valid = cells.flatten() >= 0
     index = cells.clamp(min=0)[:, None, :].expand_as(cells_q)
@@ -269,7 +269,7 @@ def masked_dense(
 def in_view(
     cells_q: Tensor, cells_k: Tensor, positives: Tensor, tau: float
 ) -> tuple[Tensor, Tensor]:
-    """Each query cell against all key cells of its own picture: loss and accuracy.
+    """Loss and accuracy of each query cell against all key cells of the same picture.
 
     -log(sum over positives of exp(s / tau) / sum over all of exp(s / tau)), the mean over the query
     cells that have a positive; 0 without any. The accuracy is the share of them whose most similar
@@ -286,10 +286,10 @@ def in_view(
 
 
 class Trainer:
-    """Query and key encoder, two FIFO queues that share one pointer, SGD: the whole method.
+    """The whole method: query and key encoder, two FIFO queues that share one pointer, SGD.
 
-    `matching` is "backbone" or "geometry". With an `in_view_weight` w above 0 the in-view loss joins
-    the dense one; `in_view_positives` is "match" (the cell that `matching` gives) or "near".
+    `matching` is "backbone" or "geometry". If `in_view_weight` is above 0, the in-view loss is added to the
+    dense loss with this weight; `in_view_positives` is "match" (the cell that `matching` gives) or "near".
     """
 
     def __init__(
@@ -325,11 +325,11 @@ class Trainer:
         permutation: Tensor,
         geometry: tuple[Tensor, Tensor] | None = None,
     ) -> dict[str, Tensor]:
-        """One training step; returns what was measured on the way.
+        """Takes one training step; returns its figures.
 
-        `geometry` is that of the query views and of the key views, where a setting needs it.
+        `geometry` is that of the query views and of the key views; only some settings need it.
         """
-        with torch.no_grad():  # parameters only: the key encoder's statistics are its own
+        with torch.no_grad():  # parameters only; the key encoder keeps its own batch norm statistics
             for key, query in zip(self.key.parameters(), self.query.parameters(), strict=True):
                 key.copy_(self.m * key + (1 - self.m) * query)
 

@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
 HERE = pathlib.Path(__file__).parent
-DIM, KEYS = 6, 10  # of the heads' outputs, of a queue
+DIM, KEYS = 6, 10  # dimension of the heads' outputs, keys in a queue
 
 
 class ConfigDict(dict):
-    """Stands for a class that the reader cannot know, such as mmcv's."""
+    """Stand-in for a class unknown to the reader, such as one of mmcv's."""
 
 
 class Malicious:
@@ -56,7 +56,7 @@ def resnet(depth: int = 10, width: int = 2) -> Stem:
         50: (Bottleneck, [3, 4, 6, 3]),
     }
     network = Stem(*kinds[depth], width)
-    for buffer in network.buffers():  # no statistic may pass for its default
+    for buffer in network.buffers():  # so that no statistic has its default value
         if buffer.dtype == torch.float32:
             buffer.uniform_(0.5, 1.5)
         else:
@@ -69,7 +69,7 @@ def bare(network: nn.Module) -> dict[str, Tensor]:
 
 
 def neck(channels: int) -> nn.Module:
-    """The heads as OpenSelfSup's DenseCLNeck has them."""
+    """The heads with the names and layers of OpenSelfSup's DenseCLNeck."""
     module = nn.Module()
     module.mlp = nn.Sequential(
         nn.Linear(channels, channels), nn.ReLU(), nn.Linear(channels, DIM)
@@ -93,7 +93,7 @@ def queues() -> dict[str, Tensor]:
 
 
 def authors() -> dict:
-    """A training state as OpenSelfSup writes it, the second name of the backbone included."""
+    """A training state as OpenSelfSup writes it, with the backbone's tensors under a second name, too."""
     query, key = resnet(), resnet()
     q = {**prefixed("0.", bare(query)), **prefixed("1.", neck(query.channels).state_dict())}
     k = {**prefixed("0.", bare(key)), **prefixed("1.", neck(key.channels).state_dict())}
@@ -125,7 +125,7 @@ def authors() -> dict:
 
 
 def moco(layers: int) -> dict:
-    """Official MoCo v1 (one layer) and v2 (two layers), under DistributedDataParallel."""
+    """A state of the official MoCo v1 (head of one layer) or v2 (two layers), under DistributedDataParallel."""
     encoders = []
     for _ in "qk":
         network = resnet()
@@ -156,7 +156,7 @@ def mmselfsup() -> dict:
 
 
 class Opaque:
-    """An object with a state and no tensors."""
+    """An object that has a state but no tensors."""
 
     def __init__(self):
         self.log = [1, 2.5, {"x": np.float64(3.0), "y": np.arange(3)}]
@@ -183,7 +183,7 @@ def lightly() -> dict:
 
 
 def ours() -> dict[str, Tensor]:
-    """Our own names, as after a conversion of our safetensors by someone else."""
+    """densecl's own names, as in a safetensors file of densecl that another program has converted."""
     network = resnet()
     heads = neck(network.channels).state_dict()
     names = {
@@ -201,7 +201,7 @@ def ours() -> dict[str, Tensor]:
 
 
 def numbers() -> dict[str, Tensor]:
-    """All types and strides; with NaN, infinities, -0 and subnormal numbers among them."""
+    """Tensors of all types and strides, including NaN, infinities, -0 and subnormal numbers."""
     special = torch.tensor([float("nan"), float("inf"), -float("inf"), -0.0, 1e-45, 3.4e38])
     grid = torch.arange(60, dtype=torch.float32).reshape(3, 4, 5)
     return {
@@ -226,7 +226,7 @@ def numbers() -> dict[str, Tensor]:
 
 
 def beside() -> dict:
-    """A state dict among values of all kinds."""
+    """A state dict beside values of many other types."""
     return {
         "args": argparse.Namespace(lr=0.03, path=pathlib.PurePosixPath("x")),
         "best": np.float32(0.5),
@@ -245,7 +245,7 @@ def beside() -> dict:
 
 
 def describe(tensor: Tensor) -> dict:
-    """Shape and the bits of every value as f32, folded into one number."""
+    """The shape, the bits of the first values and a hash of all values, as f32."""
     flat = tensor.detach().float().contiguous().flatten().numpy()
     value = 0xCBF29CE484222325  # 64-bit FNV-1a over the little-endian bytes
     for byte in flat.astype("<f4").tobytes():
@@ -265,10 +265,10 @@ def flat(state: dict, prefix: str = "") -> dict[str, Tensor]:
 
 
 def repack(source: pathlib.Path, target: pathlib.Path) -> None:
-    """The same archive, compressed, as a zip program would make it."""
+    """Writes the same archive with compression, as a zip program would."""
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
         for entry in old.infolist():
-            copy = zipfile.ZipInfo(entry.filename)  # no date of today in it
+            copy = zipfile.ZipInfo(entry.filename)  # without today's date: the same bytes in every run
             new.writestr(copy, old.read(entry), compress_type=zipfile.ZIP_DEFLATED)
 
 
@@ -307,7 +307,7 @@ def main() -> None:
         tensors = {key: describe(tensor) for key, tensor in flat(state).items()}
         index[name] = {"under": under or "", "tensors": tensors}
 
-    # Refused: each for a reason of its own.
+    # Files that must be refused, each for a different reason.
     torch.save(Malicious(), HERE / "refused_malicious.pth")
     torch.save(Malicious(), HERE / "refused_malicious_legacy.pth", **old)
     hidden = {"w": torch.ones(2), "x": [torch.ones(1)]}

@@ -1,4 +1,4 @@
-//! The Rust formula against the Python one, and what the comparisons must refuse.
+//! Compares the Rust formula with the Python one, and checks which differences the comparisons detect.
 
 use super::*;
 
@@ -54,7 +54,7 @@ fn digest_is_the_generators() {
 fn a_digest_sees_two_values_exchanged() {
     let mut values = formula("digest/test", 1000);
     values.iter_mut().for_each(|v| *v += 1.0);
-    values.swap(0, 999); // sum and norm stay; place 999 is sampled
+    values.swap(0, 999); // sum and norm stay the same, but index 999 is sampled
     Golden::open("formula").assert_digest("digest", &[20, 50], &values, TOLERANCE);
 }
 

@@ -1,4 +1,4 @@
-//! What holds for every view: its geometry, its randomness, its settings.
+//! Properties that hold for every view: of its geometry, its random draws and its settings.
 
 use densecl::augment::{
     ColorOp, CropBox, ViewConfig, ViewGeometry, ViewParams, apply, flip, gaussian_blur, hue,
@@ -10,7 +10,8 @@ use proptest::prelude::*;
 
 use super::on_planes;
 
-/// Shares within five standard errors (√(p(1 − p)/n)) and factors within their ranges.
+/// Shares are within five standard errors (√(p(1 − p)/n)) of their probabilities, and factors within their
+/// ranges.
 #[test]
 fn parameters_follow_the_configuration() {
     let config = ViewConfig::default();
@@ -176,7 +177,7 @@ fn bad_settings_are_refused_by_name() {
     }
 }
 
-/// A smooth picture with colour everywhere.
+/// A smooth picture with different colours everywhere.
 fn colorful(width: u32, height: u32) -> RgbImage {
     RgbImage::from_fn(width, height, |x, y| {
         Rgb([(x * 5 + y) as u8, (y * 7) as u8, (x * 3 + 2 * y + 40) as u8])
@@ -284,9 +285,9 @@ proptest! {
         }
     }
 
-    /// A white square in a black source, far enough from the crop's edges to be seen whole: its
-    /// centroid in the view is where the geometry says, within a tenth of a pixel and what the
-    /// rounding of the bytes moves.
+    /// The source is black with a white square, far enough from the crop's edges to be fully visible. Its
+    /// centroid in the view must agree with the geometry within 0.15 pixels: 0.1 for the resize, and the rest
+    /// for rounding to bytes.
     #[test]
     fn a_marker_appears_where_the_geometry_says(
         crop in (40..=80u32, 40..=70u32, 0..=40u32, 0..=20u32),
@@ -328,7 +329,7 @@ proptest! {
         let source = colorful(SOURCE.0, SOURCE.1);
         let config = ViewConfig { size: 32, ..ViewConfig::default() };
         let first = two_views(&source, &config, seed, index);
-        // Other samples in between change nothing.
+        // Making the views of another sample in between must not change the result.
         let other = two_views(&source, &config, seed, index + 1);
         let second = two_views(&source, &config, seed, index);
         for (a, b) in first.iter().zip(&second) {
@@ -346,8 +347,9 @@ proptest! {
         prop_assert!(blurred == constant);
     }
 
-    /// PIL's HSV holds 256 hues and saturations. Measured with PIL over all 2²⁴ colours: the round
-    /// trip moves no channel by more than 7 levels, and never changes the largest.
+    /// PIL's HSV has 256 hues and 256 saturations, so converting to it and back loses precision. Measured
+    /// with PIL over all 2²⁴ colours: no channel changes by more than 7 levels, and the largest never
+    /// changes.
     #[test]
     fn hue_by_zero_is_the_hsv_round_trip(color in any::<[u8; 3]>()) {
         let image = RgbImage::from_pixel(1, 1, Rgb(color));

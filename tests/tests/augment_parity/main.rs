@@ -1,4 +1,4 @@
-//! The augmentation against torchvision on PIL: the goldens of `golden/augment`.
+//! Compares the augmentations with torchvision on PIL images, using the goldens of `golden/augment`.
 
 mod invariants;
 
@@ -57,16 +57,15 @@ fn color_op(name: &Value, factor: &Value) -> ColorOp {
     }
 }
 
-/// The picture after `operation`, which works on planes.
+/// The picture after `operation`, an operation on colour planes.
 fn on_planes(image: &RgbImage, operation: impl FnOnce(&mut Planes)) -> RgbImage {
     let mut planes = Planes::from_rgb(image);
     operation(&mut planes);
     planes.to_rgb()
 }
 
-/// Applies `ours` to the source of every golden case of a kind and compares with PIL's result:
-/// no byte may differ by more than `bound` grey levels, nor more than the share `differing` of
-/// the bytes differ at all.
+/// Applies `ours` to the source of every golden case of a kind and compares the result with PIL's: no byte may
+/// differ by more than `bound` grey levels, and at most the share `differing` of the bytes may differ at all.
 fn compare(kind: &str, bound: u8, differing: f64, ours: impl Fn(RgbImage, &Value) -> RgbImage) {
     let golden = golden();
     let cases = golden[kind].as_array().expect("a list of cases");
@@ -104,7 +103,7 @@ fn compare(kind: &str, bound: u8, differing: f64, ours: impl Fn(RgbImage, &Value
     }
 }
 
-/// Exact: the same arithmetic in the same types.
+/// Exact, because both use the same arithmetic in the same types.
 #[test]
 fn color_operations_equal_pil() {
     compare("color", 0, 0.0, |image, case| {
@@ -114,13 +113,13 @@ fn color_operations_equal_pil() {
     });
 }
 
-/// Exact: integer arithmetic.
+/// Exact, because both use the same integer arithmetic.
 #[test]
 fn grayscale_equals_pil() {
     compare("grayscale", 0, 0.0, |image, _| on_planes(&image, grayscale));
 }
 
-/// Exact: the same box, in the same fixed point, rounded after the same passes.
+/// Exact, because both apply the same box filters in the same fixed point and round after the same passes.
 #[test]
 fn blur_equals_pil() {
     compare("blur", 0, 0.0, |image, case| {
@@ -130,9 +129,10 @@ fn blur_equals_pil() {
     });
 }
 
-/// Within 1 grey level: the filter is PIL's, but bytes are rounded after the vertical pass where PIL
-/// rounds after the horizontal one. Before the last rounding either order is within half a level of
-/// the exact result (and the weights' fixed point, some hundredths of a level). Few bytes differ.
+/// Within 1 grey level. The filter is PIL's, but here the vertical pass comes first and its result is rounded
+/// to bytes, while PIL's first pass is the horizontal one. Before the last rounding either result is within
+/// half a level of the exact one, plus some hundredths of a level for the fixed-point weights. Few bytes
+/// differ.
 #[test]
 fn crop_and_resize_agree_with_pil() {
     compare("crop_resize", 1, 0.1, |image, case| {
@@ -155,9 +155,9 @@ fn view_params(case: &Value, crop: CropBox) -> ViewParams {
     }
 }
 
-/// Few bytes differ, by the resize's 1 level where no colour operation follows. Where hue does, that
-/// level may tip a hue to PIL's next byte, which moves the middle channel of a saturated
-/// colour by 6 levels, and a contrast of 1.4 makes that 8.
+/// Few bytes differ. Without a colour operation they differ by the resize's 1 level. With a hue operation
+/// this level can change the hue, which PIL stores as a byte, by one step; that moves the middle channel of a
+/// saturated colour by 6 levels, and a contrast of 1.4 increases this to 8.
 #[test]
 fn whole_pipeline_agrees_with_pil() {
     compare("pipeline", 8, 0.1, |image, case| {
@@ -166,8 +166,8 @@ fn whole_pipeline_agrees_with_pil() {
     });
 }
 
-/// Exact from the resized picture on: given PIL's resized crop, whose resize to the size it has is a
-/// copy, all that follows gives PIL's bytes.
+/// Exact after the resize: the input is PIL's resized crop, so resizing it to its own size copies it, and all
+/// operations after that give PIL's bytes.
 #[test]
 fn pipeline_after_the_resize_equals_pil() {
     compare("pipeline", 0, 0.0, |_, case| {
@@ -186,7 +186,7 @@ fn pipeline_after_the_resize_equals_pil() {
     });
 }
 
-/// To the last bit or the one before: the same three operations in single precision.
+/// Equal but for the last two bits: both do the same three operations in single precision.
 #[test]
 fn normalization_equals_torchvision() {
     let golden = &golden()["normalization"];
@@ -213,9 +213,9 @@ fn normalization_equals_torchvision() {
     }
 }
 
-/// The means over many draws differ from torchvision's by less than five standard errors of their
-/// difference: a chance of one in 10⁶ per figure if the distributions are the same, and both
-/// sides' seeds are fixed.
+/// The means over many draws differ from torchvision's by less than five standard errors of their difference.
+/// If the distributions are the same, a figure exceeds this with a probability of one in 10⁶; both seeds are
+/// fixed.
 #[test]
 fn random_resized_crop_is_distributed_as_torchvisions() {
     for golden in golden()["random_resized_crop"].as_array().expect("a list") {

@@ -1,4 +1,4 @@
-//! Head, targets, losses and their gradients against torchvision's FCOS.
+//! Compares the head, targets, losses and gradients of FCOS with torchvision's.
 
 use densecl::boxes::Rect;
 use densecl::model::Init;
@@ -46,7 +46,7 @@ fn predictions_losses_and_gradients_are_those_of_torchvision() {
         ("sides", &predictions.sides),
         ("centerness", &predictions.centerness),
     ] {
-        // As torchvision orders them: picture, cell, channel.
+        // torchvision's order: picture, cell, channel.
         let got = values(&map.clone().permute([0, 2, 3, 1]));
         assert_close(name, &got, &floats(name), TOLERANCE);
     }

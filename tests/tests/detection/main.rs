@@ -1,4 +1,4 @@
-//! Detection, classification and segmentation against those who define them: COCO's evaluation,
+//! Compares detection, classification and segmentation with their reference implementations: COCO's evaluation,
 //! torchvision's FCOS, scikit-learn's nearest neighbours, torchmetrics' Jaccard index.
 
 mod fcos;

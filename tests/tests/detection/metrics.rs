@@ -1,4 +1,4 @@
-//! The figures against pycocotools and scikit-learn.
+//! Compares average precision with pycocotools and k-NN classification with scikit-learn.
 
 use densecl::boxes::{Detection, Rect};
 use densecl::metrics::{Scene, Truth, average_precision, knn_votes, top_k_accuracy};
@@ -6,10 +6,10 @@ use serde_json::Value;
 
 use crate::{golden, index, indices, list, numbers};
 
-/// Both sides add f64 in different orders.
+/// Allowed difference: the two implementations add f64 values in different orders.
 const TOLERANCE: f64 = 1e-9;
 
-/// COCO's x, y, width, height.
+/// A box in COCO's format: x, y, width, height.
 fn rect(value: &Value) -> Rect {
     let [x, y, w, h]: [f64; 4] = numbers(value).try_into().expect("four numbers");
     Rect::new(x, y, x + w, y + h)
@@ -71,7 +71,7 @@ fn nearest_neighbours_vote_as_in_scikit_learn() {
             let row: Vec<f32> = numbers(row).iter().map(|v| *v as f32).collect();
             let got = knn_votes(&row, &train, classes, k, temperature);
             for (got, want) in got.iter().zip(numbers(want)) {
-                // The similarities are f32 here: 6e-8 / τ.
+                // The similarities are rounded to f32, which causes errors of about 6e-8 / τ.
                 assert!((got - want).abs() < 1e-5, "{got}, scikit-learn {want}");
             }
         }

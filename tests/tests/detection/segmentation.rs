@@ -1,4 +1,4 @@
-//! IoU and pixel accuracy against scikit-learn and torchmetrics.
+//! Compares IoU and pixel accuracy with scikit-learn and torchmetrics.
 
 use densecl::metrics::ClassCounts;
 
@@ -14,7 +14,7 @@ fn iou_and_accuracy_are_those_of_scikit_learn_and_torchmetrics() {
         };
         let number = |name: &str| case[name].as_f64().expect("a number");
         let mut counts = ClassCounts::new(index(&case["classes"]));
-        // In two parts, as the pictures of a set.
+        // Counted in two parts and merged, as the pictures of a data set are.
         let (truth, predicted) = (labels("truth"), labels("predicted"));
         let half = truth.len() / 2;
         counts.add(&truth[..half], &predicted[..half]);

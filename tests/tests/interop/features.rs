@@ -1,4 +1,4 @@
-//! Features of torchvision's ResNets, at 224 px and at an odd size, at every output stride.
+//! Compares the features of torchvision's ResNets at 224 px and at an odd size, at every output stride.
 
 use std::{fs, path::PathBuf};
 
@@ -17,7 +17,10 @@ fn features_agree(depth: usize) {
     let weights = bytes("interop", &format!("torchvision_r{depth}.pth"));
     let weights = Weights::read(&weights).expect("a state of torchvision");
     assert_eq!(weights.account.layout, Layout::Torchvision);
-    assert_eq!(weights.info.steps, 1234, "the counters of the file");
+    assert_eq!(
+        weights.info.steps, 1234,
+        "steps are read from the file's counters"
+    );
     for [height, width] in [[224, 224], [375, 500]] {
         let images = input(&format!("{file}/{height}x{width}"), [1, 3, height, width]);
         for stride in [32, 16, 8] {
@@ -44,7 +47,8 @@ fn resnet50() {
     features_agree(50);
 }
 
-/// Whole networks of torchvision. Their files take 140 MB and are not in the repository.
+/// torchvision's full-width networks. Their files take 140 MB and are not in the repository: DENSECL_INTEROP
+/// names the folder that holds them.
 #[test]
 #[ignore = "DENSECL_INTEROP names the folder that golden/interop/check_exports.py --work has filled"]
 fn whole_networks() {

@@ -1,5 +1,5 @@
-//! Files of other programs in use: what PyTorch computes with them, densecl computes too. The files are
-//! written by `golden/interop/generate_interop.py` with PyTorch itself, or made here from such.
+//! Checks that densecl and PyTorch get the same results from the files of other programs. The files are
+//! written by PyTorch in `golden/interop/generate_interop.py`, or made here from these.
 
 mod features;
 mod training;

@@ -1,4 +1,4 @@
-//! A training state in the authors' layout goes on as it does in PyTorch.
+//! Training that continues from a state in the authors' layout has the losses that PyTorch has.
 
 use burn::tensor::Device;
 use densecl::{
@@ -86,7 +86,7 @@ fn the_next_steps_have_pytorchs_losses() {
     golden.assert_all_read();
 }
 
-/// MoCo v2 has no dense head and no dense queue: both begin anew, the rest is the file's.
+/// MoCo v2 has no dense head and no dense queue: both start fresh; everything else comes from the file.
 #[test]
 fn moco_goes_on_as_densecl() {
     let state = TrainingState::read(&bytes("torch", "moco_v2_legacy.pth")).expect("MoCo");
@@ -111,7 +111,7 @@ fn moco_goes_on_as_densecl() {
     assert_eq!(learner.global_queue.position(), 4);
 }
 
-/// Our own checkpoint, for whoever has nothing else of the run.
+/// densecl's own checkpoint can be continued without the rest of its run folder.
 #[test]
 fn our_checkpoints_go_on() {
     let (model, method, optim) = settings();
@@ -136,7 +136,7 @@ fn what_is_no_training_state_says_why() {
     assert!(backbone.contains("without a key encoder"), "{backbone}");
     let v1 = error("torch", "moco_v1.pth");
     assert!(v1.contains("without a global head"), "{v1}");
-    // This one's optimizer is over other tensors than the encoders'.
+    // The optimizer in this file has other parameters than the encoders.
     let other = error("torch", "authors_checkpoint.pth");
     let wanted = "its optimizer has 68 parameters, its encoders have 88";
     assert!(other.contains(wanted), "{other}");

@@ -1,4 +1,4 @@
-//! One door for weights of every origin.
+//! `Weights::read` reads weights of every origin: each layout, as safetensors and as torch files.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ fn tensors(file: &str) -> Tensors {
     found.expect("a whole file").tensors
 }
 
-/// The tensors as another program writes safetensors: no metadata, counters of int64.
+/// A safetensors file of these tensors as other programs write it: without metadata, counters as int64.
 fn as_safetensors(tensors: &[(String, Stored)]) -> Vec<u8> {
     let data: Vec<(&str, &[usize], Dtype, Vec<u8>)> = tensors
         .iter()
@@ -100,7 +100,8 @@ fn every_layout_loads_from_both_containers() {
         assert_eq!(all(&other), all(&weights), "{file}");
         assert_eq!(other.info, weights.info, "{file}");
 
-        // As a file of ours: the same tensors, and whose they were.
+        // Writing the weights as densecl's own file and reading it keeps the tensors and the information on
+        // their origin.
         let ours = weights.to_bytes(FilePrecision::F32).expect("written");
         let ours = Weights::read(&ours).expect("ours");
         assert_eq!(ours.account.layout, Layout::Densecl, "{file}");
@@ -119,7 +120,7 @@ fn every_layout_loads_from_both_containers() {
     }
 }
 
-/// What others call a state dict may have other keys; a file of ours may not.
+/// Half precision stores tensors of two or more dimensions, the kernels, in f16; the others stay f32.
 #[test]
 fn half_precision_is_for_kernels() {
     let whole = tensors("ours.pth");
@@ -133,7 +134,7 @@ fn half_precision_is_for_kernels() {
             assert_eq!(rounded, &stored, "{name}");
         }
         for (a, b) in rounded.values.iter().zip(&stored.values) {
-            // Half a unit in the last of 11 places, or of the smallest number.
+            // Half a unit in the last place: f16 has 11 significant bits, and below 2⁻¹⁴ a fixed step of 2⁻²⁴.
             assert!(
                 (a - b).abs() <= b.abs() / 2048.0 + 3e-8,
                 "{name}: {a} for {b}"

@@ -1,4 +1,4 @@
-//! Whose statistics an encoder uses, and what the key encoder takes from the query encoder.
+//! Which batch statistics an encoder uses, and what the key encoder takes over from the query encoder.
 
 use burn::tensor::Tensor;
 use densecl::{
@@ -15,7 +15,8 @@ use densecl_tests::{
 use proptest::prelude::*;
 use rand::seq::SliceRandom;
 
-/// In eval mode an image's key would depend on nothing but the image.
+/// The key encoder normalises by the statistics of its batch. In eval mode a key would depend on its image
+/// only.
 #[test]
 fn a_key_depends_on_the_other_images_of_its_batch() {
     let first_key = |other: bool| {
@@ -35,7 +36,7 @@ fn a_key_depends_on_the_other_images_of_its_batch() {
             .zip(without)
             .map(|(a, b)| (a - b).abs())
             .fold(0.0, f32::max);
-        assert!(change > 1e-3, "the key moved by {change:e} only");
+        assert!(change > 1e-3, "the key changed by {change:e} only");
     }
 }
 
@@ -52,8 +53,8 @@ fn a_step_moves_the_key_encoders_own_statistics() {
     let after = named_values(&learner.key);
     let query = named_values(&learner.query);
     for (name, values) in after.iter().filter(|(name, _)| name.contains("running_")) {
-        assert_ne!(values, &before[name], "{name} stood still");
-        assert_ne!(values, &query[name], "{name} is the query encoder's");
+        assert_ne!(values, &before[name], "{name} was not updated");
+        assert_ne!(values, &query[name], "{name} equals the query encoder's");
     }
 }
 
@@ -66,7 +67,7 @@ impl TensorVisitor for Untracked {
     }
 }
 
-/// θk ← m·θk + (1−m)·θq with the θq from before the step; nothing else reaches the key's parameters.
+/// θk ← m·θk + (1−m)·θq with θq from before the step; nothing else changes the key encoder's parameters.
 #[test]
 fn key_parameters_follow_the_query_and_get_no_gradient() {
     let tiny = Tiny::default();
@@ -111,7 +112,7 @@ fn following_leaves_the_statistics_alone() {
     }
 }
 
-/// Evaluation neither uses a batch's statistics nor leaves any behind.
+/// Evaluation does not use a batch's statistics and does not change the running statistics.
 #[test]
 fn features_of_an_image_do_not_depend_on_the_others() {
     use densecl::features::{Feature, dense_features};
@@ -132,7 +133,7 @@ fn features_of_an_image_do_not_depend_on_the_others() {
     assert_eq!(named_values(&encoder), before);
 }
 
-/// The samples of group `of` among `n`, in `groups` interleaved groups.
+/// Indices of the samples of group `of`, if `n` samples are split into `groups` interleaved groups.
 fn members(n: usize, groups: usize, of: usize) -> impl Iterator<Item = usize> {
     (of..n).step_by(groups)
 }
@@ -140,7 +141,7 @@ fn members(n: usize, groups: usize, of: usize) -> impl Iterator<Item = usize> {
 proptest! {
     #![proptest_config(cases(24))]
 
-    /// Other samples in one group change nothing, to the bit, in the others.
+    /// Changing the samples of one group leaves the output of the other groups the same to the bit.
     #[test]
     fn statistics_do_not_cross_groups(
         groups in 2usize..5,
@@ -162,7 +163,7 @@ proptest! {
         };
         let x = formula(&format!("groups/{seed}"), n * SAMPLE);
         let mut other = x.clone();
-        // One sample of the group is enough.
+        // Changing one sample suffices to change the statistics of its group.
         let first = members(n, groups, changed).next().expect("a group has members");
         for value in &mut other[first * SAMPLE..(first + 1) * SAMPLE] {
             *value = 2.0 * *value + 0.5;
@@ -206,7 +207,7 @@ proptest! {
     }
 }
 
-/// The same for a whole encoder: with two groups, image 1 shares its statistics with image 3 only.
+/// The same property for a whole encoder: with two groups, image 1 shares its statistics with image 3 only.
 #[test]
 fn embeddings_do_not_cross_groups() {
     let mut encoder: Encoder = Tiny::default().learner(&cpu()).key;

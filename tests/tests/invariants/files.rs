@@ -1,4 +1,5 @@
-//! Weights and checkpoints as bytes: exact round trips, and one clear error for everything else.
+//! Weights and checkpoints as bytes: whole files are restored exactly, all others are refused with one clear
+//! error.
 
 use densecl::{
     Error,
@@ -15,11 +16,11 @@ use densecl_tests::{
 };
 use proptest::prelude::*;
 
-/// What the tests' checkpoints say of their run.
+/// Seed and number of images recorded in the tests' checkpoints.
 const SEED: u64 = 7;
 const IMAGES: usize = 100;
 
-/// The smallest network, so that files are short.
+/// A very small network, so that files are short.
 fn small() -> Tiny {
     let mut tiny = Tiny::default();
     (tiny.model.width, tiny.model.dim) = (2, 4);
@@ -69,7 +70,7 @@ fn load_checkpoint(
     Ok((learner, info))
 }
 
-/// One line, not empty, and no debris of Rust's `Debug` output.
+/// Asserts that the message is one line, not empty, and without Rust's `Debug` output.
 fn assert_one_line(error: &Error) -> String {
     let message = error.to_string();
     assert!(
@@ -91,7 +92,7 @@ fn weights_come_back_bit_for_bit() {
     assert_eq!(again, bytes, "the same weights are the same bytes");
 }
 
-/// Dilation needs no other weights.
+/// Output strides differ only in strides and dilations, so the same weights fit all of them.
 #[test]
 fn weights_load_at_every_output_stride() {
     let bytes = weights_file();
@@ -110,7 +111,7 @@ fn weights_load_at_every_output_stride() {
     assert!(message.contains("model.output_stride = 4"), "{message}");
 }
 
-/// At step 0 there is no velocity yet; later there is.
+/// Tested at step 0, before SGD has a velocity, and at step 3.
 #[test]
 fn a_restored_learner_goes_on_bit_for_bit() {
     let tiny = Tiny::default();
@@ -176,7 +177,7 @@ fn a_flipped_bit_in_a_checkpoint_s_numbers_is_an_error() {
     load_checkpoint(&bytes, &tiny).expect("whole again");
 }
 
-/// Until methods had names, the positions of both queues stood in a list.
+/// Before checkpoints held the method's name, they stored the positions of both queues as a list.
 #[test]
 fn a_checkpoint_from_before_methods_had_names_goes_on() {
     let tiny = small();
@@ -198,7 +199,7 @@ fn a_checkpoint_from_before_methods_had_names_goes_on() {
     assert!(state(&from_old) == state(&from_new));
 }
 
-/// Files from before there was a checksum are read without.
+/// Files written before checkpoints had a checksum are read without checking one.
 #[test]
 fn a_checkpoint_without_a_checksum_is_read() {
     let tiny = small();
@@ -215,13 +216,13 @@ fn a_checkpoint_without_a_checksum_is_read() {
     assert!(error.to_string().contains("queue.dense"), "{error}");
 }
 
-/// Length of the JSON header behind the eight bytes that hold it.
+/// Length of the JSON header, read from the first eight bytes.
 fn header_len(bytes: &[u8]) -> usize {
     let length = bytes[..8].try_into().map(u64::from_le_bytes);
     length.expect("eight bytes") as usize
 }
 
-/// Where the table of tensors begins: behind the metadata block, whose text a flipped bit may change
+/// Offset of the table of tensors in the header. Before it is the metadata, whose text a flipped bit may turn
 /// into another valid text.
 fn table_start(bytes: &[u8]) -> usize {
     let header = &bytes[..8 + header_len(bytes)];
@@ -244,8 +245,8 @@ fn a_flipped_bit_in_the_table_of_tensors_is_an_error() {
                 assert_one_line(&error);
                 refused += 1;
             }
-            // The header is padded with blanks.
-            Ok(_) => assert_eq!(whole[byte], b' ', "byte {byte}, bit {bit} went unseen"),
+            // Only a blank may change unnoticed: the header is padded with blanks.
+            Ok(_) => assert_eq!(whole[byte], b' ', "byte {byte}, bit {bit} was not noticed"),
         }
     }
     assert!(refused > 1000, "{refused} flips refused");
@@ -254,7 +255,8 @@ fn a_flipped_bit_in_the_table_of_tensors_is_an_error() {
 proptest! {
     #![proptest_config(cases(200))]
 
-    /// Anywhere in the header, the metadata included: an error or a whole network, never a panic.
+    /// A flipped bit anywhere in the header, metadata included, gives an error or a whole network, but no
+    /// panic.
     #[test]
     fn a_flipped_header_bit_never_panics(at in any::<prop::sample::Index>(), bit in 0u8..8) {
         let mut bytes = weights_file();
@@ -271,7 +273,7 @@ proptest! {
         }
     }
 
-    /// Bytes that never were a file of ours.
+    /// Random bytes are refused as weights and as a checkpoint.
     #[test]
     fn arbitrary_bytes_are_an_error(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let error = weights::load(&bytes, &cpu()).expect_err("noise");
@@ -281,7 +283,7 @@ proptest! {
     }
 }
 
-/// Weights of one network under the name of another.
+/// The error for a file with the tensors of one network and the metadata of another.
 fn mislabelled(tensors: &ModelConfig, label: &ModelConfig) -> String {
     let mut archive = Archive::default();
     let encoder = Encoder::new(tensors, 0, &cpu());
@@ -358,7 +360,8 @@ fn the_placement_of_the_stride_comes_back_and_decides_the_features() {
     assert!(!without.1);
     assert_ne!(with.0, without.0, "the same numbers are another network");
 
-    // Files that do not say it have it said on import, and what is written then says it.
+    // Some files do not record the placement of the stride. The importer can set it, and weights written
+    // afterwards record it.
     let weights = Weights::read(&save(&usual)).expect("ours");
     let told = weights.with_stride_in_1x1().expect("bottlenecks");
     let bytes = told.to_bytes(FilePrecision::F32).expect("written");
@@ -435,7 +438,7 @@ fn newer_and_foreign_files_say_so() {
     let message = assert_one_line(&weights::load(&bytes, &cpu()).expect_err("foreign"));
     assert!(message.contains("of no layout known here"), "{message}");
 
-    // Of a checkpoint the query encoder is taken; weights are no checkpoint.
+    // Loading weights from a checkpoint takes its query encoder; weights cannot be loaded as a checkpoint.
     let (encoder, info) = weights::load(&checkpoint_file(&tiny, 0), &cpu()).expect("a checkpoint");
     let learner = tiny.learner(&cpu());
     assert_eq!(named_values(&encoder), named_values(&learner.query));

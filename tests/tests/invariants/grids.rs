@@ -1,4 +1,4 @@
-//! Matching, and the feature grids of the three output strides.
+//! Properties of matching, and of the feature grids of the three output strides.
 
 use burn::tensor::Tensor;
 use densecl::{
@@ -13,7 +13,7 @@ use densecl_tests::{
 };
 use proptest::prelude::*;
 
-/// A matrix of cosines and its number of columns.
+/// Random matrices of cosines, with their number of columns.
 fn cosines() -> impl Strategy<Value = (Vec<f32>, usize)> {
     (1usize..8, 1usize..8).prop_flat_map(|(rows, columns)| {
         // Few distinct values, so that ties occur.
@@ -25,14 +25,14 @@ fn cosines() -> impl Strategy<Value = (Vec<f32>, usize)> {
 proptest! {
     #![proptest_config(cases(48))]
 
-    /// Distinct directions: no other cell can be as similar to a cell as itself.
+    /// All cells have different directions, so no other cell is as similar to a cell as the cell itself.
     #[test]
     fn a_grid_matches_itself_cell_by_cell(
         features in prop::collection::vec(prop::collection::vec(-1.0f32..1.0, 6), 1..20),
         scale in 0.1f32..100.0,
     ) {
         let cells = features.len();
-        // One coordinate of its own makes each cell distinct.
+        // Each cell has a coordinate that is non-zero in this cell only, which makes the directions different.
         let dim = 6 + cells;
         let mut flat = vec![0.0; dim * cells];
         for (cell, feature) in features.iter().enumerate() {
@@ -72,12 +72,12 @@ proptest! {
             prop_assert!((0..columns).all(|b| sim[m.a * columns + b] <= score));
             prop_assert!((0..rows).all(|a| sim[a * columns + m.b] <= score));
         }
-        prop_assert!(a_to_b.windows(2).all(|w| w[0].0 < w[1].0), "a cell of A twice");
-        prop_assert!(forth.windows(2).all(|w| w[0].score >= w[1].score), "not best first");
+        prop_assert!(a_to_b.windows(2).all(|w| w[0].0 < w[1].0), "a cell of A is matched twice");
+        prop_assert!(forth.windows(2).all(|w| w[0].score >= w[1].score), "not sorted by score");
     }
 }
 
-/// Dilation in place of stride: with the same weights, the finer grid contains the coarser one.
+/// With the same weights, replacing stride by dilation gives a finer grid that contains the coarser one.
 #[test]
 fn every_other_cell_of_a_finer_grid_is_the_coarser_grid() {
     for (backbone, stride_in_1x1) in [
@@ -97,7 +97,7 @@ fn every_other_cell_of_a_finer_grid_is_the_coarser_grid() {
             };
             let mut network = ResNet::new(&init, &config);
             fill(&mut network, "", Gradient::None);
-            // An odd size: borders fall differently on every grid.
+            // With an odd size the grids end at different distances from the border.
             network.forward(input("grids", [1, 3, 75, 101]))
         };
         let coarsest = features(32);
@@ -114,7 +114,7 @@ fn every_other_cell_of_a_finer_grid_is_the_coarser_grid() {
                 })
                 .collect();
             let what = format!("{}, stride {stride}, {stride_in_1x1}", backbone.name());
-            // The same products in another order of summation.
+            // The products are the same, but summed in another order.
             assert_close(&what, &kept, &values(&coarsest), 1e-5);
         }
     }

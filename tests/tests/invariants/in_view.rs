@@ -1,4 +1,5 @@
-//! True positives and the in-view loss: what is left out, what has to be there, what a weight of 0 means.
+//! True positives and the in-view loss: which cells are left out, that geometry is required, and that a
+//! weight of 0 turns the loss off.
 
 use burn::tensor::Tensor;
 use densecl::{
@@ -24,7 +25,8 @@ const BATCH: usize = 4;
 const GRID: usize = 4;
 const CELLS: usize = GRID * GRID;
 
-/// True positives with the in-view loss, without weight decay, so that the velocity is the gradient.
+/// A learner with true positives and the in-view loss. Without weight decay, SGD's first velocity is the
+/// gradient.
 fn tiny(in_view_positives: InViewPositives) -> Tiny {
     let mut tiny = Tiny::default();
     tiny.method = MethodConfig {
@@ -54,7 +56,7 @@ fn step_at(tiny: &Tiny, lambda: f64, batch: Views) -> (Figures, DenseCl) {
     (figures, learner)
 }
 
-/// The figures of both terms of cells.
+/// The figures of the dense loss and of the in-view loss.
 const OF_CELLS: [&str; 4] = [
     "loss_dense",
     "accuracy_dense",
@@ -65,7 +67,8 @@ const OF_CELLS: [&str; 4] = [
 proptest! {
     #![proptest_config(cases(64))]
 
-    /// The near cells of a view that is not square would be others too: its diagonal is longer.
+    /// Near cells are checked in square views only: in a long view the diagonal, which bounds the distance of
+    /// near cells, exceeds the short side, so neighbours are near too.
     #[test]
     fn a_view_and_itself_have_each_cell_as_its_own_positive(
         left in 0u32..2000,
@@ -93,7 +96,8 @@ proptest! {
     }
 }
 
-/// The third picture's views are moved apart, and with one positive each every third cell is left out.
+/// Cells without a positive come from a picture whose views do not overlap, and in the last case from leaving
+/// out every third cell.
 #[test]
 fn a_query_cell_without_a_positive_has_no_part_in_the_loss() {
     let mut pairs = overlapping();
@@ -122,7 +126,7 @@ fn a_query_cell_without_a_positive_has_no_part_in_the_loss() {
             assert_eq!(gradient.iter().any(|&slope| slope != 0.0), has);
         }
 
-        // Whatever such a cell is, the loss stays the same to the bit.
+        // Changing the values of cells without a positive leaves the loss the same to the bit.
         let mask = has_positive.iter().map(|&has| f32::from(has)).collect();
         let mask = tensor(mask, [BATCH, 1, CELLS], &cpu());
         let other = unit("in_view/other") * (mask.clone().neg() + 1.0);
@@ -134,7 +138,8 @@ fn a_query_cell_without_a_positive_has_no_part_in_the_loss() {
     }
 }
 
-/// Whatever λ is, and with both losses; at λ = 1 the step then has no gradient at all.
+/// Without overlap, both dense losses are 0 and only (1−λ) times the global loss is left; at λ = 1 the gradient
+/// is zero.
 #[test]
 fn crops_without_overlap_add_nothing() {
     for in_view_positives in BOTH {
@@ -160,7 +165,8 @@ fn crops_without_overlap_add_nothing() {
     }
 }
 
-/// The mean over micro-batches counts one without any overlap as 0, whichever of the two it is.
+/// A micro-batch without any overlap counts as 0 in the mean over micro-batches, whether it is the first or the
+/// second.
 #[test]
 fn a_micro_batch_without_overlap_counts_as_0_in_the_mean() {
     let local =
@@ -196,7 +202,7 @@ fn the_in_view_loss_joins_the_dense_one_with_its_weight() {
         let tiny = tiny(in_view_positives);
         for lambda in [0.0, 0.3, 1.0] {
             let (measured, learner) = step_at(&tiny, lambda, batch("steps", overlapping()));
-            assert!(measured["loss_in_view"] > 0.0, "shown whatever λ is");
+            assert!(measured["loss_in_view"] > 0.0, "logged for every λ");
             let local = measured["loss_dense"] + 2.5 * measured["loss_in_view"];
             let want = (1.0 - lambda) * measured["loss_global"] + lambda * local;
             assert_close("loss", &figures(&measured, ["loss"]), &[want as f32], 1e-6);
@@ -209,7 +215,8 @@ fn the_in_view_loss_joins_the_dense_one_with_its_weight() {
     }
 }
 
-/// Weight 0 is the paper's DenseCL to the bit, and what a step has no use for changes nothing.
+/// With weight 0 a step equals the paper's DenseCL to the bit; geometry and the other in-view settings have no
+/// effect.
 #[test]
 fn without_a_weight_there_is_no_in_view_loss() {
     let plain = Tiny::default();

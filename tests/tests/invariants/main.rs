@@ -1,4 +1,4 @@
-//! What holds for every input: queues, matching, grids, both encoders, steps, files.
+//! Properties that hold for every input: of queues, matching, grids, both encoders, steps and files.
 
 mod encoders;
 mod files;

@@ -1,4 +1,4 @@
-//! The queue is first in, first out; schedules begin and end where they should.
+//! Queues are first in, first out; schedules have the right values at the start and at the end.
 
 use std::f64::consts::PI;
 
@@ -18,7 +18,8 @@ const DIM: usize = 3;
 proptest! {
     #![proptest_config(cases(64))]
 
-    /// Against a Vec that drops from its front: batches of any sizes, also such as do not divide K.
+    /// Compared with a Vec that drops its oldest entries, for batches of any size, including those that do
+    /// not divide K.
     #[test]
     fn keeps_the_newest_keys_in_order_of_arrival(
         len in 1usize..12,
@@ -37,7 +38,7 @@ proptest! {
 
             let written = arrived.len() - len;
             prop_assert_eq!(queue.position(), written % len);
-            // The oldest key is where the next one goes.
+            // The next key overwrites the oldest, so the oldest is at the queue's position.
             let stored = values(&queue.keys());
             for (age, want) in arrived[written..].iter().enumerate() {
                 let row = (queue.position() + age) % len;
@@ -46,7 +47,7 @@ proptest! {
         }
     }
 
-    /// The rate starts at its base, never rises, and ends at zero.
+    /// The learning rate starts at its base value, never rises, and ends at zero.
     #[test]
     fn the_learning_rate_falls_from_its_base_to_zero(
         base in 1e-4f64..10.0,
@@ -61,7 +62,7 @@ proptest! {
         prop_assert!(at(total_steps).abs() < 1e-12 * base);
         let rates: Vec<f64> = (0..=total_steps).map(at).collect();
         prop_assert!(rates.windows(2).all(|pair| pair[1] <= pair[0]));
-        prop_assert!(at(total_steps - 1) > 0.0, "the last step still learns");
+        prop_assert!(at(total_steps - 1) > 0.0, "the learning rate of the last step is 0");
         if !per_epoch {
             let share = PI * (total_steps / 2) as f64 / total_steps as f64;
             let want = base * (share / 2.0).cos().powi(2);

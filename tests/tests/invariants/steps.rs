@@ -1,4 +1,4 @@
-//! Whole steps: the shuffle of the keys, gradient accumulation, warm-up, the matching modes.
+//! Properties of whole steps: shuffling of keys, gradient accumulation, warm-up, ways of matching.
 
 use std::collections::BTreeMap;
 
@@ -29,7 +29,7 @@ fn tiny(groups: usize) -> Tiny {
     tiny
 }
 
-/// One step from the start; what it says and where it leaves the learner.
+/// Takes the first step of a new learner. Returns the figures, the matches and the learner after the step.
 pub(super) fn one_step(
     tiny: &Tiny,
     micro_batches: Vec<Views>,
@@ -37,7 +37,7 @@ pub(super) fn one_step(
     step_number(0, tiny, micro_batches)
 }
 
-/// Step `number`, from the start.
+/// Takes one step of a new learner, as if it were step `number`.
 fn step_number(
     number: u64,
     tiny: &Tiny,
@@ -56,12 +56,12 @@ fn with_order(order: &[usize]) -> Views {
     }
 }
 
-/// Without groups the order in which the key encoder sees the images changes rounding only: keys
-/// come back in the batch's order.
+/// Keys are returned in the batch's order whatever the order of encoding. Without groups of batch
+/// normalisation the order of encoding changes only rounding.
 #[test]
 fn the_shuffle_of_the_keys_is_undone() {
     let (figures, cells, learner) = one_step(&tiny(1), vec![with_order(&[0, 1, 2, 3])]);
-    // A cycle and its inverse differ, so a restore in the wrong direction shows.
+    // These orders differ from their inverses, so that undoing the shuffle in the wrong direction is detected.
     for order in [[1, 2, 3, 0], [2, 0, 3, 1]] {
         let (shuffled, shuffled_cells, other) = one_step(&tiny(1), vec![with_order(&order)]);
         assert_eq!(cells, shuffled_cells, "matches with {order:?}");
@@ -74,7 +74,7 @@ fn the_shuffle_of_the_keys_is_undone() {
     }
 }
 
-/// With groups it decides which images share statistics: that is its purpose.
+/// With groups of batch normalisation the shuffle decides which images share statistics, which is its purpose.
 #[test]
 fn the_shuffle_moves_keys_across_groups() {
     let keys = |order| {
@@ -86,10 +86,11 @@ fn the_shuffle_moves_keys_across_groups() {
         )
     };
     let straight = keys(&[0, 1, 2, 3]);
-    // Sample i is in group i mod 2: this order keeps 0 with 2 and 1 with 3 …
+    // The image at place i of the order is in group i mod 2. This order has the groups {0, 2} and {1, 3},
+    // as without a shuffle.
     let (error, _) = relative_error(&keys(&[2, 1, 0, 3]), &straight);
     assert!(error < 1e-4, "{error:e}");
-    // … and this one puts 0 with 1 and 2 with 3.
+    // This order has the groups {0, 1} and {2, 3}.
     let (error, _) = relative_error(&keys(&[0, 2, 1, 3]), &straight);
     assert!(error > 1e-2, "{error:e}");
 }
@@ -114,14 +115,14 @@ proptest! {
     }
 }
 
-/// SGD's first velocity: the gradient, where there is no weight decay.
+/// SGD's velocity after the first step, which equals the gradient if there is no weight decay.
 pub(super) fn velocity(learner: &DenseCl) -> BTreeMap<String, Vec<f32>> {
     let state = learner.optimizer.state(&learner.query).into_iter();
     state.map(|t| (t.name, values(&t.values))).collect()
 }
 
-/// Micro-batches a and b: the gradient is the mean of a's and b's, each normalised by its own
-/// statistics and against the queues from before the step; then a's keys are enqueued and b's.
+/// With micro-batches a and b the gradient is the mean of theirs. Each is normalised by its own statistics and
+/// contrasted with the queues from before the step; afterwards a's keys are enqueued, then b's.
 #[test]
 fn accumulation_averages_the_gradients_of_its_micro_batches() {
     let mut tiny = tiny(2);
@@ -162,12 +163,16 @@ fn accumulation_averages_the_gradients_of_its_micro_batches() {
         let batch = BATCH * 16;
         assert_eq!(both[..batch], a[..batch], "keys of the first micro-batch");
         assert_eq!(both[batch..2 * batch], b[..batch], "keys of the second");
-        assert_eq!(both[2 * batch..], a[2 * batch..], "keys from before");
+        assert_eq!(
+            both[2 * batch..],
+            a[2 * batch..],
+            "keys from before the step"
+        );
     }
     assert_eq!(with_both.global_queue.position(), 2 * BATCH);
 }
 
-/// λ = 0 during the warm-up: the dense head rests (no decay here), and moves once λ is not 0.
+/// During the warm-up λ = 0 and, without weight decay, the dense head does not change; afterwards it does.
 #[test]
 fn the_dense_head_learns_only_after_the_warm_up() {
     let mut tiny = tiny(1);
@@ -180,7 +185,7 @@ fn the_dense_head_learns_only_after_the_warm_up() {
         let output = learner::step(&mut learner, batch, &settings(step)).expect("a step");
         let figures = output.figures().expect("the CPU answers");
         assert_eq!(figures["lambda"], lambda);
-        assert!(figures["loss_dense"] > 0.0, "shown whatever λ is");
+        assert!(figures["loss_dense"] > 0.0, "logged for every λ");
         let want = (1.0 - lambda) * figures["loss_global"] + lambda * figures["loss_dense"];
         assert_close("loss", &[figures["loss"] as f32], &[want as f32], 1e-6);
         for (name, after) in named_values(&learner.query) {
@@ -210,7 +215,7 @@ fn clipping_scales_the_whole_gradient() {
     }
 }
 
-/// A step on overlapping views, with the in-view loss; and what it says.
+/// The figures and matches of a step on overlapping views, with the in-view loss.
 fn step_by(matching: Matching, step: u64) -> (Figures, Vec<usize>) {
     let mut tiny = tiny(1);
     tiny.method.matching = matching;
@@ -224,8 +229,8 @@ fn step_by(matching: Matching, step: u64) -> (Figures, Vec<usize>) {
     (figures, cells.map(|cell| cell as usize).collect())
 }
 
-/// Each way of matching chooses the cells it is named after and learns from those: a step that took another
-/// one's would say other cells, or the loss of other cells.
+/// Each way of matching uses its own positives. The expected matches and losses are computed here for each
+/// way. They differ between all ways, so a step with the positives of another way would fail the test.
 #[test]
 fn each_matching_takes_its_own_positives() {
     let mut learner = tiny(1).learner(&cpu());
@@ -255,7 +260,7 @@ fn each_matching_takes_its_own_positives() {
     let all = |cells: &Vec<usize>| cells.iter().copied().map(Some).collect();
     let with_positives = by_features.map(|(matching, cells)| (matching, all(&cells), cells));
     let mut known: Vec<(Matching, Vec<Option<usize>>, Vec<usize>)> = with_positives.into();
-    // The features' choice is still what it shows: how often they are right.
+    // With true positives a step still reports the features' matches, because the accuracy is measured on them.
     known.push((
         Matching::Geometry,
         true_cells(&overlapping(), 4),
@@ -305,7 +310,7 @@ fn random_matches_are_drawn_anew_each_step_from_the_seed() {
     assert_ne!(first, draw(1));
 }
 
-/// The step is a pure function of its inputs, to the bit.
+/// Two steps with the same inputs end in the same state, to the bit.
 #[test]
 fn the_same_step_twice_is_the_same_step() {
     let run = || state(&one_step(&tiny(2), vec![with_order(&[2, 0, 3, 1])]).2);

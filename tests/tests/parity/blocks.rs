@@ -1,4 +1,4 @@
-//! Residual blocks, split batch normalisation and heads: outputs, running statistics, gradients.
+//! Outputs, running statistics and gradients of residual blocks, split batch normalisation and heads.
 
 use burn::tensor::{Tensor, activation::relu, module::conv2d, ops::ConvOptions};
 use densecl::{
@@ -16,7 +16,7 @@ const BOTTLENECK: BlockKind = BlockKind::Bottleneck {
     stride_in_1x1: false,
 };
 
-/// Name, kind, channels in, planes, stride, dilation of the first 3×3 and of the following.
+/// Name, kind, input channels, planes, stride, dilation of the first 3×3 convolution and of the following ones.
 const CASES: [(&str, BlockKind, usize, usize, usize, usize, usize); 8] = [
     ("basic_plain", BlockKind::Basic, 8, 8, 1, 1, 1),
     ("basic_stride2", BlockKind::Basic, 8, 16, 2, 1, 1),
@@ -91,7 +91,8 @@ fn every_block_agrees() {
     golden.assert_all_read();
 }
 
-/// A bottleneck with the stride in its first 1×1 convolution, put together by hand of Burn's operations.
+/// Compares a bottleneck whose stride is in the first 1×1 convolution with the same layers computed by
+/// Burn's operations.
 #[test]
 fn a_bottleneck_with_the_stride_in_the_1x1_is_its_convolutions_one_after_the_other() {
     let (channels, planes, epsilon) = (8, 4, 1e-5);
@@ -151,7 +152,7 @@ fn a_bottleneck_with_the_stride_in_the_1x1_is_its_convolutions_one_after_the_oth
             1e-5,
         );
 
-        // With torchvision's placement the same weights give other numbers.
+        // With the stride in the 3×3 convolution, as in torchvision, the same weights must give another result.
         let usual = network::Block::new("v1", BOTTLENECK, sizes);
         let mut usual = Block::new(&Init::new(0, &device), &usual);
         fill(&mut usual, "v1.", Gradient::None);

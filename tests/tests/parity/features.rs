@@ -1,4 +1,4 @@
-//! Whole backbones of torchvision's width: features of every stage at every output stride.
+//! Features of every stage of full-width backbones at every output stride.
 
 use densecl::{
     config::{Backbone, ModelConfig},
@@ -22,7 +22,7 @@ fn resnet(backbone: Backbone, output_stride: usize) -> ResNet {
     network
 }
 
-/// All goldens of one backbone; `last_norm` is its last batch normalisation.
+/// Compares all goldens of one backbone; `last_norm` is the name of its last batch normalisation.
 fn backbone_agrees(backbone: Backbone, last_norm: &str) {
     let file = backbone.name();
     let golden = Golden::open(file);

@@ -1,4 +1,4 @@
-//! The dense loss over true positives and the in-view loss, from the geometry of the views.
+//! The dense loss with true positives and the in-view loss, computed from the geometry of the views.
 
 use burn::tensor::Tensor;
 use densecl::loss::{InfoNce, Positives, in_view};
@@ -40,7 +40,7 @@ fn terms_agree(golden: &Golden, case: &str, grid: usize) {
         ("near", term(&near)),
     ];
     if truth.iter().all(Option::is_none) {
-        // A step leaves the dense loss out then: `invariants/in_view.rs` looks at the whole step.
+        // Without overlap a step skips the dense loss, which `invariants/in_view.rs` tests with a whole step.
         for key in ["loss_dense", "accuracy_dense", "query/grad_dense"] {
             let (_, values) = golden.f32(&format!("{case}/{key}"));
             assert!(values.iter().all(|&value| value == 0.0), "{case}: {key}");

@@ -1,4 +1,4 @@
-//! Matching, and both losses with their gradients.
+//! Matches, and both losses with their gradients.
 
 use burn::tensor::{Int, Tensor};
 use densecl::{
@@ -104,7 +104,7 @@ fn losses_and_gradients_agree() {
     let of_cells = of_cells.expect("a gradient of the cells");
     close("cells/grad_dense", &of_cells.dims(), values(&of_cells));
 
-    // Both once more, in one graph.
+    // The weighted sum, with both losses in one gradient graph.
     let (global, dense) = losses();
     let loss = weighted(global.loss, dense.loss, LAMBDA);
     close("loss", &[1], values(&loss));
@@ -114,7 +114,8 @@ fn losses_and_gradients_agree() {
     let of_cells = cells.grad(&backward).expect("a gradient of the cells");
     close("cells/grad", &of_cells.dims(), values(&of_cells));
 
-    // The logits are not returned, but each row's own loss is −log softmax of its positive.
+    // `info_nce` does not return the logits. They are checked by the loss of each row alone, which is −log
+    // softmax of its positive.
     let (shape, logits) = golden.f32("logits");
     for (row, logits) in logits.chunks_exact(shape[1]).enumerate() {
         let one = |t: &Tensor<2>| t.clone().inner().slice([row..row + 1, 0..16]);

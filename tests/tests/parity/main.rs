@@ -1,8 +1,8 @@
-//! Parity with PyTorch: every golden of `golden/model` against the core on the CPU.
+//! Parity with PyTorch: compares the core on the CPU with every golden of `golden/model`.
 //!
-//! The bound is [`densecl_tests::golden::TOLERANCE`], 1e-4 of a tensor's largest magnitude, where its
-//! reason stands; matches, accuracies, permutations and queue positions must be equal. Each test ends
-//! by asserting that it read every tensor of its file.
+//! Errors may be up to [`densecl_tests::golden::TOLERANCE`], 1e-4 of a tensor's largest magnitude; the reason
+//! is given there. Matches, accuracies, permutations and queue positions must be equal. Each test ends by
+//! asserting that it has read every tensor of its file.
 
 mod blocks;
 mod features;

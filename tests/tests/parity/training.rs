@@ -1,4 +1,4 @@
-//! Whole training steps: losses, matches, gradients, updated parameters, BN buffers, queues.
+//! Losses, matches, gradients, updated parameters, BN buffers and queues of whole training steps.
 
 use std::collections::BTreeMap;
 
@@ -28,7 +28,7 @@ struct Case {
     num_grid: usize,
     lambda: f64,
     weight_decay: f64,
-    /// What is not the paper's: temperature and momentum are the same in all cases.
+    /// Settings of matching and of the in-view loss; temperature and momentum are the same in all cases.
     method: MethodConfig,
 }
 
@@ -125,7 +125,8 @@ impl Case {
         golden.assert_all_read();
     }
 
-    /// What both encoders say at step 0, when the momentum update changes nothing.
+    /// Compares the outputs of both encoders at step 0, where they are equal and the momentum update changes
+    /// nothing.
     fn embeddings_agree(&self, golden: &Golden, learner: &DenseCl) {
         let Views {
             query,
@@ -161,7 +162,7 @@ impl Case {
         close("k_pooled", &pooled.dims(), values(&pooled));
     }
 
-    /// SGD's first velocity is the gradient plus the decay.
+    /// Compares gradients by way of SGD's first velocity, which is the gradient plus the weight decay.
     fn gradients_agree(
         &self,
         golden: &Golden,
@@ -241,7 +242,7 @@ fn a_step_at_stride_8_on_a_pooled_grid_with_the_dense_loss_alone_agrees() {
     case.agrees();
 }
 
-/// MoCo v2: the dense head gets no gradient, but still weight decay, as PyTorch's zero gradients.
+/// MoCo v2 (λ = 0): the dense head gets a zero gradient but still weight decay, as in PyTorch.
 #[test]
 fn a_step_of_moco_agrees() {
     let case = Case {
@@ -264,7 +265,7 @@ fn with_in_view() -> MethodConfig {
     }
 }
 
-/// True cells as positives of the dense and of the in-view loss; one picture's views do not overlap.
+/// Both dense losses take the true cell as the positive; the views of one picture do not overlap.
 #[test]
 fn a_step_with_true_positives_and_the_in_view_loss_agrees() {
     let case = Case {
@@ -282,7 +283,7 @@ fn a_step_with_true_positives_and_the_in_view_loss_agrees() {
     case.agrees();
 }
 
-/// The backbone's match in the dense loss, near cells in the in-view loss, on a pooled grid.
+/// The dense loss takes the backbone's match, the in-view loss the near cells, on a pooled grid.
 #[test]
 fn a_step_with_near_cells_in_the_in_view_loss_agrees() {
     let case = Case {

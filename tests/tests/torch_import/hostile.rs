@@ -1,4 +1,4 @@
-//! Files that are damaged, or made to do harm: an error each, in bounded time and memory.
+//! Damaged and malicious files give an error, in bounded time and memory.
 
 use std::{
     fs,
@@ -12,7 +12,7 @@ use densecl::foreign::{names::recognise, torch::state_dict};
 
 use crate::{bytes, path};
 
-/// What the generator wrote that must be refused, and words of the message.
+/// Files of the generator that must be refused, with words of the error message.
 const REFUSED: [(&str, &str); 9] = [
     ("compressed", "compressed or encrypted"),
     (
@@ -63,13 +63,13 @@ fn other_files_are_no_checkpoints() {
     assert!(error(b"").contains("not a file of torch's"));
     assert!(error(b"version https://git-lfs.github.com/spec/v1").contains("not a file of torch's"));
     assert!(error(b"PK\x03\x04").contains("truncated"));
-    // A pickle of Python's own: {}.
+    // The pickle of `{}`, written by Python and not by torch.save.
     assert!(error(b"\x80\x02}q\x00.").contains("not one that torch.save wrote"));
-    // Protocol 0 has opcodes in text.
+    // A pickle of protocol 0, whose opcodes are text.
     assert!(error(b"\x80\x02I1\n.").contains("no opcode"));
 }
 
-/// Reads damaged bytes: anything but a panic is right.
+/// Reads damaged bytes; errors and results are both accepted, panics are not.
 fn survive(bytes: &[u8], what: &str) {
     let outcome = catch_unwind(|| {
         let found = state_dict(bytes)?;
@@ -130,7 +130,7 @@ fn a_changed_number_in_a_zip_archive_is_found() {
     assert!(error.contains("damaged"), "{error}");
 }
 
-/// A file in the old format around this pickle, without storages.
+/// A file in torch's legacy format with this pickle and without storages.
 fn legacy(pickle: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     let parts: [&[u8]; 5] = [
@@ -151,7 +151,7 @@ const EMPTY_TENSOR: &[u8] =
     b"ctorch._utils\n_rebuild_tensor_v2\n((X\x07\x00\x00\x00storagectorch\n\
     FloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x00tQK\x00K\x00\x85K\x01\x85\x89NtR";
 
-/// Refused, and soon.
+/// Asserts that the pickle is refused with `words`, within a short time.
 fn refused_quickly(pickle: &[u8], words: &str) {
     let bytes = legacy(pickle);
     let start = Instant::now();
@@ -204,7 +204,7 @@ fn endless_pickles_end() {
         &[&b"N"[..], &b"\x94".repeat(3 << 20)].concat(),
         "longer than any",
     );
-    // A list of a million, of which an OrderedDict is made again and again.
+    // A list of a million entries, from which 65,536 OrderedDicts are made.
     let list = [&b"]q\x00("[..], &b"N".repeat(1 << 20), b"e0"].concat();
     let dict = b"ccollections\nOrderedDict\n(h\x00tR0".repeat(1 << 16);
     refused_quickly(&[list, dict].concat(), "longer than any");
@@ -212,7 +212,7 @@ fn endless_pickles_end() {
 
 #[test]
 fn dictionaries_in_dictionaries_end() {
-    // Each holds the one before a thousand times: 1000^8 entries in a few kilobytes.
+    // Each dict contains the previous one a thousand times: 1000^8 entries in a few kilobytes.
     let mut pickle = [b"}q\x00U\x01w", EMPTY_TENSOR, b"s"].concat();
     for level in 1..=8_u8 {
         pickle.extend([b'}', b'q', level, b'(']);
@@ -223,11 +223,11 @@ fn dictionaries_in_dictionaries_end() {
     }
     pickle.push(b'.');
     refused_quickly(&pickle, "entries in its state dict");
-    // One that holds itself.
+    // A dict that contains itself.
     refused_quickly(b"}q\x00U\x01xh\x00s.", "nested deeper");
-    // Lists that hold themselves, beside each other.
+    // A dict of two references to a list that contains itself.
     refused_quickly(b"]q\x00h\x00a}q\x01(K\x01h\x00K\x02h\x00u.", "no tensors");
-    // A state dict in itself.
+    // A state dict that contains itself under `state_dict`.
     refused_quickly(b"}q\x00U\x0astate_dicth\x00s.", "nested deeper");
 }
 

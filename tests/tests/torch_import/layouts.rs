@@ -1,4 +1,5 @@
-//! Whose checkpoint it is, and an account of each of its tensors.
+//! The program that wrote a checkpoint is recognised, and each of its tensors is listed as used, dropped or
+//! unknown.
 
 use densecl::{
     Error,
@@ -26,14 +27,14 @@ fn account(tensors: &Tensors) -> Result<Mapping, Error> {
     recognise(&keys)
 }
 
-/// The account and the tensors of a file in which all is well.
+/// The mapping and the imported tensors of a valid file.
 fn import(file: &str) -> (Mapping, Imported) {
     let tensors = tensors(file);
     let mapping = account(&tensors).unwrap_or_else(|e| panic!("{file}: {e}"));
     assert_eq!(
         mapping.used.len() + mapping.dropped.len() + mapping.unknown.len(),
         tensors.len(),
-        "{file}: a tensor without an account"
+        "{file}: a tensor is in none of the three lists"
     );
     let imported = mapping
         .apply(tensors)
@@ -49,7 +50,8 @@ fn dropped(mapping: &Mapping, reason: &Reason) -> usize {
 #[test]
 fn backbones() {
     use Backbone::{ResNet10, ResNet18, ResNet50};
-    // Batch normalisations have a counter each; a classifier has two tensors.
+    // The last two columns: number of dropped counters, one for each batch normalisation, and of dropped
+    // classifier tensors.
     let cases = [
         ("authors_backbone", Layout::Backbone, ResNet10, 2, 12, 0),
         ("half", Layout::Backbone, ResNet10, 2, 12, 0),
@@ -87,7 +89,7 @@ fn training_states() {
             mapping.absent
         );
         assert_eq!((mapping.model.width, mapping.model.dim), (2, 6), "{file}");
-        // Two encoders of 60 + 8 tensors and two queues.
+        // Two encoders, each with 60 backbone and 8 head tensors, and two queues.
         assert_eq!(imported.tensors.len(), 2 * 68 + 2, "{file}");
         assert_eq!(imported.queue_positions, [4, 8], "{file}");
         let dense = &imported.tensors["key.dense_head.conv2.weight"];
@@ -173,7 +175,7 @@ fn our_checkpoints_keep_their_names() {
     assert_eq!(again.tensors, tensors.into_iter().collect());
 }
 
-/// The error of a good file after `change`.
+/// The error of a valid file after `change` to its tensors.
 fn error_after(file: &str, change: impl FnOnce(&mut Tensors)) -> String {
     let mut tensors = tensors(file);
     change(&mut tensors);

@@ -1,4 +1,4 @@
-//! Checkpoints of PyTorch, written by `golden/torch/generate_torch.py` with PyTorch itself.
+//! Reads checkpoints that PyTorch wrote in `golden/torch/generate_torch.py`.
 
 mod hostile;
 mod layouts;
@@ -14,7 +14,7 @@ fn path(file: &str) -> PathBuf {
         .collect()
 }
 
-/// The bytes of a file beside the generator.
+/// The bytes of a file in the generator's folder.
 fn bytes(file: &str) -> Vec<u8> {
     fs::read(path(file)).unwrap_or_else(|e| panic!("{file}: {e}"))
 }

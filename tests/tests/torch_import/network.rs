@@ -1,4 +1,4 @@
-//! The tensors that an import demands are those of the network that is built for them.
+//! The tensors that an import expects are exactly those of the network that it builds.
 
 use densecl::{
     config::{Backbone, ModelConfig},

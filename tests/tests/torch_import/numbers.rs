@@ -1,4 +1,4 @@
-//! Every value of every file, bit for bit.
+//! Checks every value of every file bit for bit, by hashes.
 
 use std::collections::BTreeMap;
 
@@ -53,7 +53,7 @@ fn strides_are_followed() {
     let expanded = &tensors["strided.expanded"];
     assert_eq!(expanded.shape, [2, 3]);
     assert_eq!(expanded.values, [7.0, 7.0, 7.0, 8.0, 8.0, 8.0]);
-    // arange(60) as [3, 4, 5], then [1:, ::2, 1:4].
+    // The generator stored `arange(60).reshape(3, 4, 5)[1:, ::2, 1:4]`.
     let slice = &tensors["strided.slice"];
     assert_eq!(slice.shape, [2, 2, 3]);
     let wanted = [21, 22, 23, 31, 32, 33, 41, 42, 43, 51, 52, 53];

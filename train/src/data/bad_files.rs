@@ -1,4 +1,4 @@
-//! The account of files that do not decode: each is told once, and too many end the run.
+//! Counts the files that do not decode: each is logged once, and too many of them end the run.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,11 +11,11 @@ use super::source::Source;
 
 use crate::paths;
 
-/// A share is only taken over at least this many files (or all, where there are fewer), so that two
-/// bad files among the first ten do not end a run over a million.
+/// The share of bad files is taken over at least this many files (or all, where there are fewer), so that two bad
+/// files among the first ten do not end a run over a million.
 const JUDGED_FROM: usize = 100;
 
-/// How many files an error names; the log has named them all.
+/// Number of bad files named in an error; the log names all of them.
 const NAMED: usize = 3;
 
 /// A file that does not decode.
@@ -27,30 +27,30 @@ pub struct BadFile {
     pub reason: String,
 }
 
-/// How many bad files prove, whatever the others are, that more than `max_share` of `images` are
-/// bad; at most `images`.
+/// The smallest number of bad files that exceeds the share `max_share` of `images` even if all other files are good; at
+/// most `images`.
 pub(super) fn proof(max_share: f64, images: usize) -> usize {
     ((max_share * images as f64) as usize)
         .saturating_add(1)
         .min(images)
 }
 
-/// Counts good and bad files, each once: a file is bad from the first time that it does not decode.
+/// Counts good and bad files, each once. A file that failed to decode once stays bad.
 pub struct BadFiles {
     source: Arc<Source>,
     max_share: f64,
     /// The name under which the user can set `max_share`.
     setting: &'static str,
     level: Level,
-    /// For each image whether it is a good one, and how many are: they have decoded whenever tried.
+    /// Whether each image has decoded every time so far; `good` is the number of images that have.
     decoded: Vec<bool>,
     good: usize,
     bad: BTreeMap<usize, DecodeError>,
 }
 
 impl BadFiles {
-    /// Those of `source`; each is told once, at this level. `setting` is what the user calls
-    /// `max_share`.
+    /// Counts the files of `source`; each bad one is logged once, at `level`. `setting` is the name of `max_share`
+    /// in messages.
     pub fn new(source: Arc<Source>, max_share: f64, setting: &'static str, level: Level) -> Self {
         let decoded = vec![false; source.count()];
         Self {
@@ -64,17 +64,16 @@ impl BadFiles {
         }
     }
 
-    /// Notes that `image` decoded after those `skipped` did not, and warns of the new ones among
-    /// them.
+    /// Records that `image` decoded and that `skipped`, tried before it, did not; logs those that are new.
     ///
     /// # Errors
-    /// When bad files are more than the allowed share of those seen.
+    /// When the share of bad files among those seen exceeds the allowed one.
     pub fn record(
         &mut self,
         image: usize,
         skipped: Vec<(usize, DecodeError)>,
     ) -> anyhow::Result<()> {
-        // A disk may give a file once and not another time: then it is a bad one.
+        // A file that failed to decode once, for instance on a flaky disk, stays bad.
         if !self.decoded[image] && !self.bad.contains_key(&image) {
             self.decoded[image] = true;
             self.good += 1;
@@ -82,10 +81,10 @@ impl BadFiles {
         self.skip(skipped)
     }
 
-    /// Notes that these did not decode, and warns of the new ones among them.
+    /// Records files that did not decode; logs those that are new.
     ///
     /// # Errors
-    /// When bad files are more than the allowed share of those seen.
+    /// When the share of bad files among those seen exceeds the allowed one.
     pub fn skip(&mut self, skipped: Vec<(usize, DecodeError)>) -> anyhow::Result<()> {
         if skipped.is_empty() {
             return Ok(());
@@ -97,7 +96,8 @@ impl BadFiles {
         Ok(())
     }
 
-    /// The error for a search that met only bad files, enough of them to be sure.
+    /// The error when a search for a replacement met so many bad files in a row that their share is certainly too
+    /// large.
     pub(crate) fn all_bad(&mut self, skipped: Vec<(usize, DecodeError)>) -> anyhow::Error {
         self.add(skipped);
         self.too_many()
@@ -127,7 +127,7 @@ impl BadFiles {
         }
     }
 
-    /// Files of which the bad ones are a share.
+    /// The number of files over which the share of bad ones is taken.
     fn judged(&self) -> usize {
         let seen = self.good + self.bad.len();
         seen.max(JUDGED_FROM.min(self.source.count()))
@@ -174,7 +174,7 @@ mod tests {
         for image in 0..180 {
             files.record(image, Vec::new()).expect("a good file");
         }
-        // Eighteen of them go bad: a tenth of the 180 that were seen, and none more than a tenth.
+        // Eighteen good files turn bad: exactly a tenth of the 180 seen, which is still allowed.
         for image in 0..18 {
             files
                 .skip(vec![(image, DecodeError::Truncated)])

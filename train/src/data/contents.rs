@@ -1,4 +1,4 @@
-//! A checksum of what files hold, so that a run is not continued on other pictures under the same names.
+//! A checksum of file contents, so that a run is not resumed on other pictures under the same names.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -6,16 +6,16 @@ use std::path::PathBuf;
 
 use rayon::prelude::*;
 
-/// Bytes that are read of a data set, roughly: seconds from a disk. A larger one is sampled.
+/// Approximate number of bytes read of a data set, which takes seconds on a disk. A larger data set is sampled.
 const MOST_BYTES: u64 = 128 << 20;
-/// Bytes that are read of one file.
+/// Bytes read at most of one file.
 const MOST_OF_A_FILE: u64 = 16 << 20;
 
-/// CRC-32C of the lengths of all files, and of the contents of all or, where they are more than [`MOST_BYTES`], of as
-/// many as that, evenly spread. So another length is always noticed, and in a large data set single files changed
-/// at the same length may not be.
+/// CRC-32C of the lengths of all files and of the contents of all files, or of an evenly spread sample of
+/// [`MOST_BYTES`] where they are larger. A changed length is always detected; in a large data set a file changed at
+/// the same length may be missed.
 ///
-/// A file that cannot be read counts as one of another length: it is for the loader to say so.
+/// An unreadable file counts as one of another length; the loader reports the error.
 pub(super) fn checksum(files: &[PathBuf]) -> u32 {
     let lengths: Vec<u64> = files
         .par_iter()
@@ -73,7 +73,7 @@ mod tests {
     fn of_a_large_data_set_every_length_counts() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let files: Vec<PathBuf> = (0..40).map(|i| folder.path().join(i.to_string())).collect();
-        // Holes: large without a byte on the disk.
+        // Sparse files: large, but without disk space.
         let set = |file: &PathBuf, length| {
             let file = File::create(file).expect("made");
             file.set_len(length).expect("set");

@@ -1,15 +1,15 @@
-//! The pixels of an image file as RGB, whatever is stored; or one line on why there are none.
+//! Decodes image files to RGB, or gives a one-line reason why a file does not decode.
 //!
-//! The conversions are those of PIL's `convert("RGB")`, on which torchvision trains: grey is
-//! repeated, alpha is dropped (not composited), CMYK is (255−C)·(255−K)/255. One differs: of 16-bit
-//! samples the high byte is kept, where PIL does so for colour but clips grey to white. EXIF
-//! orientation is not applied, as in torchvision's `ImageFolder`: a view is cropped and flipped at
-//! random anyway. Of an animation the first frame is taken.
+//! The conversions are those of PIL's `convert("RGB")`, on which torchvision trains: grey is repeated, alpha is dropped
+//! (not composited), CMYK is (255−C)·(255−K)/255. One conversion differs: a 16-bit sample is reduced to its high byte.
+//! PIL does the same for colour, but clips 16-bit grey at 255, which is white. EXIF orientation is not applied, as in
+//! torchvision's `ImageFolder`: a view is cropped and flipped at random anyway. Of an animation the first frame is
+//! taken.
 //!
-//! JPEGs that the usual codec gets wrong are decoded by another (`jpeg.rs`).
+//! JPEGs that the default codec decodes wrongly go to a second one (`jpeg.rs`).
 //!
-//! What is in the file decides, not its extension. Limits are checked on the header, before memory
-//! for pixels is asked for.
+//! The format is recognised by content, not by extension. Limits are checked on the header, before memory for pixels
+//! is allocated.
 
 use std::fs::File;
 use std::io::{Cursor, ErrorKind, Read};
@@ -25,12 +25,12 @@ pub use super::decode_error::DecodeError;
 use super::jpeg::{self, Markers, Route};
 use crate::panics;
 
-/// What a file may cost.
+/// Limits on the size of a file and its image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DecodeLimits {
-    /// Pixels of one image, width times height.
+    /// Largest permitted number of pixels, width times height.
     pub max_pixels: u64,
-    /// Bytes of one file.
+    /// Largest permitted file size in bytes.
     pub max_file_bytes: u64,
 }
 
@@ -46,12 +46,12 @@ impl Default for DecodeLimits {
 /// Reads the JPEG, PNG, WebP or PNM file at `path` as RGB, at least 1 × 1.
 ///
 /// # Errors
-/// [`DecodeError`], also for what makes a codec panic.
+/// [`DecodeError`], also when a codec panics on the file.
 pub fn decode(path: &Path, limits: &DecodeLimits) -> Result<RgbImage, DecodeError> {
     Decoder::new(limits.clone()).decode(path)
 }
 
-/// Decodes one picture after the other in the same memory.
+/// Decodes images one after the other, reusing its buffers.
 #[derive(Debug)]
 pub struct Decoder {
     limits: DecodeLimits,
@@ -60,7 +60,7 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// With these limits for each picture.
+    /// A decoder with these limits for each image.
     pub fn new(limits: DecodeLimits) -> Self {
         Self {
             limits,
@@ -69,7 +69,7 @@ impl Decoder {
         }
     }
 
-    /// As [`decode`].
+    /// As the function [`decode`], with this decoder's limits and buffers.
     ///
     /// # Errors
     /// As [`decode`].
@@ -78,11 +78,11 @@ impl Decoder {
         self.picture(format)
     }
 
-    /// A picture whose file's content `read` appends to an empty vector; to no more than the limit,
-    /// which it is given.
+    /// Decodes the image whose file content `read` appends to an empty vector. `read` receives the limits and must not
+    /// append more bytes than they permit.
     ///
     /// # Errors
-    /// As [`decode`], and what `read` says.
+    /// As [`decode`], and the errors of `read`.
     pub fn decode_from(
         &mut self,
         read: impl FnOnce(&DecodeLimits, &mut Vec<u8>) -> Result<(), DecodeError>,
@@ -93,21 +93,21 @@ impl Decoder {
         self.picture(format)
     }
 
-    /// Takes the memory of a picture that is not needed any more for the next.
+    /// Takes the buffer of a picture that is no longer needed, for the next one.
     pub fn reuse(&mut self, image: RgbImage) {
         self.pixels = image.into_raw();
     }
 
     fn picture(&mut self, format: ImageFormat) -> Result<RgbImage, DecodeError> {
         let pixels = std::mem::take(&mut self.pixels);
-        // The codecs are fuzzed, but a run of days over files from the net must not end because one
-        // of them meets an input nobody tried. Nothing outlives the call but its result.
+        // The codecs are fuzzed, but a new input may still make one panic, and that must not end a run of days. Only
+        // the result of the call is used afterwards, so that no half-written state remains.
         panics::catch(|| decode_bytes(format, &self.bytes, &self.limits, pixels))
             .unwrap_or_else(|panic| Err(DecodeError::Corrupt(panic)))
     }
 }
 
-/// The format of a file that begins with these bytes.
+/// Recognises the format from the first bytes of a file.
 fn format_of(bytes: &[u8]) -> Result<ImageFormat, DecodeError> {
     if bytes.is_empty() {
         return Err(DecodeError::Empty);
@@ -147,15 +147,14 @@ pub fn dimensions(path: &Path) -> Result<(u32, u32), DecodeError> {
         .unwrap_or_else(|panic| Err(DecodeError::Corrupt(panic)))
 }
 
-/// The file's format; its content into `bytes`, nothing but the first of them where those are not of
-/// an image.
+/// Reads the file into `bytes` and returns its format; of a file that is no image only the first bytes are read.
 fn read(
     path: &Path,
     limits: &DecodeLimits,
     bytes: &mut Vec<u8>,
 ) -> Result<ImageFormat, DecodeError> {
     let unreadable = |error: std::io::Error| DecodeError::Unreadable(error.to_string());
-    // Asked before it is opened, which for a pipe would wait for a writer.
+    // Checked before opening, because opening a pipe blocks until another process writes to it.
     if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
         return Err(DecodeError::Unreadable("it is not a regular file".into()));
     }
@@ -176,14 +175,14 @@ fn read(
     Ok(format)
 }
 
-/// The picture, in the memory of `pixels` where it is stored as RGB bytes, as nearly all are.
+/// Decodes an image, into the buffer `pixels` where it is stored as 8-bit RGB, as nearly all are.
 pub(super) fn decode_bytes(
     format: ImageFormat,
     bytes: &[u8],
     limits: &DecodeLimits,
     mut pixels: Vec<u8>,
 ) -> Result<RgbImage, DecodeError> {
-    // The codecs of the lossy formats would invent what is missing instead of refusing.
+    // On truncated files the codecs of lossy formats fill in invented pixels instead of failing.
     let markers = (format == ImageFormat::Jpeg).then(|| Markers::read(bytes));
     let complete = match format {
         ImageFormat::WebP => webp_is_complete(bytes),
@@ -204,7 +203,7 @@ pub(super) fn decode_bytes(
     }
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     let mut memory = image::Limits::no_limits();
-    // 16-bit RGBA is the widest pixel; the rest is for headers, colour profiles and codec state.
+    // The widest pixel, 16-bit RGBA, takes 8 bytes; the rest is for headers, colour profiles and codec state.
     memory.max_alloc = Some(max_pixels.saturating_mul(8).saturating_add(64 << 20));
     reader.limits(memory);
     let explain = |error: ImageError, size| match error {
@@ -230,8 +229,8 @@ pub(super) fn decode_bytes(
     }
     let explain = |error: ImageError| explain(error, Some((width, height)));
     if decoder.color_type() == ColorType::Rgb8 {
-        // No more than three bytes for each of the pixels allowed; and all of them zero, or what a
-        // codec leaves out of a damaged picture would be that of the picture before.
+        // At most three bytes per permitted pixel. The buffer is zeroed, so that pixels which a codec leaves out of
+        // a damaged image do not show the previous image.
         pixels.clear();
         pixels.resize(decoder.total_bytes() as usize, 0);
         decoder.read_image(&mut pixels).map_err(explain)?;
@@ -260,7 +259,7 @@ fn describe(error: &ImageError) -> DecodeError {
     }
 }
 
-/// Codecs wrap the end of the file in errors of their own.
+/// Codecs wrap an unexpected end of file in errors of their own.
 fn mentions_early_end(error: &ImageError) -> bool {
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {

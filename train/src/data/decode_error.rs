@@ -1,8 +1,8 @@
-//! Why a file gives no pixels, in words.
+//! The reasons why a file does not decode.
 
 use std::fmt;
 
-/// Why a file gives no pixels. The text does not name the file: who reports it does.
+/// Why a file does not decode. The text does not name the file; the caller adds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DecodeError {
     /// The file cannot be opened or read.
@@ -11,15 +11,16 @@ pub enum DecodeError {
     Empty,
     /// The content is none of JPEG, PNG, WebP and PNM.
     NotAnImage,
-    /// The file ends before its picture does.
+    /// The file ends before its image is complete.
     Truncated,
-    /// The content contradicts its format; the codec's words.
+    /// The content violates its format; the codec's message.
     Corrupt(String),
-    /// A kind of JPEG, PNG, WebP or PNM that the codec does not read; the codec's words.
+    /// A variant of JPEG, PNG, WebP or PNM that the codec does not support; the codec's message.
     Unsupported(String),
-    /// The picture is larger than [`DecodeLimits::max_pixels`](super::decode::DecodeLimits), or asks for memory as if it were.
+    /// The image has more pixels than [`DecodeLimits::max_pixels`](super::decode::DecodeLimits), or would need as
+    /// much memory.
     TooManyPixels {
-        /// Width and height in pixels, where the header could be read that far.
+        /// Width and height in pixels, where the header could be read so far.
         size: Option<(u32, u32)>,
         /// The limit.
         max_pixels: u64,

@@ -1,7 +1,7 @@
 //! PNGs whose samples are numbers, not colours: class indices, masks, disparities.
 //!
-//! The image crate would look a palette's indices up and scale few bits to eight; here the samples
-//! stay what they are.
+//! The image crate would replace palette indices by colours and scale samples of few bits to eight; this reader
+//! returns the samples as stored.
 
 use std::fmt::Display;
 use std::fs::File;
@@ -14,10 +14,10 @@ use png::{BitDepth, ColorType, Decoder, Limits, Transformations};
 
 use super::decode::DecodeLimits;
 
-/// Reads a grey or palette PNG of up to 8 bits: per pixel its index, as stored.
+/// Reads a grey or palette PNG of up to 8 bits. A pixel of the result is the sample as stored.
 ///
 /// # Errors
-/// One line that names the file: no PNG, in colour, of 16 bits, damaged or too large.
+/// One line that names the file, if it is no PNG, is in colour, has 16 bits, is damaged or is too large.
 pub fn read_index_png(path: &Path) -> anyhow::Result<GrayImage> {
     let shown = path.display();
     let damaged = |error: &dyn Display| anyhow::anyhow!("{shown}: not a whole PNG: {error}");
@@ -167,7 +167,7 @@ mod tests {
             fs::write(&path, &whole[..cut]).expect("written");
             assert!(message().contains("not a whole PNG"));
         }
-        // A header that promises more than the limit costs no memory.
+        // A header with dimensions above the limit is refused without allocating memory.
         let mut huge = whole.clone();
         huge[16..24].copy_from_slice(&[0x7F, 0, 0, 0, 0x7F, 0, 0, 0]);
         let crc = crc32(&huge[12..29]);

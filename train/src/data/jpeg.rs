@@ -1,10 +1,9 @@
-//! JPEGs as their markers describe them, and a second decoder for those that the first gets wrong.
+//! Reads the markers of a JPEG, and decodes by a second codec what the default one gets wrong.
 //!
-//! `image` decodes with zune-jpeg. Its version 0.5.15 gives wrong pixels without an error where a
-//! sequential JPEG has several scans, where another component than the first has the most samples,
-//! and where markers contradict each other about the colour space. Such files go to jpeg-decoder,
-//! which is slower and reads them as libjpeg does. What that one would get wrong, too, is refused.
-//! `tests/golden/jpeg` holds both against Pillow.
+//! `image` decodes with zune-jpeg. Version 0.5.15 gives wrong pixels without an error where a sequential JPEG has
+//! several scans, where another component than the first has the most samples, and where markers contradict each
+//! other about the colour space. Such files go to jpeg-decoder, which is slower and agrees with libjpeg on them.
+//! Files that both decode wrongly are refused. `tests/golden/jpeg` compares both with Pillow.
 
 use std::io::Cursor;
 
@@ -13,37 +12,37 @@ use jpeg_decoder::{ColorTransform, Decoder, Error, PixelFormat};
 
 use super::decode_error::DecodeError;
 
-/// What the markers say, up to the end of the picture.
+/// The markers of a JPEG up to the end of its image.
 #[derive(Debug, Default)]
 pub(super) struct Markers {
-    /// The end marker follows the picture.
+    /// Whether an end marker follows the image.
     pub(super) complete: bool,
     jfif: bool,
-    /// The colour transform in Adobe's segment.
+    /// The colour transform of the Adobe segment.
     adobe: Option<u8>,
-    /// The marker of the frame; 0 before there is one.
+    /// The marker of the frame; 0 before one is found.
     frame: u8,
     components: Vec<Component>,
     scans: usize,
-    /// Names of the components that have a scan for themselves.
+    /// Ids of the components that have a scan of their own.
     alone: Vec<u8>,
 }
 
 #[derive(Debug)]
 struct Component {
     id: u8,
-    /// Samples per unit of the picture, along x and y.
+    /// Sampling factors along x and y.
     sampling: [u8; 2],
 }
 
-/// Who decodes a JPEG.
+/// The codec for a JPEG.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Route {
-    /// `image`, as every other picture.
+    /// The default codec of `image`.
     Usual,
-    /// [`decode`] with this colour space.
+    /// The second codec, called by [`decode`], with this colour space.
     Second(ColorTransform),
-    /// Nobody: its pixels would be wrong.
+    /// None: both codecs give wrong pixels.
     Refused,
 }
 
@@ -51,13 +50,13 @@ const SEQUENTIAL: [u8; 2] = [0xC0, 0xC1];
 const PROGRESSIVE: u8 = 0xC2;
 
 impl Markers {
-    /// Walks over the segments of a file that begins with a start marker. The walk is needed because a
-    /// thumbnail among the metadata has markers of its own.
+    /// Reads the segments of a file that begins with a start marker. Segments are skipped by their length, because
+    /// an embedded thumbnail has markers of its own.
     pub(super) fn read(bytes: &[u8]) -> Self {
         let mut found = Self::default();
-        let mut at = 2; // After the start marker, which made it a JPEG.
+        let mut at = 2; // After the start marker.
         loop {
-            // The next marker: FF, then neither 00 (an escaped FF), nor FF (padding), nor a restart.
+            // The next marker: FF, followed by neither 00 (an escaped FF) nor FF (padding) nor a restart marker.
             let Some(next) = bytes.get(at..).and_then(|rest| {
                 rest.windows(2).position(|pair| {
                     pair[0] == 0xFF && !matches!(pair[1], 0x00 | 0xFF | 0x01 | 0xD0..=0xD7)
@@ -93,7 +92,7 @@ impl Markers {
                     self.alone.push(id);
                 }
             }
-            // All of C0 to CF are frames but the tables of Huffman and arithmetic codes, and one reserved.
+            // C0 to CF are frames, except C4 (Huffman tables), CC (arithmetic tables) and C8 (reserved).
             0xC0..=0xCF if !matches!(marker, 0xC4 | 0xC8 | 0xCC) && self.frame == 0 => {
                 self.frame = marker;
                 let components = body.get(6..).unwrap_or_default().chunks_exact(3);
@@ -108,12 +107,12 @@ impl Markers {
         }
     }
 
-    /// Who decodes the file.
+    /// The codec that decodes this file correctly.
     pub(super) fn route(&self) -> Route {
         let progressive = self.frame == PROGRESSIVE;
         let known = progressive || SEQUENTIAL.contains(&self.frame);
         let Some(colours) = self.colours().filter(|_| known) else {
-            return Route::Usual; // Which says what it is that it does not read.
+            return Route::Usual; // The error of this codec says what is not supported.
         };
         let most = [0, 1].map(|axis| self.components.iter().map(move |c| c.sampling[axis]).max());
         let most = most.map(Option::unwrap_or_default);
@@ -124,7 +123,8 @@ impl Markers {
         if plain_sampling && (progressive || one_scan) && colours == self.colours_as_usual() {
             return Route::Usual;
         }
-        // In a scan of its own, jpeg-decoder 0.3.2 reads too many blocks of such a component.
+        // jpeg-decoder 0.3.2 reads too many blocks of a component that has a scan of its own and a sampling factor
+        // between 1 and the largest.
         let between = |c: &Component| {
             let pairs = c.sampling.iter().zip(most);
             self.alone.contains(&c.id) && pairs.into_iter().any(|(&s, most)| s > 1 && s < most)
@@ -135,7 +135,7 @@ impl Markers {
         Route::Second(colours)
     }
 
-    /// The colour space, by libjpeg's rules; `None` for numbers of components that are no picture.
+    /// The colour space by libjpeg's rules; `None` for a number of components that no image has.
     fn colours(&self) -> Option<ColorTransform> {
         Some(match (self.components.len(), self.adobe) {
             (1, _) => ColorTransform::Grayscale,
@@ -149,7 +149,7 @@ impl Markers {
         })
     }
 
-    /// The colour space that zune-jpeg 0.5.15 takes; `Unknown` where it was not tried.
+    /// The colour space that zune-jpeg 0.5.15 assumes; `Unknown` for untested combinations.
     fn colours_as_usual(&self) -> ColorTransform {
         match (self.components.len(), self.adobe) {
             (1, _) => ColorTransform::Grayscale,
@@ -167,10 +167,10 @@ impl Markers {
     }
 }
 
-/// Decodes a whole JPEG of [`Route::Second`].
+/// Decodes a complete JPEG of [`Route::Second`].
 ///
 /// # Errors
-/// [`DecodeError`], as of every other picture.
+/// [`DecodeError`], as [`super::decode::decode`].
 pub(super) fn decode(
     bytes: &[u8],
     colours: ColorTransform,

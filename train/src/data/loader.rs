@@ -1,13 +1,12 @@
-//! Batches of two augmented views per image, decoded and augmented on other threads ahead of the
-//! device.
+//! Batches of augmented views, decoded and augmented on other threads while the device trains.
 //!
-//! Batch `step` is a pure function of (images, seed, step). So a resumed run sees what an
-//! uninterrupted one would have seen, and the number of threads changes nothing, bit for bit.
+//! Batch `step` is a pure function of (images, seed, step). So a resumed run gets the same batches as an uninterrupted
+//! one, and they are equal to the bit for any number of threads.
 //!
-//! The unit of work is one sample. Workers take samples in the order in which batches need them and
-//! hand them back in whatever order they finish; [`Batches::next`] puts them in place. Work is only
-//! given out for the `prefetch` batches that follow the one last returned, which bounds the memory:
-//! no more than `prefetch` batches are under way or waiting, and one is being assembled.
+//! The unit of work is one sample. Workers take samples in the order in which batches need them and return them in
+//! any order; [`Batches::next`] sorts them into their batch. Only the `prefetch` batches after the one last returned
+//! are queued, which bounds the memory: at most `prefetch` batches are in work or waiting, and one is being
+//! assembled.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,7 +26,7 @@ use crate::config::RunConfig;
 
 const STOPPED: &str = "the data loader has stopped after an earlier error";
 
-/// How images become batches. Only `batch_size`, `seed` and `views` change what is in them.
+/// How images become batches. Only `batch_size`, `seed`, `views` and `sizes` affect their content.
 #[derive(Debug, Clone)]
 pub(crate) struct LoaderConfig {
     /// B: images per batch.
@@ -36,20 +35,20 @@ pub(crate) struct LoaderConfig {
     pub seed: u64,
     /// Worker threads; 0 = as many as cores.
     pub threads: usize,
-    /// Batches made ahead of the one in use, at least 1.
+    /// Batches prepared ahead of the one in use, at least 1.
     pub prefetch: usize,
     /// The augmentations.
     pub views: ViewConfig,
-    /// Pixels of a side of each view of an image.
+    /// Side lengths in pixels of the views of each image.
     pub sizes: Vec<u32>,
-    /// The share of files, in [0, 1], that may turn out not to decode before the run is stopped.
+    /// The share of files, in [0, 1], that may fail to decode before the run is stopped.
     pub max_bad_share: f64,
-    /// The log level at which they are named.
+    /// The log level of the message for each file that does not decode.
     pub bad_file_level: Level,
 }
 
 impl LoaderConfig {
-    /// The loader of a run whose method wants these views; files that do not decode are named at this log level.
+    /// The settings for a run whose method takes these views; bad files are logged at `bad_file_level`.
     pub(crate) fn of(config: &RunConfig, wanted: &[ViewSpec], bad_file_level: Level) -> Self {
         let RunConfig {
             data, train, views, ..
@@ -70,25 +69,25 @@ impl LoaderConfig {
     }
 }
 
-/// Makes batches ahead of time; dropping it stops its threads.
+/// Prepares batches on worker threads, which end when this is dropped.
 pub(crate) struct Loader {
     config: LoaderConfig,
     images: usize,
-    /// The step that [`Batches::next`] returns next, and the first whose samples are not given out.
+    /// The step that [`Batches::next`] returns next, and the first step that is not queued yet.
     next_step: u64,
     next_queued: u64,
-    /// The epoch of the last samples given out, and its order.
+    /// The epoch of the last queued samples, and its order of images.
     order: (u64, Arc<Vec<usize>>),
-    /// None: an earlier error has stopped the loader.
+    /// `None` after an error, which stops the loader.
     workers: Option<WorkerPool>,
-    /// Samples that were finished before their turn, by step and place in the batch.
+    /// Samples finished before they are needed, by step and position in the batch.
     early: BTreeMap<(u64, usize), Result<Sample, SampleError>>,
     bad_files: BadFiles,
     waited: Duration,
 }
 
 impl Loader {
-    /// Starts making the batches of `first_step` and those after it.
+    /// Starts preparing the batches from `first_step` on.
     ///
     /// # Errors
     /// When there are fewer images than a batch holds, or a setting is out of range.
@@ -158,8 +157,8 @@ impl Loader {
         Ok(loader)
     }
 
-    /// Batches in one pass over the data; the images that would not fill another one are left out
-    /// of the pass, others each time.
+    /// Batches per pass over the data. The images that are left over when the last batch is full are skipped in this
+    /// pass; each epoch skips different ones.
     pub(crate) fn steps_per_epoch(&self) -> u64 {
         (self.images / self.config.batch_size) as u64
     }
@@ -184,7 +183,8 @@ impl Loader {
             views: sizes.iter().map(|&size| empty(size)).collect(),
             images: Vec::with_capacity(batch_size),
         };
-        // In order, so that bad files are reported and counted in the same order on every machine.
+        // Samples are taken in the order of the batch, so that bad files are reported and counted in the same order on
+        // every machine.
         for place in 0..batch_size {
             let sample = match self.wait_for(step, place)? {
                 Ok(sample) => sample,
@@ -223,7 +223,7 @@ impl Loader {
         }
     }
 
-    /// Queues the samples of the `prefetch` batches from `next_step` on that are not queued yet.
+    /// Queues the samples of the `prefetch` batches from `next_step` on, where they are not queued yet.
     fn give_out_work(&mut self) -> anyhow::Result<()> {
         let (images, batch_size) = (self.images as u64, self.config.batch_size);
         let workers = self.workers.as_ref().context(STOPPED)?;
@@ -254,14 +254,13 @@ impl Loader {
 }
 
 impl Batches for Loader {
-    /// The next batch, waiting for it if need be.
+    /// The next batch; blocks until it is complete.
     ///
-    /// A file that does not decode is replaced by the one after it in the order of the epoch (the
-    /// first after the last), and reported once in the log.
+    /// A file that does not decode is replaced by the next one in the order of the epoch (after the last, by the
+    /// first), and logged once.
     ///
     /// # Errors
-    /// When too large a share of the files does not decode, or a worker thread panicked. The loader
-    /// is then at its end: every later call fails too.
+    /// When too many files do not decode, or a worker thread panicked. Every later call then fails too.
     fn next(&mut self) -> anyhow::Result<Batch> {
         let batch = self.assemble();
         if batch.is_err() {

@@ -1,9 +1,8 @@
-//! From a folder of photographs to batches of augmented views: which files there are ([`scan`], or
-//! a pack where they are in one file), what their pixels are ([`decode`]), and two views of each, ahead of
-//! the device (`loader`).
+//! From files to batches of augmented views: [`scan`] lists the files of a folder (a pack holds many in one file),
+//! [`decode`] decodes them, and `loader` makes the views of each, ahead of the device.
 //!
-//! Nothing here depends on time, on the order of threads or on the order in which a file system
-//! lists a folder: a batch is a pure function of the files, the seed and the step.
+//! Nothing here depends on time, on the scheduling of threads or on the order in which a file system lists a folder:
+//! a batch is a pure function of the files, the seed and the step.
 
 mod bad_files;
 mod contents;

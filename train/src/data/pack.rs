@@ -1,4 +1,4 @@
-//! Many pictures in one file: what a disk on a network, or one that seeks, reads well.
+//! A pack: many pictures in one file, which network disks and spinning disks read faster than many files.
 //!
 //! ```text
 //! "DENSECLP"  u32 version  u32 CRC-32C of the index  u64 start of the index  u64 its length
@@ -6,9 +6,9 @@
 //! the index, for each picture:  u32 length  u32 CRC-32C  u16 length of the name  name in UTF-8
 //! ```
 //!
-//! Numbers are little-endian. The pictures follow each other without gaps from the end of the header to
-//! the index, and the index ends the file: so their places are sums of their lengths, and a file that is
-//! cut or lengthened is refused when it is opened. A picture is checked when it is read.
+//! Numbers are little-endian. The pictures follow each other without gaps from the end of the header to the index,
+//! and the index ends the file. So the offset of a picture is the sum of the lengths before it, and a truncated or
+//! extended file is detected on opening. The checksum of a picture is verified when it is read.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
@@ -22,20 +22,20 @@ use super::decode::{DecodeError, Decoder};
 use super::spread::spread;
 use crate::files::{AtomicFile, writing};
 
-/// The ending of a pack's name.
+/// The extension of a pack.
 pub(crate) const EXTENSION: &str = "pack";
 
 const MAGIC: [u8; 8] = *b"DENSECLP";
 const VERSION: u32 = 1;
 const HEADER_BYTES: u64 = 32;
-/// Of an entry, its name apart.
+/// Bytes of an index entry without its name.
 const ENTRY_BYTES: usize = 10;
-/// An index may be this long; that of ImageNet's 1.28 million takes about 45 MB.
+/// Largest permitted index; that of ImageNet's 1.28 million pictures takes about 45 MB.
 const MAX_INDEX_BYTES: u64 = 512 << 20;
-/// A name may be this long.
+/// Longest permitted name in bytes.
 const MAX_NAME_BYTES: usize = 4096;
 
-/// Pictures of a pack.
+/// An open pack, or a part of its pictures.
 #[derive(Debug)]
 pub struct Pack {
     path: PathBuf,
@@ -44,7 +44,7 @@ pub struct Pack {
     fingerprint: u32,
 }
 
-/// Where a picture is.
+/// Name, offset, length and checksum of a picture's file.
 #[derive(Debug)]
 struct Entry {
     name: Box<str>,
@@ -54,7 +54,7 @@ struct Entry {
 }
 
 impl Pack {
-    /// Whether this file is a pack, or wants to be one.
+    /// Whether the file is a pack by its extension or its first bytes.
     pub fn is_one(path: &Path) -> bool {
         let mut start = [0; MAGIC.len()];
         path.is_file()
@@ -63,7 +63,7 @@ impl Pack {
                     .is_ok_and(|mut file| file.read_exact(&mut start).is_ok() && start == MAGIC))
     }
 
-    /// Reads the index.
+    /// Opens a pack and reads its index.
     ///
     /// # Errors
     /// When the file cannot be read, is no pack, or is damaged; one line with its path.
@@ -102,21 +102,20 @@ impl Pack {
         self.entries.len()
     }
 
-    /// The checksum of the index, hence of the names, lengths and checksums of all pictures that the
-    /// file holds.
+    /// The checksum of the index. It depends on the names, lengths and checksums of all pictures in the file.
     pub fn fingerprint(&self) -> u32 {
         self.fingerprint
     }
 
-    /// What to call a picture: its name as if the pack were a folder.
+    /// The name of a picture: its path as if the pack were a folder.
     pub fn name(&self, picture: usize) -> PathBuf {
         self.path.join(&*self.entries[picture].name)
     }
 
-    /// The pixels of a picture.
+    /// Decodes a picture.
     ///
     /// # Errors
-    /// When it cannot be read, is not what was packed, or does not decode.
+    /// When it cannot be read, its checksum does not match, or it does not decode.
     pub fn picture(&self, picture: usize, decoder: &mut Decoder) -> Result<RgbImage, DecodeError> {
         let entry = &self.entries[picture];
         decoder.decode_from(|limits, bytes| {
@@ -137,7 +136,7 @@ impl Pack {
         })
     }
 
-    /// Takes `count` pictures out, evenly spread over the order: the others, and they.
+    /// Holds out `count` pictures, evenly spread; returns the others and those held out.
     pub(crate) fn hold_out(self, count: usize) -> (Self, Self) {
         let (rest, held_out) = spread(self.entries, count);
         let of = |entries| Self {
@@ -197,14 +196,14 @@ fn parse(index: &[u8]) -> anyhow::Result<Vec<Entry>> {
         let entry = fields.entry(start);
         let entry =
             entry.with_context(|| format!("damaged: entry {} of its index", entries.len()))?;
-        // As many lengths of 32 bits as there can be do not overflow 64.
+        // Cannot overflow: the index is too short for lengths of 32 bits to sum to 2⁶⁴.
         start += u64::from(entry.length);
         entries.push(entry);
     }
     Ok(entries)
 }
 
-/// Bytes to be read field by field.
+/// Bytes that are parsed field by field.
 struct Fields<'a>(&'a [u8]);
 
 impl Fields<'_> {
@@ -241,7 +240,7 @@ impl Fields<'_> {
     }
 }
 
-/// Fills `bytes` from this place of the file, whoever else reads it at the same time.
+/// Fills `bytes` from offset `start`. Safe to call from several threads: it does not use the file's cursor.
 fn read_at(file: &File, bytes: &mut [u8], start: u64) -> io::Result<()> {
     #[cfg(unix)]
     return std::os::unix::fs::FileExt::read_exact_at(file, bytes, start);
@@ -268,7 +267,7 @@ pub(crate) struct PackWriter {
 }
 
 impl PackWriter {
-    /// An empty pack.
+    /// Creates an empty pack.
     ///
     /// # Errors
     /// When the folder of `path` cannot be written to.
@@ -279,12 +278,12 @@ impl PackWriter {
             end: 0,
             index: Vec::new(),
         };
-        // The header's place; what it says is known at the end.
+        // Placeholder for the header, which is written when the index is complete.
         writer.write(&[0; HEADER_BYTES as usize])?;
         Ok(writer)
     }
 
-    /// Adds the file of a picture.
+    /// Appends the file of a picture.
     ///
     /// # Errors
     /// When the disk is full, the name too long, or there are too many pictures.
@@ -305,7 +304,7 @@ impl PackWriter {
         self.write(bytes)
     }
 
-    /// Completes the pack and gives it its name; its length in bytes.
+    /// Writes index and header, renames the file to its path, and returns its length in bytes.
     ///
     /// # Errors
     /// When the disk is full.

@@ -1,4 +1,4 @@
-//! A folder of pictures as one file.
+//! Writes a folder of pictures as one pack.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,25 +18,25 @@ use crate::files::{folder_of, read_at_most};
 use crate::paths;
 use crate::watch::Watch;
 
-/// Pixels to which `--max-side` may limit a side.
+/// Permitted values of `--max-side`, in pixels.
 const SIDES: std::ops::RangeInclusive<u32> = 32..=65_535;
-/// Of what is encoded anew: hardly to be told from the source, at a fifth of its bytes without loss.
+/// Quality of re-encoded pictures: visually almost lossless, at a fifth of the size of a lossless format.
 const JPEG_QUALITY: u8 = 95;
 
-/// What was packed.
+/// A summary of what was packed.
 #[derive(Debug, Default, Serialize)]
 pub struct Packed {
     /// Pictures in the pack.
     pub pictures: usize,
-    /// Those that were larger than `--max-side`.
+    /// Pictures that were larger than `--max-side`.
     pub resized: usize,
     /// Bytes of the files that were packed.
     pub source_bytes: u64,
     /// Bytes of the pack.
     pub pack_bytes: u64,
-    /// How long it took.
+    /// Duration in seconds.
     pub seconds: f64,
-    /// Files with an empty place in the pack.
+    /// Files that could not be read; each has an empty entry in the pack.
     unreadable: Vec<Unreadable>,
 }
 
@@ -46,15 +46,15 @@ struct Unreadable {
     reason: String,
 }
 
-/// A file on its way into the pack.
+/// The content of one entry of the pack.
 struct Member {
     bytes: Vec<u8>,
     source_bytes: u64,
     resized: bool,
 }
 
-/// Writes the pictures of `data`, a folder or a list, to `out`; larger ones are made smaller until no side is longer than
-/// `max_side`. `None` when `stop` was set before the end, and nothing is written then.
+/// Writes the pictures of `data`, a folder or a list, to `out`; larger ones are scaled down until their longer side
+/// has `max_side` pixels. `None` when `stop` was set before the end; nothing is written then.
 ///
 /// # Errors
 /// One line for the user.
@@ -73,13 +73,14 @@ pub fn pack_pictures(
     let mut writer = PackWriter::create(out)?;
     let mut report = Packed::default();
     let gauge = watch.begin("pictures", dataset.paths().len() as u64);
-    // Few at a time: their bytes are held until they are written, in order.
+    // In small chunks, because their bytes are held in memory until they are written in order.
     for paths in dataset.paths().chunks(4 * rayon::current_num_threads()) {
         let packed: Vec<_> = paths.par_iter().map(|path| pack(path, max_side)).collect();
         for (path, packed) in paths.iter().zip(packed) {
             let name = path.strip_prefix(root).unwrap_or(path);
             let name = paths::text(name);
-            // The same pack on every system; on Unix a backslash is part of a name.
+            // Separators become `/`, so that the pack is the same on every system. On Unix a backslash is part of a
+            // name.
             let name = if cfg!(windows) {
                 name.replace('\\', "/")
             } else {
@@ -101,7 +102,7 @@ pub fn pack_pictures(
     Ok(Some(report))
 }
 
-/// What can be refused is, before a picture is read.
+/// Refuses wrong arguments before any picture is read.
 fn check(data: &Path, out: &Path, max_side: Option<u32>) -> anyhow::Result<()> {
     let shown = out.display();
     if out.extension().is_none_or(|found| found != EXTENSION) {
@@ -126,13 +127,13 @@ fn check(data: &Path, out: &Path, max_side: Option<u32>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The file as it is, or smaller; `Err` with the reason when it cannot be read.
+/// The content of the entry, scaled down where needed; `Err` with the reason when the file cannot be read.
 fn pack(path: &Path, max_side: Option<u32>) -> Result<Member, String> {
     let limits = DecodeLimits::default();
     if !path.is_file() {
         return Err("it is not there, or not a regular file".to_string());
     }
-    // Longer ones would not be decoded either.
+    // Longer files are refused here, because training does not decode them.
     let bytes = read_at_most(path, limits.max_file_bytes).map_err(|error| error.to_string())?;
     let source_bytes = bytes.len() as u64;
     let smaller = max_side.and_then(|side| smaller(&bytes, side, limits));
@@ -143,8 +144,8 @@ fn pack(path: &Path, max_side: Option<u32>) -> Result<Member, String> {
     })
 }
 
-/// The picture with its longer side at `side` pixels, as JPEG; `None` when it is not larger, or does
-/// not decode, which training will tell.
+/// The picture scaled to a longer side of `side` pixels, as JPEG. `None` when it is not larger, or does not decode;
+/// training reports the latter.
 fn smaller(bytes: &[u8], side: u32, limits: DecodeLimits) -> Option<Vec<u8>> {
     let image = Decoder::new(limits).decode_from(|_, memory| {
         memory.extend_from_slice(bytes);
@@ -171,8 +172,8 @@ fn jpeg(image: &RgbImage) -> Vec<u8> {
 }
 
 impl Packed {
-    /// An unreadable file keeps its place, empty: training replaces it as it would replace the file,
-    /// and every other picture stays where it was in every batch.
+    /// Records an unreadable file and gives it an empty entry. Training then replaces it as it would replace the
+    /// file, and all other pictures keep their positions in the batches.
     fn miss(&mut self, path: &Path, reason: &str) -> Member {
         log::warn!("{}: {reason}; its place is left empty", paths::line(path));
         self.unreadable.push(Unreadable {

@@ -9,7 +9,7 @@ pub(super) fn epoch_order(seed: u64, epoch: u64, length: usize) -> Vec<usize> {
     let mut rng = rng::stream(seed, Purpose::Order, epoch);
     let mut order: Vec<usize> = (0..length).collect();
     for last in (1..length).rev() {
-        // Drawn as u64, so that 32-bit machines draw the same.
+        // Drawn as u64, so that 32-bit machines get the same order.
         let chosen = rng.random_range(0..=last as u64) as usize;
         order.swap(last, chosen);
     }

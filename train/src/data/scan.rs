@@ -1,8 +1,8 @@
-//! Which images there are: a folder, walked recursively, or a text file with a path per line.
+//! Lists the images of a folder, searched recursively, or of a text file with a path per line.
 //!
-//! ImageNet's class folders and COCO's `train2017` are simply folders: labels are not used.
-//! Whether a file really is an image is decided when it is decoded, so that a scan of a million
-//! files reads directories only.
+//! ImageNet's class folders and COCO's `train2017` are plain folders: labels are not used. Files are not opened
+//! here, so that a scan of a million files only reads directories; whether a file is an image is decided when it is
+//! decoded.
 
 mod find;
 mod lists;
@@ -36,9 +36,9 @@ pub struct Dataset {
 impl Dataset {
     /// Finds the images of `source`, sorted by path component.
     ///
-    /// - A folder: all files below it whose extension is one of [`EXTENSIONS`], symbolic links
-    ///   followed, those that lead in a circle left out. What [`is_clutter`] knows is left out, too.
-    ///   Files of other kinds are counted ([`Self::left_out`]).
+    /// - A folder: all files below it with one of [`EXTENSIONS`]. Symbolic links are followed, except those that
+    ///   form a cycle. What [`is_clutter`] recognises is left out. Files of other kinds are counted
+    ///   ([`Self::left_out`]).
     /// - A text file: a path per line, relative to the folder of the text file, whatever the
     ///   extension; blank lines and lines that begin with `#` are skipped.
     ///
@@ -86,7 +86,7 @@ impl Dataset {
         &self.paths
     }
 
-    /// A checksum (CRC-32C) of the paths in their order: other files, another run.
+    /// CRC-32C of the paths in their order, to detect that a run is resumed on other files.
     pub fn fingerprint(&self) -> u32 {
         self.paths.iter().fold(0, |sum, path| {
             let sum = crc32c::crc32c_append(sum, path.as_os_str().as_encoded_bytes());
@@ -94,7 +94,7 @@ impl Dataset {
         })
     }
 
-    /// Takes `count` images out, evenly spread over the order: the data without them, and they.
+    /// Holds out `count` images, evenly spread; returns the others and those held out.
     pub(crate) fn hold_out(self, count: usize) -> (Self, Self) {
         let (paths, held_out) = spread(self.paths, count);
         let held_out = Self {
@@ -113,12 +113,12 @@ fn unreadable(path: &Path, error: &io::Error) -> anyhow::Error {
     )
 }
 
-/// Links that lead in a circle or nowhere cost at most a file; a folder that cannot be listed could
-/// be half of the data, so that ends the scan.
+/// Skips links that form a cycle or lead nowhere: at most one file is lost. Fails for a folder that cannot be
+/// listed, because it could hold half of the data.
 fn skip_or_fail(folder: &Path, error: walkdir::Error) -> anyhow::Result<()> {
     let path = error.path().unwrap_or(folder).to_path_buf();
     let Some(error) = error.into_io_error() else {
-        return Ok(()); // A folder that links to one of its own parents.
+        return Ok(()); // A link to a parent folder.
     };
     if path.is_symlink() && std::fs::metadata(&path).is_err() {
         log::warn!("skipped {}: a link that leads nowhere", path.display());

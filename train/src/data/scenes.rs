@@ -1,4 +1,4 @@
-//! The embedded scenes as files.
+//! Writes scenes of the embedded generator as files.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::files::write_atomically;
 use crate::npy;
 use crate::watch::Watch;
 
-/// Pixels of an object that must be seen for a box around it.
+/// Visible pixels from which on an object gets a box.
 const LEAST_PIXELS: u32 = 16;
 
 /// Writes `count` scene pairs under `out`:
@@ -91,7 +91,7 @@ fn write_frame(out: &Path, name: &str, frame: &Frame) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// YOLO's text: a line per object.
+/// The boxes as YOLO text: a line per object.
 fn yolo(frame: &Frame) -> String {
     let (width, height) = frame.image.dimensions();
     let lines = frame
@@ -106,7 +106,7 @@ fn yolo(frame: &Frame) -> String {
     lines.collect()
 }
 
-/// The target of each pixel; NaN where it is not visible.
+/// The position of each pixel's point in the other view; NaN where it is not visible.
 fn npy(map: &Correspondence) -> Vec<u8> {
     let mut bytes = npy::header(&[map.height as usize, map.width as usize, 2]);
     for (target, visible) in map.target.iter().zip(&map.visible) {

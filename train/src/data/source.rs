@@ -1,4 +1,4 @@
-//! Where images come from.
+//! The source of a run's images.
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -15,9 +15,9 @@ use super::spread::spread;
 pub enum Source {
     /// Files, decoded each time they are needed.
     Files(Dataset),
-    /// The same, out of one file.
+    /// The files in a pack, decoded each time they are needed.
     Pack(Pack),
-    /// Pictures that are there already: the embedded scenes.
+    /// Pictures in memory: the embedded scenes.
     Memory(Vec<RgbImage>),
 }
 
@@ -45,8 +45,8 @@ impl Source {
         }
     }
 
-    /// A checksum of what decides which image is which: other files, another run. 0 for images in
-    /// memory, which the settings describe.
+    /// A checksum of the order of the images, to detect that a run is resumed on other data. 0 for images in memory,
+    /// which are determined by the settings.
     pub fn fingerprint(&self) -> u32 {
         match self {
             Self::Files(dataset) => dataset.fingerprint(),
@@ -55,8 +55,8 @@ impl Source {
         }
     }
 
-    /// A checksum of what the images are, where it is not part of [`Self::fingerprint`] already: of a pack that has
-    /// those of its pictures.
+    /// A checksum of the images' contents. `None` for a pack, whose [`Self::fingerprint`] includes it, and for
+    /// images in memory.
     pub(crate) fn contents(&self) -> Option<u32> {
         match self {
             Self::Files(dataset) => Some(super::contents::checksum(dataset.paths())),
@@ -64,7 +64,7 @@ impl Source {
         }
     }
 
-    /// Takes `count` images out, evenly spread over the order: the images without them, and they.
+    /// Holds out `count` images, evenly spread; returns the others and those held out.
     pub(crate) fn hold_out(self, count: usize) -> (Self, Self) {
         match self {
             Self::Files(dataset) => {
@@ -82,7 +82,7 @@ impl Source {
         }
     }
 
-    /// The pixels of an image.
+    /// Decodes an image.
     ///
     /// # Errors
     /// When its file does not decode.
@@ -98,7 +98,7 @@ impl Source {
         }
     }
 
-    /// The file of an image; for one in memory, something to call it by.
+    /// The path of an image; for one in memory a descriptive name.
     pub fn name(&self, image: usize) -> PathBuf {
         match self {
             Self::Files(dataset) => dataset.paths()[image].clone(),

@@ -1,4 +1,4 @@
-//! How fast views are made of files, and what the time goes into (docs/performance.md).
+//! Measures how fast views are made from files, and how the time divides over the stages (docs/performance.md).
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,45 +14,45 @@ use super::loader::{Loader, LoaderConfig};
 use super::source::Source;
 use crate::batch::Batches;
 
-/// Images per batch: few, so that the first batch comes soon.
+/// Images per batch: small, so that the first batch is ready soon.
 const BATCH_SIZE: usize = 16;
-/// Images of which the stages are timed one by one.
+/// Largest number of images whose stages are timed.
 const MOST_IMAGES: usize = 1000;
 
-/// What was measured.
+/// The measured speed.
 #[derive(Debug, Serialize)]
 pub struct LoaderSpeed {
-    /// Of the loader as a run uses it.
+    /// Throughput of the loader, as in a training run.
     pub images_per_second: f64,
-    /// Of the loader.
+    /// Threads of the loader.
     pub threads: usize,
     /// Side of a view in pixels.
     pub size: u32,
     images: u64,
     seconds: f64,
-    /// Milliseconds per image (two views) of one thread, stage by stage.
+    /// Milliseconds per image (two views) on one thread, by stage.
     pub stages_ms: Stages,
-    /// The same as shares of their sum.
+    /// The share of each stage in the sum of all stages, in [0, 1].
     shares: Stages,
 }
 
-/// A figure per stage of one sample.
+/// One value per stage of making a sample.
 #[derive(Debug, Default, Clone, Copy, Serialize)]
 pub struct Stages {
-    /// From the bytes of a file to pixels.
+    /// Reading and decoding the file.
     pub decode: f64,
-    /// Both crops at the size of a view.
+    /// Both crops, resized to the size of a view.
     pub crop_resize: f64,
     /// Brightness, contrast, saturation, hue and grey.
     pub colour: f64,
     /// Gaussian blur.
     pub blur: f64,
-    /// Everything else.
+    /// All other work.
     pub rest: f64,
 }
 
-/// Measures the loader on `data`, a folder, a list or a pack, for so many seconds, and its stages for half as long.
-/// `size` is the side of a view in pixels; 0 threads are as many as cores.
+/// Measures the loader on `data`, a folder, a list or a pack, for `seconds`, and its stages for half as long. `size`
+/// is the side of a view in pixels; 0 threads means as many as cores.
 ///
 /// # Errors
 /// One line for the user.
@@ -84,7 +84,7 @@ pub fn loader_speed(
     })
 }
 
-/// Images, seconds and threads of the loader as a run uses it, from the first batch on.
+/// Images and seconds of the loader from the first batch on, and its number of threads.
 fn throughput(
     data: &Path,
     threads: usize,
@@ -118,7 +118,7 @@ fn throughput(
     Ok((images, start.elapsed().as_secs_f64(), threads))
 }
 
-/// Milliseconds per image of each stage, on this thread, by the functions that the loader calls.
+/// Milliseconds per image of each stage on this thread, measured on the functions that the loader calls.
 fn stages(data: &Path, views: &ViewConfig, seconds: f64) -> anyhow::Result<Stages> {
     let source = Source::open(data)?;
     let mut decoder = Decoder::new(DecodeLimits::default());
@@ -159,7 +159,7 @@ fn stages(data: &Path, views: &ViewConfig, seconds: f64) -> anyhow::Result<Stage
     Ok(spent.map(|seconds| seconds * 1e3 / f64::from(made)))
 }
 
-/// The time since it was last asked.
+/// Measures the time since its last query.
 struct Lap(Instant);
 
 impl Lap {

@@ -1,6 +1,6 @@
-//! A part of many things, evenly spread over their order.
+//! Selects items evenly spread over a list.
 
-/// Takes `count` items out, evenly spread over the order: the others, and they.
+/// Takes `count` items out, evenly spread; returns the others and those taken.
 pub fn spread<T>(items: Vec<T>, count: usize) -> (Vec<T>, Vec<T>) {
     let total = items.len();
     let count = count.min(total);

@@ -1,4 +1,4 @@
-//! The threads that make samples, each from its [`Job`] alone.
+//! The worker threads of the loader. A sample depends on its [`Job`] alone.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -17,48 +17,48 @@ use crate::panics;
 
 /// One sample to make.
 pub(super) struct Job {
-    /// The step it is for.
+    /// Training step of the batch.
     pub(super) step: u64,
-    /// Its place in the batch.
+    /// Its position in the batch.
     pub(super) place: usize,
-    /// Its place in the order of the epoch.
+    /// Its position in the order of the epoch.
     pub(super) position: usize,
-    /// Its number in the run, which decides its views.
+    /// Its number in the run, which seeds its augmentation.
     pub(super) index: u64,
-    /// The images of the epoch, in order.
+    /// The order of images in the epoch.
     pub(super) order: Arc<Vec<usize>>,
 }
 
-/// One row of a batch.
+/// A finished sample: one row of a batch.
 pub(super) struct Sample {
-    /// The views one after the other, each [3, S, S] with its own S.
+    /// The views one after the other, each [3, S, S] with its own side S.
     pub(super) views: Vec<u8>,
-    /// Where each lies in the image.
+    /// The crop of each view in the image.
     pub(super) geometry: Vec<ViewGeometry>,
-    /// The image in the data set.
+    /// Index of the image in the data set.
     pub(super) image: usize,
-    /// The images tried before it, which do not decode.
+    /// Images that were tried before it and did not decode.
     pub(super) skipped: Vec<(usize, DecodeError)>,
 }
 
-/// Why there is no sample.
+/// Why a sample could not be made.
 pub(super) enum SampleError {
-    /// Enough files in a row do not decode to know that too many in all do not.
+    /// So many files in a row do not decode that the share of bad files is certainly too large.
     NoneDecodes(Vec<(usize, DecodeError)>),
-    /// The thread panicked; what it said.
+    /// The thread panicked; the panic's message.
     Panicked(String),
 }
 
-/// A job and what became of it.
+/// A job and its result.
 type Done = (Job, Result<Sample, SampleError>);
 
-/// Threads at work until they are dropped.
+/// The worker threads; dropping this ends them.
 pub(super) struct WorkerPool {
     stop: Arc<AtomicBool>,
-    /// None once the threads are to end.
+    /// `None` while the threads are being ended.
     jobs: Option<Sender<Job>>,
     done: Receiver<Done>,
-    /// Memory of samples that are not needed any more.
+    /// Buffers of views for reuse by the threads.
     spent: Sender<Vec<u8>>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -74,7 +74,7 @@ impl WorkerPool {
         seed: u64,
         longest_search: usize,
     ) -> anyhow::Result<Self> {
-        // Unbounded, because who submits bounds the jobs under way.
+        // The channel is unbounded; the loader bounds the number of jobs.
         let (jobs, queue) = crossbeam_channel::unbounded();
         let (results, done) = crossbeam_channel::unbounded();
         let (spent, spare) = crossbeam_channel::unbounded();
@@ -108,7 +108,7 @@ impl WorkerPool {
         Ok(pool)
     }
 
-    /// Queues a job; jobs are begun in this order.
+    /// Queues a job; jobs are started in this order.
     pub(super) fn submit(&self, job: Job) -> anyhow::Result<()> {
         let sent = self
             .jobs
@@ -118,13 +118,13 @@ impl WorkerPool {
         Ok(())
     }
 
-    /// Takes the memory of a sample's views for others.
+    /// Takes the buffer of a sample's views for reuse.
     pub(super) fn reuse(&self, views: Vec<u8>) {
-        // No thread is left to want it: nothing to do either.
+        // Fails only when all threads have ended, and then no buffer is needed.
         let _ = self.spent.send(views);
     }
 
-    /// A finished job, in no particular order, and how long it had to be waited for.
+    /// A finished job, in no particular order, and the time spent waiting for it.
     pub(super) fn receive(&self) -> anyhow::Result<(Done, Duration)> {
         if let Ok(done) = self.done.try_recv() {
             return Ok((done, Duration::ZERO));
@@ -138,22 +138,22 @@ impl WorkerPool {
 const THREADS_ENDED: &str = "all data loading threads have ended";
 
 impl Drop for WorkerPool {
-    /// Waits for the samples under way, not for those that are queued.
+    /// Waits for the samples in work and discards those that are queued.
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         self.jobs = None;
         for thread in self.threads.drain(..) {
-            // A panic has been told to whoever waited for the sample.
+            // A panic was already returned as the result of its sample.
             let _ = thread.join();
         }
     }
 }
 
-/// What a thread needs to make samples, and the memory in which it does.
+/// The inputs and buffers of one thread.
 struct Worker {
     source: Arc<Source>,
     views: ViewConfig,
-    /// Pixels of a side of each view.
+    /// Side lengths of the views in pixels.
     sizes: Vec<u32>,
     decoder: Decoder,
     maker: ViewMaker,
@@ -169,8 +169,8 @@ impl Worker {
             if self.stop.load(Ordering::Relaxed) {
                 return;
             }
-            // A job lost in a panic would leave the consumer waiting for ever. What the thread
-            // works with is memory that every sample fills anew, so nothing is left half done.
+            // Without a result for this job the loader would wait forever. After a panic the thread can go on: every
+            // sample refills its buffers.
             let sample = panics::catch(|| self.sample(&job))
                 .unwrap_or_else(|panic| Err(SampleError::Panicked(panic)));
             if results.send((job, sample)).is_err() {
@@ -179,7 +179,7 @@ impl Worker {
         }
     }
 
-    /// The sample at the job's place in the epoch, or the first after it that decodes.
+    /// The sample of the job, from its image or the first one after it that decodes.
     fn sample(&mut self, job: &Job) -> Result<Sample, SampleError> {
         let source = Arc::clone(&self.source);
         let mut skipped = Vec::new();
@@ -207,7 +207,7 @@ impl Worker {
         Err(SampleError::NoneDecodes(skipped))
     }
 
-    /// The views of the sample with this number, one after the other, and where they lie.
+    /// The views of the sample numbered `index`, one after the other, and their crops.
     fn make_views(&mut self, pixels: &RgbImage, index: u64) -> (Vec<u8>, Vec<ViewGeometry>) {
         let (width, height) = pixels.dimensions();
         let count = self.sizes.len();

@@ -5,7 +5,7 @@ use std::fs;
 #[cfg(target_os = "linux")]
 use std::path::Path;
 
-/// Bytes that are free or easily freed; `None` where the system does not say.
+/// Bytes of memory that are free or can be freed; `None` where the system does not report it.
 #[cfg(not(target_os = "linux"))]
 pub(super) fn memory() -> Option<u64> {
     let mut system = sysinfo::System::new();
@@ -13,8 +13,8 @@ pub(super) fn memory() -> Option<u64> {
     Some(system.available_memory()).filter(|&bytes| bytes > 0)
 }
 
-/// Bytes that are free or easily freed, within the limits of the control groups that the process is in;
-/// `None` where the system does not say.
+/// Bytes of memory that are free or can be freed, within the limits of the process's control groups; `None` where
+/// the system does not report it.
 #[cfg(target_os = "linux")]
 pub(super) fn memory() -> Option<u64> {
     let text = fs::read_to_string("/proc/meminfo").ok()?;
@@ -24,8 +24,8 @@ pub(super) fn memory() -> Option<u64> {
     Some(left.map_or(available, |left| left.min(available)))
 }
 
-/// What the groups named in `groups`, the text of /proc/self/cgroup, and those above them leave of their
-/// limits. Memory that only holds cached files makes way, and is not counted as used.
+/// The memory left within the limits of the control groups in `groups` (the text of /proc/self/cgroup) and of their
+/// ancestors. The page cache is not counted as used, because the kernel frees it on demand.
 #[cfg(target_os = "linux")]
 fn left_in_groups(root: &Path, groups: &str) -> Option<u64> {
     let mut least: Option<u64> = None;
@@ -34,7 +34,7 @@ fn left_in_groups(root: &Path, groups: &str) -> Option<u64> {
         let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else {
             continue;
         };
-        // Version 2 has one tree without a name, version 1 a tree for each kind of resource.
+        // cgroup v2 has a single hierarchy without a name; v1 has one hierarchy per resource.
         let (root, limit, used) = if controllers.is_empty() {
             (root.to_path_buf(), "memory.max", "anon ")
         } else if controllers.split(',').any(|name| name == "memory") {
@@ -49,7 +49,7 @@ fn left_in_groups(root: &Path, groups: &str) -> Option<u64> {
             .take_while(|group| group.starts_with(&root))
         {
             let read = |name: &str| fs::read_to_string(group.join(name)).unwrap_or_default();
-            // "max" where there is none.
+            // "max" means no limit.
             let Ok(limit) = read(limit).trim().parse::<u64>() else {
                 continue;
             };
@@ -101,7 +101,7 @@ mod tests {
         write("memory/c/memory.limit_in_bytes", "900\n");
         write("memory/c/memory.stat", "rss 1\ntotal_rss 100\n");
         assert_eq!(left("7:cpuacct,memory:/c\n0::/\n"), Some(800));
-        // A container that sees its group as the whole tree.
+        // In a container the process may see its own group as the root, so the path of the group does not exist.
         write("memory/memory.limit_in_bytes", "700\n");
         assert_eq!(left("4:memory:/elsewhere\n"), Some(700));
     }

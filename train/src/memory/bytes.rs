@@ -1,8 +1,8 @@
-//! Numbers of bytes as people write them.
+//! Byte counts in human-readable form.
 
 use std::fmt;
 
-/// `51.38 MB`, in powers of a thousand.
+/// Shows bytes in decimal units: `51.38 MB`.
 pub(super) struct Bytes(pub(super) u64);
 
 impl fmt::Display for Bytes {

@@ -1,4 +1,4 @@
-//! Whether pictures fit in memory on their way through a network, where nothing is trained.
+//! Whether a forward pass without gradients fits in memory.
 
 use anyhow::bail;
 use densecl::config::ModelConfig;
@@ -8,11 +8,11 @@ use densecl::memory::forward;
 use super::bytes::Bytes;
 use super::{ESTIMATE_ERROR, PROGRAM, available};
 
-/// Refuses so many pictures of this width and height at once when they clearly do not fit, before anything is
-/// computed. Only for devices whose memory is the host's; of others, it is not known.
+/// Checks, before anything is computed, that a forward pass of this many pictures of this width and height fits.
+/// Only for devices that use the host's memory; the memory of others is not known.
 ///
 /// # Errors
-/// One line with what is needed and what there is, which ends in `remedy`.
+/// When it clearly does not fit: one line with the needed and the available memory, ending in `remedy`.
 pub fn ensure_fits(
     selected: &Selected,
     model: &ModelConfig,

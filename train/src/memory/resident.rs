@@ -1,13 +1,13 @@
-//! How much memory this process holds.
+//! The memory that this process uses.
 
-/// Bytes of memory that the process has now, code and buffers included; `None` where the system does not say.
+/// Resident memory of the process in bytes, code and buffers included; `None` where the system does not report it.
 #[cfg(target_os = "linux")]
 pub(crate) fn resident() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/self/status").ok()?;
     super::available::number_after(&text, "VmRSS:")?.checked_mul(1024)
 }
 
-/// Bytes of memory that the process has now, code and buffers included; `None` where the system does not say.
+/// Resident memory of the process in bytes, code and buffers included; `None` where the system does not report it.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn resident() -> Option<u64> {
     use sysinfo::{ProcessesToUpdate, System, get_current_pid};
@@ -27,7 +27,7 @@ mod tests {
         let held = vec![1u8; 200 << 20];
         let with = resident().expect("the system says");
         assert!(held.iter().step_by(4096).all(|&byte| byte == 1));
-        // Other tests run beside this one and may free some meanwhile.
+        // Other tests in this process may free memory meanwhile.
         assert!(with > before + (50 << 20), "{before} {with}");
     }
 }

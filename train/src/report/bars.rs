@@ -1,4 +1,4 @@
-//! Bars with error bars: a panel per figure, a bar per candidate.
+//! Bar charts with error bars: one panel per figure, one bar per candidate.
 
 use anyhow::{Context, Result};
 use image::RgbImage;
@@ -9,7 +9,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::text::{self, FONT};
 
-/// Okabe and Ito's palette: distinct with every kind of colour-blindness.
+/// Okabe and Ito's palette, distinguishable with every kind of colour-blindness.
 const COLORS: [RGBColor; 7] = [
     RGBColor(150, 150, 150),
     RGBColor(0, 114, 178),
@@ -22,44 +22,44 @@ const COLORS: [RGBColor; 7] = [
 const INK: RGBColor = RGBColor(40, 40, 40);
 const FAINT_INK: RGBColor = RGBColor(115, 115, 115);
 
-/// Drawn pixels per pixel of the figure, along each axis: smooths lines and text.
+/// Rendered pixels per pixel of the chart along each axis: anti-aliases lines and text.
 const OVERSAMPLING: i32 = 2;
-/// Panels side by side, and the lengths of a panel, in pixels of the figure.
+/// Panels side by side, and the dimensions of a panel in pixels of the chart.
 const COLUMNS: usize = 2;
 const PANEL_WIDTH: i32 = 560;
 const TITLE: i32 = 64;
 const HEADER: i32 = 44;
 const BAR: i32 = 30;
 const MARGIN: i32 = 20;
-/// Where bars begin and where the longest ends, in a panel.
+/// Where bars begin and where the longest one ends, in pixels from the panel's left edge.
 const LEFT: i32 = 150;
 const RIGHT: i32 = 420;
 
-/// One figure of all candidates.
+/// One figure for all candidates.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BarPanel {
     /// What is measured.
     pub title: String,
-    /// How to read it.
+    /// How to read the figure, such as its unit.
     pub note: String,
     /// The candidates, the same in every panel.
     pub bars: Vec<Bar>,
 }
 
-/// One candidate.
+/// The bar of one candidate.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Bar {
-    /// How it is called.
+    /// Name of the candidate.
     pub name: String,
     /// Length, ≥ 0.
     pub value: f64,
-    /// Half the length of its error bar; `None` for none.
+    /// Half the length of the error bar; `None` draws none.
     pub deviation: Option<f64>,
-    /// The value in words.
+    /// The value as text.
     pub label: String,
 }
 
-/// Draws the panels under a title; every panel from 0 to its own greatest value.
+/// Draws the panels under a title; each panel's axis goes from 0 to its own largest value.
 ///
 /// # Errors
 /// When the font cannot be used.
@@ -178,7 +178,7 @@ mod tests {
             let rows = picture.rows().map(|row| row.filter(|p| near(p)).count());
             rows.max().expect("rows")
         };
-        // Not the first: its grey is also that of the edges of letters.
+        // The first bar is left out, because its grey also occurs at the edges of letters.
         let (long, short) = (length(COLORS[1]) as f64, length(COLORS[2]) as f64);
         assert!((long / short - 2.0).abs() < 0.05, "{long} {short}");
         assert!(bars("", &[]).is_ok());

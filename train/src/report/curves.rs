@@ -1,7 +1,7 @@
-//! The figure of a run's curves: six panels over the steps, as a PNG.
+//! The figure of a run's curves: six panels over the training steps, as PNG.
 //!
-//! Drawn with plotters at twice the size and then halved, which smooths its lines and text; the font
-//! is embedded, so the figure looks the same on every machine.
+//! Rendered by plotters at twice the size and then halved, which anti-aliases lines and text. The font is embedded,
+//! so that the figure looks the same on every machine.
 
 mod panels;
 
@@ -24,7 +24,7 @@ use crate::row::MetricRow;
 
 /// Width and height of the figure in pixels.
 const SIZE: (u32, u32) = (1600, 1000);
-/// Drawn pixels per pixel of the figure, along each axis.
+/// Rendered pixels per pixel of the figure along each axis.
 const OVERSAMPLING: u32 = 2;
 
 const INK: RGBColor = RGBColor(40, 40, 40);
@@ -34,10 +34,10 @@ type Area<'a> = DrawingArea<BitMapBackend<'a>, Shift>;
 type Chart<'a, 'b> =
     ChartContext<'a, BitMapBackend<'b>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
 
-/// Draws the curves of a run whose method measures these `figures` into a PNG of 1600 × 1000 pixels: losses,
-/// correspondence accuracy, top-1 accuracies, learning rate, spread of the features and speed over the steps. The
-/// values as logged are in a light tone, their moving average in a strong one, chance levels dashed. Values that are
-/// missing or not finite are gaps; a history without rows gives empty plots.
+/// Draws the curves of a run whose method measures `figures` as a PNG of 1600 × 1000 pixels: losses, correspondence
+/// accuracy, top-1 accuracies, learning rate, spread of the features and speed over the steps. Logged values are
+/// drawn light, their moving average strong, chance levels dashed. Values that are missing or not finite are gaps; a
+/// history without rows gives empty plots.
 ///
 /// # Errors
 /// If the file cannot be written.
@@ -86,12 +86,12 @@ fn draw(history: &[MetricRow], figures: &[Figure], title: &str) -> Result<RgbIma
     ))
 }
 
-/// A length of the figure in drawn pixels.
+/// Converts a length of the figure to rendered pixels.
 fn px(length: i32) -> i32 {
     length * OVERSAMPLING as i32
 }
 
-/// Text of this height in pixels of the figure.
+/// A font of this height in pixels of the figure.
 fn text(size: i32, color: &'static RGBColor) -> TextStyle<'static> {
     (FONT, px(size)).into_text_style(&(0, 0)).color(color)
 }
@@ -140,7 +140,7 @@ fn draw_panel(area: &Area, panel: &Panel, steps: &[f64]) -> Result<()> {
             (w as i32 / 2 + px(20), h as i32 / 2),
         )?;
     }
-    // What is logged lies below all averages, so that no average is hidden.
+    // All logged values are drawn first, so that they hide no moving average.
     for (series, smooth) in panel.series.iter().zip(&smooth) {
         if !series.reference && *smooth != series.values {
             thin_curve(
@@ -163,14 +163,14 @@ fn draw_panel(area: &Area, panel: &Panel, steps: &[f64]) -> Result<()> {
     Ok(())
 }
 
-/// The panel's title and note, and below them one key per series with its latest value.
+/// The panel's title and note, and below them a legend with the latest value of each series.
 fn draw_header(area: &Area, panel: &Panel, smooth: &[Vec<f64>]) -> Result<()> {
     let (width, _) = area.dim_in_pixel();
     area.draw_text(panel.title, &text(21, &INK), (0, 0))?;
     let right = text(15, &FAINT_INK).pos(Pos::new(HPos::Right, VPos::Top));
     area.draw_text(panel.note, &right, (width as i32, px(5)))?;
     let mut x = 0;
-    // The last series is drawn on top, so it comes first here.
+    // The last series is drawn on top, so that it is listed first.
     for (series, values) in panel.series.iter().zip(smooth).rev() {
         let middle = px(38);
         let dash = if series.reference {
@@ -195,7 +195,7 @@ fn draw_header(area: &Area, panel: &Panel, smooth: &[Vec<f64>]) -> Result<()> {
     Ok(())
 }
 
-/// The unbroken parts of a curve, held within the axis (plotters would draw over the frame).
+/// The unbroken parts of a curve, clipped to the axis range (plotters would draw over the frame).
 fn parts<'p>(
     points: &'p [(f64, f64)],
     y_range: &Range<f64>,
@@ -207,9 +207,8 @@ fn parts<'p>(
         .map(move |part| part.iter().map(|&(x, y)| (x, y.clamp(low, high))).collect())
 }
 
-/// A hairline in a light tone. One drawn pixel wide, because plotters would give a wider zigzag
-/// mitred corners, which stand out far over the values; opaque, because the strokes of a long run
-/// lie on top of each other.
+/// Draws a light line, one rendered pixel wide: plotters gives wider lines mitred corners, which overshoot the
+/// values of a noisy curve. It is opaque, because the strokes of a long run overlap.
 fn thin_curve(
     chart: &mut Chart,
     points: &[(f64, f64)],
@@ -224,7 +223,7 @@ fn thin_curve(
     Ok(())
 }
 
-/// A strong line: its segments one by one with discs between them, which makes round corners.
+/// Draws a strong line segment by segment, with discs as round joints.
 fn thick_curve(
     chart: &mut Chart,
     points: &[(f64, f64)],
@@ -261,8 +260,7 @@ fn dashed_curve(
     Ok(())
 }
 
-/// Dots on every point of a short curve, and on points that stand alone between gaps: a line of one
-/// point would not be seen.
+/// Draws dots on all points of a short curve and on single points between gaps, which a line would not show.
 fn mark_points(
     chart: &mut Chart,
     points: &[(f64, f64)],

@@ -1,5 +1,5 @@
-//! `metrics.jsonl`: one JSON object per line, appended and flushed row by row, so that a killed run
-//! loses at most the line it was writing.
+//! `metrics.jsonl`: one JSON object per line, appended in one write per row, so that a killed run loses at most the
+//! line it was writing.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -10,14 +10,14 @@ use anyhow::{Context, Result};
 use crate::files::write_atomically;
 use crate::row::MetricRow;
 
-/// Reads a `metrics.jsonl`, by rising step.
+/// Reads a `metrics.jsonl`, sorted by step.
 ///
-/// Where the steps go back (a run was killed after its last checkpoint and resumed from it), the later
-/// lines win. A last line without its line break is what a killed run was writing; it is ignored
-/// unless it is complete.
+/// Where the steps go back, because a run was killed after its last checkpoint and resumed from it, the later lines
+/// replace the earlier ones. A last line without a line break was cut by a kill; it is ignored unless it is complete
+/// JSON.
 ///
 /// # Errors
-/// If the file cannot be read, or a whole line is no [`MetricRow`]; the error names file and line.
+/// If the file cannot be read, or a complete line is no [`MetricRow`]; the error names file and line.
 pub fn read_jsonl(path: &Path) -> Result<Vec<MetricRow>> {
     let text =
         fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -27,7 +27,7 @@ pub fn read_jsonl(path: &Path) -> Result<Vec<MetricRow>> {
         .collect())
 }
 
-/// The lines of the file with the rows they hold, resumed parts already replaced.
+/// The lines of the file and their rows; rows of a resumed part have replaced earlier ones.
 fn parse<'t>(text: &'t str, path: &Path) -> Result<Vec<(&'t str, MetricRow)>> {
     let mut rows: Vec<(&str, MetricRow)> = Vec::new();
     for (index, line) in text.split_inclusive('\n').enumerate() {
@@ -64,11 +64,10 @@ pub struct JsonlWriter {
 }
 
 impl JsonlWriter {
-    /// Opens the file for appending, and creates it if there is none.
+    /// Opens the file for appending; creates it if it does not exist.
     ///
-    /// A file that exists is first brought in order: an incomplete last line is removed, and with
-    /// `keep_up_to_step` (the step of the checkpoint from which a run resumes) the rows after that
-    /// step. This replaces the file atomically.
+    /// An existing file is first repaired: an incomplete last line is removed, and with `keep_up_to_step` (the step
+    /// of the checkpoint from which a run resumes) all rows after that step. This replaces the file atomically.
     ///
     /// # Errors
     /// If the file cannot be read or written, or holds a line that is no [`MetricRow`].
@@ -102,7 +101,7 @@ impl JsonlWriter {
         })
     }
 
-    /// Appends one row; when this returns, the operating system has it.
+    /// Appends one row; on return the operating system has received it.
     ///
     /// # Errors
     /// If the file cannot be written (a full disk).
@@ -110,7 +109,8 @@ impl JsonlWriter {
         let cannot_write = || format!("cannot write {}", self.path.display());
         let mut line = serde_json::to_string(row).with_context(cannot_write)?;
         line.push('\n');
-        // One write call for the whole line, unbuffered: it is there or it is not.
+        // One unbuffered write for the whole line, so that it is written completely or not at all if the process is
+        // killed.
         self.file
             .write_all(line.as_bytes())
             .with_context(cannot_write)
@@ -165,7 +165,7 @@ mod tests {
         assert_eq!(steps(&path), [1, 2]);
         write(&path, None, &[3, 4]);
         assert_eq!(steps(&path), [1, 2, 3, 4]);
-        // Complete but for the line break: kept.
+        // Complete JSON without a line break is kept.
         fs::write(&path, text.trim_end()).expect("a truncated file");
         assert_eq!(steps(&path), [1, 2, 3]);
         write(&path, None, &[4]);

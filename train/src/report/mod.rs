@@ -1,7 +1,7 @@
-//! What a run leaves to look at: `metrics.jsonl`, the figure of its curves, TensorBoard event files.
+//! Records of a run: `metrics.jsonl`, the figure of its curves, TensorBoard event files.
 //!
-//! All three are written from one record, [`MetricRow`]: the log line is the source of truth, the
-//! figure can be drawn again from it at any time, and TensorBoard shows the same numbers.
+//! All three come from the same [`MetricRow`]s. `metrics.jsonl` is authoritative: the figure can be drawn again from
+//! it at any time, and TensorBoard shows the same numbers.
 
 mod bars;
 mod curves;
@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 
 use crate::row::MetricRow;
 
-/// The most memory in each hour of training, in bytes: what grows here is never given back.
+/// The largest memory in each hour of training, in bytes; a rise from hour to hour indicates a leak.
 pub(crate) fn resident_by_hour(rows: &[MetricRow]) -> BTreeMap<u64, u64> {
     let mut most = BTreeMap::new();
     for row in rows {

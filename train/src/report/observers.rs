@@ -1,4 +1,4 @@
-//! The writers of `metrics.jsonl` and of TensorBoard's files as observers of a run.
+//! Observers that write `metrics.jsonl` and TensorBoard's event files.
 
 use std::io::Cursor;
 
@@ -7,7 +7,7 @@ use image::ImageFormat;
 use super::{JsonlWriter, TensorBoardWriter};
 use crate::events::{Observer, TrainEvent};
 
-/// Rows to `metrics.jsonl`.
+/// Appends each logged row to `metrics.jsonl`.
 impl Observer for JsonlWriter {
     fn event(&mut self, event: &TrainEvent) -> anyhow::Result<()> {
         match event {
@@ -17,7 +17,7 @@ impl Observer for JsonlWriter {
     }
 }
 
-/// Scalars and pictures to TensorBoard.
+/// Writes scalars and pictures for TensorBoard.
 impl Observer for TensorBoardWriter {
     fn event(&mut self, event: &TrainEvent) -> anyhow::Result<()> {
         match event {

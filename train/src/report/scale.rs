@@ -1,15 +1,15 @@
-//! The numbers behind the figure: axis ranges, labels, smoothing and thinning.
+//! Axis ranges, labels, smoothing and thinning for the figure of the curves.
 
 use std::ops::Range;
 
-/// How a panel's values are read: where its axis begins, and how its numbers are written.
+/// Range and number format of a panel's axis.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Axis {
-    /// From the least value to the greatest.
+    /// From the smallest to the largest value.
     Fitted,
     /// From 0.
     FromZero,
-    /// Shares, from 0, written in percent.
+    /// Shares in [0, 1], from 0, shown in percent.
     Percent,
 }
 
@@ -22,7 +22,7 @@ impl Axis {
         }
     }
 
-    /// A single value to three significant digits, or whole.
+    /// A value to three significant digits; from 1000 on to whole numbers.
     pub(super) fn single(self, value: f64) -> String {
         let (shown, unit) = if self == Axis::Percent {
             (value * 100.0, " %")
@@ -36,8 +36,8 @@ impl Axis {
         format!("{shown:.decimals$}{unit}")
     }
 
-    /// The values to show: all averages, and of the logged values all but the outermost 1 % on either
-    /// side, lest one spike flatten the rest. Never empty.
+    /// The range of values to show: all averages, and the logged values without the outermost 1 % on either side, so
+    /// that a single spike does not flatten the rest. Never empty.
     pub(super) fn range<'v>(
         self,
         averages: impl Iterator<Item = &'v [f64]>,
@@ -64,7 +64,7 @@ impl Axis {
             low.min(0.0)
         };
         let pad = 0.06 * (high - low);
-        // A constant (or all but) gets an axis on the scale of its value.
+        // A nearly constant curve gets an axis on the scale of its value.
         let pad = if pad > 1e-6 * high.abs() {
             pad
         } else {
@@ -80,10 +80,10 @@ impl Axis {
     }
 }
 
-/// A number as short as it goes: up to five decimals, powers of ten for the very small and large.
+/// The shortest form of a number: up to five decimals, powers of ten for very small and large ones.
 fn number(value: f64) -> String {
     if value != 0.0 && !(1e-3..1e6).contains(&value.abs()) {
-        // Two digits: tick marks are multiples of 1, 2 or 5, but carry rounding errors.
+        // Two digits suffice: tick marks are multiples of 1, 2 or 5, but have rounding errors.
         let text = format!("{value:.1e}");
         return text.replace(".0e", "e");
     }
@@ -92,7 +92,7 @@ fn number(value: f64) -> String {
     (if text == "-0" { "0" } else { text }).to_string()
 }
 
-/// A step count: 800, 1.5k, 20k, 3M; nothing between whole steps.
+/// A step count, such as 800, 1500, 20k or 3M; empty for values that are no whole steps.
 pub(super) fn step_label(step: f64) -> String {
     match step {
         s if s.fract().abs() > 1e-6 => String::new(),
@@ -102,7 +102,7 @@ pub(super) fn step_label(step: f64) -> String {
     }
 }
 
-/// From the first step to the last, and never empty.
+/// From the first step to the last; never empty.
 pub(super) fn x_range(steps: &[f64]) -> Range<f64> {
     match (steps.first(), steps.last()) {
         (Some(&first), Some(&last)) if last > first => first..last,
@@ -111,11 +111,11 @@ pub(super) fn x_range(steps: &[f64]) -> Range<f64> {
     }
 }
 
-/// The mean over a window of a fortieth of the rows around each; rows without a value stay without
-/// one. Fewer than 80 rows stay as they are.
+/// The mean over a window of a fortieth of all rows, centred at each; rows without a value keep none. Fewer than 80
+/// rows are not averaged.
 pub(super) fn moving_average(values: &[f64]) -> Vec<f64> {
     let half = values.len() / 80;
-    // Sums and counts of the values before each row, so that a window costs two subtractions.
+    // Prefix sums and counts, so that the mean of a window takes two subtractions.
     let mut before = vec![(0f64, 0u32)];
     let (mut sum, mut count) = (0f64, 0u32);
     for value in values {
@@ -138,8 +138,8 @@ pub(super) fn moving_average(values: &[f64]) -> Vec<f64> {
     values.iter().enumerate().map(mean).collect()
 }
 
-/// The points of a curve, and of long ones only the least and the greatest of every bucket of rows:
-/// a figure has no more columns to show. A gap shorter than a bucket closes.
+/// The points of a curve. A long one is reduced to the smallest and largest value of every bucket of rows, because
+/// the figure has no more columns. Gaps shorter than a bucket are closed.
 pub(super) fn envelope(steps: &[f64], values: &[f64]) -> Vec<(f64, f64)> {
     const BUCKETS: usize = 500;
     let points: Vec<(f64, f64)> = steps.iter().copied().zip(values.iter().copied()).collect();

@@ -2,8 +2,8 @@
 //!
 //! An event file is a sequence of TFRecords, each a protobuf `Event`. The few messages needed are
 //! declared here with the field numbers of TensorFlow's `event.proto` and `summary.proto`
-//! (tensorflow/core/util/event.proto, tensorflow/core/framework/summary.proto), so that nobody needs
-//! protoc to build.
+//! (tensorflow/core/util/event.proto, tensorflow/core/framework/summary.proto), so that the build
+//! does not need protoc.
 
 use std::fs::{File, OpenOptions, create_dir_all};
 use std::io::{BufWriter, ErrorKind, Write};
@@ -14,7 +14,7 @@ use anyhow::{Context, Result};
 use densecl::method::Figure;
 use prost::Message;
 
-/// `tensorflow.Event`: what a record holds.
+/// `tensorflow.Event`: the content of a record.
 #[derive(Clone, PartialEq, Message)]
 struct Event {
     /// Seconds since the Unix epoch.
@@ -22,7 +22,7 @@ struct Event {
     wall_time: f64,
     #[prost(int64, tag = "2")]
     step: i64,
-    /// In the first event of a file only.
+    /// Only in the first event of a file.
     #[prost(string, optional, tag = "3")]
     file_version: Option<String>,
     #[prost(message, optional, tag = "5")]
@@ -75,13 +75,13 @@ struct SessionLog {
 pub struct TensorBoardWriter {
     out: BufWriter<File>,
     path: PathBuf,
-    /// What the method of the run measures.
+    /// The figures that the method measures.
     pub(super) figures: Vec<Figure>,
 }
 
 impl TensorBoardWriter {
-    /// Starts a new event file `events.out.tfevents.<unix seconds>.densecl` in the folder, which is
-    /// made if need be. TensorBoard reads all files of a folder as one run.
+    /// Starts a new event file `events.out.tfevents.<unix seconds>.densecl` in the folder, which is created if
+    /// needed. TensorBoard shows all files of a folder as one run.
     ///
     /// # Errors
     /// If the folder or the file cannot be written.
@@ -91,7 +91,7 @@ impl TensorBoardWriter {
         let base = format!("events.out.tfevents.{}.densecl", wall_time() as u64);
         let mut path = dir.join(&base);
         let mut attempt = 0;
-        // Two runs may start within a second (a quick resume): never append to another's file.
+        // A run and its resume may start within the same second; an existing file must not be appended to.
         let file = loop {
             match OpenOptions::new().write(true).create_new(true).open(&path) {
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {
@@ -112,7 +112,7 @@ impl TensorBoardWriter {
         Ok(writer)
     }
 
-    /// Has TensorBoard discard what earlier files hold from this step on. To be called once, after
+    /// Makes TensorBoard discard values of earlier files from this step on. To be called once, after
     /// [`TensorBoardWriter::create`], with the first step of a resumed run.
     ///
     /// # Errors
@@ -123,7 +123,7 @@ impl TensorBoardWriter {
         })
     }
 
-    /// Adds a number to the series `tag` (`group/name`).
+    /// Adds a value to the series `tag` (`group/name`).
     ///
     /// # Errors
     /// If the file cannot be written.
@@ -166,7 +166,7 @@ impl TensorBoardWriter {
         })
     }
 
-    /// Hands what is buffered to the operating system; also done on drop, but then without an error.
+    /// Passes buffered data to the operating system. Dropping the writer does so too, but ignores errors.
     ///
     /// # Errors
     /// If the file cannot be written.
@@ -176,7 +176,7 @@ impl TensorBoardWriter {
             .with_context(|| format!("cannot write {}", self.path.display()))
     }
 
-    /// Writes one event of this moment, its content filled in by `fill`.
+    /// Writes one event with the current time, its content set by `fill`.
     fn event(&mut self, step: u64, fill: impl FnOnce(&mut Event)) -> Result<()> {
         let mut event = Event {
             wall_time: wall_time(),
@@ -189,7 +189,7 @@ impl TensorBoardWriter {
     }
 }
 
-/// Seconds since the Unix epoch; 0 on a machine whose clock is before it.
+/// Seconds since the Unix epoch; 0 if the clock is set before it.
 fn wall_time() -> f64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -206,7 +206,7 @@ fn write_record(out: &mut impl Write, data: &[u8]) -> std::io::Result<()> {
     out.write_all(&masked_crc(data).to_le_bytes())
 }
 
-/// CRC-32C, rotated and offset: the CRC of data that holds CRCs would be weak
+/// Masked CRC-32C: rotated and offset, because the CRC of data that contains its own CRCs is weak
 /// (tensorflow/core/lib/hash/crc32c.h).
 fn masked_crc(data: &[u8]) -> u32 {
     crc32c::crc32c(data)
@@ -218,7 +218,7 @@ fn masked_crc(data: &[u8]) -> u32 {
 mod tests {
     use super::*;
 
-    /// Takes the events of a file apart, checking every length and checksum.
+    /// Parses the events of a file, checking every length and checksum.
     fn events(path: &Path) -> Vec<Event> {
         let bytes = std::fs::read(path).expect("a readable file");
         let mut rest = bytes.as_slice();
@@ -239,7 +239,7 @@ mod tests {
     fn the_checksum_is_crc_32c_masked() {
         // RFC 3720, B.4: 32 bytes of zeros.
         assert_eq!(crc32c::crc32c(&[0; 32]), 0x8a91_36aa);
-        // ((crc >> 15) | (crc << 17)) + 0xa282ead8, by hand.
+        // ((crc >> 15) | (crc << 17)) + 0xa282ead8, computed by hand.
         assert_eq!(masked_crc(&[0; 32]), 0x0fd7_fffa);
     }
 

@@ -1,4 +1,4 @@
-//! Text in pictures, in the embedded font: the same on every machine.
+//! Text in pictures. The font is embedded, so that it looks the same on every machine.
 
 use anyhow::{Context, Result, anyhow};
 use image::imageops::{self, FilterType};
@@ -6,35 +6,35 @@ use image::{Rgb, RgbImage};
 use plotters::prelude::*;
 use plotters::style::register_font;
 
-/// The name under which the embedded font is known to plotters.
+/// The name under which the embedded font is registered with plotters.
 pub(super) const FONT: &str = "densecl";
 
-/// Drawn pixels per pixel of the result, along each axis: smooths the letters.
+/// Rendered pixels per pixel of the result along each axis: anti-aliases the letters.
 const OVERSAMPLING: u32 = 2;
-/// Letters' height in pixels, and that of a line.
+/// Height in pixels of letters and of a line.
 const LETTERS: u32 = 15;
 const LINE: u32 = 22;
 
-/// Makes [`FONT`] known.
+/// Registers the embedded font as [`FONT`].
 pub(super) fn register() -> Result<()> {
     register_font(FONT, FontStyle::Normal, epaint_default_fonts::UBUNTU_LIGHT)
         .map_err(|_| anyhow!("the embedded font cannot be used"))
 }
 
-/// A line of dark text on white, `width` pixels wide; what does not fit is cut off.
+/// A line of dark text on white, `width` pixels wide; text that does not fit is cut off.
 ///
 /// # Errors
-/// When the font cannot be used.
+/// When the embedded font cannot be used.
 pub fn caption(text: &str, width: u32) -> Result<RgbImage> {
     draw(width, LINE, &[(text, [2, 3])])
 }
 
-/// Coloured squares with their names, in as many lines as `width` pixels need.
+/// Coloured squares with their names, on as many lines as needed for `width` pixels.
 ///
 /// # Errors
-/// When the font cannot be used.
+/// When the embedded font cannot be used.
 pub fn legend(entries: &[(Rgb<u8>, &str)], width: u32) -> Result<RgbImage> {
-    /// Side of a square, and what a letter takes at most on average.
+    /// Side of a square, and an upper limit of the average width of a letter.
     const SQUARE: u32 = 14;
     const LETTER: u32 = 8;
     let mut places = Vec::new();
@@ -60,7 +60,7 @@ pub fn legend(entries: &[(Rgb<u8>, &str)], width: u32) -> Result<RgbImage> {
     Ok(picture)
 }
 
-/// Texts at their places, (x, y) of the upper left corner.
+/// Draws texts; positions are (x, y) of the upper left corner.
 fn draw(width: u32, height: u32, texts: &[(&str, [u32; 2])]) -> Result<RgbImage> {
     register()?;
     let large = [width, height].map(|side| side.max(1) * OVERSAMPLING);

@@ -1,4 +1,4 @@
-//! How a run ends that cannot go on: what happened, what stands, and what to do.
+//! Error messages for a run that cannot go on: the cause, what was saved, and the remedy.
 
 use super::folder::RunDir;
 use crate::memory;
@@ -6,7 +6,7 @@ use crate::panics;
 use crate::plan::Plan;
 use crate::trainer::Failure;
 
-/// A failure of the loop as one line for the user.
+/// The failure of a training loop as one line for the user.
 pub(super) fn explain(failure: Failure, plan: &Plan, run: &RunDir) -> anyhow::Error {
     match failure {
         Failure::NotFinite(step) => not_finite(step, run),
@@ -25,8 +25,7 @@ fn not_finite(step: u64, run: &RunDir) -> anyhow::Error {
     )
 }
 
-/// The error for a device that was lost or ran out of memory. `noticed` is what was said by the read that
-/// noticed.
+/// The error for a device that was lost or ran out of memory. `noticed` is the message of the read that failed.
 fn of_device(plan: &Plan, run: &RunDir, noticed: &str) -> anyhow::Error {
     let why = match panics::device_failure() {
         Some(said) => format!("the device failed: {said}"),
@@ -49,7 +48,7 @@ fn of_device(plan: &Plan, run: &RunDir, noticed: &str) -> anyhow::Error {
     anyhow::anyhow!("{why}{memory}; {kept}; {go_on}")
 }
 
-/// The error for data that is gone or too bad to go on with; `unsaved` is why there is no last checkpoint.
+/// The error for data that cannot be read; `unsaved` is the reason when the last checkpoint could not be written.
 fn of_data(why: &anyhow::Error, unsaved: Option<Failure>, run: &RunDir) -> anyhow::Error {
     let lost =
         |error: String| format!("; what was learned since the last checkpoint is lost: {error}");
@@ -73,7 +72,7 @@ fn of_data(why: &anyhow::Error, unsaved: Option<Failure>, run: &RunDir) -> anyho
     anyhow::anyhow!("{why:#}{failed}; {kept}{go_on}")
 }
 
-/// What stands of the run, in words; and whether it can be continued.
+/// The last checkpoint in words, and whether the run can be resumed.
 fn kept(run: &RunDir) -> (String, bool) {
     match run.checkpoints().ok().and_then(|mut found| found.pop()) {
         Some((good, path)) => {

@@ -1,4 +1,4 @@
-//! A run's folder: what is where, and what may be removed from it.
+//! The folder of a run: the paths in it, its lock, and the removal of an earlier run.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -9,17 +9,17 @@ use anyhow::{Context, bail};
 use crate::files::{remove_unfinished, write_atomically};
 use crate::folder_lock::FolderLock;
 
-/// `RUN/`: `config.toml`, `data.json`, `metrics.jsonl`, `checkpoints/`, `tensorboard/`, `weights.safetensors`,
-/// `result.json`, `curves.png`, `matches.png`, `bad_files.txt`; and the file of its lock.
+/// The folder `RUN/`, with `config.toml`, `data.json`, `metrics.jsonl`, `checkpoints/`, `tensorboard/`,
+/// `weights.safetensors`, `result.json`, `curves.png`, `matches.png`, `bad_files.txt` and a lock file.
 #[derive(Debug)]
 pub struct RunDir {
     path: PathBuf,
-    /// Held by who writes to the folder. Readers need none: what is written is whole.
+    /// Held while this process writes to the folder. Reading needs no lock, because files are written atomically.
     lock: Option<FolderLock>,
 }
 
 impl RunDir {
-    /// A folder as it may be, to read from or to ask for names.
+    /// The paths of a folder, which need not exist; takes no lock.
     pub fn at(path: &Path) -> Self {
         Self {
             path: path.to_path_buf(),
@@ -27,7 +27,7 @@ impl RunDir {
         }
     }
 
-    /// Every file that a run in `path` writes or removes, as far as their names are known.
+    /// All files that a run in `path` writes or removes, as far as they can be known beforehand.
     pub fn outputs(path: &Path) -> Vec<PathBuf> {
         let run = Self::at(path);
         let checkpoints = run.checkpoints().unwrap_or_default();
@@ -38,25 +38,25 @@ impl RunDir {
         files
     }
 
-    /// Takes the folder for this process alone, until the value is dropped.
+    /// Locks the folder for this process until the value is dropped. `remedy` ends the error message.
     ///
     /// # Errors
-    /// When another process has it, with its host and number.
+    /// When another process holds the lock; the message gives its host and process id.
     pub fn lock(&mut self, remedy: &str) -> anyhow::Result<()> {
         let lock = FolderLock::take(&self.path, remedy)?;
         if lock.is_held() {
-            // A run that was killed while it wrote a checkpoint left as much as a checkpoint takes.
+            // A run that was killed while writing a checkpoint leaves a temporary file of a checkpoint's size.
             remove_unfinished(&self.checkpoints_dir());
         }
         self.lock = Some(lock);
         Ok(())
     }
 
-    /// Makes the folder of a new run, and locks it.
+    /// Creates and locks the folder of a new run.
     ///
     /// # Errors
-    /// When it cannot be written to, another process writes to it, or it already holds a run and is not to be
-    /// overwritten.
+    /// When it cannot be written to, another process holds its lock, or it already holds a run and `overwrite` is
+    /// false.
     pub fn create(path: &Path, overwrite: bool) -> anyhow::Result<Self> {
         let mut run = Self::at(path);
         let shown = path.display();
@@ -66,7 +66,7 @@ impl RunDir {
             )
         };
         fs::create_dir_all(run.checkpoints_dir()).map_err(refused)?;
-        // Found out now rather than at the first checkpoint, an hour into the run.
+        // Checked now, because otherwise the first checkpoint would fail, perhaps an hour into the run.
         tempfile::tempfile_in(path).map_err(refused)?;
         run.lock("wait for it, stop it, or choose another folder with --out")?;
         if overwrite {
@@ -93,7 +93,7 @@ impl RunDir {
         Ok(run)
     }
 
-    /// The files of a run, its checkpoints and event files apart.
+    /// The files of a run except checkpoints and event files.
     fn files(&self) -> [PathBuf; 10] {
         [
             self.config(),
@@ -109,7 +109,7 @@ impl RunDir {
         ]
     }
 
-    /// Removes what an earlier run left, and nothing else: the folder may hold other files too.
+    /// Removes the files of an earlier run and nothing else: the folder may hold other files.
     ///
     /// # Errors
     /// When something cannot be removed.
@@ -127,10 +127,10 @@ impl RunDir {
         Ok(())
     }
 
-    /// Opens the folder of an earlier run to read from it.
+    /// Opens the folder of an earlier run for reading.
     ///
     /// # Errors
-    /// When it is none.
+    /// When the folder holds no run.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         let run = Self::at(path);
         if !run.config().is_file() {
@@ -148,57 +148,57 @@ impl RunDir {
         &self.path
     }
 
-    /// The resolved settings.
+    /// Path of the resolved settings.
     pub fn config(&self) -> PathBuf {
         self.path.join("config.toml")
     }
 
-    /// Which files the run is on, so that it is not continued on others.
+    /// Path of the checksums of the run's data, which are compared on resume.
     pub fn data(&self) -> PathBuf {
         self.path.join("data.json")
     }
 
-    /// One JSON object per logged step.
+    /// Path of the log: one JSON object per logged step.
     pub fn metrics(&self) -> PathBuf {
         self.path.join("metrics.jsonl")
     }
 
-    /// TensorBoard's event files.
+    /// Path of the folder of TensorBoard's event files.
     pub fn tensorboard(&self) -> PathBuf {
         self.path.join("tensorboard")
     }
 
-    /// The query encoder at the end.
+    /// Path of the weights of the query encoder after training.
     pub fn weights(&self) -> PathBuf {
         self.path.join("weights.safetensors")
     }
 
-    /// The figures of the whole run.
+    /// Path of the figures of the whole run.
     pub fn result(&self) -> PathBuf {
         self.path.join("result.json")
     }
 
-    /// What the untrained network could do, for the comparison at the end.
+    /// Path of the figures of the untrained network.
     pub fn before(&self) -> PathBuf {
         self.path.join("before.json")
     }
 
-    /// Curves over the run.
+    /// Path of the picture of the curves.
     pub fn curves(&self) -> PathBuf {
         self.path.join("curves.png")
     }
 
-    /// Matches before training.
+    /// Path of the picture of matches before training.
     pub(crate) fn matches_before(&self) -> PathBuf {
         self.path.join("matches_before.png")
     }
 
-    /// Matches before and after training.
+    /// Path of the picture of matches before and after training.
     pub fn matches(&self) -> PathBuf {
         self.path.join("matches.png")
     }
 
-    /// Files that did not decode, a line each.
+    /// Path of the list of files that did not decode, one per line.
     pub fn bad_files(&self) -> PathBuf {
         self.path.join("bad_files.txt")
     }
@@ -228,10 +228,10 @@ impl RunDir {
         Ok(found)
     }
 
-    /// Writes the checkpoint of `step`, then removes all but the newest `keep`.
+    /// Writes the checkpoint of `step`, then removes all but the newest `keep` checkpoints.
     ///
     /// # Errors
-    /// When the disk is full or gone; earlier checkpoints are then untouched.
+    /// When the disk is full or not available; earlier checkpoints are then unchanged.
     pub(crate) fn save_checkpoint(
         &self,
         step: u64,
@@ -311,7 +311,7 @@ mod tests {
         fs::write(tensorboard.join("notes.txt"), "mine").expect("written");
         fs::write(dir.path().join("notes.txt"), "mine").expect("written");
         fs::write(dir.path().join("checkpoints/best.pt"), "mine").expect("written");
-        // As a run leaves it that was killed while it wrote a checkpoint.
+        // The temporary file of a run that was killed while writing a checkpoint.
         let half = dir.path().join("checkpoints/.densecl-x.partial");
         fs::write(&half, "half").expect("written");
         drop(run);

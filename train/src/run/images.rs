@@ -1,5 +1,4 @@
-//! The images of a run: those to train on, those kept out for the measurement, and the account of
-//! what they were, kept in the run's folder.
+//! The data of a run: training images, held-out pairs, and the checksums by which a resume detects other data.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -22,39 +21,39 @@ use crate::held_out::Pair;
 use crate::paths;
 use crate::run::folder::RunDir;
 
-/// How many of the held-out pairs are drawn: one alone may be easy or hard.
+/// Number of held-out pairs that are drawn: a single one may be unusually easy or hard.
 pub(crate) const EXAMPLES: usize = 2;
 
-/// What a run was started on.
+/// Identifies the data on which a run was started; saved as `data.json`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Listing {
-    /// Files, those kept out of training included; scenes where there are none.
+    /// Number of files, held-out ones included; of scenes where there are no files.
     files: usize,
     /// [`Source::fingerprint`].
     fingerprint: u32,
-    /// [`Source::contents`]; `None` also in runs that were begun before it was kept.
+    /// [`Source::contents`]; `None` also in runs of versions that did not record it.
     #[serde(default)]
     contents: Option<u32>,
 }
 
-/// The images of a run.
+/// The data of a run.
 pub(crate) struct Data {
-    /// Those to train on.
+    /// The training images.
     pub source: Source,
-    /// What it was started on.
+    /// Identifies the data.
     pub listing: Listing,
-    /// Images of the data that are kept out of training.
+    /// Number of images held out of training.
     pub held_out: usize,
-    /// Kept out of training.
+    /// The held-out pairs.
     pub pairs: Vec<Pair>,
-    /// Files that were to be among them, but do not decode.
+    /// Held-out files that do not decode.
     pub bad_pairs: Vec<BadFile>,
 }
 
-/// The images to train on and the pairs kept out of it.
+/// Opens the training images and the held-out pairs.
 ///
 /// # Errors
-/// When there are none.
+/// When the data cannot be read or holds no images.
 pub(crate) fn open(config: &RunConfig, observer: &mut dyn Observer) -> anyhow::Result<Data> {
     let wanted = config.eval.pairs;
     if config.data.source == SCENES {
@@ -103,7 +102,7 @@ pub(crate) fn open(config: &RunConfig, observer: &mut dyn Observer) -> anyhow::R
     })
 }
 
-/// Pictures of the embedded generator for training.
+/// The training images of the embedded generator.
 pub(super) fn training_scenes(config: &SceneConfig, seed: u64, count: usize) -> Vec<RgbImage> {
     (0..count)
         .into_par_iter()
@@ -111,30 +110,29 @@ pub(super) fn training_scenes(config: &SceneConfig, seed: u64, count: usize) -> 
         .collect()
 }
 
-/// The first `count` scenes that are kept out of training, each from two viewpoints.
+/// The first `count` held-out scenes, each from two viewpoints.
 fn scenes(config: &RunConfig, count: usize) -> Vec<Pair> {
     let pair = |number| Pair::of_scene(&config.scenes, config.train.seed, number);
     (0..count).into_par_iter().map(pair).collect()
 }
 
-/// Two views of each image.
+/// One pair of augmented views for each image.
 fn views(config: &RunConfig, images: &[RgbImage]) -> Vec<Pair> {
     let numbered = images.par_iter().enumerate();
     let pair = |(number, image)| Pair::of_views(image, &config.views, config.train.seed, number);
     numbered.map(pair).collect()
 }
 
-/// Takes as many as wanted out of the data, but no more than a twentieth of it.
+/// Holds out `wanted` images, but at most a twentieth of the data.
 fn hold_out(source: Source, wanted: usize) -> (Source, Source) {
     let most = source.count() / 20;
     source.hold_out(wanted.min(most))
 }
 
-/// The first of the pairs that are kept out of training, as [`open`] would give them: [`EXAMPLES`] of them, or as
-/// many as there are.
+/// The first held-out pairs, the same as from [`open`]: [`EXAMPLES`] of them, or fewer where there are fewer.
 ///
 /// # Errors
-/// When the data is not there any more.
+/// When the data cannot be read any more.
 pub(crate) fn example_pairs(config: &RunConfig) -> anyhow::Result<Vec<Pair>> {
     if config.data.source == SCENES {
         return Ok(scenes(config, config.eval.pairs.min(EXAMPLES)));
@@ -153,7 +151,7 @@ pub(crate) fn example_pairs(config: &RunConfig) -> anyhow::Result<Vec<Pair>> {
 }
 
 impl Listing {
-    /// Keeps it with the run.
+    /// Writes the listing to the run's folder.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -162,10 +160,11 @@ impl Listing {
         write_atomically(&run.data(), text.as_bytes())
     }
 
-    /// Refuses to continue on other files than the run began with: their order decides every batch.
+    /// Refuses to resume a run on other data than it was started on, because the order of the files determines every
+    /// batch.
     ///
     /// # Errors
-    /// When they differ, or what the run began with cannot be read.
+    /// When the data differs, or the recorded checksums cannot be read.
     pub(crate) fn ensure_same(self, run: &RunDir) -> anyhow::Result<()> {
         let path = run.data();
         let text =
@@ -196,8 +195,8 @@ impl Listing {
     }
 }
 
-/// Lists the files that did not decode in the run's folder, with those of its earlier parts, and
-/// counts them.
+/// Writes the files that did not decode to the list in the run's folder, merged with those of earlier parts of the
+/// run; returns their number.
 ///
 /// # Errors
 /// When the list cannot be read or written.

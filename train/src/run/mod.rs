@@ -1,4 +1,4 @@
-//! One run: where it begins, the folder that it lives in, and what it leaves behind.
+//! A training run: its start, its folder, and its results.
 
 mod failure;
 mod folder;

@@ -17,12 +17,12 @@ use crate::row::MetricRow;
 use crate::run::folder::RunDir;
 use crate::run::images::EXAMPLES;
 
-/// Pixels to which small pictures are enlarged, roughly.
+/// Approximate width in pixels to which small pictures are enlarged.
 const WIDTH: u32 = 300;
-/// Pixels between pairs.
+/// Pixels of space between pairs.
 const GAP: u32 = 12;
 
-/// The curves of `rows`, whose method measures these figures.
+/// Draws the curves of `rows`; `figures` are those that the method measures.
 ///
 /// # Errors
 /// When the picture cannot be written.
@@ -36,7 +36,7 @@ pub(crate) fn curves(
     curves_png(rows, figures, &title, path)
 }
 
-/// The clearest matches of the first held-out pairs, right ones and wrong ones; the pairs side by side.
+/// Draws the most distinct matches, right and wrong ones, of the first held-out pairs, side by side.
 ///
 /// # Errors
 /// When the device fails.
@@ -61,7 +61,7 @@ pub(crate) fn matches(
     Ok(joined.unwrap_or_default())
 }
 
-/// Writes `after` below the picture of the untrained network, where there is one.
+/// Writes `matches.png`: `after` below the picture of the untrained network, where that exists.
 ///
 /// # Errors
 /// When the picture cannot be written.

@@ -1,4 +1,4 @@
-//! The pictures of a run, drawn again from what it left.
+//! Draws the pictures of an existing run again.
 
 use std::path::{Path, PathBuf};
 
@@ -17,12 +17,11 @@ use crate::report::read_jsonl;
 use crate::settings;
 use crate::weights;
 
-/// Draws `RUN/curves.png`, or `out`; and `RUN/matches.png` where the run has weights already and
-/// keeps pairs out of training. Of a run that is going on, only the curves can be drawn, and elsewhere. Returns what
-/// was drawn.
+/// Draws `RUN/curves.png`, or `out`; also `RUN/matches.png` where the run has weights and held-out pairs. While the
+/// run is training only `out` can be drawn. Returns the paths written.
 ///
 /// # Errors
-/// When `run` is no run, or has not logged a step yet.
+/// When `run` is not the folder of a run, has no logged step yet, or is training and `out` is `None`.
 pub fn plot(run: &Path, out: Option<&Path>, device: &Device) -> anyhow::Result<Vec<PathBuf>> {
     let mut run = RunDir::open(run)?;
     let locked = run.lock("wait for it, or draw the curves elsewhere with --out");
@@ -51,7 +50,7 @@ pub fn plot(run: &Path, out: Option<&Path>, device: &Device) -> anyhow::Result<V
     let mut drawn = vec![curves];
 
     let path = run.weights();
-    // While the run goes on, its pictures are its own to write.
+    // While another process trains in the folder, only that process writes its pictures.
     let pairs = if may_write && path.exists() {
         images::example_pairs(&config)?
     } else {
@@ -59,7 +58,8 @@ pub fn plot(run: &Path, out: Option<&Path>, device: &Device) -> anyhow::Result<V
     };
     if !pairs.is_empty() {
         let (encoder, _) = weights::open(&path, &Selection::default(), None, device)?;
-        // By what the picture above it was drawn, which an older program may have left.
+        // The upper half, the picture of the untrained network, may come from an older version that matched by another
+        // feature. The lower half, drawn here, must use the same feature.
         let feature = result::untrained(&run)?.map_or(held_out::FEATURE, |before| before.feature);
         let after = pictures::matches(&encoder, &pairs, feature, device)?;
         pictures::save_before_and_after(&run, after)?;

@@ -1,4 +1,4 @@
-//! A run from its settings to its pictures.
+//! A pre-training run from settings to results.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -26,16 +26,16 @@ use crate::presets::PRESETS;
 use crate::report::{JsonlWriter, TensorBoardWriter};
 use crate::settings;
 
-/// Which run is asked for.
+/// Describes the run to start or to resume.
 #[derive(Debug, Clone, Default)]
 pub struct RunRequest {
     /// A preset's name or a TOML file.
     pub config: Option<String>,
-    /// `section.key=value`, in order.
+    /// Overrides `section.key=value`, applied in order.
     pub sets: Vec<String>,
     /// The folder of the run; `None` = `runs/<name of the config>`.
     pub out: Option<PathBuf>,
-    /// The folder of a run to continue.
+    /// The folder of a run to resume.
     pub resume: Option<PathBuf>,
     /// Replace an earlier run in the same folder.
     pub overwrite: bool,
@@ -46,30 +46,31 @@ impl RunRequest {
     pub fn quick_start() -> Self {
         Self {
             config: Some("quickstart".to_string()),
-            // The first thing a newcomer does, twice perhaps: it may not fail the second time.
+            // Newcomers may repeat the quick start; the second time must not fail because of the first.
             overwrite: true,
             ..Self::default()
         }
     }
 }
 
-/// A run that is ready to begin or to go on: what is wrong with its settings has been told.
+/// A run with validated settings, ready to start or resume.
 pub struct PreparedRun {
     config: RunConfig,
     out: PathBuf,
     overwrite: bool,
     resumed: Option<Resumed>,
-    /// Another program's training state to go on from.
+    /// A training state of another program to continue.
     state: Option<TrainingState>,
     /// Makes the learner at step 0.
     method: MakeMethod,
 }
 
-/// A method at step 0, from what is settled before the first step.
+/// Makes a method at step 0 from the plan of the run.
 pub type MakeMethod = Box<dyn FnOnce(&Plan) -> Box<dyn Method>>;
 
 impl PreparedRun {
-    /// Reads the settings, and what they go on from. The folder of a run that is continued is locked from here on.
+    /// Reads and validates the settings and the training state to continue, if any. Locks the folder of a run that
+    /// is resumed.
     ///
     /// # Errors
     /// One line for the user.
@@ -78,7 +79,7 @@ impl PreparedRun {
         if prepared.resumed.is_none() {
             prepared.state = start::training_state(&prepared.config)?;
         }
-        // What it says of its queue decides the run's, where that is left open.
+        // Where the settings leave the queue length open, it is that of the training state.
         if let Some(state) = &prepared.state
             && prepared.config.method.queue == 0
         {
@@ -87,8 +88,8 @@ impl PreparedRun {
         Ok(prepared)
     }
 
-    /// Trains this method instead of the one that the settings choose. Backbone, views, data and optimizer are still
-    /// those of the settings.
+    /// Trains this method instead of the one in the settings. Backbone, views, data and optimizer still come from
+    /// the settings.
     #[must_use]
     pub fn with_method(mut self, method: MakeMethod) -> Self {
         self.method = method;
@@ -100,9 +101,9 @@ impl PreparedRun {
         &self.config
     }
 
-    /// Trains on `selected`, the device that the settings name, until the end or until `stop` is set. `watching` is told
-    /// of everything, and so are `metrics.jsonl` and TensorBoard's files. `None` when the run was stopped before its
-    /// first step.
+    /// Trains on the device `selected` until the end or until `stop` is set. `watching` receives all events;
+    /// `metrics.jsonl` and TensorBoard's files are written too. `None` when the run was stopped before its first
+    /// step.
     ///
     /// # Errors
     /// One line for the user.
@@ -150,13 +151,13 @@ impl PreparedRun {
             None => {
                 let (learner, first_step, notes) = start::learner(&plan, fresh, state)?;
                 notes.into_iter().try_for_each(note)?;
-                // Not before: what can be refused has been, and the earlier run was still there.
+                // The earlier run is deleted only after all checks, because a refused run must leave it in place.
                 run.clear()?;
                 data.listing.save(&run)?;
                 (learner, first_step)
             }
         };
-        // When resumed, too: its length may be another now, and holds for the next time.
+        // A resumed run saves its settings too: the number of steps may have been changed, and later resumes use it.
         let text = settings::to_toml(&plan.config)?;
         write_atomically(&run.config(), text.as_bytes())?;
         let mut observers = Observers(vec![watching]);
@@ -174,7 +175,7 @@ impl PreparedRun {
         let before = if pairs.is_empty() {
             None
         } else {
-            // An older program may have measured by another feature, which is not to be compared with.
+            // An older version may have measured by another feature; those figures cannot be compared.
             let known = result::untrained(&run)?;
             match known.filter(|before| before.feature == held_out::FEATURE) {
                 Some(before) => Some(before),
@@ -219,7 +220,7 @@ impl PreparedRun {
     }
 }
 
-/// An earlier run, locked, and its newest checkpoint.
+/// An earlier run, locked, with the step and path of its newest checkpoint.
 struct Resumed {
     run: RunDir,
     step: u64,
@@ -242,10 +243,10 @@ fn prepare(request: &RunRequest) -> anyhow::Result<PreparedRun> {
     })
 }
 
-/// The settings, not yet validated, and the folder that a request asks for.
+/// The settings, not yet validated, and the folder of a request.
 ///
 /// # Errors
-/// When the settings cannot be read, or nothing says what to train on.
+/// When the settings cannot be read, or neither a config nor a setting is given.
 pub fn settings_and_folder(request: &RunRequest) -> anyhow::Result<(RunConfig, PathBuf)> {
     if let Some(path) = &request.resume {
         let run = RunDir::open(path)?;
@@ -271,12 +272,12 @@ fn prepare_resume(request: &RunRequest, path: &Path) -> anyhow::Result<PreparedR
         bail!("--resume continues a run with its own settings: leave out --config and --out");
     }
     let mut run = RunDir::open(path)?;
-    // Before anything is read that a run still going on may change.
+    // Locked before reading, because a run that is still training could change the files.
     run.lock("wait for it, or stop it; it can be continued then")?;
     let saved: RunConfig = settings::resolve_file(&run.config(), &[])?;
     let config: RunConfig = settings::resolve_file(&run.config(), &request.sets)?;
     config.validate()?;
-    // What may change without changing what the remaining steps compute, and the length of the run.
+    // Resets the settings that do not affect the result of the remaining steps, and the number of steps.
     let comparable = |config: &RunConfig| {
         let mut config = config.clone();
         config.train.device.clear();
@@ -315,7 +316,7 @@ fn prepare_resume(request: &RunRequest, path: &Path) -> anyhow::Result<PreparedR
     })
 }
 
-/// A preset or a file, with overrides: the name for the run's folder and the settings.
+/// Loads a preset or a file, with overrides; returns the name for the run's folder and the settings.
 pub fn preset_or_file(
     config: Option<&str>,
     sets: &[String],
@@ -362,7 +363,7 @@ fn describe(plan: &Plan, held_out: usize) -> String {
     )
 }
 
-/// `learner`, at step 0, as it was after `step` steps.
+/// Loads the checkpoint at `path`, taken after `step` steps, into `learner`.
 fn load_checkpoint(
     plan: &Plan,
     mut learner: Box<dyn Method>,

@@ -1,4 +1,4 @@
-//! What a run is measured by, before and after training, and its result.
+//! Measures the held-out pairs before and after training, and writes the results of a run.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -34,27 +34,27 @@ use crate::trainer::Ended;
 pub struct RunResult {
     /// The version of the program.
     pub densecl_version: &'static str,
-    /// What cells are matched by; null without pairs.
+    /// The feature by which cells are matched; null without pairs.
     pub correspondence_feature: Option<Feature>,
-    /// Share of cells of held-out pairs matched within one cell of the truth, untrained.
+    /// Share of cells of held-out pairs matched within one cell of the truth before training, in [0, 1].
     pub correspondence_accuracy_before: Option<f64>,
-    /// The same after training.
+    /// The accuracy after training.
     pub correspondence_accuracy_after: Option<f64>,
-    /// The same with the second picture mirrored, untrained.
+    /// The accuracy before training with the second picture of each pair mirrored.
     pub correspondence_accuracy_mirrored_before: Option<f64>,
-    /// And after training.
+    /// The accuracy after training with the second picture of each pair mirrored.
     pub correspondence_accuracy_mirrored_after: Option<f64>,
-    /// What random matches would reach.
+    /// The accuracy of random matches.
     pub correspondence_chance: Option<f64>,
-    /// What matching each cell with the one at the same place would reach.
+    /// The accuracy of matching each cell with the cell at the same position.
     pub correspondence_same_place: Option<f64>,
-    /// Held-out pairs.
+    /// Number of held-out pairs.
     pub pairs: usize,
-    /// Cells of them that have a true match.
+    /// Number of cells in these pairs that have a true match.
     pub cells: u64,
-    /// What was trained on.
+    /// The training data, as in the settings.
     pub data: String,
-    /// Images in it.
+    /// Number of training images.
     pub images: usize,
     /// Steps taken.
     pub steps: u64,
@@ -62,26 +62,26 @@ pub struct RunResult {
     pub total_steps: u64,
     /// Whether the run was stopped before its end.
     pub interrupted: bool,
-    /// Of the last logged step.
+    /// The loss of the last logged step.
     pub loss: Option<f64>,
-    /// The one seed.
+    /// The seed of the run.
     pub seed: u64,
     /// Seconds of training.
     pub seconds: f64,
     /// Images per second of training.
     pub images_per_second: f64,
-    /// Hour of training → the most memory of the process in it, in bytes.
+    /// Hour of training → the largest memory of the process during it, in bytes.
     pub resident_bytes_by_hour: BTreeMap<u64, u64>,
-    /// Where it was trained.
+    /// The device.
     pub device: String,
-    /// Files that did not decode.
+    /// Number of files that did not decode.
     pub bad_files: usize,
-    /// The file of the weights.
+    /// The weight file.
     #[serde(serialize_with = "paths::serialize")]
     pub weights: PathBuf,
 }
 
-/// What the network can do before it has learned anything; `None` when asked to stop.
+/// Measures the untrained network on the held-out pairs; `None` when a stop was requested.
 ///
 /// # Errors
 /// When the device or the disk fails, or too many files are bad.
@@ -97,7 +97,7 @@ pub(crate) fn measure_untrained(
     observer.event(&TrainEvent::Note(
         "measuring the untrained network".to_string(),
     ))?;
-    // The training loop meets the same files and names the bad ones.
+    // Bad files are logged at debug level only, because training reads the same files and reports them.
     let config = LoaderConfig::of(&plan.config, views, Level::Debug);
     let mut loader = Loader::start(Arc::clone(source), config, 0)?;
     let Some(encoder) = held_out::untrained_network(plan, &mut loader, stop)? else {
@@ -111,7 +111,7 @@ pub(crate) fn measure_untrained(
     Ok(Some(measured))
 }
 
-/// What [`measure_untrained`] has measured before, where it has.
+/// The figures written by [`measure_untrained`]; `None` if there are none.
 ///
 /// # Errors
 /// When its file cannot be read.
@@ -125,7 +125,7 @@ pub(crate) fn untrained(run: &RunDir) -> anyhow::Result<Option<HeldOutFigures>> 
     measured.with_context(|| format!("{} is damaged", path.display()))
 }
 
-/// Measures on all pairs, draws the first, and tells both.
+/// Measures all pairs, draws the first ones, and sends both as events.
 fn measure(
     plan: &Plan,
     encoder: &Encoder,
@@ -147,7 +147,7 @@ fn measure(
     Ok((measured, image))
 }
 
-/// Writes everything that a run leaves behind.
+/// Writes the weights, figures and pictures at the end of a run.
 ///
 /// # Errors
 /// When the device or the disk fails.
@@ -221,7 +221,7 @@ pub(crate) fn conclude(
 }
 
 impl RunResult {
-    /// As in `result.json`.
+    /// The content of `result.json`.
     ///
     /// # Errors
     /// When a figure has no JSON form.

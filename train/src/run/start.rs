@@ -1,4 +1,4 @@
-//! Where a run begins: at random, from weights, or from a training state of another program.
+//! The start of a run: random weights, given weights, or a training state of another program.
 
 use std::fs;
 use std::path::Path;
@@ -12,10 +12,10 @@ use crate::config::RunConfig;
 use crate::plan::Plan;
 use crate::weights;
 
-/// The training state that the settings name, if any.
+/// The training state named by `train.continue_from`; `None` if that is empty.
 ///
 /// # Errors
-/// When it cannot be read, or is none.
+/// When it cannot be read, or is no training state.
 pub(crate) fn training_state(config: &RunConfig) -> anyhow::Result<Option<TrainingState>> {
     let path = Path::new(&config.train.continue_from);
     if config.train.continue_from.is_empty() {
@@ -31,10 +31,10 @@ pub(crate) fn training_state(config: &RunConfig) -> anyhow::Result<Option<Traini
     Ok(Some(state))
 }
 
-/// `learner`, at step 0, at its first step; that step; and what is to be said of both.
+/// Initialises `learner`, which is at step 0; returns it, its first step, and notes for the user.
 ///
 /// # Errors
-/// When what the settings name does not fit them.
+/// When the weights or the training state do not fit the settings.
 pub(crate) fn learner(
     plan: &Plan,
     mut learner: Box<dyn Method>,

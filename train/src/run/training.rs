@@ -1,4 +1,4 @@
-//! The loop with the files, the clock and the threads of this machine.
+//! The training loop with files, a clock and threads.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,11 +19,11 @@ use crate::plan::Plan;
 use crate::report::read_jsonl;
 use crate::trainer::{Ended, Host, Trainer};
 
-/// This machine, and the folder of the run.
+/// The clock and memory of this machine, and the run's folder for checkpoints.
 struct Machine<'a> {
     started: Instant,
     run: &'a RunDir,
-    /// Newest checkpoints kept.
+    /// Number of checkpoints kept.
     keep: usize,
 }
 
@@ -41,11 +41,12 @@ impl Host for Machine<'_> {
     }
 }
 
-/// Takes `learner` from `first_step` to the end, or until `stop` is set; also the files that did not decode.
+/// Trains `learner` from `first_step` to the end, or until `stop` is set; also returns the files that did not
+/// decode.
 ///
 /// # Errors
-/// Too many bad files, a loss that is not finite, a device or disk that fails. Checkpoints written
-/// before stay as they are.
+/// Too many unreadable files, a loss that is not finite, a failed device or disk. Earlier checkpoints stay
+/// unchanged.
 pub(super) fn train(
     plan: &Plan,
     source: &Arc<Source>,
@@ -77,7 +78,7 @@ pub(super) fn train(
     Ok((ended, loader.bad_files()))
 }
 
-/// Seconds that the run took up to `step`, from its log.
+/// Training time in seconds up to `step`, read from the log.
 fn seconds_before(run: &RunDir, step: u64) -> anyhow::Result<f64> {
     let path = run.metrics();
     if step == 0 || !path.exists() {
@@ -86,66 +87,4 @@ fn seconds_before(run: &RunDir, step: u64) -> anyhow::Result<f64> {
     let rows = read_jsonl(&path).with_context(|| format!("reading {}", path.display()))?;
     let before = rows.iter().rfind(|row| row.step <= step);
     Ok(before.map_or(0.0, |row| row.seconds))
-}
-
-#[cfg(all(test, feature = "wgpu"))]
-mod tests {
-    use burn::tensor::Device;
-    use burn::tensor::wgpu::wgpu;
-
-    use super::super::images::training_scenes;
-    use super::*;
-    use crate::events::TrainEvent;
-    use crate::plan::tiny_settings;
-
-    /// Loses the device as soon as a checkpoint was written, as a driver does that restarts.
-    struct LosesTheDevice(wgpu::Device);
-
-    impl Observer for LosesTheDevice {
-        fn event(&mut self, event: &TrainEvent) -> anyhow::Result<()> {
-            if let TrainEvent::Saved { .. } = event {
-                self.0.destroy();
-            }
-            Ok(())
-        }
-    }
-
-    #[test]
-    fn a_device_lost_in_a_run_leaves_its_checkpoint_and_is_told_with_the_way_to_go_on() {
-        let config = tiny_settings(&["train.steps=9", "log.every_steps=1"]);
-        let scenes = training_scenes(&config.scenes, 0, 4);
-        let (device, setup) = Device::wgpu_options()
-            .init_with_setup()
-            .expect("a GPU, or Mesa's software adapter");
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let run = RunDir::create(folder.path(), false).expect("a folder");
-        let plan = Plan::new(config, device, scenes.len()).expect("a plan");
-        let source = Arc::new(Source::Memory(scenes));
-
-        let mut observer = LosesTheDevice(setup.device);
-        let ended = train(
-            &plan,
-            &source,
-            plan.learner(),
-            0,
-            &run,
-            &mut observer,
-            &AtomicBool::new(false),
-        );
-        let error = ended.err().expect("the device is gone").to_string();
-        let checkpoints = run.checkpoints().expect("a folder");
-        let [(2, path)] = &checkpoints[..] else {
-            panic!("{checkpoints:?}")
-        };
-        let shown = folder.path().display();
-        for part in [
-            "the device failed",
-            "the checkpoint of step 2 is kept",
-            &path.display().to_string(),
-            &format!("densecl pretrain --resume {shown}"),
-        ] {
-            assert!(error.contains(part), "`{part}` is not in: {error}");
-        }
-        assert!(!error.contains('\n'), "{error}");
-    }
 }

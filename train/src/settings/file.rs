@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::resolve;
 
-/// A file of settings has a few kilobytes; anything much longer was given by mistake.
+/// Upper limit of a settings file; real ones have a few kilobytes, so that a larger file was given by mistake.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// As [`resolve`], from the text of a file.

@@ -10,7 +10,7 @@ use densecl::synthetic::scene_image;
 use super::*;
 use crate::plan::tiny_settings;
 
-/// So many batches of the same scenes, then an error.
+/// Supplies a fixed number of batches of the same scenes, then an error.
 struct Scenes<'a> {
     plan: &'a Plan,
     left: u64,
@@ -61,7 +61,7 @@ impl Batches for Scenes<'_> {
     }
 }
 
-/// Keeps states in memory; each look at the clock is a second later.
+/// Keeps checkpoints in memory; every query of the clock advances it by a second.
 #[derive(Default)]
 struct Page {
     seconds: Cell<f64>,
@@ -85,7 +85,7 @@ impl Host for Page {
     }
 }
 
-/// The steps of which it was told the figures.
+/// Records the steps of all rows it receives.
 #[derive(Default)]
 struct Rows(Vec<u64>);
 
@@ -104,7 +104,7 @@ fn plan() -> Plan {
     Plan::new(config, Device::flex(), 4).expect("a plan")
 }
 
-/// Trains with so many batches.
+/// Trains with this number of batches available.
 fn train(plan: &Plan, batches: u64, stop: &AtomicBool) -> (Result<Ended, Failure>, Page, Rows) {
     let mut scenes = Scenes {
         plan,
@@ -131,7 +131,7 @@ fn the_loop_needs_no_files_and_logs_and_keeps_when_the_settings_say() {
     let (ended, page, rows) = train(&plan(), 5, &AtomicBool::new(false));
     let ended = ended.expect("nothing fails");
     assert_eq!((ended.step, ended.interrupted), (5, false));
-    // The last step whatever the settings say.
+    // The last step is logged and saved in any case.
     assert_eq!(rows.0, [2, 4, 5]);
     assert_eq!(page.kept, [2, 4, 5]);
     assert!(ended.seconds > 0.0);

@@ -64,7 +64,7 @@ export function stepAmong(cells, [, columns], cell, dx, dy) {
     const x = (other % columns) - (cell % columns);
     const y = Math.floor(other / columns) - Math.floor(cell / columns);
     const along = Math.sign(dx) * x + Math.sign(dy) * y;
-    // The distance across the direction counts double, so that arrow keys follow a row of matches.
+    // The distance at right angles to the arrow counts double, so that arrow keys follow a row of matches.
     const cost = along + 2 * (Math.abs(x) + Math.abs(y) - Math.abs(along));
     if (along > 0 && cost < least) [best, least] = [other, cost];
   }

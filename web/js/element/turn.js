@@ -1,8 +1,8 @@
 /** Decides when an element begins to load. */
 
 /**
- * Resolves when an element may begin to load. `eager`: at once. `lazy`: when it is on the screen. `auto`: when it is at
- * most one screen height away from it and the page has loaded and is idle.
+ * Resolves when an element may begin to load. `eager`: at once. `lazy`: when the element is on the screen. `auto`: when
+ * the element is at most one screen height away from the screen, and the page has loaded and is idle.
  * @param {Element} element
  * @param {"auto" | "lazy" | "eager"} loading
  * @param {AbortSignal} signal if it aborts, the promise rejects with its reason

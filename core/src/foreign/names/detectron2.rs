@@ -1,6 +1,6 @@
 //! detectron2's names of the tensors of a ResNet, in both directions.
 
-/// What stands before a name: ours, detectron2's. Ours of the stem stand at the top, so it comes last.
+/// Prefixes of names: ours and detectron2's. Ours for the stem is empty and would match any name, so it comes last.
 const PLACES: [[&str; 2]; 5] = [
     ["layer1.", "res2."],
     ["layer2.", "res3."],
@@ -9,7 +9,7 @@ const PLACES: [[&str; 2]; 5] = [
     ["", "stem."],
 ];
 
-/// The parts of a block, of which the stem has the first two.
+/// Names of the parts of a block: ours and detectron2's. The stem has the first two parts.
 const PARTS: [[&str; 2]; 8] = [
     ["conv1", "conv1"],
     ["bn1", "conv1.norm"],
@@ -24,12 +24,12 @@ const PARTS: [[&str; 2]; 8] = [
 const OURS: usize = 0;
 const THEIRS: usize = 1;
 
-/// `layer1.0.bn2.bias` → `res2.0.conv2.norm.bias`; none for what is no tensor of a backbone.
+/// `layer1.0.bn2.bias` → `res2.0.conv2.norm.bias`; `None` if the name is not that of a tensor of a backbone.
 pub fn to_detectron2(name: &str) -> Option<String> {
     translated(name, OURS, THEIRS)
 }
 
-/// `res2.0.conv2.norm.bias` → `layer1.0.bn2.bias`; none for what is no tensor of a backbone.
+/// `res2.0.conv2.norm.bias` → `layer1.0.bn2.bias`; `None` if the name is not that of a tensor of a backbone.
 pub fn from_detectron2(name: &str) -> Option<String> {
     translated(name, THEIRS, OURS)
 }

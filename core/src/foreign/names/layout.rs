@@ -1,4 +1,4 @@
-//! The names that programs give to the tensors of a ResNet and of a contrastive method.
+//! The names that different programs give to the tensors of a ResNet and of a contrastive method.
 
 use std::{collections::BTreeSet, fmt};
 
@@ -10,23 +10,23 @@ use super::recognition::{layout_of, unrecognised};
 use crate::error::Result;
 use crate::names::{KEY, QUERY, QUEUE_POSITIONS, QUEUES};
 
-/// Whose names a checkpoint has.
+/// The naming scheme of a checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Layout {
-    /// Our own: `conv1.weight`, `global_head.*`, or `query.*`, `key.*`, `velocity.*`, `queue.*`.
+    /// Our own names: `conv1.weight`, `global_head.*`; in checkpoints `query.*`, `key.*`, `velocity.*`, `queue.*`.
     Densecl,
-    /// A ResNet's names without a classifier, as the authors release their backbones.
+    /// torchvision's names without a classifier, as in the backbones that the authors released.
     Backbone,
-    /// torchvision's: the same with a classifier `fc.*`.
+    /// torchvision's names with a classifier `fc.*`.
     Torchvision,
-    /// The authors' training state: `encoder_q.0.*`, `encoder_q.1.mlp.*`, `mlp2.*`, `queue2`.
+    /// The training state of the authors' code: `encoder_q.0.*`, `encoder_q.1.mlp.*`, `mlp2.*`, `queue2`.
     Authors,
-    /// Official MoCo: `module.encoder_q.*` with the head as `fc.*`.
+    /// The official MoCo code: `module.encoder_q.*`, with the head as `fc.*`.
     Moco,
-    /// mmselfsup and mmpretrain: `backbone.*`, perhaps `neck.*`, `encoder_k.*`.
+    /// mmselfsup and mmpretrain: `backbone.*`, optionally `neck.*` and `encoder_k.*`.
     OpenMmlab,
-    /// lightly: the backbone as a sequence, `backbone.0.weight` to `backbone.7.*`, or with a ResNet's own
+    /// lightly: the backbone as an `nn.Sequential`, `backbone.0.weight` to `backbone.7.*`, or with a ResNet's own
     /// names beside `projection_head.*` or `online_classifier.*`, as its benchmarks save it.
     Lightly,
     /// solo-learn: `backbone.*` (`encoder.*` in its first versions) beside `classifier.*`, `projector.*`.
@@ -41,7 +41,7 @@ pub enum Layout {
     BarlowTwins,
     /// DINO's training states: `backbone.*` beside `head.mlp.*` and `head.last_layer.*`.
     Dino,
-    /// detectron2's backbones: `stem.*`, `res2.*` to `res5.*`.
+    /// Backbones of detectron2: `stem.*`, `res2.*` to `res5.*`.
     Detectron2,
 }
 
@@ -70,19 +70,20 @@ impl fmt::Display for Layout {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Reason {
-    /// Batches seen by a batch normalisation: only a cumulative average needs it.
+    /// The number of batches that a batch normalisation has seen; used only for cumulative averages, which we
+    /// do not have.
     Counter,
-    /// The classifier: backbones here have none.
+    /// The classifier; our backbones have none.
     Classifier,
-    /// MoCo v1's head: one linear layer, where the global head has two.
+    /// The head of MoCo v1: a single linear layer, where our global head has two.
     LinearHead,
-    /// The same tensor as another of the file.
+    /// A copy of the tensor with this name in the file.
     CopyOf(String),
-    /// A constant of the program that wrote the file.
+    /// A constant or a counter of the program that wrote the file.
     Constant,
-    /// The momentum encoder, a queue or SGD's velocity, where the query encoder alone is wanted.
+    /// The key encoder, a queue or SGD's velocity, when only the query encoder is imported.
     TrainingState,
-    /// The heads, second encoder or memory bank of another method, from which training here cannot go on.
+    /// The heads, second encoder or memory bank of another method, from which training cannot continue.
     OtherMethod,
     /// The key does not begin with the prefix that was asked for.
     OutsidePrefix(String),
@@ -108,25 +109,26 @@ impl fmt::Display for Reason {
     }
 }
 
-/// What becomes of one tensor.
+/// How a tensor of a file is used.
 #[derive(Debug)]
 pub(super) enum Fate {
-    /// It is used under this name of ours.
+    /// Used, under this name of ours.
     Use(String),
     Drop(Reason),
     Unknown,
 }
 
-/// A layout, and what there is in a file of it.
+/// The layout of a file, and its details that differ between files of this layout.
 #[derive(Debug)]
 pub(super) struct Scheme {
     pub(super) layout: Layout,
-    /// Whether there are a query and a key encoder.
+    /// Whether the file has both a query and a key encoder.
     pub(super) both: bool,
 }
 
 impl Scheme {
-    /// The layout of these names, of which [`super::wrappers`] are gone; an error speaks of the names in `file`.
+    /// Recognises the layout of these names, from which [`super::wrappers`] have been removed; an error lists the
+    /// names in `file`.
     pub(super) fn of(names: &BTreeSet<String>, file: &BTreeSet<&str>) -> Result<Self> {
         let layout = layout_of(names).ok_or_else(|| unrecognised(file))?;
         let key = match layout {
@@ -139,17 +141,17 @@ impl Scheme {
         })
     }
 
-    /// What stands before our names of the query encoder.
+    /// The prefix of our names for the query encoder.
     pub(super) fn query(&self) -> &'static str {
         if self.both { QUERY } else { "" }
     }
 
-    /// The axis of a queue along which its keys lie: others keep them in columns.
+    /// The axis of a queue whose length is the number of keys: 0 for ours, [K, dim]; 1 for other programs, [dim, K].
     pub(super) fn queue_axis(&self) -> usize {
         usize::from(self.layout != Layout::Densecl)
     }
 
-    /// What becomes of the tensor `name`, of which the wrappers are gone.
+    /// How the tensor `name`, from which the wrappers have been removed, is used.
     pub(super) fn fate(&self, name: &str, shape: &[usize]) -> Fate {
         // Some programs keep the number as a vector of length 1.
         if name.ends_with(".num_batches_tracked") && matches!(shape, [] | [1]) {
@@ -165,7 +167,7 @@ impl Scheme {
                 } else if let Some(rest) = name.strip_prefix("encoder_k.") {
                     sequence(KEY, rest)
                 } else if let Some(rest) = name.strip_prefix("backbone.") {
-                    // The authors' class has a second name for its backbone.
+                    // The authors' class stores its backbone under a second name too.
                     Fate::Drop(Reason::CopyOf(format!("encoder_q.0.{rest}")))
                 } else {
                     queue(name)
@@ -212,7 +214,7 @@ impl Scheme {
     }
 }
 
-/// A ResNet's own names.
+/// torchvision's names of a ResNet.
 pub(super) fn backbone(encoder: &str, name: &str) -> Fate {
     if name.starts_with("fc.") {
         Fate::Drop(Reason::Classifier)
@@ -221,7 +223,8 @@ pub(super) fn backbone(encoder: &str, name: &str) -> Fate {
     }
 }
 
-/// The neck of DenseCL and MoCo v2 in OpenSelfSup and its successors: layers with a ReLU between.
+/// The neck of DenseCL and MoCo v2 in OpenSelfSup and its successors. Layers are numbered by their position in an
+/// `nn.Sequential`, in which 1 is the ReLU.
 fn head(encoder: &str, name: &str) -> Fate {
     let layers = [
         ("mlp.0.", "global_head.fc1."),
@@ -237,7 +240,7 @@ fn head(encoder: &str, name: &str) -> Fate {
     })
 }
 
-/// An encoder as a sequence of backbone and neck.
+/// An encoder as an `nn.Sequential` of backbone (0) and neck (1).
 fn sequence(encoder: &str, name: &str) -> Fate {
     if let Some(rest) = name.strip_prefix("0.") {
         backbone(encoder, rest)
@@ -248,7 +251,7 @@ fn sequence(encoder: &str, name: &str) -> Fate {
     }
 }
 
-/// A torchvision ResNet whose classifier was replaced by the head.
+/// A torchvision ResNet in which the head replaces the classifier `fc`.
 fn moco(encoder: &str, name: &str) -> Fate {
     match name.strip_prefix("fc.") {
         None => backbone(encoder, name),
@@ -257,7 +260,7 @@ fn moco(encoder: &str, name: &str) -> Fate {
     }
 }
 
-/// MoCo's buffers, which DenseCL has twice.
+/// The queues and their positions; DenseCL has two of each, MoCo one.
 fn queue(name: &str) -> Fate {
     let name = match name {
         "queue" => QUEUES[0],

@@ -1,9 +1,8 @@
-//! Whose checkpoint it is, and what its tensors are called here.
+//! Recognising which program wrote a checkpoint, and translating the names of its tensors to ours.
 //!
-//! Everybody trains the same ResNet and names it differently. [`recognise`] decides on the layout
-//! from names and shapes alone, and accounts for every tensor: used under a name of ours, dropped for
-//! a reason, or unknown. [`Mapping::apply`] then moves the values. Nothing is loaded in part without
-//! saying so.
+//! Programs give different names to the tensors of the same ResNet. [`recognise`] determines the layout from
+//! names and shapes alone, and classifies every tensor: used under a name of ours, dropped for a stated reason,
+//! or unknown, which is an error. [`Mapping::apply`] or [`Mapping::gather`] then moves the values.
 
 mod detectron2;
 mod layout;
@@ -28,44 +27,46 @@ use crate::{
     stored::Stored,
 };
 
-/// An account of a checkpoint's tensors.
+/// How each tensor of a checkpoint is used.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mapping {
-    /// Whose names they are.
+    /// The naming scheme of the file.
     pub layout: Layout,
-    /// The network, from the shapes. They do not tell the output stride, nor the grid of the dense
-    /// head, nor `dim` where there are no heads: these are the defaults.
+    /// The network, inferred from the shapes of the tensors. Shapes do not determine the output stride, the grid
+    /// of the dense head, and, without heads and queues, `dim`; these settings have their default values.
     pub model: ModelConfig,
-    /// From the file's key to ours: torchvision's names for the backbone, `global_head.*`,
-    /// `dense_head.*`. With a key encoder in the file ([`Self::is_checkpoint`]) encoders are under
-    /// `query.` and `key.`, beside `queue.global`, `queue.dense` and their `queue_position.*`.
+    /// The file's name and ours of each tensor that is used. Ours are torchvision's names for the backbone,
+    /// `global_head.*` and `dense_head.*`. If the file has a key encoder ([`Self::is_checkpoint`]), the
+    /// encoders have the prefixes `query.` and `key.`, and there may be `queue.global`, `queue.dense` and their
+    /// `queue_position.*`.
     pub used: Vec<(String, String)>,
-    /// Keys that are known and have no use here.
+    /// Names in the file that are known but not used, with the reason.
     pub dropped: Vec<(String, Reason)>,
-    /// Our names of tensors that the network needs and the file lacks.
+    /// Our names of the tensors that the network needs and the file lacks.
     pub missing: Vec<String>,
-    /// Keys of which nothing is known.
+    /// Names in the file that are unknown.
     pub unknown: Vec<String>,
-    /// Keys whose shape is not the network's, in words.
+    /// Messages about tensors whose shape is not that of the network.
     pub misshapen: Vec<String>,
-    /// Parts of a training state that the file does not have at all, e.g. `dense head`.
+    /// Parts of a training state of which the file has no tensor, e.g. `dense head`.
     pub absent: Vec<&'static str>,
 }
 
-/// Tensors under our names.
+/// Tensors with our names.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Imported {
-    /// As [`Mapping::used`] says, without the positions of the queues.
+    /// The tensors of [`Mapping::used`], except the positions of the queues.
     pub tensors: BTreeMap<String, Stored>,
-    /// Where the global and the dense queue are written next; 0 where the file does not say.
+    /// The row that the next key overwrites, in the global and in the dense queue; 0 if the file does not
+    /// contain it.
     pub queue_positions: [usize; 2],
 }
 
-/// Decides on the layout and the network, and accounts for every one of `keys` (name, shape).
+/// Determines the layout and the network of a file from the names and shapes `keys`, and classifies each tensor.
 ///
 /// # Errors
-/// [`Error::Mismatch`] when the names are those of no layout known here, or the backbone is none of
-/// ours. Keys that are unknown or missing are no error yet, see [`Mapping::check`].
+/// [`Error::Mismatch`] when the names fit no [`Layout`], or the backbone is not supported. Unknown and missing
+/// tensors are errors only in [`Mapping::check`].
 pub fn recognise(keys: &[(String, Vec<usize>)]) -> Result<Mapping> {
     recognise_selected(keys, &Selection::default())
 }
@@ -91,7 +92,7 @@ pub fn recognise_selected(keys: &[(String, Vec<usize>)], selection: &Selection) 
         misshapen: Vec::new(),
         absent: Vec::new(),
     };
-    // Our name → the file's key and shape.
+    // For each of our names the file's name and shape.
     let mut found: BTreeMap<String, (&str, &[usize])> = BTreeMap::new();
     for (bare_name, (_, key, shape)) in bare.iter().zip(&selected) {
         match scheme.fate(bare_name, shape) {
@@ -140,7 +141,7 @@ pub fn recognise_selected(keys: &[(String, Vec<usize>)], selection: &Selection) 
     Ok(mapping)
 }
 
-/// The parts of a training state of which nothing is there.
+/// The parts of a training state of which there is no tensor.
 fn absent(shapes: &BTreeMap<&str, &[usize]>) -> Vec<&'static str> {
     let parts = [
         ("global head", "global_head.fc1.weight"),
@@ -155,13 +156,15 @@ fn absent(shapes: &BTreeMap<&str, &[usize]>) -> Vec<&'static str> {
 }
 
 impl Mapping {
-    /// Whether a key encoder is in the file, and so encoders are named `query.…` and `key.…`.
+    /// Whether the file has a key encoder. The names of the encoders then begin with `query.` and `key.`.
     pub fn is_checkpoint(&self) -> bool {
         !self.absent.contains(&"key encoder")
     }
 
+    /// Checks that no tensor is unknown, missing or of the wrong shape.
+    ///
     /// # Errors
-    /// [`Error::Mismatch`] with the names when a key is unknown, missing or has another shape.
+    /// [`Error::Mismatch`] with the names of such tensors.
     pub fn check(&self) -> Result<()> {
         let network = self.model.describe();
         let problems = [
@@ -187,8 +190,8 @@ impl Mapping {
         }
     }
 
-    /// The same account for whoever wants the query encoder alone, under bare names: the rest of a
-    /// training state becomes dropped.
+    /// The mapping for importing the query encoder alone: its names lose the prefix `query.`, and the other
+    /// tensors of a training state are dropped.
     pub fn weights_alone(mut self) -> Self {
         let query = if self.is_checkpoint() { QUERY } else { "" };
         let others = [KEY, VELOCITY, "queue.", "queue_position."];
@@ -203,10 +206,10 @@ impl Mapping {
         self
     }
 
-    /// Moves the tensors that the account was made of to our names.
+    /// Renames the tensors of the file to our names.
     ///
     /// # Errors
-    /// As [`Self::gather`], and [`Error::Mismatch`] when `tensors` are others.
+    /// As [`Self::gather`], and [`Error::Mismatch`] when `tensors` are not those for which this mapping was made.
     pub fn apply(&self, tensors: Vec<(String, Stored)>) -> Result<Imported> {
         let tensors: HashMap<String, Stored> = tensors.into_iter().collect();
         self.gather(|key| {
@@ -215,13 +218,13 @@ impl Mapping {
         })
     }
 
-    /// Reads the tensors that the account was made of, one at a time and by the file's names, and puts
-    /// them under ours. What is dropped is not read.
+    /// Reads the used tensors one at a time by the file's names, and returns them with our names. Dropped
+    /// tensors are not read, except copies, which are compared with their original.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] as [`Self::check`]; [`Error::Format`] when a used tensor holds NaN or
-    /// infinity, when two copies of the backbone differ, or a queue's position is outside of it; and
-    /// those of `read`.
+    /// [`Error::Mismatch`] as [`Self::check`]. [`Error::Format`] when a used tensor contains NaN or infinity,
+    /// when a copy differs from its original, or when the position of a queue is outside the queue. The errors
+    /// of `read`.
     pub fn gather(&self, mut read: impl FnMut(&str) -> Result<Stored>) -> Result<Imported> {
         self.check()?;
         for (key, reason) in &self.dropped {
@@ -243,7 +246,7 @@ impl Mapping {
                 return Err(Error::Format(format!("{key} holds {value}")));
             }
             if let Some(which) = QUEUE_POSITIONS.iter().position(|position| position == name) {
-                // The shape was checked to be that of one number; f32 holds it exactly up to 2²⁴.
+                // The tensor has one element, as `check` ensures; f32 is exact up to 2²⁴.
                 let at = stored.values.first().copied().unwrap_or_default();
                 if at < 0.0 {
                     return Err(Error::Format(format!("{key} is {at}, below 0")));
@@ -270,7 +273,7 @@ impl Mapping {
     }
 }
 
-/// Bit by bit, so that NaN equals itself.
+/// Whether two tensors are equal bit by bit; NaN equals itself.
 fn same(a: &Stored, b: &Stored) -> bool {
     let bits = |stored: &Stored| {
         stored
@@ -282,7 +285,7 @@ fn same(a: &Stored, b: &Stored) -> bool {
     a.shape == b.shape && bits(a) == bits(b)
 }
 
-/// [dim, K] → [K, dim]: others keep a queue's keys in columns.
+/// [dim, K] → [K, dim]: other programs store the keys of a queue in columns.
 fn transposed(stored: Stored) -> Stored {
     let (rows, columns) = (stored.shape[0], stored.shape[1]);
     let values = (0..columns)

@@ -114,7 +114,8 @@ pub(super) fn other_methods(encoder: &str, name: &str, program: &Program) -> Fat
     }
 }
 
-/// `nn.Sequential(*resnet.children())` without its end: 2 and 3 are ReLU and pooling.
+/// The children of a ResNet, except pooling and classifier, in an `nn.Sequential`; 2 and 3 are ReLU and max
+/// pooling.
 fn child_of_sequence(encoder: &str, name: &str) -> Fate {
     let children = [
         ("0.", "conv1."),

@@ -1,4 +1,5 @@
-//! From shapes to the network, and from the network to the shapes it must have.
+//! Inferring a network from the shapes of its tensors, and listing the shapes that the tensors of a network
+//! must have.
 
 use std::collections::BTreeMap;
 
@@ -13,10 +14,10 @@ use crate::{
     },
 };
 
-/// The network whose tensors these are, under our names.
+/// Infers the network from the shapes of its tensors; `shapes` has our names as keys.
 ///
 /// # Errors
-/// [`Error::Mismatch`] when its depth or stem is none of ours.
+/// [`Error::Mismatch`] when its depth or its stem is not supported.
 pub(super) fn infer(scheme: &Scheme, shapes: &BTreeMap<&str, &[usize]>) -> Result<ModelConfig> {
     let shape = |name: &str| {
         shapes
@@ -73,8 +74,8 @@ pub(super) fn infer(scheme: &Scheme, shapes: &BTreeMap<&str, &[usize]>) -> Resul
     Ok(model)
 }
 
-/// Every tensor that a file of this scheme must have, under our names, with its shape in the file.
-/// Of the heads and queues only those of which a part is `found`.
+/// The tensors that a file of this scheme must have, by our names, with their shapes in the file. Heads and
+/// queues are included only if at least one of their tensors is `found`.
 pub(super) fn expected(
     model: &ModelConfig,
     scheme: &Scheme,
@@ -104,7 +105,8 @@ pub(super) fn expected(
             continue;
         }
         let keys = shape.and_then(|shape| shape.get(scheme.queue_axis()));
-        // Without the queue any length does: it is then missing.
+        // If the file has the position of a queue but not the queue, its length is unknown. 0 is sufficient,
+        // because the queue is then reported as missing and its shape is not compared.
         let keys = keys.copied().unwrap_or_default();
         if scheme.queue_axis() == 0 {
             expected.insert((*queue).to_string(), vec![keys, model.dim]);

@@ -1,7 +1,7 @@
-//! ONNX: the graph of the backbone, with its heads if wanted, for any batch and any size.
+//! Writing ONNX: the graph of the backbone and optionally its heads, for any batch size and picture size.
 //!
-//! Kernels and batch normalisations keep torchvision's names and values. Nothing is folded, so a tensor
-//! of the file is the tensor of the network; runtimes fold by themselves.
+//! Tensors keep their names and values. Batch normalisation is not folded into the convolutions, so that the
+//! tensors of the file are those of the network; ONNX runtimes fold it when they load the file.
 
 mod proto;
 #[cfg(test)]
@@ -21,13 +21,13 @@ use crate::{
     network::{Block, Convolution, DENSE_HEAD, GLOBAL_HEAD, ModelConfig, Network, POOL},
 };
 
-/// Version of the operators. Those used are in every runtime of the last years.
+/// Version of the operator set (2020), which all current runtimes support.
 const OPSET: i64 = 13;
-/// Version of the file format that came with it.
+/// Version of the file format that was released with this operator set.
 const IR_VERSION: i64 = 7;
 /// `TensorProto.FLOAT`.
 const FLOAT: i32 = 1;
-/// `AttributeProto.AttributeType`.
+/// Values of `AttributeProto.AttributeType`.
 const KIND_FLOAT: i32 = 1;
 const KIND_INT: i32 = 2;
 const KIND_INTS: i32 = 7;
@@ -37,11 +37,11 @@ const FEATURES: &str = "features";
 const DENSE: &str = "dense";
 const GLOBAL: &str = "global";
 
-/// The network at the output stride of its model, with `heads` also the dense head and, where there is one,
-/// the global head.
+/// The bytes of the file: the backbone at the output stride of its model, and if `heads` also the dense head
+/// and, if there is one, the global head.
 ///
 /// # Errors
-/// [`Error::Mismatch`] when the heads are wanted and there is no dense one, or a tensor is missing.
+/// [`Error::Mismatch`] when `heads` is true and there is no dense head, or a tensor is missing.
 pub fn write(source: &Source, heads: bool) -> Result<Vec<u8>> {
     Ok(describe(source, heads)?.encode_to_vec())
 }
@@ -105,7 +105,7 @@ fn describe(source: &Source, heads: bool) -> Result<Model> {
     })
 }
 
-/// What a program needs to feed the network, and where it comes from.
+/// The metadata: the normalisation of the input, the output stride, and the origin of the network.
 fn properties(source: &Source) -> Vec<Property> {
     let Source {
         model,
@@ -132,14 +132,14 @@ fn properties(source: &Source) -> Vec<Property> {
     pairs.into_iter().map(property).collect()
 }
 
-/// A graph that grows, and the tensors that it takes along.
+/// Builds a graph, and copies the tensors that it uses from `source`.
 struct Writer<'a> {
     source: &'a Source<'a>,
     graph: Graph,
 }
 
 impl Writer<'_> {
-    /// `images` → `features`; returns the channels.
+    /// Adds the backbone, `images` → `features`. Returns the channels of `features`.
     fn backbone(&mut self, model: &ModelConfig) -> Result<usize> {
         let network = Network::new(model);
         let stem = self.conv_norm(INPUT, &network.stem)?;
@@ -183,7 +183,7 @@ impl Writer<'_> {
         Ok(self.node("Relu", &format!("{name}.relu"), &[&sum], Vec::new()))
     }
 
-    /// A convolution of the backbone and its batch normalisation.
+    /// Adds a convolution of the backbone and its batch normalisation.
     fn conv_norm(&mut self, x: &str, convolution: &Convolution) -> Result<String> {
         let kernel = Kernel {
             size: convolution.size,
@@ -194,8 +194,8 @@ impl Writer<'_> {
         self.norm(&out, &convolution.norm)
     }
 
-    /// `features` → `dense`. The pooling to a grid that training may use is left out: every cell has
-    /// its vector.
+    /// Adds the dense head, `features` → `dense`, without the pooling to a grid that training may use: the
+    /// output has one vector for each cell of `features`.
     fn dense_head(&mut self) -> Result<()> {
         let point = Kernel {
             size: 1,
@@ -210,7 +210,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// `features` → `global`.
+    /// Adds the global head, `features` → `global`.
     fn global_head(&mut self) -> Result<()> {
         let x = self.node(
             "GlobalAveragePool",
@@ -239,7 +239,7 @@ impl Writer<'_> {
         Ok(self.node("Gemm", name, &[x, &weight, &bias], transposed))
     }
 
-    /// A convolution padded by dilation·(k−1)/2 on every side.
+    /// Adds a convolution, padded by dilation·(k−1)/2 on each side.
     fn conv(
         &mut self,
         x: &str,
@@ -268,7 +268,7 @@ impl Writer<'_> {
         Ok(self.node("Conv", name, &inputs, attributes))
     }
 
-    /// By the running statistics.
+    /// Adds a batch normalisation by the running statistics.
     fn norm(&mut self, x: &str, name: &str) -> Result<String> {
         let leaves = ["weight", "bias", "running_mean", "running_var"];
         let tensors = leaves.map(|leaf| format!("{name}.{leaf}"));
@@ -286,7 +286,7 @@ impl Writer<'_> {
         Ok(self.node("BatchNormalization", name, &inputs, epsilon))
     }
 
-    /// Adds a node; its output has its name.
+    /// Adds a node, whose output has the name of the node. Returns this name.
     fn node(
         &mut self,
         operator: &str,
@@ -304,14 +304,14 @@ impl Writer<'_> {
         name.to_string()
     }
 
-    /// Gives the output of the last node the name of an output of the graph.
+    /// Renames the output of the last node, to make it an output of the graph.
     fn rename_last(&mut self, name: &str) {
         if let Some(node) = self.graph.node.last_mut() {
             node.output = vec![name.to_string()];
         }
     }
 
-    /// Takes a tensor along.
+    /// Copies the tensor of this name into the graph.
     fn take(&mut self, name: &str) -> Result<()> {
         let Some(stored) = self.source.tensors.get(name) else {
             return Err(Error::Mismatch(format!("the weights lack {name}")));
@@ -326,7 +326,7 @@ impl Writer<'_> {
     }
 }
 
-/// Of a square convolution.
+/// The sizes of a convolution with a square kernel.
 #[derive(Debug, Clone, Copy)]
 struct Kernel {
     size: usize,
@@ -360,7 +360,7 @@ fn named(name: &str) -> Side {
     Side::Dynamic(name.to_string())
 }
 
-/// An input or output of f32.
+/// The declaration of an f32 input or output.
 fn value(name: &str, sides: Vec<Side>, what: &str) -> ValueInfo {
     let dim = sides.into_iter().map(|side| Dimension { side: Some(side) });
     ValueInfo {

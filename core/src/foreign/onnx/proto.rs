@@ -1,5 +1,5 @@
-//! The messages of ONNX that a feed-forward network needs, with the field numbers of `onnx.proto`
-//! (github.com/onnx/onnx). Repeated numbers are not packed there.
+//! The protobuf messages of ONNX that a feed-forward network needs, with the field numbers of `onnx.proto`
+//! (github.com/onnx/onnx), which does not pack repeated numbers.
 
 use prost::Message;
 
@@ -22,7 +22,7 @@ pub(super) struct Model {
     pub(super) metadata_props: Vec<Property>,
 }
 
-/// `OperatorSetIdProto`; the empty domain is ONNX's own.
+/// `OperatorSetIdProto`; the empty domain stands for ONNX's own operators.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct OperatorSet {
     #[prost(string, tag = "1")]
@@ -70,7 +70,7 @@ pub(super) struct Node {
     pub(super) attribute: Vec<Attribute>,
 }
 
-/// `AttributeProto`; `kind` says which field counts.
+/// `AttributeProto`; `kind` selects which of `f`, `i` and `ints` is the value.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Attribute {
     #[prost(string, tag = "1")]
@@ -94,7 +94,7 @@ pub(super) struct Initializer {
     pub(super) data_type: i32,
     #[prost(string, tag = "8")]
     pub(super) name: String,
-    /// Little-endian.
+    /// The values, little-endian.
     #[prost(bytes = "vec", tag = "9")]
     pub(super) raw_data: Vec<u8>,
 }
@@ -110,7 +110,7 @@ pub(super) struct ValueInfo {
     pub(super) doc_string: String,
 }
 
-/// `TypeProto`, of tensors alone.
+/// `TypeProto`, for tensors only.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Type {
     #[prost(message, optional, tag = "1")]
@@ -140,7 +140,7 @@ pub(super) struct Dimension {
     pub(super) side: Option<Side>,
 }
 
-/// A side that is known now, or that has a name and is known when the network runs.
+/// A side of fixed length, or a named one whose length is known when the network runs.
 #[derive(Clone, PartialEq, prost::Oneof)]
 pub(super) enum Side {
     #[prost(int64, tag = "1")]

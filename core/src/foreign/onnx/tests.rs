@@ -1,4 +1,4 @@
-//! The graph, run node by node from its bytes, computes what the network does.
+//! Tests that the written graph, evaluated node by node, computes the same as the network.
 
 use std::collections::HashMap;
 
@@ -14,7 +14,7 @@ use crate::{
     weights::{self, FORMAT_VERSION, Weights, WeightsInfo},
 };
 
-/// Every value as the rank-4 tensor that it is or would be, with ones at the end.
+/// An evaluator of graphs. All values are tensors of rank 4; shapes of lower rank are extended by sides of 1.
 struct Runtime {
     values: HashMap<String, Tensor<4>>,
 }
@@ -98,7 +98,7 @@ fn weights(backbone: Backbone, output_stride: usize, stride_in_1x1: bool) -> Wei
         ..ModelConfig::default()
     };
     let mut encoder = Encoder::new(&model, 1, &Device::flex());
-    // Statistics other than 0 and 1.
+    // A forward pass in training mode, so that the running statistics differ from 0 and 1.
     let images = pictures([4, 3, 64, 64]);
     encoder.backbone.forward_train(images, 1);
     let info = WeightsInfo {
@@ -123,7 +123,8 @@ fn assert_close<const D: usize>(what: &str, graph: Tensor<4>, network: Tensor<D>
     let shape = network.shape();
     let difference = (graph.reshape(shape) - network.clone()).abs().max();
     let [difference, scale]: [f32; 2] = [difference, network.abs().max()].map(|t| t.into_scalar());
-    // The graph divides by the deviation, the network multiplies by its inverse.
+    // Results differ by rounding: the graph divides by the standard deviation, the network multiplies by its
+    // inverse.
     assert!(
         difference <= 1e-5 * scale,
         "{what}: {difference} of {scale}"
@@ -175,7 +176,7 @@ fn the_graph_computes_what_the_network_does() {
     }
 }
 
-/// Names are used once, made before they are used, and every tensor is needed.
+/// Each name is defined once and before its use, and each tensor of the graph is used.
 #[test]
 fn the_graph_is_in_order() {
     let weights = weights(Backbone::ResNet10, 16, false);

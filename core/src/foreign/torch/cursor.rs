@@ -1,9 +1,9 @@
-//! A place in a slice of bytes that cannot run past its end: what every parser here reads through.
+//! A bounds-checked reader of bytes, used by all parsers of this module.
 
 use super::damaged;
 use crate::error::Result;
 
-/// Reads little-endian numbers and slices, each checked against the end.
+/// Reads little-endian numbers and slices; reading past the end is an error.
 #[derive(Debug, Clone)]
 pub(super) struct Cursor<'a> {
     bytes: &'a [u8],
@@ -11,7 +11,7 @@ pub(super) struct Cursor<'a> {
 }
 
 impl<'a> Cursor<'a> {
-    /// At byte `at` of `bytes`; a place past the end is found out by the first read.
+    /// A cursor at byte `at` of `bytes`. If that is past the end, the first read returns an error.
     pub(super) fn new(bytes: &'a [u8], at: usize) -> Self {
         Self { bytes, at }
     }
@@ -38,7 +38,7 @@ impl<'a> Cursor<'a> {
 
     /// [`Self::take`] for a length read from the file.
     pub(super) fn take_u64(&mut self, n: u64) -> Result<&'a [u8]> {
-        // Saturating is right: no slice has that many bytes.
+        // A length beyond `usize` exceeds any slice, so `usize::MAX` gives the right error.
         self.take(usize::try_from(n).unwrap_or(usize::MAX))
     }
 
@@ -65,7 +65,7 @@ impl<'a> Cursor<'a> {
         Ok(u64::from_le_bytes(self.array()?))
     }
 
-    /// The bytes up to the next line feed, which is consumed and not returned.
+    /// The bytes up to the next line feed, which is skipped.
     pub(super) fn line(&mut self) -> Result<&'a [u8]> {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
         let length = rest.iter().position(|&byte| byte == b'\n');

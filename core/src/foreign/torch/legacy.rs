@@ -1,9 +1,8 @@
-//! torch's format before 1.6, still written on request: pickles one after the other, then the raw
-//! numbers.
+//! torch's file format before 1.6, which it still writes on request: several pickles, followed by the raw values.
 //!
 //! ```text
-//! pickle  magic number             pickle  the object, naming its storages
-//! pickle  version, 1001            pickle  the storages' keys, in the order of what follows
+//! pickle  magic number             pickle  the object, which refers to storages by key
+//! pickle  version, 1001            pickle  the keys of the storages, in the order in which they follow
 //! pickle  sys_info                 for each key: number of elements (i64), elements
 //! ```
 
@@ -19,14 +18,15 @@ use super::{
 };
 use crate::error::{Error, Result};
 
-/// 0x1950a86a20f9469cfc6c, as a pickle stores it.
+/// torch's magic number 0x1950a86a20f9469cfc6c, in the byte order of a pickle.
 const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
 const VERSION: i64 = 1001;
 
-/// The object and the storages; of a single pickle with numpy's arrays, the object with the numbers inside.
+/// The object, and the bytes of each storage by its key. For a single pickle of NumPy arrays, the values are
+/// inside the object and there are no storages.
 ///
 /// # Errors
-/// `Error::Format` when `bytes` are damaged, or a pickle of another origin.
+/// `Error::Format` when `bytes` are damaged, or a pickle of another kind.
 pub(super) fn read(bytes: &[u8]) -> Result<(Graph<'_>, HashMap<&str, &[u8]>)> {
     let mut cursor = Cursor::new(bytes, 0);
     let mut magic = read_pickle(&mut cursor)?;

@@ -1,5 +1,5 @@
-//! What the calls and references in torch's pickles mean. No call is made; this is the list of those
-//! that are understood.
+//! The function calls and persistent ids in torch's pickles that are recognised, and the nodes that represent their
+//! results. No function is called.
 
 use super::{
     damaged,
@@ -9,7 +9,7 @@ use super::{
 use crate::error::Result;
 
 impl<'a> Machine<'a, '_> {
-    /// Writes down what a call means.
+    /// Pushes the node that represents the result of a call.
     pub(super) fn call(&mut self, function: Id, args: Id) -> Result<()> {
         let Node::Global(Name { module, name }) = *self.node(function) else {
             self.opaque(function, vec![function, args]);
@@ -20,7 +20,7 @@ impl<'a> Machine<'a, '_> {
                 let tensor = self.tensor(args)?;
                 self.push(Node::Tensor(Box::new(tensor)));
             }
-            // A parameter is its tensor, a size is its tuple: the first argument.
+            // A parameter is represented by its tensor and a size by its tuple, the first argument of the call.
             ("torch._utils", "_rebuild_parameter") | ("torch", "Size") => {
                 let first = self.items(args)?.first().copied();
                 let first = first.ok_or_else(|| damaged("a parameter without a tensor"))?;
@@ -39,9 +39,10 @@ impl<'a> Machine<'a, '_> {
         Ok(())
     }
 
-    /// `[[key, value], …]`, as Python 2 stores an OrderedDict.
+    /// The pairs of `[[key, value], …]`, the form in which Python 2 pickles an OrderedDict.
     fn pairs_of(&mut self, list: Id) -> Result<Vec<(Id, Id)>> {
-        // The list is copied, and may be so again and again.
+        // This copies the list. A damaged file may refer to one list many times, so each copy is subtracted from
+        // the permitted number of steps.
         self.spend(self.items(list)?.len())?;
         let pair = |&id: &Id| match *self.items(id)? {
             [key, value] => Ok((key, value)),
@@ -50,7 +51,7 @@ impl<'a> Machine<'a, '_> {
         self.items(list)?.iter().map(pair).collect()
     }
 
-    /// An object of the class `class`, of which nothing else is known.
+    /// Pushes an object of the unknown class `class`, made from `parts`.
     pub(super) fn opaque(&mut self, class: Id, parts: Vec<Id>) {
         let name = match *self.node(class) {
             Node::Global(name) | Node::Opaque(name, _) => name,
@@ -62,7 +63,7 @@ impl<'a> Machine<'a, '_> {
         self.push(Node::Opaque(name, parts));
     }
 
-    /// `(storage, offset, size, stride, …)`; what follows concerns gradients.
+    /// The tensor of `(storage, offset, size, stride, …)`; the further arguments concern gradients.
     fn tensor(&self, args: Id) -> Result<TensorRef<'a>> {
         let &[storage, offset, shape, strides, ..] = self.items(args)? else {
             return Err(damaged("a tensor without its storage, size or strides"));
@@ -83,8 +84,8 @@ impl<'a> Machine<'a, '_> {
         }
     }
 
-    /// `("storage", class, key, device, elements)` and, in the old format, a view of it
-    /// `(key, offset, elements)` or None.
+    /// The node of a persistent id, `("storage", class, key, device, elements)`. In the old format a sixth item
+    /// is None or a view of the storage, `(key, offset, elements)`.
     pub(super) fn persistent(&self, id: Id) -> Result<Node<'a>> {
         let (class, key, elements, view) = match *self.items(id)? {
             [kind, class, key, _, elements] if self.str(kind)? == "storage" => {
@@ -93,7 +94,7 @@ impl<'a> Machine<'a, '_> {
             [kind, class, key, _, elements, view] if self.str(kind)? == "storage" => {
                 (class, key, elements, Some(view))
             }
-            // ("module", class, file, source) of a pickled network.
+            // A pickled network has ids ("module", class, file, source).
             _ => {
                 let class = self.items(id)?.get(1).copied().unwrap_or(id);
                 return Ok(match *self.node(class) {

@@ -1,13 +1,13 @@
-//! Checkpoints of PyTorch (`.pth`), read as data: nothing in them is executed.
+//! Reading checkpoints of PyTorch (`.pth`) without executing anything in them, and writing them.
 //!
-//! A `.pth` is a pickle, a program that Python's reader runs, beside raw numbers. `pickle` reads the
-//! program without running it, and `meaning` says what its calls stand for; `zip` and `legacy` are
-//! the two ways in which torch packs both into one file (since 1.6 and before); `tensor` makes
-//! row-major f32 of a strided view; `write` is what `torch.save` does. Whose names the
-//! tensors have is known to [`names`](super::names).
+//! A `.pth` file consists of a pickle and of raw values. A pickle is a program that Python's reader executes.
+//! Here, `pickle` interprets it without calling any function, and `meaning` recognises the calls that stand for
+//! tensors. `zip` and `legacy` read the two file formats of torch (since 1.6 and before), `tensor` converts a
+//! strided view to row-major f32, and `write` writes what `torch.save` does. [`names`](super::names) translates
+//! the names of tensors.
 //!
-//! What a file says of sizes is believed only as far as the file is long: memory stays within a small
-//! multiple of the file's, and whatever is wrong with it is an [`Error`].
+//! Sizes in a file are checked against the length of the file, so memory stays within a small multiple of it. A
+//! damaged or malicious file causes an [`Error`], and no panic.
 
 mod cursor;
 mod legacy;
@@ -29,7 +29,7 @@ use crate::{
     stored::Stored,
 };
 
-/// Where programs put the state dict in a checkpoint, the more telling name first.
+/// The keys under which programs store the state dict in a checkpoint, in the order in which they are tried.
 const WRAPPERS: [&str; 8] = [
     "state_dict",
     "model_state_dict",
@@ -41,14 +41,14 @@ const WRAPPERS: [&str; 8] = [
     "classy_state_dict",
     "base_model",
 ];
-/// Dictionaries in dictionaries.
+/// The deepest permitted nesting of dictionaries.
 const MAX_DEPTH: usize = 16;
-/// Entries of a state dict; a ResNet-101 with both encoders has about 1,300.
+/// The most entries of a state dict; a ResNet-101 with both encoders has about 1,300.
 const MAX_ENTRIES: usize = 1 << 16;
-/// Bytes of a tensor's whole name.
+/// The longest name of a tensor, in bytes.
 const MAX_NAME: usize = 512;
 
-/// A file that torch saved: its values, and its numbers where they lie in the file.
+/// A parsed file of torch: the object that was saved, and the raw values of tensors, borrowed from the file.
 #[derive(Debug)]
 pub struct TorchFile<'a> {
     graph: Graph<'a>,
@@ -59,16 +59,16 @@ pub struct TorchFile<'a> {
 /// The tensors of a checkpoint.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StateDict {
-    /// Keys under which it was found, joined by dots: `state_dict`, or empty at the top.
+    /// Keys under which the tensors were found, joined by dots, such as `state_dict`; empty at the top level.
     pub under: String,
-    /// Name and values, in the file's order. Dictionaries inside are flattened with dots. Numbers
-    /// wider than f32 are rounded to it.
+    /// Names and values, in the order of the file. Names in nested dictionaries are joined by dots. Values are
+    /// converted to f32.
     pub tensors: Vec<(String, Stored)>,
-    /// What else is in the file and was not read, e.g. `epoch` and `optimizer`.
+    /// Other entries of the file, which were not read, e.g. `epoch` and `optimizer`.
     pub beside: Vec<String>,
 }
 
-/// The tensors of a checkpoint where they lie in the file: each is copied when it is asked for.
+/// The tensors of a checkpoint, which are copied out of the file one at a time.
 #[derive(Debug)]
 pub struct Listing<'f, 'a> {
     file: &'f TorchFile<'a>,
@@ -79,24 +79,24 @@ pub struct Listing<'f, 'a> {
     pub beside: Vec<String>,
 }
 
-/// The tensors in the bytes of a `.pth` file, in either of torch's formats.
+/// Reads all tensors of a `.pth` file, in either of torch's formats.
 ///
 /// # Errors
-/// [`Error::Format`] as for [`TorchFile::parse`] and [`TorchFile::state_dict`].
+/// [`Error::Format`] as [`TorchFile::parse`] and [`TorchFile::state_dict`].
 pub fn state_dict(bytes: &[u8]) -> Result<StateDict> {
     TorchFile::parse(bytes)?.state_dict()
 }
 
-/// Whether bytes begin as one of torch's formats does, which says nothing about the rest.
+/// Whether the first bytes are those of a format of torch; the rest is not checked.
 pub fn is_torch(bytes: &[u8]) -> bool {
     zip::is_zip(bytes) || bytes.starts_with(&[0x80])
 }
 
 impl<'a> TorchFile<'a> {
-    /// Reads the structure of a file; tensors stay where they are.
+    /// Reads the structure of a file, without copying the values of tensors.
     ///
     /// # Errors
-    /// [`Error::Format`] when `bytes` are no file of torch's, are truncated or damaged, or hold a
+    /// [`Error::Format`] when `bytes` are not a file of torch, are truncated or damaged, or contain a
     /// TorchScript program.
     pub fn parse(bytes: &'a [u8]) -> Result<Self> {
         let (graph, storages) = if zip::is_zip(bytes) {
@@ -115,7 +115,7 @@ impl<'a> TorchFile<'a> {
         })
     }
 
-    /// Whether the file is a pickle of numpy's arrays, not of torch's tensors.
+    /// Whether the file is a pickle of NumPy arrays instead of torch's tensors.
     pub fn is_numpy(&self) -> bool {
         let inside = |tensor: &TensorRef| tensor.storage.inside.is_some();
         let nodes = self.graph.nodes.iter();
@@ -126,7 +126,7 @@ impl<'a> TorchFile<'a> {
         tensors.next().unwrap_or(false)
     }
 
-    /// The truth value under this key of the outermost dictionary.
+    /// The boolean under this key of the outermost dictionary; `None` if there is none.
     pub fn truth(&self, key: &str) -> Option<bool> {
         let id = self.graph.get(self.dict(self.graph.root)?, key)?;
         match self.graph.node(id) {
@@ -135,7 +135,7 @@ impl<'a> TorchFile<'a> {
         }
     }
 
-    /// The integer at these keys of nested dictionaries, e.g. `["meta", "iter"]`.
+    /// The integer under these keys of nested dictionaries, e.g. `["meta", "iter"]`; `None` if there is none.
     pub fn integer(&self, keys: &[&str]) -> Option<i64> {
         let mut id = self.graph.root;
         for key in keys {
@@ -150,8 +150,7 @@ impl<'a> TorchFile<'a> {
     /// Finds the state dict and copies its tensors.
     ///
     /// # Errors
-    /// [`Error::Format`] as [`Self::listing`], and when a tensor is damaged or of a type that is not
-    /// read.
+    /// [`Error::Format`] as [`Self::listing`], and when a tensor is damaged or its number format is not supported.
     pub fn state_dict(&self) -> Result<StateDict> {
         let listing = self.listing()?;
         let tensors = listing.tensors.iter().map(|(name, tensor)| {
@@ -165,14 +164,13 @@ impl<'a> TorchFile<'a> {
         })
     }
 
-    /// Finds the state dict.
-    ///
-    /// It is the dictionary with tensors in it, under `state_dict`, `model` and the like or at the
-    /// top.
+    /// Finds the state dict: the dictionary with tensors at the top level, or under keys such as `state_dict`
+    /// and `model`.
     ///
     /// # Errors
-    /// [`Error::Format`] when there is none, when the tensors together declare more numbers than the
-    /// file has bytes, or when tensors hide in an object of a class that is not known here.
+    /// [`Error::Format`] when there is none, when the tensors together have more elements than the file has
+    /// bytes, or when there are tensors inside a list or an object of an unknown class, where they cannot be
+    /// read.
     pub fn listing(&self) -> Result<Listing<'_, 'a>> {
         let mut found = Found {
             file: self,
@@ -192,8 +190,8 @@ impl<'a> TorchFile<'a> {
             ));
         }
 
-        // A tensor may declare any size with strides of 0. No honest file has more elements than
-        // bytes.
+        // With strides of 0, a tensor may have any size without values in the file, and copying it could exhaust
+        // the memory. Files that torch writes have no more elements than bytes.
         let mut left = self.bytes;
         let mut names = HashSet::new();
         for (name, tensor) in &tensors {
@@ -219,8 +217,8 @@ impl<'a> TorchFile<'a> {
         }
     }
 
-    /// Goes down to the state dict: the keys on the way and what it is. What lies beside the way is
-    /// added to `beside`.
+    /// Descends to the state dict. Returns the keys on the way, and the state dict; adds the other keys to
+    /// `beside`.
     fn unwrap(&self, beside: &mut Vec<String>) -> Result<(String, Id)> {
         let mut way: Vec<&str> = Vec::new();
         let mut id = self.graph.root;
@@ -273,32 +271,32 @@ impl<'a> TorchFile<'a> {
 }
 
 impl Listing<'_, '_> {
-    /// Names and shapes, in the file's order.
+    /// Names and shapes, in the order of the file.
     pub fn keys(&self) -> Vec<(String, Vec<usize>)> {
         let keys = self.tensors.iter();
         keys.map(|(name, tensor)| (name.clone(), tensor.shape.clone()))
             .collect()
     }
 
-    /// Copies the tensor at this place of [`Self::keys`].
+    /// Copies the tensor at this index of [`Self::keys`].
     ///
     /// # Errors
-    /// [`Error::Format`] when it is damaged or of a type that is not read.
+    /// [`Error::Format`] when it is damaged or its number format is not supported.
     ///
     /// # Panics
-    /// When there is no such place.
+    /// When `index` is out of range.
     pub fn read(&self, index: usize) -> Result<Stored> {
         let (name, tensor) = &self.tensors[index];
         self.file.read(tensor).map_err(|e| about(name, e))
     }
 }
 
-/// The walk over a state dict.
+/// Collects the tensors of a state dict.
 struct Found<'f, 'a> {
     file: &'f TorchFile<'a>,
     tensors: Vec<(String, &'f TensorRef<'a>)>,
     beside: Vec<String>,
-    /// Nodes already searched for hidden tensors.
+    /// Whether each node has been searched for tensors inside unknown objects.
     visited: Vec<bool>,
     entries: usize,
 }
@@ -310,7 +308,7 @@ impl Found<'_, '_> {
         }
         let file = self.file;
         for &(key, value) in file.dict(dict).unwrap_or_default() {
-            // One dictionary may be met in many places: this bounds the walk.
+            // A dictionary may occur in many places, so the number of entries is bounded.
             self.entries += 1;
             if self.entries > MAX_ENTRIES {
                 return Err(damaged(format!(
@@ -347,12 +345,12 @@ impl Found<'_, '_> {
     }
 }
 
-/// What every parser here says of a file that contradicts itself.
+/// The error of all parsers of this module for a damaged file.
 fn damaged(what: impl std::fmt::Display) -> Error {
     Error::Format(format!("a damaged file of torch's: {what}"))
 }
 
-/// Puts the name of the tensor before what is wrong with it.
+/// Puts the name of the tensor before the message.
 fn about(name: &str, error: Error) -> Error {
     match error {
         Error::Format(what) => Error::Format(format!("{name}: {what}")),

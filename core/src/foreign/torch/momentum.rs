@@ -1,4 +1,4 @@
-//! SGD's momentum buffers in a checkpoint, as `torch.optim.SGD.state_dict()` has them.
+//! SGD's momentum buffers in a checkpoint, as in `torch.optim.SGD.state_dict()`.
 //!
 //! ```text
 //! optimizer: {state: {0: {momentum_buffer: tensor}, 1: …}, param_groups: [{params: [0, 1, …], …}, …]}
@@ -12,20 +12,20 @@ use super::{
 };
 use crate::{error::Result, stored::Stored};
 
-/// The buffers by the number of their parameter.
+/// The momentum buffers, by the index of their parameter in the optimizer.
 #[derive(Debug)]
 pub struct Momentum<'f, 'a> {
     file: &'f TorchFile<'a>,
     buffers: BTreeMap<usize, &'f TensorRef<'a>>,
-    /// Parameters of the optimizer, with a buffer or without.
+    /// The number of parameters of the optimizer, with and without a buffer.
     pub parameters: usize,
 }
 
 impl<'a> TorchFile<'a> {
-    /// The buffers under `optimizer`; none when there is no optimizer, or it has not moved.
+    /// The buffers under the key `optimizer`; `None` if there is no optimizer, or it has made no step.
     ///
     /// # Errors
-    /// `Error::Format` when the optimizer's state contradicts itself.
+    /// `Error::Format` when there is a buffer for a parameter that does not exist.
     pub fn momentum(&self) -> Result<Option<Momentum<'_, 'a>>> {
         let inside = |id: Id, key: &str| self.graph.get(self.dict(id)?, key);
         let Some(optimizer) = inside(self.graph.root, "optimizer") else {
@@ -73,16 +73,16 @@ impl<'a> TorchFile<'a> {
 }
 
 impl Momentum<'_, '_> {
-    /// The shape of a parameter's buffer, where it has one.
+    /// The shape of a parameter's buffer; `None` if it has none.
     pub fn shape(&self, number: usize) -> Option<&[usize]> {
         let buffer = self.buffers.get(&number)?;
         Some(&buffer.shape)
     }
 
-    /// Copies a buffer. Its size is what the file says: compare [`Self::shape`] first.
+    /// Copies a buffer. Check [`Self::shape`] first, because the file determines how much memory this takes.
     ///
     /// # Errors
-    /// `Error::Format` when it is damaged, or there is none.
+    /// `Error::Format` when it is damaged or does not exist.
     pub fn read(&self, number: usize) -> Result<Stored> {
         let name = format!("the momentum of parameter {number}");
         let buffer = self.buffers.get(&number);

@@ -1,4 +1,5 @@
-//! numpy's arrays in a pickle, as detectron2's model zoo has them: their numbers lie inside the pickle.
+//! NumPy arrays in a pickle, as in detectron2's model zoo. Unlike torch's tensors, their values are inside the
+//! pickle.
 //!
 //! ```text
 //! array: numpy.core.multiarray._reconstruct(ndarray, (0,), b"b"), state (1, shape, dtype, Fortran order, bytes)
@@ -11,10 +12,10 @@ use super::{
 };
 use crate::error::{Error, Result};
 
-/// Turns every array in the graph into a tensor; says whether there was one.
+/// Replaces each array in the graph by a tensor. Returns whether there was one.
 ///
 /// # Errors
-/// [`Error::Format`] for an array whose numbers are of a type or order that is not read.
+/// [`Error::Format`] for an array whose number format or byte order is not supported.
 pub(super) fn arrays_to_tensors(graph: &mut Graph) -> Result<bool> {
     let found = graph.nodes.iter().enumerate().filter_map(|(id, node)| {
         let Node::Opaque(name, parts) = node else {
@@ -36,7 +37,7 @@ pub(super) fn arrays_to_tensors(graph: &mut Graph) -> Result<bool> {
     Ok(!found.is_empty())
 }
 
-/// The module has had another name since numpy 2.
+/// Whether a class is that of a pickled array. NumPy 2 has renamed its module.
 fn is_array(name: Name) -> bool {
     let modules = ["numpy.core.multiarray", "numpy._core.multiarray"];
     name.name == "_reconstruct" && modules.contains(&name.module)
@@ -59,7 +60,7 @@ fn tensor<'a>(graph: &Graph<'a>, state: Id) -> Result<TensorRef<'a>> {
         ));
     };
     let (class, bytes) = class(graph, dtype)?;
-    // How far apart neighbours along each axis lie; the last axis is the innermost, in Fortran's order the first.
+    // Strides in elements: the last axis has stride 1, or the first axis in Fortran order.
     let mut strides = vec![1; shape.len()];
     let mut step = 1_usize;
     let mut axes: Vec<usize> = (0..shape.len()).collect();
@@ -84,7 +85,7 @@ fn tensor<'a>(graph: &Graph<'a>, state: Id) -> Result<TensorRef<'a>> {
     })
 }
 
-/// torch's class of storages of this type of numbers, and the bytes of one.
+/// torch's storage class for this dtype, and the bytes of an element.
 fn class(graph: &Graph, dtype: Id) -> Result<(&'static str, usize)> {
     let unknown = || Error::Format("holds arrays of a type that is not read".to_string());
     let Node::Opaque(name, parts) = graph.node(dtype) else {

@@ -1,12 +1,11 @@
-//! Reads pickles as data. Nothing is looked up, called or made.
+//! Reading pickles as data, without executing them.
 //!
-//! A pickle is a program for a stack machine, and Python's own machine calls whatever the program
-//! names. This one has no functions. It knows what a handful of calls *mean*
-//! (`torch._utils._rebuild_tensor_v2` means a tensor) and writes down the meaning; any other call
-//! becomes an opaque value that remembers what it was made from. Opcodes are those of CPython's
-//! `pickletools`, protocols 2 to 5; torch writes protocol 2.
+//! A pickle is a program for a stack machine, and Python's machine calls any function that the program names.
+//! This machine calls none. It recognises a few calls (`torch._utils._rebuild_tensor_v2` stands for a tensor)
+//! and represents their results by nodes; any other call becomes an opaque node with its arguments. The opcodes
+//! are those of CPython's `pickletools` for protocols 2 to 5; torch writes protocol 2.
 //!
-//! Each opcode costs bounded memory, and their number is bounded, whatever the file says.
+//! The number of opcodes and the memory of each are bounded, whatever the file contains.
 
 use std::collections::HashMap;
 
@@ -17,16 +16,16 @@ use super::{
 };
 use crate::error::Result;
 
-/// Opcodes in one pickle. A ResNet-101's training state takes some fifty thousand.
+/// The most opcodes of a pickle. The training state of a ResNet-101 has some fifty thousand.
 const MAX_STEPS: usize = 1 << 20;
-/// Dimensions of a tensor.
+/// The most dimensions of a tensor.
 pub(super) const MAX_RANK: usize = 8;
 
-/// Reads one pickle at `cursor`, which then stands behind it.
+/// Reads one pickle at `cursor`, and moves the cursor to its end.
 ///
 /// # Errors
-/// `Error::Format` when it is truncated or damaged, uses an opcode of protocol 0 or 1 only, or is
-/// longer than any checkpoint's.
+/// `Error::Format` when it is truncated or damaged, uses an opcode that only protocols 0 and 1 have, or has
+/// more than [`MAX_STEPS`] opcodes.
 pub(super) fn read_pickle<'a>(cursor: &mut Cursor<'a>) -> Result<Graph<'a>> {
     let mut machine = Machine {
         cursor,
@@ -47,20 +46,20 @@ pub(super) fn read_pickle<'a>(cursor: &mut Cursor<'a>) -> Result<Graph<'a>> {
     }
 }
 
-/// The stack machine, which makes nodes where Python's makes objects.
+/// The stack machine; it makes nodes instead of Python objects.
 pub(super) struct Machine<'a, 'c> {
     cursor: &'c mut Cursor<'a>,
     nodes: Vec<Node<'a>>,
     pub(super) stack: Vec<Id>,
-    /// Heights of the stack at which a MARK stands.
+    /// The heights of the stack at those MARK opcodes that are not yet closed.
     marks: Vec<usize>,
     memo: HashMap<u32, Id>,
-    /// How much work is left.
+    /// The number of steps that are left of [`MAX_STEPS`].
     steps: usize,
 }
 
 impl<'a> Machine<'a, '_> {
-    /// Does one opcode; at STOP, returns the result.
+    /// Interprets one opcode. Returns the result of the pickle at STOP.
     fn step(&mut self) -> Result<Option<Id>> {
         let at = self.cursor.at();
         match self.cursor.u8()? {
@@ -70,7 +69,7 @@ impl<'a> Machine<'a, '_> {
                     return Err(damaged("an unknown version of pickle"));
                 }
             }
-            // FRAME: a hint for reading ahead.
+            // FRAME: a hint for buffering.
             0x95 => drop(self.cursor.u64()?),
             b'.' => return self.pop().map(Some),
 
@@ -103,7 +102,7 @@ impl<'a> Machine<'a, '_> {
                 self.push(Node::Float);
             }
 
-            // Text and bytes, with lengths of 1, 4 and 8 bytes.
+            // Text and bytes, after a length of 1, 4 or 8 bytes.
             0x8c | b'U' => {
                 let length = self.cursor.u8()?;
                 self.text(u64::from(length))?;
@@ -198,7 +197,7 @@ impl<'a> Machine<'a, '_> {
                 self.recall(index)?;
             }
 
-            // Names of classes and functions, and what is to be done with them.
+            // Classes, functions, calls and objects.
             b'c' => {
                 let module = name(self.cursor.line()?)?;
                 let name = name(self.cursor.line()?)?;
@@ -224,7 +223,7 @@ impl<'a> Machine<'a, '_> {
             b'b' => {
                 let state = self.pop()?;
                 let object = self.top()?;
-                // Others keep their attributes to themselves, as OrderedDict does `_metadata`.
+                // The state of other objects, such as `_metadata` of an OrderedDict, is ignored.
                 if let Node::Opaque(_, parts) = &mut self.nodes[object as usize] {
                     parts.push(state);
                 }
@@ -243,7 +242,7 @@ impl<'a> Machine<'a, '_> {
         Ok(None)
     }
 
-    /// Counts work, so that its sum is bounded.
+    /// Subtracts `steps` from the remaining steps; an error if there are not enough.
     pub(super) fn spend(&mut self, steps: usize) -> Result<()> {
         let left = self.steps.checked_sub(steps);
         self.steps = left.ok_or_else(|| damaged("a pickle longer than any checkpoint's"))?;
@@ -251,7 +250,7 @@ impl<'a> Machine<'a, '_> {
     }
 
     pub(super) fn push(&mut self, node: Node<'a>) {
-        // At most one node per step, so an index fits.
+        // A step makes at most one node, so the index fits into `Id`.
         self.stack.push(self.nodes.len() as Id);
         self.nodes.push(node);
     }

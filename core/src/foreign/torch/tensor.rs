@@ -1,4 +1,4 @@
-//! From a strided view of raw numbers to row-major f32.
+//! Converting a strided view of raw values to row-major f32.
 
 use half::{bf16, f16};
 
@@ -11,7 +11,7 @@ use crate::{
     stored::Stored,
 };
 
-/// A type of numbers in a storage.
+/// The number format of a storage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Dtype {
     F64,
@@ -27,7 +27,7 @@ pub(super) enum Dtype {
 }
 
 impl Dtype {
-    /// The type of torch's storage class.
+    /// The number format of a storage class of torch.
     ///
     /// # Errors
     /// [`Error::Format`] for complex and quantised numbers.
@@ -52,7 +52,7 @@ impl Dtype {
         })
     }
 
-    /// Bytes of one number.
+    /// Bytes per value.
     pub(super) fn size(self) -> usize {
         match self {
             Self::F64 | Self::I64 => 8,
@@ -69,7 +69,7 @@ impl TensorRef<'_> {
     /// # Errors
     /// [`Error::Format`] when it exceeds a `usize`.
     pub(super) fn count(&self) -> Result<usize> {
-        // Zeros first: a factor of 0 makes any other factor harmless.
+        // Sides of 0 are checked first, because the product of the other sides may overflow.
         if self.shape.contains(&0) {
             return Ok(0);
         }
@@ -80,10 +80,10 @@ impl TensorRef<'_> {
         product.ok_or_else(|| damaged("a tensor of impossible size"))
     }
 
-    /// Copies the tensor out of its storage's bytes, rounded to f32 where it is wider.
+    /// Copies the tensor out of the bytes of its storage, converted to f32.
     ///
     /// # Errors
-    /// [`Error::Format`] when it reaches beyond the storage, or its type is not read.
+    /// [`Error::Format`] when it extends beyond the storage, or its number format is not supported.
     pub(super) fn read(&self, storage: &[u8]) -> Result<Stored> {
         let dtype = Dtype::of(self.storage.class)?;
         let count = self.count()?;
@@ -123,7 +123,7 @@ impl TensorRef<'_> {
         })
     }
 
-    /// The `count` elements in row-major order; the caller has checked that all lie in `storage`.
+    /// The `count` elements in row-major order. The caller must have checked that all of them are inside `storage`.
     fn gather<const N: usize>(
         &self,
         storage: &[u8],

@@ -1,9 +1,9 @@
-//! What a pickle can hold, as data: nodes in one flat list that refer to each other by index.
+//! The content of a pickle as data: nodes in a flat list, which refer to each other by index.
 //!
-//! Pickles share and nest values as they like. In a flat list sharing costs nothing, a cycle is no
-//! danger to whoever does not walk it, and nothing recurses when the list is dropped.
+//! Values in a pickle may be shared, deeply nested, or contain themselves. In a flat list, sharing needs no
+//! reference counts, cycles do not leak, and dropping the list does not recurse.
 
-/// The place of a [`Node`] in its [`Graph`].
+/// The index of a [`Node`] in its [`Graph`].
 pub(super) type Id = u32;
 
 /// One value of a pickle; text and bytes are borrowed from the file.
@@ -12,7 +12,7 @@ pub(super) enum Node<'a> {
     None,
     Bool(bool),
     Int(i64),
-    /// An integer beyond i64: two's complement, little-endian.
+    /// An integer that does not fit i64: two's complement, little-endian.
     BigInt(&'a [u8]),
     Float,
     Str(&'a str),
@@ -23,11 +23,11 @@ pub(super) enum Node<'a> {
     Tuple(Vec<Id>),
     /// Pairs in the order of insertion.
     Dict(Vec<(Id, Id)>),
-    /// A class or function by name. Only a name: there is nothing to look it up in.
+    /// The name of a class or function, which is never resolved.
     Global(Name<'a>),
     Storage(Storage<'a>),
     Tensor(Box<TensorRef<'a>>),
-    /// An object of a class that is not known here, and everything it was made from.
+    /// An object of an unknown class, with the values from which it was made.
     Opaque(Name<'a>, Vec<Id>),
 }
 
@@ -44,26 +44,26 @@ impl std::fmt::Display for Name<'_> {
     }
 }
 
-/// The beginning of a text of the file, for a message.
+/// The first 80 characters of a text of the file, for an error message.
 pub(super) fn clip(text: &str) -> &str {
     text.char_indices()
         .nth(80)
         .map_or(text, |(end, _)| &text[..end])
 }
 
-/// Numbers of one type, kept outside the pickle; `view` elements from `offset` on.
+/// A storage: `elements` values of one number format, from `offset` on, usually outside the pickle.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Storage<'a> {
-    /// torch's name of its type, e.g. `FloatStorage`.
+    /// torch's class of its number format, e.g. `FloatStorage`.
     pub(super) class: &'a str,
     pub(super) key: &'a str,
-    /// The numbers, where they lie inside the pickle: numpy's. Then there is no key.
+    /// The bytes of a NumPy array, which are inside the pickle; `key` is then empty.
     pub(super) inside: Option<&'a [u8]>,
     pub(super) offset: usize,
     pub(super) elements: usize,
 }
 
-/// A strided view of a storage. Offset and strides count elements.
+/// A tensor: a strided view of a storage, with offset and strides in elements.
 #[derive(Debug)]
 pub(super) struct TensorRef<'a> {
     pub(super) storage: Storage<'a>,
@@ -72,7 +72,7 @@ pub(super) struct TensorRef<'a> {
     pub(super) strides: Vec<usize>,
 }
 
-/// A whole pickle.
+/// The content of a pickle.
 #[derive(Debug)]
 pub(super) struct Graph<'a> {
     pub(super) nodes: Vec<Node<'a>>,
@@ -80,19 +80,19 @@ pub(super) struct Graph<'a> {
 }
 
 impl<'a> Graph<'a> {
-    /// The node at `id`, which came from this graph.
+    /// The node at `id`, which must be of this graph.
     pub(super) fn node(&self, id: Id) -> &Node<'a> {
         &self.nodes[id as usize]
     }
 
-    /// The value of the last pair whose key is the text `key`, as Python's dictionaries have it.
+    /// The value for the text `key`. Of several pairs with this key the last counts, as in Python.
     pub(super) fn get(&self, dict: &[(Id, Id)], key: &str) -> Option<Id> {
         let is_key = |id: Id| matches!(self.node(id), Node::Str(text) if *text == key);
         dict.iter().rfind(|pair| is_key(pair.0)).map(|pair| pair.1)
     }
 
-    /// Whether a tensor or a storage can be reached from `id`. Nodes in `visited` are not looked at
-    /// again, so that many questions together cost one walk.
+    /// Whether a tensor or a storage can be reached from `id`. Nodes in `visited` are skipped and new ones
+    /// added, so that many calls together visit each node once.
     pub(super) fn holds_tensors(&self, id: Id, visited: &mut [bool]) -> bool {
         let mut waiting = vec![id];
         while let Some(id) = waiting.pop() {

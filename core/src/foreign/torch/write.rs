@@ -1,5 +1,5 @@
-//! What `torch.load(weights_only=True)` reads: a zip archive of a pickle and raw numbers, as
-//! `torch.save` has written it since 1.6.
+//! Writing files for `torch.load(weights_only=True)`: a zip archive of a pickle and raw values, as `torch.save`
+//! has written it since 1.6.
 
 use std::io::Write;
 
@@ -10,17 +10,17 @@ use crate::{
     foreign::{StateDict, Value, pickle_writer::Pickle},
 };
 
-/// torch's folder for a file without a name.
+/// The top-level folder of the archive. torch uses the name of the file, or this one when it writes to memory.
 const FOLDER: &str = "archive";
-/// Version of the archive's layout.
+/// Version of the layout of the archive.
 const VERSION: &[u8] = b"3\n";
-/// Raw numbers begin at multiples of this, as torch's do, so that they can be mapped.
+/// Raw values begin at multiples of this many bytes, as in torch's files, so that torch can memory-map them.
 const ALIGNMENT: u64 = 64;
 
-/// The file.
+/// The bytes of the file.
 ///
 /// # Errors
-/// [`Error::Format`] when it cannot be written.
+/// [`Error::Format`] when the archive cannot be written.
 pub fn write(state_dict: &StateDict) -> Result<Vec<u8>> {
     archive(&state_dict.0).map_err(|e| Error::Format(format!("writing a zip archive: {e}")))
 }
@@ -36,18 +36,18 @@ fn archive(entries: &[(String, Value)]) -> std::result::Result<Vec<u8>, rawzip::
     archive.finish()
 }
 
-/// Adds a file, not compressed.
+/// Adds an uncompressed entry, whose content is aligned.
 fn add(
     archive: &mut ZipArchiveWriter<Vec<u8>>,
     name: &str,
     bytes: &[u8],
 ) -> std::result::Result<(), rawzip::Error> {
     let name = format!("{FOLDER}/{name}");
-    // The local header has 30 bytes and the name, the extra field 4 and its padding.
+    // The local header has 30 bytes and the name; the extra field has 4 bytes and the padding.
     let start = archive.stream_offset() + 30 + name.len() as u64 + 4;
     let padding = start.next_multiple_of(ALIGNMENT) - start;
     let builder = archive.new_file(&name).extra_field(
-        // torch's own choice: "FB".
+        // The id that torch uses for its padding.
         ExtraFieldId::new(u16::from_le_bytes(*b"FB")),
         &vec![b'Z'; padding as usize],
         rawzip::Header::LOCAL,
@@ -60,7 +60,7 @@ fn add(
     Ok(())
 }
 
-/// `{name: tensor}`. Each tensor has a storage of its own, named by its place.
+/// The pickle of `{name: tensor}`. Each tensor has its own storage, whose key is the tensor's index.
 fn pickle(entries: &[(String, Value)]) -> Vec<u8> {
     let mut pickle = Pickle::new(2);
     pickle.dict(|p| {
@@ -72,7 +72,7 @@ fn pickle(entries: &[(String, Value)]) -> Vec<u8> {
     pickle.finish()
 }
 
-/// `_rebuild_tensor_v2(storage, offset, size, stride, requires_grad, hooks)`.
+/// Pushes `_rebuild_tensor_v2(storage, offset, size, stride, requires_grad, hooks)`.
 fn tensor(p: &mut Pickle, index: usize, value: &Value) {
     let class = match value {
         Value::Floats(_) => "FloatStorage",

@@ -1,8 +1,8 @@
-//! Entries of a zip archive as slices of it: stored ones only, which is how torch writes them.
+//! Reading uncompressed zip archives, the only ones that torch writes: entries are slices of the file.
 //!
-//! An archive without compression is a directory of slices. Reading just that keeps memory at the
-//! file's size, leaves no decompressor to trust and no zip bomb to explode. The fields are those of
-//! PKWARE's APPNOTE 6.3.9, sections 4.3.7 to 4.3.16.
+//! Without decompression, memory stays at the size of the file, there is no decompressor that a malicious file
+//! could exploit, and zip bombs have no effect. The fields are those of PKWARE's APPNOTE 6.3.9, sections 4.3.7
+//! to 4.3.16.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -25,7 +25,7 @@ const LOCATOR_LENGTH: usize = 20;
 /// The id of the extra field with 64-bit sizes.
 const EXTRA_64: u16 = 1;
 
-/// Whether the bytes begin as a zip archive does.
+/// Whether the first bytes are those of a zip archive.
 pub(super) fn is_zip(bytes: &[u8]) -> bool {
     bytes.starts_with(&LOCAL.to_le_bytes())
 }
@@ -38,7 +38,8 @@ pub(super) fn read(bytes: &[u8]) -> Result<(Graph<'_>, HashMap<&str, &[u8]>)> {
     let entries = entries(bytes)?;
     let mut pickles = entries.keys().filter_map(|name| {
         let folder = name.strip_suffix("data.pkl")?;
-        // The folder is named after the file; a deeper one would be the data of something else.
+        // The archive has one top-level folder, named after the file. A deeper `data.pkl` belongs to something
+        // else.
         (folder.ends_with('/') && folder.matches('/').count() == 1).then_some(folder)
     });
     let (Some(folder), None) = (pickles.next(), pickles.next()) else {
@@ -77,11 +78,11 @@ pub(super) fn read(bytes: &[u8]) -> Result<(Graph<'_>, HashMap<&str, &[u8]>)> {
     Ok((graph, storages))
 }
 
-/// All entries, name → bytes, which were compared with their checksum; no bytes for an entry that is
-/// compressed or encrypted.
+/// The bytes of each entry by its name, after checking their checksum; `None` for entries that are compressed
+/// or encrypted.
 ///
 /// # Errors
-/// `Error::Format` when the archive is damaged or truncated, or an entry is there twice.
+/// `Error::Format` when the archive is damaged or truncated, or two entries have the same name.
 fn entries(bytes: &[u8]) -> Result<BTreeMap<&str, Option<&[u8]>>> {
     let Directory { offset, count } = directory(bytes)?;
     let mut cursor = Cursor::new(bytes, offset);
@@ -89,8 +90,8 @@ fn entries(bytes: &[u8]) -> Result<BTreeMap<&str, Option<&[u8]>>> {
     let mut left = bytes.len();
     for _ in 0..count {
         let (name, data) = entry(bytes, &mut cursor)?;
-        // Entries of an honest archive lie side by side. This bounds the work for one whose
-        // entries overlap.
+        // In a valid archive entries do not overlap, so their sizes add up to at most that of the file. The check
+        // bounds the work for malicious files.
         left = left
             .checked_sub(data.slice.len())
             .ok_or_else(|| damaged("the entries of the zip archive overlap"))?;
@@ -116,14 +117,14 @@ struct Directory {
     count: u64,
 }
 
-/// Finds the central directory through the record at the end.
+/// Finds the central directory by means of the end record.
 fn directory(bytes: &[u8]) -> Result<Directory> {
     let missing = || damaged("the zip archive has no directory at its end; it may be truncated");
     let earliest = bytes
         .len()
         .saturating_sub(END_LENGTH + usize::from(u16::MAX));
     let latest = bytes.len().checked_sub(END_LENGTH).ok_or_else(missing)?;
-    // A comment of any length may follow the record; its length must then reach the end exactly.
+    // A comment may follow the end record. The record is valid if the comment ends exactly at the end of the file.
     let end = (earliest..=latest).rev().find(|&at| {
         let comment = u16::from_le_bytes([bytes[at + 20], bytes[at + 21]]);
         bytes[at..].starts_with(&END.to_le_bytes()) && at + usize::from(comment) == latest
@@ -147,7 +148,7 @@ fn directory(bytes: &[u8]) -> Result<Directory> {
     })
 }
 
-/// The 64-bit twin of the record at the end, where there is one; torch always writes it.
+/// The directory according to the 64-bit end record, if there is one; torch always writes it.
 fn directory_64(bytes: &[u8], end: usize) -> Result<Option<Directory>> {
     let Some(locator) = end.checked_sub(LOCATOR_LENGTH) else {
         return Ok(None);
@@ -163,7 +164,7 @@ fn directory_64(bytes: &[u8], end: usize) -> Result<Option<Directory>> {
             "the zip archive's 64-bit directory is not where it is said to be",
         ));
     }
-    // Size of the record, versions, disks, entries on this disk.
+    // Skip the size of the record, versions, disks and entries on this disk.
     cursor.take(8 + 2 + 2 + 4 + 4 + 8)?;
     let count = cursor.u64()?;
     let _size = cursor.u64()?;
@@ -173,13 +174,13 @@ fn directory_64(bytes: &[u8], end: usize) -> Result<Option<Directory>> {
 
 struct Data<'a> {
     slice: &'a [u8],
-    /// CRC-32 of what is stored.
+    /// CRC-32 of the uncompressed content.
     checksum: u32,
-    /// Neither compressed nor encrypted.
+    /// Whether the entry is neither compressed nor encrypted.
     stored: bool,
 }
 
-/// The entry that the directory describes at `cursor`.
+/// Reads the directory's record at `cursor`, and returns the name and content of its entry.
 fn entry<'a>(bytes: &'a [u8], cursor: &mut Cursor<'a>) -> Result<(&'a str, Data<'a>)> {
     if cursor.u32()? != CENTRAL {
         return Err(damaged("the directory of the zip archive is broken"));
@@ -192,7 +193,7 @@ fn entry<'a>(bytes: &'a [u8], cursor: &mut Cursor<'a>) -> Result<(&'a str, Data<
     let compressed = cursor.u32()?;
     let size = cursor.u32()?;
     let [name_length, extra_length, comment_length] = [cursor.u16()?, cursor.u16()?, cursor.u16()?];
-    // Disk, internal and external attributes.
+    // Skip disk, internal and external attributes.
     cursor.take(2 + 2 + 4)?;
     let offset = cursor.u32()?;
     let name = cursor.take(usize::from(name_length))?;
@@ -229,7 +230,7 @@ fn entry<'a>(bytes: &'a [u8], cursor: &mut Cursor<'a>) -> Result<(&'a str, Data<
     Ok((name, data))
 }
 
-/// Replaces the fields that are too small for their values by those in the 64-bit extra field.
+/// Widens the fields to 64 bits. A field of `u32::MAX` stands for a value in the 64-bit extra field.
 fn widen(extra: &[u8], fields: [u32; 3]) -> Result<[u64; 3]> {
     let mut wide = Cursor::new(extra, 0);
     let mut at = Cursor::new(extra, 0);
@@ -248,7 +249,7 @@ fn widen(extra: &[u8], fields: [u32; 3]) -> Result<[u64; 3]> {
     Ok([a?, b?, c?])
 }
 
-/// An offset in the file as an index; on a 32-bit machine it may not be one.
+/// An offset in the file as `usize`; an error if it does not fit, on 32-bit machines.
 fn place(offset: u64) -> Result<usize> {
     usize::try_from(offset).map_err(|_| damaged("an offset beyond what this machine can address"))
 }

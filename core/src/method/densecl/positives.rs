@@ -1,4 +1,4 @@
-//! Which key cells are the positives of the query cells of a micro-batch.
+//! The positive key cells of the query cells of a micro-batch. B images, N cells per view.
 
 use burn::tensor::{Int, Tensor, TensorData};
 use rand::RngExt;
@@ -15,11 +15,12 @@ use crate::{
 };
 
 impl DenseCl {
-    /// For each query cell the key cell that the features choose [B, N].
+    /// The key cell with the most similar features, for each query cell [B, N]; a random cell with
+    /// `matching = "random"`. `draw` numbers the random draws of a run.
     pub(super) fn match_cells(&self, q: &Embeddings, k: &Embeddings, draw: u64) -> Tensor<2, Int> {
         match self.method.matching {
-            // By features even where the positives are the true cells: it is their share of right matches that a
-            // run shows.
+            // With matching = "geometry" the positives do not depend on these matches. They are computed
+            // nevertheless, because a run logs the share of correct matches.
             Matching::Backbone | Matching::Geometry => {
                 best_match(similarity(q.backbone.clone().inner(), k.backbone.clone()))
             }
@@ -37,7 +38,7 @@ impl DenseCl {
         }
     }
 
-    /// The positive of each query cell: the chosen cell, or the true one.
+    /// The positive of each query cell: its true key cell with `matching = "geometry"`, otherwise the `chosen` one.
     pub(super) fn positives(
         &self,
         chosen: Tensor<2, Int>,
@@ -55,7 +56,7 @@ impl DenseCl {
             .iter()
             .flat_map(|[query, key]| query.true_cells(key, n.isqrt()))
             .collect();
-        // Any cell where there is none: it is left out.
+        // A query cell without a true cell gets cell 0 and is excluded by `valid`.
         let cells = truth.iter().map(|cell| cell.unwrap_or(0) as i32).collect();
         let valid = (0..truth.len()).filter(|&i| truth[i].is_some());
         Matched {
@@ -64,7 +65,7 @@ impl DenseCl {
         }
     }
 
-    /// The positives of the in-view loss.
+    /// The positives of the in-view loss that the setting `method.in_view_positives` selects.
     pub(super) fn in_view_positives(
         &self,
         matched: &Matched,
@@ -84,14 +85,14 @@ impl DenseCl {
 
 /// The positive of each query cell of a micro-batch.
 pub(super) struct Matched {
-    /// Its key cell [B, N].
+    /// The index of its key cell, in 0..N, [B, N]. Arbitrary for query cells without a positive.
     pub(super) cells: Tensor<2, Int>,
-    /// Numbers in 0..B·N of the query cells that have one; `None` = all of them.
+    /// Indices, in 0..B·N, of the query cells that have a positive; `None` = all.
     valid: Option<Vec<i32>>,
 }
 
 impl Matched {
-    /// InfoNCE over the query cells that have a positive; rows [B·N, D].
+    /// InfoNCE over the query cells that have a positive. `query` and `positive` are [B·N, D], `queue` is [K, D].
     pub(super) fn info_nce(
         &self,
         query: Tensor<2>,
@@ -113,7 +114,7 @@ impl Matched {
         info_nce(taken(query), taken(positive), queue, temperature)
     }
 
-    /// 1 for a query cell that has a positive, else 0 [B, N].
+    /// 1 for query cells that have a positive, 0 for the others, [B, N].
     fn mask(&self) -> Tensor<2> {
         let [b, n] = self.cells.dims();
         let device = self.cells.device();
@@ -126,20 +127,20 @@ impl Matched {
     }
 }
 
-/// [B, D, N] → [B·N, D].
+/// [B, D, N] → [B·N, D], one row per cell.
 pub(super) fn per_cell(dense: Tensor<3>) -> Tensor<2> {
     let [b, d, n] = dense.dims();
     dense.swap_dims(1, 2).reshape([b * n, d])
 }
 
-/// Whether both views say where they lie.
+/// Whether the geometry of both views is known.
 pub(super) fn has_geometry(batch: &MicroBatch) -> bool {
     [QUERY, KEY]
         .iter()
         .all(|&view| batch.views[view].geometry.is_some())
 }
 
-/// Where each image's query and key view lie in it; empty where the views do not say.
+/// The geometry of the query and the key view of each image; empty if it is unknown.
 pub(super) fn pairs(batch: &MicroBatch) -> Vec<[ViewGeometry; 2]> {
     let of = |view: usize| batch.views[view].geometry.as_deref().unwrap_or_default();
     let pairs = of(QUERY).iter().zip(of(KEY));

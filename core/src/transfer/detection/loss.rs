@@ -112,7 +112,8 @@ fn generalized_iou(a: Tensor<2>, b: Tensor<2>) -> Tensor<2> {
         let [width, height] = extent(sides);
         width * height
     };
-    // Both boxes contain the point, so their intersection and hull have the smaller and the larger distances.
+    // Both boxes contain the point. So the distance to a side of the intersection is the smaller of the two boxes'
+    // distances, and the distance to a side of the hull is the larger one.
     let shared = area(&a.clone().min_pair(b.clone()));
     let hull = area(&a.clone().max_pair(b.clone()));
     let union = area(&a) + area(&b) - shared.clone();

@@ -4,11 +4,11 @@ use super::*;
 
 #[test]
 fn homographies_map_pixel_centres_at_whole_numbers() {
-    // Twice as large, then 3 to the right.
+    // Scales by two, then shifts by 3 to the right.
     let truth = Truth::Homography([2.0, 0.0, 3.0, 0.0, 2.0, 0.0, 0.0, 0.0, 1.0]);
     assert_eq!(truth.at([1.5, 2.5], [100, 100]), Some([5.5, 4.5]));
     assert_eq!(truth.at([1.5, 2.5], [5, 100]), None);
-    // A point behind the camera.
+    // The homogeneous coordinate w is negative: the point lies behind the camera.
     let truth = Truth::Homography([1.0, 0.0, 0.0, 0.0, 1.0, 0.0, -1.0, 0.0, 1.0]);
     assert_eq!(truth.at([9.5, 0.5], [100, 100]), None);
 }

@@ -1,4 +1,4 @@
-//! COCO JSON: as COCO writes it, as other programs do, and wrong.
+//! COCO JSON as written by COCO, as written by other programs, and invalid.
 
 use super::*;
 

@@ -24,7 +24,7 @@ pub(super) fn list_names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// Every picture of a data set without lists, sorted.
+/// All pictures of a data set without lists, sorted.
 pub(super) fn all(layout: &Layout, pictures: &Pictures) -> anyhow::Result<Vec<Sample>> {
     let paths = pictures.paths().iter();
     let samples = paths.map(|path| labelled(path.clone(), &label_of(layout, path)));

@@ -1,4 +1,4 @@
-//! Unit tests of the layouts, and of what is said about what is wrong in them.
+//! Tests of the layouts, and of the error messages for faulty ones.
 
 use image::Rgb;
 
@@ -66,7 +66,7 @@ fn the_three_layouts_are_read() {
     assert_eq!((set.train.len(), set.test.len()), (1, 1));
     let (_, labels) = set.test[0].open(2).expect("a labelled picture");
     assert_eq!(labels.as_raw(), &[0, 1, 0, 1, 255, 0, 0, 0]);
-    // `val` comes before `test`.
+    // `val` is preferred to `test`.
     plain.text("val.txt", "a\n");
     assert_eq!(plain.open().expect("a data set").splits[1], "val");
 
@@ -134,7 +134,7 @@ fn without_split_files_scenes_are_not_torn_apart() {
     folder.text("classes.txt", "sky\n");
     for i in 0..5 {
         for view in ["a", "b"] {
-            // A dot in a name ends nothing.
+            // A name may contain dots; only the last one separates the extension.
             folder.picture(&format!("images/{i}_v1.{view}.png"));
             folder.label(&format!("labels/{i}_v1.{view}.png"), [0; 8]);
         }

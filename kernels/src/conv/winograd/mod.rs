@@ -1,9 +1,11 @@
-//! 3×3 convolutions of stride 1, dilated or not, by minimal filtering, F(2×2, 3×3) (Winograd 1980; Lavin and Gray 2016).
+//! 3×3 convolutions of stride 1, with any dilation, by minimal filtering F(2×2, 3×3) (Winograd 1980; Lavin and
+//! Gray 2016).
 //!
-//! A tile of 2×2 outputs sees 4×4 inputs d. With the kernel g its outputs are Aᵀ[(GgGᵀ) ⊙ (BᵀdB)]A: 16
-//! products where the sums have 36. Each of the 16 places of the middle is one matrix product over all tiles,
-//! [tiles, C_in]·[C_in, C_out]. Both gradients are the transposes of these maps. Sums of four with signs are
-//! all that comes on top, so results are as exact as the plain sums'.
+//! A tile of 2×2 outputs depends on 4×4 inputs d. With the kernel g, the outputs are Aᵀ[(GgGᵀ) ⊙ (BᵀdB)]A: 16
+//! multiplications, where the definition has 36. Each of the 16 places of the 4×4 element-wise product ⊙, taken
+//! over all tiles and channels, is one matrix product [tiles, C_in]·[C_in, C_out]. Both gradients use the
+//! transposed transforms. The transforms of the maps only add and subtract a few values, so rounding errors are
+//! as small as without them.
 
 mod tiles;
 mod weights;
@@ -25,14 +27,14 @@ use crate::{
     product::{Matrix, Write, product},
 };
 
-/// Places of a transformed tile, row by row.
+/// Values (places) of a transformed 4×4 tile, in row-major order.
 const PLACES: usize = 16;
 
-/// One matrix [C_in, C_out] for each place. Each is an allocation of its own: larger ones go back to the
-/// operating system when they are freed, which then has to clear them.
+/// One matrix [C_in, C_out] for each place, each in its own allocation. A single large allocation would be returned
+/// to the operating system when it is freed, and the memory of the next one would have to be cleared again.
 pub(super) type Places = Vec<Vec<f32>>;
 
-/// Whether a convolution is of the kind, dilated or not, and has channels enough to be worth it.
+/// Whether a convolution is 3×3 with stride 1 and "same" padding, and has enough channels for this to be faster.
 pub(super) fn fits(shape: &Shape) -> bool {
     shape.kernel == 3
         && shape.stride == 1
@@ -41,13 +43,13 @@ pub(super) fn fits(shape: &Shape) -> bool {
         && shape.channels_out >= 16
 }
 
-/// Up to so many tiles, each place is one product over all of them: weights are read once, and there is work
-/// for 16 threads. More go in blocks that stay in a core's cache from one transform to the other.
+/// Up to this many tiles, each of the 16 places is one task over all tiles, which reads its weights once. More
+/// tiles are computed in blocks, small enough to stay in a core's cache from the first transform to the last.
 const ONE_BLOCK: usize = 512;
-/// Bytes of a block's products.
+/// Bytes of the matrix products of a block.
 const BLOCK_BYTES: usize = 512 << 10;
 
-/// The convolution with a transformed kernel.
+/// The convolution with a kernel transformed by [`kernel_of`], followed by the epilogue.
 pub(super) fn forward(
     input: &[f32],
     kernel: &Places,
@@ -104,18 +106,19 @@ pub(super) fn forward(
     }
 }
 
-/// Values of each block's pixels.
+/// The number of output values of each block.
 fn sizes(blocks: &[Block], channels: usize) -> Vec<usize> {
     let size = |block: &Block| block.pixels.len() * channels;
     blocks.iter().map(size).collect()
 }
 
-/// Input channels whose gradients one task computes, at most.
+/// The most input channels for which one task computes the gradient of the transformed kernel.
 const CHANNELS: usize = 128;
-/// Tiles that a task takes at once.
+/// Tiles per matrix product of the gradient.
 const TILES: usize = 512;
 
-/// The gradient of the transformed kernel: for each place blocks of [up to `CHANNELS`, C_out], in order.
+/// The gradient of the transformed kernel. For each place in turn: one matrix [up to `CHANNELS`, C_out] for
+/// each block of input channels.
 fn places_gradient(input: &[f32], gradient: &[f32], shape: &Shape) -> Vec<Vec<f32>> {
     let (c, channels) = (shape.channels_in, shape.channels_out);
     let tiles = Tiles::of(shape);
@@ -145,7 +148,7 @@ fn places_gradient(input: &[f32], gradient: &[f32], shape: &Shape) -> Vec<Vec<f3
         sums
     })
 }
-/// The gradient of the weights, [C_out, C_in, 3, 3]: GᵀuG of the transformed kernel's gradient u.
+/// The gradient of the weights, [C_out, C_in, 3, 3]: GᵀuG, where u is the gradient of the transformed kernel.
 pub(super) fn weight_gradient(input: &[f32], gradient: &[f32], shape: &Shape) -> Vec<f32> {
     let sizes = [shape.channels_in, shape.channels_out];
     let places = if shape.dilation > 1 {

@@ -1,4 +1,5 @@
-//! Feature maps in tiles of 2×2 pixels, and the transforms of tiles.
+//! Feature maps cut into tiles of 2×2 pixels, and the transforms of these tiles. The formula is in the documentation
+//! of the parent module.
 
 use std::ops::Range;
 
@@ -7,10 +8,10 @@ use multiversion::multiversion;
 use super::PLACES;
 use crate::conv::Shape;
 
-/// A row of a transform: which two values it adds, with which signs.
+/// A row of a transform matrix: the columns and values of its two entries; the others are 0.
 type Row = [(usize, f32); 2];
 
-/// Bᵀ: what a transformed tile has of the inputs.
+/// Bᵀ, the transform of the input.
 const INPUT: [Row; 4] = [
     [(0, 1.0), (2, -1.0)],
     [(1, 1.0), (2, 1.0)],
@@ -18,7 +19,7 @@ const INPUT: [Row; 4] = [
     [(1, 1.0), (3, -1.0)],
 ];
 
-/// A: what it has of the outputs' gradients.
+/// A, the transform of the output's gradient.
 const GRADIENT: [Row; 4] = [
     [(0, 1.0), (1, 0.0)],
     [(0, 1.0), (1, 1.0)],
@@ -26,7 +27,7 @@ const GRADIENT: [Row; 4] = [
     [(0, 0.0), (1, -1.0)],
 ];
 
-/// A feature map in tiles of 2×2 pixels.
+/// A feature map cut into tiles of 2×2 pixels.
 #[derive(Clone, Copy)]
 pub(super) struct Tiles {
     batch: usize,
@@ -50,13 +51,13 @@ impl Tiles {
         self.batch * self.rows * self.columns
     }
 
-    /// The first pixel of a row of tiles, rows counted over the batch.
+    /// The first pixel of a row of tiles; rows are counted over the whole batch.
     pub(super) fn first_pixel(&self, row: usize) -> usize {
         let [height, width] = self.sides;
         (row / self.rows * height + row % self.rows * 2) * width
     }
 
-    /// Blocks of about `tiles` tiles: whole rows of tiles.
+    /// Cuts the map into blocks of whole rows of tiles, about `tiles` tiles each.
     pub(super) fn blocks(&self, tiles: usize) -> Vec<Block> {
         let (all, step) = (self.batch * self.rows, (tiles / self.columns).max(1));
         let block = |first: usize| {
@@ -70,7 +71,7 @@ impl Tiles {
     }
 }
 
-/// Some rows of tiles.
+/// Consecutive rows of tiles, and the pixels that they cover.
 pub(super) struct Block {
     pub(super) tiles: Range<usize>,
     pub(super) pixels: Range<usize>,
@@ -82,9 +83,9 @@ pub(super) struct Source<'a> {
     channels: usize,
     tiles: Tiles,
     rows: &'static [Row; 4],
-    /// A tile begins so many pixels above and to the left of its outputs.
+    /// How many pixels above and to the left of its 2×2 pixels a transformed tile begins.
     before: usize,
-    /// What lies outside the map.
+    /// The channels of a pixel outside the map.
     zeros: Vec<f32>,
 }
 
@@ -109,7 +110,8 @@ impl<'a> Source<'a> {
     }
 }
 
-/// One place of some tiles' transforms, rows of as many values as `own` has channels.
+/// One place of the transform, for the tiles `some` and the channels `own`: `to` has a row of channels for each
+/// tile.
 #[multiversion(targets = "simd")]
 pub(super) fn transform(
     to: &mut [f32],
@@ -133,7 +135,7 @@ pub(super) fn transform(
     let mut to = to.chunks_exact_mut(channels);
     let mut tile = some.start;
     while tile < some.end {
-        // Tiles side by side.
+        // The tiles of one row, which share their lines of the map.
         let (row, column) = (tile / columns, tile % columns);
         let run = (columns - column).min(some.end - tile);
         let (sample, top) = (row / source.tiles.rows, row % source.tiles.rows * 2);
@@ -156,7 +158,7 @@ pub(super) fn transform(
     }
 }
 
-/// Channels of pixel `x` in a line of the map; zeros outside.
+/// The channels `own` of pixel `x` in a line of the map; zeros outside the map.
 #[inline(always)]
 fn corner<'a>(
     source: &'a Source,
@@ -172,7 +174,8 @@ fn corner<'a>(
     }
 }
 
-/// AᵀmA for whole rows of tiles, the first of which is `first`: their pixels.
+/// The output pixels AᵀmA of whole rows of tiles that begin at tile `first`; m are the `products`, one slice
+/// for each place.
 #[multiversion(targets = "simd")]
 pub(super) fn outputs(
     mut out: &mut [f32],
@@ -195,7 +198,7 @@ pub(super) fn outputs(
                 std::array::from_fn(|place| &products[place][at..][..channels]);
             let left = column * 2 * channels;
             if has_lower && column * 2 + 1 < width {
-                // The common case in one pass.
+                // The common case, a whole tile inside the map: all four pixels in one pass.
                 let (a, b) = upper[left..][..2 * channels].split_at_mut(channels);
                 let (c, d) = lower[left..][..2 * channels].split_at_mut(channels);
                 for i in 0..channels {

@@ -1,4 +1,4 @@
-//! The transforms of kernels and of their gradients.
+//! The transform of a kernel, and the transform of the gradient back to the untransformed kernel.
 
 use multiversion::multiversion;
 
@@ -8,10 +8,10 @@ use crate::{
     parallel::{each, map},
 };
 
-/// Channels moved together.
+/// Channels that are transformed together, in one vector.
 pub(super) const LANES: usize = 16;
 
-/// GgGᵀ of weights [C_out, C_in, 3, 3].
+/// The transformed kernel GgGᵀ of weights g, [C_out, C_in, 3, 3].
 pub(in crate::conv) fn kernel_of(
     weights: &[f32],
     channels_in: usize,
@@ -34,7 +34,7 @@ pub(in crate::conv) fn kernel_of(
     kernel
 }
 
-/// The same for the input channels from `first` on, as many as `places` has rows.
+/// [`kernel_of`] for the input channels from `first` on, as many as `places` has rows.
 #[multiversion(targets = "simd")]
 fn kernel_block(
     places: &mut [&mut [f32]],
@@ -54,7 +54,7 @@ fn kernel_block(
                     tap[lane] = *value;
                 }
             }
-            // Rows, then columns.
+            // First G·g, then (G·g)·Gᵀ.
             let mut half = [[0.0; LANES]; 12];
             for x in 0..3 {
                 for lane in 0..LANES {
@@ -87,7 +87,8 @@ fn kernel_block(
     }
 }
 
-/// GᵀuG for the output channels from `first` on: the gradient of their weights from that of the transformed kernel.
+/// GᵀuG for the output channels from `first` on: the gradient of the weights, from the gradient u of the
+/// transformed kernel.
 #[multiversion(targets = "simd")]
 pub(super) fn weights_block(
     out: &mut [f32],
@@ -131,8 +132,8 @@ pub(super) fn weights_block(
     }
 }
 
-/// The transformed kernel that takes an output's gradient to the input's: taps in reverse, which swaps the
-/// first and the last place along each side; inputs for outputs.
+/// The transformed kernel that turns the gradient of the output into the gradient of the input: reversing the
+/// taps swaps the first and the last place along each side; input and output channels are exchanged.
 pub(in crate::conv) fn reversed(
     kernel: &Places,
     channels_in: usize,

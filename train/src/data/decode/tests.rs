@@ -23,7 +23,7 @@ fn failure(bytes: &[u8]) -> DecodeError {
     failure_of(bytes, &DecodeLimits::default())
 }
 
-/// The largest difference of a sample from PIL's `convert("RGB")`.
+/// The largest difference of a sample from the result of PIL's `convert("RGB")`.
 fn difference(name: &str) -> u8 {
     let (ours, pil) = (decoded(name), decoded(&format!("{name}.rgb.png")));
     assert_eq!(ours.dimensions(), pil.dimensions(), "{name}");
@@ -40,8 +40,8 @@ fn every_kind_of_lossless_picture_is_exactly_as_in_pil() {
     }
 }
 
-/// Lossy formats leave the rounding of the inverse transform, and the filter that enlarges
-/// chroma, to the codec; the tolerances are what was measured between the two.
+/// The lossy formats do not specify the rounding of the inverse transform or the filter that enlarges chroma; the
+/// tolerances are the measured differences between the two codecs.
 #[test]
 fn every_kind_of_lossy_picture_is_as_in_pil_but_for_rounding() {
     for (name, tolerance) in [
@@ -100,8 +100,8 @@ fn files_without_a_picture_say_why() {
     );
 }
 
-/// Every prefix is an error, never a panic and never a half-grey picture. The last 12 bytes of a
-/// PNG are an empty chunk, without which nothing is lost.
+/// Every prefix of a file is an error, never a panic or a partly grey image. The last 12 bytes of a PNG are its
+/// empty end chunk, without which the image is still complete.
 #[test]
 fn truncated_files_are_refused_wherever_they_end() {
     for (name, dispensable) in [
@@ -168,7 +168,7 @@ fn png(width: u32, height: u32, data: &[u8]) -> Vec<u8> {
     png_of([8, 2], width, height, &[], data)
 }
 
-/// `kind`: bits per sample and colour type; `before`: chunks before the data.
+/// `kind`: bit depth and colour type; `before`: chunks in front of the image data.
 fn png_of(kind: [u8; 2], width: u32, height: u32, before: &[u8], data: &[u8]) -> Vec<u8> {
     let header = [
         &width.to_be_bytes()[..],
@@ -198,7 +198,7 @@ fn bombs_are_refused_from_their_header() {
     let text = "30000 x 30000 pixels are over the limit of 100 megapixels";
     assert_eq!(bomb.to_string(), text);
 
-    // Dimensions of a baseline JPEG are two big-endian pairs, height first, after its SOF0.
+    // A baseline JPEG stores height, then width, as big-endian u16 after the SOF0 marker.
     let mut jpeg = std::fs::read(fixture("rgb.jpg")).expect("a fixture");
     let frame = jpeg
         .windows(2)
@@ -231,7 +231,7 @@ fn bogus_image_data_is_corrupt() {
 /// past its end.
 #[test]
 fn a_panic_of_the_codec_is_a_corrupt_file() {
-    // One row: a filter and two pixels of 4 bits, stored, and Adler's sum.
+    // One row: filter byte and two 4-bit pixels, uncompressed, then the Adler-32 checksum.
     let data = b"\x78\x01\x01\x02\x00\xfd\xff\x00\x00\x00\x02\x00\x01";
     let indexed = |palette: &[u8]| png_of([4, 3], 2, 1, &chunk(b"PLTE", palette), data);
     let whole = indexed(&[9; 6]);

@@ -4,7 +4,7 @@ use safetensors::SafeTensors;
 use super::*;
 use crate::data::decode::{DecodeLimits, decode_bytes};
 
-/// `tests/golden/jpeg`: see its README.
+/// The folder of test JPEGs, described in its README.
 fn goldens() -> Vec<u8> {
     let path = concat!(
         env!("CARGO_MANIFEST_DIR"),
@@ -37,7 +37,7 @@ fn decoded(jpeg: &[u8]) -> Result<RgbImage, DecodeError> {
     )
 }
 
-/// Measured: 3 at most. The codecs round the inverse transform and the colours each in its way; they
+/// The measured maximum is 3. The codecs round the inverse transform and the colour conversion differently, and
 /// enlarge chroma by the same filters.
 const TOLERANCE: u8 = 4;
 
@@ -61,7 +61,7 @@ fn every_way_to_store_a_jpeg_gives_the_pixels_of_pillow() {
             Err(error) => panic!("{name}: {error}"),
         }
     }
-    // Larger ones of this kind come out wrong from either decoder, without an error.
+    // Both codecs decode larger images of this kind wrongly, without an error.
     refused.sort_unstable();
     let [a, b] = &refused[..] else {
         panic!("{refused:?}")
@@ -122,7 +122,8 @@ fn the_second_decoder_has_the_limits_of_the_first() {
             "cut at {end}"
         );
     }
-    // An end marker where the file was cut: a component without a scan is no picture.
+    // The file is cut before its third scan and closed by an end marker: an image is incomplete without a scan of each
+    // component.
     let scans = jpeg
         .windows(2)
         .enumerate()

@@ -23,7 +23,7 @@ fn config(batch_size: usize, threads: usize) -> LoaderConfig {
     }
 }
 
-/// A picture that differs from every other in every pixel.
+/// A picture that differs from all others in every pixel.
 fn picture(number: usize) -> RgbImage {
     RgbImage::from_fn(24, 20, |x, y| {
         Rgb([number as u8, (x * 10) as u8, (y * 12) as u8])
@@ -34,7 +34,7 @@ fn memory(count: usize) -> Arc<Source> {
     Arc::new(Source::Memory((0..count).map(picture).collect()))
 }
 
-/// A folder of `count` PNG files, those for which `bad` says so with other content.
+/// A folder of `count` PNG files; those for which `bad` returns true have other content.
 fn folder(count: usize, bad: impl Fn(usize) -> bool) -> (tempfile::TempDir, Arc<Source>) {
     let root = tempfile::tempdir().expect("a temporary folder");
     for number in 0..count {
@@ -82,7 +82,8 @@ fn a_batch_is_laid_out_as_documented() {
     assert_eq!(loader.bad_files(), []);
 }
 
-/// The definition, without threads: order of the epoch, then the views of the sample's number.
+/// The expected batch is computed here without threads: images in the order of the epoch, and the views drawn for each
+/// sample's number.
 #[test]
 fn a_batch_is_a_function_of_seed_and_step() {
     use densecl::augment;
@@ -99,7 +100,7 @@ fn a_batch_is_a_function_of_seed_and_step() {
     }
 }
 
-/// A method may want more views than two, of other sizes; the first ones stay the same.
+/// A method may take more than two views, of other sizes; the first two stay the same.
 #[test]
 fn every_view_has_its_own_size() {
     let two = batches(&memory(10), config(3, 2), 1, 1).remove(0);
@@ -149,7 +150,7 @@ fn threads_and_prefetch_change_nothing() {
     }
 }
 
-/// Bad files included, which are replaced alike.
+/// Bad files are also replaced in the same way.
 #[test]
 fn a_pack_gives_the_batches_of_its_folder() {
     let (root, source) = folder(23, |number| number % 5 == 0);
@@ -173,8 +174,7 @@ fn a_pack_gives_the_batches_of_its_folder() {
     }
 }
 
-/// Every sample is made in memory that another was made in before: pictures of all sizes and ways of
-/// storing colour, by turns.
+/// Every sample reuses the buffers of earlier ones: images of all sizes and colour types alternate.
 #[test]
 fn memory_that_was_used_before_changes_nothing() {
     let root = tempfile::tempdir().expect("a temporary folder");
@@ -313,7 +313,7 @@ fn a_set_without_a_single_picture_ends_at_once() {
 
 #[test]
 fn a_panic_in_a_thread_is_an_error() {
-    // No view can be cut from a picture without pixels.
+    // No view can be cut from an image without pixels.
     let source = Arc::new(Source::Memory(vec![RgbImage::new(0, 0); 4]));
     let mut loader = Loader::start(source, config(2, 2), 0).expect("a loader");
     let error = loader.next().expect_err("a panic").to_string();
@@ -350,7 +350,7 @@ fn dropping_does_not_wait_for_what_is_queued() {
     };
     let start = std::time::Instant::now();
     drop(Loader::start(memory(50), config, 0).expect("a loader"));
-    // 200,000 samples are queued, a few of which are made.
+    // 200,000 samples are queued, of which only a few are made before the drop.
     assert!(
         start.elapsed() < Duration::from_secs(10),
         "{:?}",

@@ -17,7 +17,7 @@ fn png(number: u8) -> Vec<u8> {
     bytes.into_inner()
 }
 
-/// A pack of three pictures and something else, and its bytes.
+/// A pack of three pictures and a file that is no image, and its bytes.
 fn small() -> (TempDir, PathBuf, Vec<u8>) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("small.pack");
@@ -86,7 +86,7 @@ fn a_file_that_is_cut_or_lengthened_is_refused() {
     assert!(refusal(&path, &longer).contains("its header contradicts"));
 }
 
-/// Whatever byte is another: in header or index the pack is refused, in a picture that picture is.
+/// Changes each byte in turn: in header or index the pack is refused, elsewhere the picture that contains it.
 #[test]
 fn every_damaged_byte_is_found() {
     let (_folder, path, whole) = small();
@@ -107,7 +107,7 @@ fn every_damaged_byte_is_found() {
     }
 }
 
-/// With checksums that match, as who means harm would write them.
+/// Malformed indexes with correct checksums, as an attacker would write them.
 #[test]
 fn lies_in_the_index_are_refused() {
     let (_folder, path, _) = small();

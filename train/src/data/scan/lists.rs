@@ -9,7 +9,7 @@ use super::names::{is_clutter, is_image_name};
 use super::{REMEDY, unreadable};
 use crate::files::to_utf8;
 
-/// A list of paths may be this long; ImageNet's 1.28 million take about 60 MB.
+/// Largest permitted list of paths; that of ImageNet's 1.28 million takes about 60 MB.
 const MAX_LIST_BYTES: u64 = 512 << 20;
 
 /// The paths of a list, relative to its folder unless they are absolute.
@@ -96,7 +96,7 @@ pub fn two_paths(line: &str) -> Option<(&str, &str)> {
     None
 }
 
-/// A path in another encoding than UTF-8, as old disks have them; `None` where paths are no bytes.
+/// A path that is not UTF-8, as on old disks; `None` on systems where paths are not bytes.
 #[cfg(unix)]
 fn path_of_bytes(bytes: &[u8]) -> Option<PathBuf> {
     use std::os::unix::ffi::OsStrExt;

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::notes::note;
 
-/// Extensions of the pictures that are read, in any case.
+/// Extensions of the pictures that are read, in lower or upper case.
 pub const EXTENSIONS: [&str; 9] = [
     "jpg", "jpeg", "png", "webp", "jfif", "ppm", "pgm", "pbm", "pnm",
 ];
@@ -34,7 +34,7 @@ pub fn extensions_shown() -> String {
         .join(", ")
 }
 
-/// Whether a search through a folder takes this for a picture.
+/// Whether the name has the extension of a picture.
 pub fn is_image_name(path: &Path) -> bool {
     path.extension()
         .and_then(OsStr::to_str)

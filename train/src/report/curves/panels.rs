@@ -1,4 +1,4 @@
-//! Which curves stand in which plot, and in which colour.
+//! Which curves appear in which panel, and in which colour.
 
 use densecl::method::{Figure, Panel as Shown};
 use plotters::style::RGBColor;
@@ -6,7 +6,7 @@ use plotters::style::RGBColor;
 use super::super::scale::Axis;
 use crate::row::MetricRow;
 
-/// Okabe and Ito's palette: distinct with every kind of colour-blindness.
+/// Okabe and Ito's palette, distinguishable with every kind of colour-blindness.
 pub(super) const BLUE: RGBColor = RGBColor(0, 114, 178);
 const VERMILION: RGBColor = RGBColor(213, 94, 0);
 const GREEN: RGBColor = RGBColor(0, 158, 115);
@@ -14,16 +14,16 @@ const PURPLE: RGBColor = RGBColor(204, 121, 167);
 const PALETTE: [RGBColor; 4] = [BLUE, GREEN, VERMILION, PURPLE];
 pub(super) const FAINT_INK: RGBColor = RGBColor(115, 115, 115);
 
-/// One curve: its values by row, NaN where there is none.
+/// One curve: its value in each row, NaN where there is none.
 pub(super) struct Series {
     pub(super) name: &'static str,
     pub(super) color: RGBColor,
     pub(super) values: Vec<f64>,
-    /// A level to compare with, drawn dashed and only smoothed.
+    /// Whether it is a reference level, such as chance: drawn dashed and only as moving average.
     pub(super) reference: bool,
 }
 
-/// One of the six plots.
+/// One of the six panels.
 pub(super) struct Panel {
     pub(super) title: &'static str,
     pub(super) note: &'static str,
@@ -31,7 +31,7 @@ pub(super) struct Panel {
     pub(super) series: Vec<Series>,
 }
 
-/// The panels of a history, row by row: those of the method's figures, and those of every run.
+/// The panels of a history: those of the method's figures, and those of every run.
 pub(super) fn panels(history: &[MetricRow], figures: &[Figure]) -> [Panel; 6] {
     [
         Panel {
@@ -89,7 +89,7 @@ pub(super) fn panels(history: &[MetricRow], figures: &[Figure]) -> [Panel; 6] {
     ]
 }
 
-/// One curve of a history; what is missing or not finite is a gap.
+/// One curve of a history; missing values and values that are not finite become gaps.
 fn series(
     history: &[MetricRow],
     name: &'static str,
@@ -107,7 +107,7 @@ fn series(
     }
 }
 
-/// A level to compare with.
+/// The curve of a reference level.
 fn reference(
     history: &[MetricRow],
     name: &'static str,
@@ -120,8 +120,8 @@ fn reference(
     }
 }
 
-/// The curves of the figures that are shown there: the first figure is drawn last, above the others. What has one name
-/// has one colour in all panels.
+/// The curves of the figures that belong to the panels `there`. The first figure of a panel comes last, so that it is
+/// drawn on top. Figures with the same label have the same colour in all panels.
 fn of_figures(history: &[MetricRow], figures: &[Figure], there: &[Shown]) -> Vec<Series> {
     let mut labels: Vec<&str> = Vec::new();
     for figure in figures {

@@ -1,3 +1,4 @@
+use super::panels::BLUE;
 use super::*;
 use crate::row::test_rows::row;
 
