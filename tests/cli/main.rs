@@ -15,6 +15,7 @@ mod odd_names;
 mod outputs;
 mod ownership;
 mod pack;
+mod parts_of_files;
 mod photos;
 mod quickstart;
 mod resume;
