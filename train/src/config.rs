@@ -83,6 +83,10 @@ pub struct TrainConfig {
     pub device: String,
     /// A file of weights to start from; empty = at random.
     pub init: String,
+    /// Of `init`: only tensors whose names begin with this are read, without it; empty = all.
+    pub init_prefix: String,
+    /// Of `init`: tensors with names like these are left out; `*` stands for any characters.
+    pub init_ignore: Vec<String>,
     /// A training state of another program to continue, from its step on; empty = none.
     pub continue_from: String,
     /// A step that would not fit in memory by the estimate is refused unless this is set.
@@ -98,6 +102,8 @@ impl Default for TrainConfig {
             seed: 0,
             device: "auto".to_string(),
             init: String::new(),
+            init_prefix: String::new(),
+            init_ignore: Vec::new(),
             continue_from: String::new(),
             exceeds_memory: false,
         }
@@ -174,6 +180,13 @@ impl RunConfig {
         self.scenes
             .validate()
             .map_err(|e| anyhow::anyhow!("scenes.{e}"))?;
+        let selected = !self.train.init_prefix.is_empty() || !self.train.init_ignore.is_empty();
+        if self.train.init.is_empty() && selected {
+            bail!(
+                "train.init_prefix and train.init_ignore belong to train.init, which is empty: give the file, or \
+                 leave them out"
+            );
+        }
         if !self.train.init.is_empty() && !self.train.continue_from.is_empty() {
             bail!(
                 "train.init and train.continue_from: a run starts from one of them, leave out the other"
@@ -299,15 +312,6 @@ impl RunConfig {
         match self.model.num_grid {
             0 => size as usize / self.model.output_stride,
             grid => grid,
-        }
-    }
-
-    /// `byol`, `densecl`, or `mocov2` when DenseCL's λ is 0.
-    pub fn method_name(&self) -> &'static str {
-        match self.method.name {
-            MethodName::Byol => "byol",
-            MethodName::DenseCl if self.method.lambda == 0.0 => "mocov2",
-            MethodName::DenseCl => "densecl",
         }
     }
 

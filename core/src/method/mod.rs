@@ -33,6 +33,12 @@ pub trait Method: std::fmt::Debug {
     /// Its name in files, such as `densecl`.
     fn name(&self) -> &'static str;
 
+    /// The method that files of weights name. It differs from [`Method::name`] where one implementation covers two
+    /// published methods.
+    fn published_name(&self) -> &'static str {
+        self.name()
+    }
+
     /// The views of each image that a step needs, in the order of [`MicroBatch::views`].
     fn views(&self) -> Vec<ViewSpec>;
 

@@ -249,7 +249,7 @@ fn a_bad_file_is_replaced_by_the_next_in_order_and_told_once() {
             assert_eq!(batch.images, expected);
         }
     }
-    let reason = String::from("not a JPEG, PNG or WebP image");
+    let reason = String::from("not a JPEG, PNG, WebP or PNM image");
     let bad = |number| BadFile {
         path: path_of(root.path(), number),
         reason: reason.clone(),
@@ -289,7 +289,7 @@ fn too_many_bad_files_end_the_run_at_the_same_step() {
         "{error}"
     );
     assert!(
-        error.contains(".png: not a JPEG, PNG or WebP image; "),
+        error.contains(".png: not a JPEG, PNG, WebP or PNM image; "),
         "{error}"
     );
     assert!(error.contains(" more)") && !error.contains('\n'), "{error}");
