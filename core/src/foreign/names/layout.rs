@@ -6,16 +6,16 @@ use super::detectron2::from_detectron2;
 use super::other_methods::{
     BARLOW_TWINS, DINO, LIGHTLY, MOCO_V3, SOLO_LEARN, SWAV, VISSL, other_methods,
 };
-use super::recognition::{layout_of, unrecognised};
+use super::recognition::{evaluated, layout_of, unrecognised};
 use crate::error::Result;
-use crate::names::{KEY, QUERY, QUEUE_POSITIONS, QUEUES, VELOCITY};
+use crate::names::{KEY, QUERY, QUEUE_POSITIONS, QUEUES};
 
 /// The naming scheme of a checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Layout {
-    /// Our own names: `conv1.weight`, `global_head.*`; in checkpoints `query.*`, `key.*`, `velocity.*`, `queue.*`,
-    /// and with BYOL `online.*`, `target.*`, `velocity.*`.
+    /// Our own names: `conv1.weight`, `global_head.*`; in checkpoints `query.*`, `key.*`, `velocity.*`,
+    /// `queue.*`, and with BYOL `online.*`, `target.*`, `velocity.*`.
     Densecl,
     /// torchvision's names without a classifier, as in the backbones that the authors released.
     Backbone,
@@ -125,6 +125,8 @@ pub(super) struct Scheme {
     pub(super) layout: Layout,
     /// Whether the file has both a query and a key encoder.
     pub(super) both: bool,
+    /// In a training state of ours without a query encoder, the prefix of the network that is evaluated.
+    evaluated: Option<&'static str>,
 }
 
 impl Scheme {
@@ -139,6 +141,7 @@ impl Scheme {
         Ok(Self {
             layout,
             both: names.iter().any(|name| name.starts_with(key)),
+            evaluated: evaluated(names),
         })
     }
 
@@ -147,7 +150,8 @@ impl Scheme {
         if self.both { QUERY } else { "" }
     }
 
-    /// The axis of a queue whose length is the number of keys: 0 for ours, [K, dim]; 1 for other programs, [dim, K].
+    /// The axis of a queue whose length is the number of keys: 0 for ours, [K, dim]; 1 for other programs,
+    /// [dim, K].
     pub(super) fn queue_axis(&self) -> usize {
         usize::from(self.layout != Layout::Densecl)
     }
@@ -160,7 +164,7 @@ impl Scheme {
         }
         let query = self.query();
         match self.layout {
-            Layout::Densecl => own(name, self.both),
+            Layout::Densecl => own(self.evaluated, name),
             Layout::Torchvision | Layout::Backbone => backbone(query, name),
             Layout::Authors => {
                 if let Some(rest) = name.strip_prefix("encoder_q.") {
@@ -215,23 +219,20 @@ impl Scheme {
     }
 }
 
-/// What stands before the names of BYOL's online network in a checkpoint.
-const ONLINE: &str = "online.";
-
-/// Our own names: those of weights and of DenseCL's states as they are. Of BYOL's state the online backbone, which has no
-/// key encoder beside it; the rest has no use outside its training.
-fn own(name: &str, both: bool) -> Fate {
-    let of_byol = ["target.", VELOCITY]
-        .iter()
-        .any(|part| name.starts_with(part))
-        && !both;
-    match name.strip_prefix(ONLINE) {
-        Some(rest) if rest.starts_with("projector.") || rest.starts_with("predictor.") => {
-            Fate::Drop(Reason::TrainingState)
-        }
-        Some(rest) => Fate::Use(rest.to_string()),
-        None if of_byol => Fate::Drop(Reason::TrainingState),
-        None => Fate::Use(name.to_string()),
+/// Our own names. Those of weights and of DenseCL's training states stay. Of the training state of another
+/// method, whose evaluated network has the prefix `evaluated`, its backbone is used; the rest serves only
+/// training.
+fn own(evaluated: Option<&str>, name: &str) -> Fate {
+    let Some(prefix) = evaluated else {
+        return Fate::Use(name.to_string());
+    };
+    let is_backbone = |name: &&str| {
+        let parts = ["conv1.", "bn1.", "layer"];
+        parts.iter().any(|part| name.starts_with(part))
+    };
+    match name.strip_prefix(prefix).filter(is_backbone) {
+        Some(name) => Fate::Use(name.to_string()),
+        None => Fate::Drop(Reason::TrainingState),
     }
 }
 

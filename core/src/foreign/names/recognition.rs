@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::layout::Layout;
 use crate::error::{Error, SHOWN, first_names};
+use crate::names::EVALUATED;
 
 /// The layout of these names, of which [`super::wrappers`] are gone.
 pub(super) fn layout_of(names: &BTreeSet<String>) -> Option<Layout> {
@@ -12,7 +13,8 @@ pub(super) fn layout_of(names: &BTreeSet<String>) -> Option<Layout> {
         from.is_some_and(|name| name.starts_with(prefix))
     };
     let has = |name: &str| names.contains(name);
-    let layout = if any("query.") || any("online.") || any("global_head.") || any("dense_head.") {
+    let ours = ["query.", "global_head.", "dense_head."];
+    let layout = if ours.into_iter().any(any) || evaluated(names).is_some() {
         Layout::Densecl
     } else if any("encoder_q.0.") {
         Layout::Authors
@@ -43,6 +45,12 @@ pub(super) fn layout_of(names: &BTreeSet<String>) -> Option<Layout> {
         return None;
     };
     Some(layout)
+}
+
+/// In a training state of ours without a query encoder, the prefix of the network that is evaluated.
+pub(super) fn evaluated(names: &BTreeSet<String>) -> Option<&'static str> {
+    let holds = |prefix: &&str| names.contains(&format!("{prefix}conv1.weight"));
+    EVALUATED.into_iter().find(holds)
 }
 
 /// Many programs call the network `backbone`; they differ in what they call the rest.
