@@ -14,6 +14,8 @@ PICTURES = HERE.parent / "train/tests_data"
 LONGEST = 90_000
 # What is committed: inputs up to this length, and this many of a target, but the smallest two in any case.
 REPLAYED, MOST = 6_000, 10
+# Whole networks are longer; without one the reader of weights accepts no input of the small corpus.
+ALSO = {"weights": ["ours.safetensors", "authors_backbone.pth"]}
 
 
 def folder(target):
@@ -180,6 +182,7 @@ for target in sorted((HERE / "corpus").iterdir()):
     # What is there already is kept: inputs that once broke a reader, and `checkpoint/one_step`.
     replay = HERE / "replay" / target.name
     replay.mkdir(parents=True, exist_ok=True)
-    for path in (small if len(small) >= 2 else seeds[:2])[:MOST]:
+    named = [target / name for name in ALSO.get(target.name, [])]
+    for path in (small if len(small) >= 2 else seeds[:2])[:MOST] + named:
         shutil.copy(path, replay)
     print(target.name, len(seeds), len(list(replay.iterdir())))

@@ -28,7 +28,7 @@ fn search(folder: &Path, depth: usize) -> anyhow::Result<(Vec<PathBuf>, LeftOut)
         let target = (entry.path_is_symlink() && entry.file_type().is_dir())
             .then(|| fs::canonicalize(entry.path()).ok())
             .flatten();
-        matches!((&root, target), (Some(root), Some(target)) if root.starts_with(target))
+        matches!((&root, target), (Some(root), Some(target)) if root.starts_with(&target))
     };
     let entries = WalkDir::new(folder)
         .max_depth(depth)
