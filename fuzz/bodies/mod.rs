@@ -27,9 +27,12 @@ pub(crate) fn scratch(target: &str) -> PathBuf {
     folder
 }
 
-/// Every target by its name. It returns whether the reader accepted the input, so that the tests see that an input of
-/// the corpus reaches more than the first check.
-pub(crate) const TARGETS: [(&str, fn(&[u8]) -> bool); 14] = [
+/// What a target does with an input; whether the reader accepted it. The tests see by that that an input of the
+/// corpus reaches more than the first check.
+pub(crate) type Run = fn(&[u8]) -> bool;
+
+/// Every target by its name.
+pub(crate) const TARGETS: [(&str, Run); 14] = [
     ("boxes", boxes::run),
     ("checkpoint", checkpoint::run),
     ("image", image::run),
