@@ -62,6 +62,8 @@ pub(crate) enum Command {
     /// Measure how fast views are made from files, stage by stage
     #[command(hide = true)]
     LoaderSpeed(LoaderSpeed),
+    /// List the devices of this machine, by the names that --device and --devices take
+    Devices,
     /// List presets, or print the settings that a preset or file resolves to
     Config(Config),
     /// Print a completion script for your shell

@@ -12,6 +12,7 @@ use densecl::{
     device::{DeviceChoice, DeviceMemory, Selected, select},
     method::{DenseCl, Method},
     self_test,
+    world::Alone,
 };
 use densecl_tests::{
     byol::{self, TinyByol},
@@ -114,7 +115,9 @@ fn a_step_of_byol_agrees_with_the_cpu() {
     let step = |device: &Device| {
         let mut learner = tiny.learner(device);
         let batch = byol::batch("backends", 8, device);
-        let output = learner.step(vec![batch], &settings(0)).expect("a step");
+        let output = learner
+            .step(vec![batch], &settings(0), &mut Alone)
+            .expect("a step");
         let figures = output.figures().expect("the device answers");
         let figures: Vec<_> = figures.iter().collect();
         (figures, byol::state(&learner))

@@ -16,7 +16,7 @@ use densecl::memory::{StepMemory, StepShape};
 
 use crate::config::RunConfig;
 use crate::panics;
-use crate::plan::Plan;
+use crate::plan::{Plan, Seat};
 use bytes::Bytes;
 pub use forward::ensure_fits;
 pub(crate) use resident::resident;
@@ -42,11 +42,13 @@ struct Needed {
 
 impl Needed {
     fn estimate(config: &RunConfig, queue: usize, on: &Place) -> Self {
+        let ranks = on.seat.ranks;
         let step = StepMemory::estimate(&StepShape {
             model: &config.model,
             method: &config.method,
             batch: config.train.batch_size,
             accumulate: config.optim.accumulate,
+            ranks,
             size: config.largest_view() as usize,
             queue,
             device: on.device,
@@ -62,7 +64,9 @@ impl Needed {
         };
         Self {
             device: step.device(),
-            host: PROGRAM.saturating_add(views).saturating_add(step_or_saving),
+            host: [views, step_or_saving, step.exchange]
+                .into_iter()
+                .fold(PROGRAM, u64::saturating_add),
             largest_tensor: step.largest_tensor,
         }
     }
@@ -81,7 +85,7 @@ impl Needed {
 
 /// The memory that is available, in bytes.
 struct Had {
-    /// `None` where the system does not report it.
+    /// For this rank: ranks of the same machine share it. `None` where the system does not report it.
     host: Option<u64>,
     /// What the device had allocated when it ran out of memory; only known after that.
     device: Option<u64>,
@@ -94,25 +98,70 @@ struct Place<'a> {
     name: &'a str,
     /// Whether the device uses the host's memory.
     is_the_hosts: bool,
+    seat: Seat,
     had: Had,
 }
 
-/// Checks that a step of `plan` fits in memory; returns a line with the needed and the available memory.
+impl<'a> Place<'a> {
+    fn of(selected: &'a Selected, seat: Seat) -> Self {
+        let share = |bytes| bytes / seat.neighbours as u64;
+        Self {
+            device: &selected.device,
+            name: &selected.name,
+            is_the_hosts: selected.memory.is_the_hosts,
+            seat,
+            had: Had {
+                host: available::memory().map(share),
+                device: None,
+                largest_tensor: selected.memory.largest_tensor,
+            },
+        }
+    }
+}
+
+/// `optim.accumulate`, where 0 leaves it open: the number of ranks, or as many times 2, 4, 8 … as a step needs so that
+/// [`check`] does not refuse it. The number of ranks where nothing fits.
+pub(crate) fn accumulate(
+    config: &RunConfig,
+    images: usize,
+    selected: &Selected,
+    seat: Seat,
+) -> usize {
+    if config.optim.accumulate > 0 {
+        return config.optim.accumulate;
+    }
+    let place = Place::of(selected, seat);
+    let fits = |parts: &usize| {
+        let mut config = config.clone();
+        config.optim.accumulate = *parts;
+        let queue = config.method.queue_len(images, config.train.batch_size);
+        config.validate().is_ok()
+            && queue.is_ok_and(|queue| {
+                let needed = Needed::estimate(&config, queue, &place);
+                needed.fits(&place.had, 1.0 / ESTIMATE_ERROR)
+            })
+    };
+    let doubled = |parts: &usize| Some(2 * parts);
+    let mut ways = std::iter::successors(Some(seat.ranks), doubled)
+        .take_while(|&parts| parts <= config.train.batch_size);
+    ways.find(fits).unwrap_or(seat.ranks)
+}
+
+/// How much memory the system can give, in words.
+pub fn available_text() -> String {
+    match available::memory() {
+        Some(bytes) => format!("{} available", Bytes(bytes)),
+        None => "the system does not say how much memory there is".to_string(),
+    }
+}
+
+/// Checks that a step of `plan` on the rank at `seat` fits in memory; returns a line with the needed and the available memory.
 ///
 /// # Errors
 /// When the step clearly does not fit and `train.exceeds_memory` is not set: one line with the needed and the
 /// available memory and settings that would fit.
-pub(crate) fn check(plan: &Plan, selected: &Selected) -> anyhow::Result<String> {
-    let place = Place {
-        device: &selected.device,
-        name: &selected.name,
-        is_the_hosts: selected.memory.is_the_hosts,
-        had: Had {
-            host: available::memory(),
-            device: None,
-            largest_tensor: selected.memory.largest_tensor,
-        },
-    };
+pub(crate) fn check(plan: &Plan, selected: &Selected, seat: Seat) -> anyhow::Result<String> {
+    let place = Place::of(selected, seat);
     verdict(&plan.config, plan.images, &place)
 }
 
@@ -123,8 +172,13 @@ fn verdict(config: &RunConfig, images: usize, place: &Place) -> anyhow::Result<S
         Some(bytes) => format!("{} are available", Bytes(bytes)),
         None => "the system does not say how much there is".to_string(),
     };
+    let per_rank = if place.seat.ranks > 1 {
+        " for each rank"
+    } else {
+        ""
+    };
     let on_host = format!(
-        "a step needs about {} of memory, {available}",
+        "a step needs about {} of memory, {available}{per_rank}",
         Bytes(needed.host)
     );
     if needed.fits(had, 1.0 / ESTIMATE_ERROR) || config.train.exceeds_memory {
@@ -158,7 +212,7 @@ fn verdict(config: &RunConfig, images: usize, place: &Place) -> anyhow::Result<S
 }
 
 /// After the device ran out of memory: what a step of `plan` needs, and settings that would fit.
-pub(crate) fn advice(plan: &Plan) -> String {
+pub(crate) fn advice(plan: &Plan, seat: Seat) -> String {
     // The query can panic when the GPU runtime has failed.
     let usage = panics::catch(|| plan.device.memory_pool_usage());
     let reserved = usage.ok().flatten().map(|usage| usage.bytes_reserved);
@@ -166,6 +220,7 @@ pub(crate) fn advice(plan: &Plan) -> String {
         device: &plan.device,
         name: "the device",
         is_the_hosts: false,
+        seat,
         had: Had {
             host: available::memory(),
             device: None,
@@ -194,6 +249,7 @@ fn that_would_fit(config: &RunConfig, images: usize, place: &Place) -> String {
         change(&mut config);
         let queue = config.method.queue_len(images, config.train.batch_size);
         config.validate().is_ok()
+            && config.ensure_divides(place.seat.ranks).is_ok()
             && queue.is_ok_and(|queue| {
                 Needed::estimate(&config, queue, place).fits(&place.had, ESTIMATE_ERROR)
             })
@@ -250,6 +306,7 @@ mod tests {
             "train.batch_size=64",
             "method.bn_groups=4",
             "data.prefetch=1",
+            "optim.accumulate=1",
         ];
         all.extend(sets);
         let sets: Vec<String> = all.into_iter().map(String::from).collect();
@@ -259,6 +316,7 @@ mod tests {
             device: &Device::flex(),
             name: "it",
             is_the_hosts: true,
+            seat: Seat::ALONE,
             had: Had {
                 host: Some(host),
                 device: None,

@@ -8,6 +8,8 @@ mod momentum;
 mod norm;
 pub(crate) mod projector;
 mod resnet;
+#[cfg(feature = "train")]
+mod running;
 pub(crate) mod visit;
 
 pub use block::Block;
@@ -18,4 +20,6 @@ pub use momentum::follow;
 pub use norm::{BatchNorm, EPSILON, GroupNorm};
 pub use projector::Projector;
 pub use resnet::{ResNet, Stages};
+#[cfg(feature = "train")]
+pub use running::RunningStatistics;
 pub use visit::{AnyNetwork, Kind, NamedTensor, TensorVisitor, Tensors};

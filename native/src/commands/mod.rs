@@ -3,6 +3,7 @@
 mod compare;
 mod completions;
 mod config;
+mod devices;
 mod embed;
 mod eval;
 mod export;
@@ -37,6 +38,7 @@ pub(crate) fn run(command: Option<Command>) -> anyhow::Result<bool> {
         Some(Command::Eval(args)) => eval::run(args),
         Some(Command::LoaderSpeed(args)) => loader_speed::run(&args),
         Some(Command::Config(args)) => config::run(&args),
+        Some(Command::Devices) => devices::run(),
         Some(Command::Completions { shell }) => completions::run(shell),
     };
     done.map(|()| true)
