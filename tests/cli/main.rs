@@ -17,6 +17,7 @@ mod ownership;
 mod pack;
 mod photos;
 mod quickstart;
+mod ranks;
 mod resume;
 mod runs;
 mod sandbox;
