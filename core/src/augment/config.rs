@@ -41,8 +41,8 @@ pub struct ViewConfig {
     pub curriculum: Curriculum,
 }
 
-/// Settings of the second view that differ from those of the others: BYOL's views are not made alike. What is not given
-/// is as in the other views.
+/// Settings of the second view that differ from those of the others: BYOL's views are not made alike. What is
+/// not given is as in the other views.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SecondView {

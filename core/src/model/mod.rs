@@ -2,11 +2,10 @@
 
 mod block;
 mod encoder;
-mod head;
+pub(crate) mod head;
 mod layers;
 mod momentum;
 mod norm;
-pub(crate) mod projector;
 mod resnet;
 #[cfg(feature = "train")]
 mod running;
@@ -18,7 +17,6 @@ pub use head::{DenseHead, GlobalHead};
 pub use layers::{Conv2d, Init, Linear};
 pub use momentum::follow;
 pub use norm::{BatchNorm, EPSILON, GroupNorm};
-pub use projector::Projector;
 pub use resnet::{ResNet, Stages};
 #[cfg(feature = "train")]
 pub use running::RunningStatistics;

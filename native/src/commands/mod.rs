@@ -15,6 +15,7 @@ mod pack;
 mod plot;
 pub(crate) mod pretrain;
 mod search;
+mod sum_speed;
 mod synth;
 
 use crate::cli::Command;
@@ -39,6 +40,7 @@ pub(crate) fn run(command: Option<Command>) -> anyhow::Result<bool> {
         Some(Command::LoaderSpeed(args)) => loader_speed::run(&args),
         Some(Command::Config(args)) => config::run(&args),
         Some(Command::Devices) => devices::run(),
+        Some(Command::SumSpeed(args)) => sum_speed::run(&args),
         Some(Command::Completions { shell }) => completions::run(shell),
     };
     done.map(|()| true)

@@ -84,7 +84,12 @@ pub(crate) fn of(command: Option<&Command>) -> anyhow::Result<Files> {
                 .may_write("--json", args.json.as_deref());
         }
         // These commands write no files.
-        Some(Command::Config(_) | Command::Devices | Command::Completions { .. }) => {}
+        Some(
+            Command::Config(_)
+            | Command::Devices
+            | Command::SumSpeed(_)
+            | Command::Completions { .. },
+        ) => {}
     }
     Ok(files)
 }

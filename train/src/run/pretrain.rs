@@ -48,8 +48,8 @@ pub type MakeMethod = Box<dyn Fn(&Plan) -> Box<dyn Method> + Send + Sync>;
 pub type Finished = Option<(RunDir, RunResult)>;
 
 impl PreparedRun {
-    /// Reads and validates the settings and the training state to continue, if any. Locks the folder of a run that
-    /// is resumed.
+    /// Reads and validates the settings and the training state to continue, if any. Locks the folder of a run
+    /// that is resumed.
     ///
     /// # Errors
     /// One line for the user.
@@ -197,7 +197,8 @@ impl PreparedRun {
         others.begin(&plan.config, &source);
         agree::of_first(world, first_step)?;
         checkpoint::share(&mut *learner, world)?;
-        // A resumed run saves its settings too: the number of steps may have been changed, and later resumes use it.
+        // A resumed run saves its settings too: the number of steps may have been changed, and later resumes
+        // use it.
         let text = settings::to_toml(&plan.config)?;
         write_atomically(&run.config(), text.as_bytes())?;
         let mut observers = Observers(vec![watching]);
@@ -305,7 +306,7 @@ fn describe(plan: &Plan, held_out: usize) -> String {
     };
     format!(
         "{}: {} images from {}{held_out}, {} steps of {} images, {} with a {grid} x {grid} grid{compared}",
-        config.objective(),
+        config.method.objective(),
         plan.images,
         config.data.source,
         plan.total_steps,
