@@ -10,11 +10,12 @@ mod ranks;
 mod request;
 mod result;
 mod start;
+mod together;
 mod training;
 
 pub use folder::RunDir;
 pub use plot::plot;
 pub use pretrain::{Finished, MakeMethod, PreparedRun};
-pub use ranks::{Follower, MemberRun, prepare_together};
 pub use request::{RunRequest, preset_or_file, settings_and_folder};
 pub use result::RunResult;
+pub use together::{Follower, MemberRun, prepare_together};
