@@ -79,6 +79,15 @@ impl Member {
     }
 }
 
+impl Drop for Member {
+    /// A rank that panics ends all: MPI's own end would wait for the others, and they for this rank.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.end_all();
+        }
+    }
+}
+
 impl World for Member {
     fn rank(&self) -> usize {
         self.world.rank() as usize
