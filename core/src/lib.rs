@@ -35,6 +35,7 @@
 //! | [`ops`] | convolution, normalisation, pooling, InfoNCE and SGD, for each kind of device |
 //! | [`queue`], [`matching`], [`loss`], [`schedule`], [`metrics`] | functions of tensors, independent of the model |
 //! | [`method`], [`optim`], [`loss_scale`] | the interface of a method; one training step |
+//! | [`world`] | the ranks that train one run together: several devices or machines |
 //! | [`memory`] | an estimate of the memory of a training step, from the settings |
 //! | [`checkpoint`], [`weights`] | training states and networks as bytes |
 //! | [`foreign`] | formats and names of other programs, read and written; nothing in a file is executed |
@@ -87,5 +88,7 @@ pub mod synthetic;
 pub mod transfer;
 pub mod visualize;
 pub mod weights;
+#[cfg(feature = "train")]
+pub mod world;
 
 pub use error::{Error, Result};

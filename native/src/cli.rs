@@ -63,6 +63,11 @@ pub(crate) enum Command {
     /// Measure how fast views are made from files, stage by stage
     #[command(hide = true)]
     LoaderSpeed(LoaderSpeed),
+    /// Measure how fast ranks add a gradient, as threads or under mpiexec
+    #[command(hide = true)]
+    SumSpeed(SumSpeed),
+    /// List the devices of this machine, by the names that --device and --devices take
+    Devices,
     /// List presets, or print the settings that a preset or file resolves to
     Config(Config),
     /// Print a completion script for your shell
@@ -74,6 +79,19 @@ pub(crate) enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SumSpeed {
+    /// Numbers in the gradient
+    #[arg(long, default_value_t = 25_557_032)]
+    pub(crate) numbers: usize,
+    /// Ranks, where no launcher has started processes
+    #[arg(long, default_value_t = 2, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=256))]
+    pub(crate) threads: usize,
+    /// Sums
+    #[arg(long, default_value_t = 9)]
+    pub(crate) repeat: usize,
 }
 
 #[derive(Debug, Args)]

@@ -18,6 +18,7 @@ mod pack;
 mod parts_of_files;
 mod photos;
 mod quickstart;
+mod ranks;
 mod resume;
 mod runs;
 mod sandbox;

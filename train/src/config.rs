@@ -3,7 +3,7 @@
 use anyhow::bail;
 use densecl::augment::ViewConfig;
 use densecl::config::{Matching, MethodConfig, ModelConfig, OptimConfig};
-use densecl::device::DeviceChoice;
+use densecl::device::DeviceRequest;
 use densecl::synthetic::SceneConfig;
 use serde::{Deserialize, Serialize};
 
@@ -79,7 +79,8 @@ pub struct TrainConfig {
     pub steps: u64,
     /// The seed of the run: weights, data order, views and queues are all derived from it.
     pub seed: u64,
-    /// auto, cpu, vulkan, metal, wgpu or cuda.
+    /// auto, cpu, vulkan, metal, wgpu or cuda, with a number behind a colon where there are several; or a list with
+    /// commas, of one device for each rank.
     pub device: String,
     /// A file of weights to start from; empty = at random.
     pub init: String,
@@ -170,7 +171,7 @@ impl RunConfig {
     /// # Errors
     /// One line that names the setting, its value and what is permitted.
     pub fn validate(&self) -> anyhow::Result<()> {
-        self.train.device.parse::<DeviceChoice>()?;
+        DeviceRequest::list(&self.train.device)?;
         self.model.validate()?;
         self.method.validate()?;
         self.optim.validate()?;
@@ -201,7 +202,8 @@ impl RunConfig {
             );
         }
         let batch = self.train.batch_size;
-        let accumulate = self.optim.accumulate;
+        // 0 leaves the number to the ranks and the memory; it is at least 1.
+        let accumulate = self.optim.accumulate.max(1);
         if batch == 0 {
             bail!("train.batch_size = 0: must be at least 1");
         }
@@ -295,6 +297,44 @@ impl RunConfig {
         Ok(())
     }
 
+    /// Checks that this many ranks can share the micro-batches so that the results do not depend on their number: each
+    /// takes the same power of two of them. One rank alone takes any number.
+    ///
+    /// # Errors
+    /// One line with a value that fits.
+    pub fn ensure_divides(&self, ranks: usize) -> anyhow::Result<()> {
+        let accumulate = self.optim.accumulate;
+        let (batch, groups) = (self.train.batch_size, self.method.bn_groups);
+        let fits = |parts: &usize| batch.is_multiple_of(parts * groups);
+        if ranks == 1 || (shared_by(accumulate, ranks) && fits(&accumulate)) {
+            return Ok(());
+        }
+        let doubled = std::iter::successors(Some(ranks), |parts| Some(2 * parts));
+        let ways: Vec<usize> = doubled
+            .take_while(|&parts| parts <= batch)
+            .filter(fits)
+            .collect();
+        let above = ways.iter().find(|&&parts| parts >= accumulate);
+        let Some(parts) = above.or(ways.last()) else {
+            bail!(
+                "{ranks} ranks cannot share a step of train.batch_size = {batch} with method.bn_groups = {groups}: the \
+                 batch must be a multiple of {}",
+                ranks * groups
+            );
+        };
+        bail!(
+            "optim.accumulate = {accumulate}: {ranks} ranks share the parts of a batch, each the same power of two of \
+             them; set it to {parts}, or to 0, which chooses it"
+        )
+    }
+
+    /// The numbers of ranks, up to `optim.accumulate`, that [`Self::ensure_divides`] permits.
+    pub fn ranks_that_fit(&self) -> Vec<usize> {
+        let accumulate = self.optim.accumulate;
+        let several = (2..=accumulate).filter(|&ranks| shared_by(accumulate, ranks));
+        std::iter::once(1).chain(several).collect()
+    }
+
     /// Pixels of a side of the smallest views of the run: its first or its last, where they follow a curriculum.
     pub fn smallest_view(&self) -> u32 {
         let [first, last] = self.views.curriculum.sizes(self.views.size);
@@ -314,6 +354,11 @@ impl RunConfig {
             grid => grid,
         }
     }
+}
+
+/// Whether `ranks` take the same power of two of `parts` parts.
+fn shared_by(parts: usize, ranks: usize) -> bool {
+    parts.is_multiple_of(ranks) && (parts / ranks).is_power_of_two()
 }
 
 #[cfg(test)]

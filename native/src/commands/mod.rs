@@ -3,6 +3,7 @@
 mod compare;
 mod completions;
 mod config;
+mod devices;
 mod embed;
 mod eval;
 mod export;
@@ -14,6 +15,7 @@ mod pack;
 mod plot;
 pub(crate) mod pretrain;
 mod search;
+mod sum_speed;
 mod synth;
 
 use crate::cli::Command;
@@ -37,6 +39,8 @@ pub(crate) fn run(command: Option<Command>) -> anyhow::Result<bool> {
         Some(Command::Eval(args)) => eval::run(args),
         Some(Command::LoaderSpeed(args)) => loader_speed::run(&args),
         Some(Command::Config(args)) => config::run(&args),
+        Some(Command::Devices) => devices::run(),
+        Some(Command::SumSpeed(args)) => sum_speed::run(&args),
         Some(Command::Completions { shell }) => completions::run(shell),
     };
     done.map(|()| true)

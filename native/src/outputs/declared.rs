@@ -6,6 +6,7 @@ use super::Files;
 use crate::cli::{self, Command, eval};
 use crate::commands::pretrain;
 use crate::export::bundle_files;
+use crate::mpi;
 use densecl_eval::backbone::files_of;
 use densecl_eval::compare;
 use densecl_eval::embedding::side_file;
@@ -83,12 +84,21 @@ pub(crate) fn of(command: Option<&Command>) -> anyhow::Result<Files> {
                 .may_write("--json", args.json.as_deref());
         }
         // These commands write no files.
-        Some(Command::Config(_) | Command::Completions { .. }) => {}
+        Some(
+            Command::Config(_)
+            | Command::Devices
+            | Command::SumSpeed(_)
+            | Command::Completions { .. },
+        ) => {}
     }
     Ok(files)
 }
 
 fn run(files: &mut Files, args: Option<&cli::Pretrain>) -> anyhow::Result<()> {
+    // Of several processes only the first writes, and perhaps only its machine has the folder.
+    if mpi::launched().is_some_and(|launched| launched.rank > 0) {
+        return Ok(());
+    }
     let request = pretrain::request(args);
     let (config, folder) = settings_and_folder(&request)?;
     if let Some(config) = &request.config {

@@ -6,4 +6,5 @@ mod files;
 mod grids;
 mod in_view;
 mod queue;
+mod ranks;
 mod steps;
