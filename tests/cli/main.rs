@@ -8,6 +8,7 @@ mod bad_weights;
 mod embed;
 mod eval_dense;
 mod eval_more;
+mod eval_video;
 mod interop;
 mod kills;
 mod memory;

@@ -9,6 +9,7 @@ use densecl::synthetic::{Correspondence, SceneConfig};
 use image::RgbImage;
 
 use super::fields::{read_disparity, read_flo, read_npy};
+use crate::scenes;
 use densecl_train::data::decode::{DecodeLimits, decode};
 use densecl_train::data::scan::{Pictures, is_clutter, with_extension_in_any_case};
 use densecl_train::files::read_text;
@@ -96,16 +97,7 @@ impl Truth {
 /// # Errors
 /// When there are none, or a file of truth cannot be used; one line that names it.
 pub(super) fn find(data: &str) -> anyhow::Result<Vec<Pair>> {
-    if let Some(rest) = data.strip_prefix("scenes")
-        && !Path::new(data).exists()
-    {
-        let count = match rest.strip_prefix(':') {
-            Some(count) => count.parse().ok().filter(|&count| count > 0),
-            None => rest.is_empty().then_some(SCENES),
-        };
-        let count: usize = count.with_context(|| {
-            format!("--data {data}: write scenes, or scenes:100 for 100 of them")
-        })?;
+    if let Some(count) = scenes::count(data, SCENES)? {
         let scene = |number| Pair {
             name: format!("scene {number}"),
             source: Source::Scene(number),

@@ -16,6 +16,7 @@ use densecl_eval::classify::{Classify, Method};
 use densecl_eval::compare::{Task, compare};
 use densecl_eval::correspondence::Correspondence;
 use densecl_eval::detect::{self, Detect};
+use densecl_eval::propagation::{Propagation, PropagationSettings};
 use densecl_eval::segmentation::{
     FcnSettings, FineTuneSeg, KnnSeg, KnnSettings, LinearSeg, LinearSettings, Splits,
 };
@@ -29,7 +30,7 @@ use densecl_train::paths;
 pub(super) fn run(args: &cli::Compare) -> anyhow::Result<()> {
     let tasks = tasks(args)?;
     if tasks.is_empty() {
-        bail!("nothing to compare: give --seg, --corr, --det or --classify");
+        bail!("nothing to compare: give --seg, --corr, --video, --det or --classify");
     }
     fs::create_dir_all(&args.out).with_context(|| {
         format!(
@@ -70,6 +71,11 @@ fn tasks(args: &cli::Compare) -> anyhow::Result<Vec<Task>> {
     };
     for data in &args.corr {
         let evaluation = Correspondence::new(data, look(Look::FOR_MATCHES)?, limit)?;
+        add(Path::new(data), Box::new(evaluation));
+    }
+    for data in &args.video {
+        let settings = PropagationSettings::default();
+        let evaluation = Propagation::new(data, look(Look::FOR_VIDEOS)?, settings, limit)?;
         add(Path::new(data), Box::new(evaluation));
     }
     for data in &args.seg {

@@ -148,6 +148,7 @@ fn evaluation(files: &mut Files, task: &eval::Task) {
         Task::Correspondence(args) => ("correspondence", Path::new(&args.data), &args.common),
         Task::LinearSeg(args) => ("linear-seg", args.data.data.as_path(), &args.common),
         Task::KnnSeg(args) => ("knn-seg", args.data.data.as_path(), &args.common),
+        Task::Propagation(args) => ("propagation", Path::new(&args.data), &args.common),
         Task::Detect(args) => ("detect", args.data.as_path(), &args.common),
         Task::Knn(args) => ("knn", args.classes.data.as_path(), &args.common),
         Task::Linear(args) => ("linear", args.classes.data.as_path(), &args.common),
@@ -177,8 +178,10 @@ fn comparison(files: &mut Files, args: &eval::Compare) {
             files.reads_data(option, path);
         }
     }
-    for path in &args.corr {
-        files.reads_data("--corr", Path::new(path));
+    for (option, paths) in [("--corr", &args.corr), ("--video", &args.video)] {
+        for path in paths {
+            files.reads_data(option, Path::new(path));
+        }
     }
     files.writes_folder("--out", &args.out, compare::outputs(&args.out));
 }
