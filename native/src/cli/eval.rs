@@ -1,6 +1,7 @@
 //! The arguments of `densecl eval TASK`, and their help.
 
 mod compare;
+mod detect;
 mod propagation;
 
 use std::path::{Path, PathBuf};
@@ -11,8 +12,9 @@ use densecl::transfer::linear::LinearConfig;
 
 use super::{Device, Part, compared_features};
 pub(crate) use compare::Compare;
+use densecl_eval::classify;
 use densecl_eval::segmentation::{FcnSettings, KnnSettings, LinearSettings};
-use densecl_eval::{classify, detect};
+pub(crate) use detect::{Detect, Detector, Instances};
 pub(crate) use propagation::Propagation;
 
 /// Judge backbones: how good are they for dense prediction?
@@ -47,6 +49,8 @@ pub(crate) enum Task {
     Propagation(Propagation),
     /// Boxes around objects: a small detector on a frozen or fine-tuned backbone, by COCO's AP
     Detect(Detect),
+    /// Objects with their masks: the same detector with masks, by COCO's AP of masks
+    Instances(Instances),
     /// Whole pictures by their nearest neighbours: no training
     Knn(Knn),
     /// Whole pictures by a linear layer on frozen features
@@ -198,44 +202,6 @@ pub(crate) struct KnnSeg {
     /// Largest number of training cells in the memory bank
     #[arg(long, value_name = "CELLS", default_value_t = KnnSettings::default().bank as u64, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     pub(crate) bank: u64,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:
-  densecl eval detect --weights runs/mine/weights.safetensors --weights random --data voc
-  densecl eval detect --weights w.safetensors --data voc --fine-tune --steps 2000 --seeds 3
-
-DATA is one of
-  images/**.jpg labels/**.txt classes.txt            YOLO: lines `class cx cy width height`, relative;
-                                                     also with data.yaml, and in train/images, valid/images
-  JPEGImages/*.jpg Annotations/*.xml                 VOC; lists of names in ImageSets/Main
-  annotations/instances_{train,val}….json, pictures  COCO
-  {train,valid}/_annotations.coco.json, pictures     COCO, as Roboflow exports it
-Folders or lists called train and val (or else test) say what a picture is for; where there are none, a
-quarter of the pictures is kept for validation, always the same.")]
-pub(crate) struct Detect {
-    #[command(flatten)]
-    pub(crate) common: Common,
-    #[command(flatten)]
-    pub(crate) look: Look,
-    /// A folder of pictures with boxes
-    #[arg(long, value_name = "DATA", value_hint = ValueHint::DirPath)]
-    pub(crate) data: PathBuf,
-    /// Train the backbone too, not only the detector on it
-    #[arg(long)]
-    pub(crate) fine_tune: bool,
-    /// Training steps
-    #[arg(long, default_value_t = detect::Settings::default().steps)]
-    pub(crate) steps: u64,
-    /// Pictures per step
-    #[arg(long, default_value_t = detect::Settings::default().batch)]
-    pub(crate) batch_size: usize,
-    /// Learning rate
-    #[arg(long, default_value_t = detect::Settings::default().lr, allow_negative_numbers = true)]
-    pub(crate) lr: f64,
-    /// At most this many pictures for training and as many for validation, spread evenly
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) limit: Option<u32>,
 }
 
 /// The data set of a classification evaluation.

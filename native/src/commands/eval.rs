@@ -48,7 +48,12 @@ pub(crate) fn run(args: cli::Eval) -> anyhow::Result<()> {
             let task = Propagation::new(&args.data, look, settings, limit)?;
             judge(&task, &args.common)
         }
-        cli::Task::Detect(args) => judge(&detect(&args)?, &args.common),
+        cli::Task::Detect(cli::Detect { detector }) => {
+            judge(&detect(&detector, false)?, &detector.common)
+        }
+        cli::Task::Instances(cli::Instances { detector }) => {
+            judge(&detect(&detector, true)?, &detector.common)
+        }
         cli::Task::Compare(args) => super::compare::run(&args),
         cli::Task::Knn(args) => judge(
             &classify(&args.classes, &args.look, knn(&args))?,
@@ -155,12 +160,16 @@ fn classify(data: &cli::Classes, args: &cli::Look, method: Method) -> anyhow::Re
     Classify::open(&data.data, limit, look(args, Look::AT_PICTURES)?, method)
 }
 
-fn detect(args: &cli::Detect) -> anyhow::Result<Detect> {
+fn detect(args: &cli::Detector, masks: bool) -> anyhow::Result<Detect> {
     let limit = args.limit.map(|n| n as usize);
-    Detect::open(&args.data, limit, detect_settings(args)?)
+    let settings = detect::Settings {
+        masks,
+        ..detect_settings(args)?
+    };
+    Detect::open(&args.data, limit, settings)
 }
 
-fn detect_settings(args: &cli::Detect) -> anyhow::Result<detect::Settings> {
+fn detect_settings(args: &cli::Detector) -> anyhow::Result<detect::Settings> {
     let usual = detect::Settings::default();
     Ok(detect::Settings {
         look: look(&args.look, usual.look)?,

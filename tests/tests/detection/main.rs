@@ -2,6 +2,7 @@
 //! torchvision's FCOS, scikit-learn's nearest neighbours, torchmetrics' Jaccard index, DAVIS' J and F.
 
 mod fcos;
+mod instances;
 mod metrics;
 mod segmentation;
 mod video;

@@ -13,7 +13,7 @@
 //! paper (torchvision: i·stride). Distances are in strides.
 
 mod decode;
-mod head;
+pub(in crate::transfer) mod head;
 mod loss;
 mod targets;
 

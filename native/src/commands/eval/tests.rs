@@ -54,7 +54,7 @@ fn an_evaluation_without_options_has_the_settings_that_are_the_defaults() {
         panic!("another task")
     };
     assert_eq!(
-        detect_settings(&args).expect("valid"),
+        detect_settings(&args.detector).expect("valid"),
         detect::Settings::default()
     );
     let cli::Task::Knn(args) = task("knn") else {
@@ -109,6 +109,9 @@ fn every_default_of_the_command_line_is_that_of_the_settings() {
         ("eval detect --batch_size", found.batch.to_string()),
         ("eval detect --lr", found.lr.to_string()),
         ("eval detect --steps", found.steps.to_string()),
+        ("eval instances --batch_size", found.batch.to_string()),
+        ("eval instances --lr", found.lr.to_string()),
+        ("eval instances --steps", found.steps.to_string()),
         ("eval knn --k", NEIGHBOURS.to_string()),
         ("eval knn --temperature", TEMPERATURE.to_string()),
         ("eval knn-seg --bank", knn.bank.to_string()),
