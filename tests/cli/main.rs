@@ -7,6 +7,7 @@ mod bad_storage;
 mod bad_weights;
 mod embed;
 mod eval_dense;
+mod eval_instances;
 mod eval_more;
 mod eval_video;
 mod interop;

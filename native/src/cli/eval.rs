@@ -2,6 +2,7 @@
 
 mod compare;
 mod detect;
+pub(crate) mod presets;
 mod propagation;
 
 use std::path::{Path, PathBuf};
@@ -105,9 +106,10 @@ pub(crate) struct Look {
   densecl eval correspondence --weights w.safetensors --weights random --data scenes
   densecl eval correspondence --weights w.safetensors --data hpatches --stride 8 --feature stage3
 
-DATA is `scenes`, a CSV of key points, or a folder (or a folder of such folders) with one of
+DATA is `scenes`, a CSV of key points (ours, PF-PASCAL's, PF-WILLOW's), or a folder (or a folder of such folders) with one of
   1.jpg 2.jpg … H_1_2.txt …          homographies from the first picture
   im2.png im6.png disp2.png disp6.png  Middlebury 2003 disparities
+  PairAnnotation/test/*.json JPEGImages/*/*.jpg  SPair-71k
   images/X_a.png images/X_b.png with flow/X.flo or correspondence/X_ab.npy (`densecl synth`)")]
 pub(crate) struct Correspondence {
     #[command(flatten)]
@@ -140,10 +142,12 @@ pub(crate) struct Labelled {
 }
 
 #[derive(Debug, Args)]
+#[command(args_override_self = true)]
 #[command(after_help = "Examples:
   densecl eval linear-seg --weights w.safetensors --weights random --data seg/msrc21 --seeds 3
   densecl eval linear-seg --weights w.safetensors --data VOC2012 --size 512 --stride 8
   densecl eval linear-seg --weights w.safetensors --data seg/msrc21 --fine-tune --steps 600
+  densecl eval linear-seg --weights w.safetensors --data VOC2012 --preset voc    the paper's transfer
 
 DIR is one of
   images/X.jpg labels/X.png classes.txt train.txt test.txt  (without lists: the last quarter is judged)
@@ -157,6 +161,9 @@ pub(crate) struct LinearSeg {
     pub(crate) look: Look,
     #[command(flatten)]
     pub(crate) data: Labelled,
+    /// Options of one of the paper's transfers; those given beside it have precedence
+    #[arg(long, value_name = "NAME", value_parser = presets::names("linear-seg"))]
+    pub(crate) preset: Option<String>,
     /// Fine-tune the backbone too, under an FCN head
     #[arg(long)]
     pub(crate) fine_tune: bool,
@@ -237,6 +244,7 @@ pub(crate) struct Knn {
 }
 
 #[derive(Debug, Args)]
+#[command(args_override_self = true)]
 #[command(after_help = "Example:
   densecl eval linear --weights runs/mine/weights.safetensors --weights random --data flowers --seeds 3
 
@@ -249,6 +257,9 @@ pub(crate) struct Linear {
     pub(crate) look: Look,
     #[command(flatten)]
     pub(crate) classes: Classes,
+    /// Options of one of the paper's transfers; those given beside it have precedence
+    #[arg(long, value_name = "NAME", value_parser = presets::names("linear"))]
+    pub(crate) preset: Option<String>,
     /// Passes over the pictures for training
     #[arg(long, default_value_t = LinearConfig::default().epochs)]
     pub(crate) epochs: u64,

@@ -30,7 +30,7 @@ use densecl_train::paths;
 pub(super) fn run(args: &cli::Compare) -> anyhow::Result<()> {
     let tasks = tasks(args)?;
     if tasks.is_empty() {
-        bail!("nothing to compare: give --seg, --corr, --video, --det or --classify");
+        bail!("nothing to compare: give --seg, --corr, --video, --det, --instances or --classify");
     }
     fs::create_dir_all(&args.out).with_context(|| {
         format!(
@@ -101,7 +101,9 @@ fn tasks(args: &cli::Compare) -> anyhow::Result<Vec<Task>> {
             add(data, Box::new(FineTuneSeg::new(data, &splits, look, fcn)?));
         }
     }
-    for data in &args.det {
+    let detected = args.det.iter().map(|data| (data, false));
+    let with_masks = args.instances.iter().map(|data| (data, true));
+    for (data, masks) in detected.chain(with_masks) {
         for fine_tune in [false, true] {
             if fine_tune && !args.fine_tune {
                 continue;
@@ -111,6 +113,7 @@ fn tasks(args: &cli::Compare) -> anyhow::Result<Vec<Task>> {
                 look: look(usual.look)?,
                 steps: args.steps.unwrap_or(usual.steps),
                 fine_tune,
+                masks,
                 ..usual
             };
             add(data, Box::new(Detect::open(data, limit, settings)?));

@@ -178,6 +178,7 @@ fn comparison(files: &mut Files, args: &eval::Compare) {
     let folders = [
         ("--seg", &args.seg),
         ("--det", &args.det),
+        ("--instances", &args.instances),
         ("--classify", &args.classify),
     ];
     for (option, paths) in folders {

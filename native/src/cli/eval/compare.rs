@@ -41,6 +41,9 @@ pub(crate) struct Compare {
     /// Pictures with boxes, for detect; may be given often
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) det: Vec<PathBuf>,
+    /// Pictures with objects and their masks, for instances; may be given often
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) instances: Vec<PathBuf>,
     /// Pictures by class, for knn and linear; may be given often
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) classify: Vec<PathBuf>,

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 
-use super::{Common, Look};
+use super::{Common, Look, presets};
 use densecl_eval::detect;
 
 #[derive(Debug, Args)]
+#[command(args_override_self = true)]
 #[command(after_help = "Examples:
   densecl eval detect --weights runs/mine/weights.safetensors --weights random --data voc
   densecl eval detect --weights w.safetensors --data voc --fine-tune --steps 2000 --seeds 3
@@ -23,9 +24,13 @@ quarter of the pictures is kept for validation, always the same.")]
 pub(crate) struct Detect {
     #[command(flatten)]
     pub(crate) detector: Detector,
+    /// Options of one of the paper's transfers; those given beside it have precedence
+    #[arg(long, value_name = "NAME", value_parser = presets::names("detect"))]
+    pub(crate) preset: Option<String>,
 }
 
 #[derive(Debug, Args)]
+#[command(args_override_self = true)]
 #[command(after_help = "Examples:
   densecl eval instances --weights runs/mine/weights.safetensors --weights random --data coco
   densecl eval instances --weights w.safetensors --data VOC2012 --fine-tune --steps 2000 --seeds 3
@@ -39,6 +44,9 @@ Of PennFudan a quarter of the pictures is kept for validation, always the same; 
 pub(crate) struct Instances {
     #[command(flatten)]
     pub(crate) detector: Detector,
+    /// Options of one of the paper's transfers; those given beside it have precedence
+    #[arg(long, value_name = "NAME", value_parser = presets::names("instances"))]
+    pub(crate) preset: Option<String>,
 }
 
 /// The data, and the training of the detector.
