@@ -48,10 +48,10 @@ pub(crate) fn run(args: cli::Eval) -> anyhow::Result<()> {
             let task = Propagation::new(&args.data, look, settings, limit)?;
             judge(&task, &args.common)
         }
-        cli::Task::Detect(cli::Detect { detector }) => {
+        cli::Task::Detect(cli::Detect { detector, .. }) => {
             judge(&detect(&detector, false)?, &detector.common)
         }
-        cli::Task::Instances(cli::Instances { detector }) => {
+        cli::Task::Instances(cli::Instances { detector, .. }) => {
             judge(&detect(&detector, true)?, &detector.common)
         }
         cli::Task::Compare(args) => super::compare::run(&args),
