@@ -242,3 +242,77 @@ fn detect(
     }
     Ok(all)
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+    use densecl::boxes::Rect;
+    use densecl::metrics::Truth;
+    use image::Rgb;
+
+    use super::*;
+    use crate::backbone::NamedWeights;
+
+    #[test]
+    fn training_leaves_weights_and_statistics_of_the_backbone_as_they_are() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let picture = |i: u32| {
+            let path = folder.path().join(format!("{i}.png"));
+            let image = RgbImage::from_fn(64, 64, |x, y| Rgb([(x * i) as u8, y as u8, 90]));
+            image.save(&path).expect("a picture");
+            Picture {
+                path,
+                size: [64, 64],
+                truths: vec![Truth::new(Rect::new(8.0, 8.0, 40.0, 40.0), 0)],
+                masks: Vec::new(),
+            }
+        };
+        let objects = Objects {
+            classes: vec!["thing".to_string()],
+            train: (1..4).map(picture).collect(),
+            val: (4..6).map(picture).collect(),
+            layout: "",
+            left_out: 0,
+        };
+        let device = Device::flex();
+        let weights = NamedWeights::parse(&["random:resnet10".to_string()], &device);
+        let backbone = weights.expect("known")[0].load(Some(16), 0, &device);
+        let backbone = backbone.expect("made");
+        // All tensors, the running statistics of batch normalisation among them.
+        let bits = || -> Vec<(String, Vec<u32>)> {
+            let tensors = backbone.encoder.backbone.named().into_iter();
+            tensors
+                .map(|tensor| {
+                    let values: Vec<f32> = tensor.values.try_into_vec_as().expect("on the CPU");
+                    let bits = values.into_iter().map(f32::to_bits).collect();
+                    (tensor.name, bits)
+                })
+                .collect()
+        };
+        let before = bits();
+        assert!(before.iter().any(|(name, _)| name.contains("running_mean")));
+        let mut losses = Vec::new();
+        // The next seed and the next evaluation use the same backbone, so fine-tuning trains a copy.
+        for fine_tune in [false, true] {
+            let mut settings = Settings {
+                fine_tune,
+                steps: 3,
+                batch: 2,
+                hidden: 32,
+                ..Settings::default()
+            };
+            settings.look.size = 64;
+            let data = Data {
+                objects: &objects,
+                train: None,
+                val: None,
+            };
+            let trained = train(&backbone, &data, &settings, &DecodeConfig::default(), 0);
+            let trained = trained.expect("trained");
+            assert_eq!(trained.findings.len(), 2);
+            losses.push(format!("{:?}", trained.losses));
+            assert!(bits() == before, "fine_tune = {fine_tune}");
+        }
+        assert_ne!(losses[0], losses[1]);
+    }
+}
