@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::sandbox::Sandbox;
 
 const EVAL: &str =
-    "eval instances --device cpu --weights random:resnet10 --size 64 --stride 8 --feature stage2";
+    "eval instances --device cpu --weights random:resnet10 --size 64 --stride 8 --feature stage3";
 
 /// A picture with a red block, and the block's mask; `at` is its left edge.
 fn block(at: u32) -> (RgbImage, GrayImage) {

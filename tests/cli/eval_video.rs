@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::sandbox::Sandbox;
 
 const EVAL: &str =
-    "eval propagation --device cpu --weights random:resnet10 --size 96 --feature stage2";
+    "eval propagation --device cpu --weights random:resnet10 --size 96 --feature stage3";
 
 /// Frame number `at` of a video: a red square moves to the right by 4 pixels per frame, a blue one to the left.
 fn picture(at: u32) -> RgbImage {

@@ -243,7 +243,7 @@ fn bad_models_are_refused_in_a_line() {
         ),
         (
             changed(&format!("{first}/name"), json!("conv0/kernel")),
-            "conv",
+            "no layout known",
         ),
         (changed("/modelTopology", json!({})), "lists no layers"),
         (changed("/weightsManifest", json!(3)), "model.json"),

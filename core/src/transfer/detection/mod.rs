@@ -14,7 +14,7 @@
 
 mod decode;
 pub(in crate::transfer) mod head;
-mod loss;
+pub(in crate::transfer) mod loss;
 mod targets;
 
 pub use decode::{DecodeConfig, decode};
