@@ -66,6 +66,7 @@ pub mod interpolate;
 pub mod loss;
 #[cfg(feature = "train")]
 pub mod loss_scale;
+pub mod mask;
 pub mod matching;
 #[cfg(feature = "train")]
 pub mod memory;

@@ -286,13 +286,15 @@ pub(crate) struct LoaderSpeed {
   densecl import runs/mine/weights.safetensors --half --out mine.safetensors
   densecl import caffe_r50.pth --stride-in-1x1 --out r50.safetensors
   densecl import mine.ckpt --prefix net.encoder. --ignore '*.projector.*' --out mine.safetensors
+  densecl import package/ResNet50 --out supervised.safetensors    a folder with TensorFlow.js's model.json
 
-Reads what torch.save writes, without running anything in it, safetensors, and detectron2's .pkl:
+Reads what torch.save writes, without running anything in it, safetensors, detectron2's .pkl, and
+Keras' ResNets as layers models of TensorFlow.js:
 backbones and training states of the authors, MoCo v1 to v3, torchvision, mmselfsup, mmpretrain, lightly,
 solo-learn, SwAV, VISSL, Barlow Twins, DINO and detectron2. Every command that takes weights reads them
 directly, too. To go on training from a training state, see `pretrain --continue-from`.")]
 pub(crate) struct Import {
-    /// A checkpoint: .pth, .pth.tar, .pt or .safetensors
+    /// A checkpoint: .pth, .pth.tar, .pt, .safetensors, .pkl, or the folder of a model.json
     #[arg(value_hint = ValueHint::FilePath)]
     pub(crate) file: PathBuf,
     #[command(flatten)]

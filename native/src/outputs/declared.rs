@@ -154,11 +154,19 @@ fn plot(files: &mut Files, args: &cli::Plot) {
 
 fn evaluation(files: &mut Files, task: &eval::Task) {
     use eval::Task;
+    fn of_detector<'a>(
+        name: &'static str,
+        args: &'a eval::Detector,
+    ) -> (&'static str, &'a Path, &'a eval::Common) {
+        (name, args.data.as_path(), &args.common)
+    }
     let (name, data, common) = match task {
         Task::Correspondence(args) => ("correspondence", Path::new(&args.data), &args.common),
         Task::LinearSeg(args) => ("linear-seg", args.data.data.as_path(), &args.common),
         Task::KnnSeg(args) => ("knn-seg", args.data.data.as_path(), &args.common),
-        Task::Detect(args) => ("detect", args.data.as_path(), &args.common),
+        Task::Propagation(args) => ("propagation", Path::new(&args.data), &args.common),
+        Task::Detect(args) => of_detector("detect", &args.detector),
+        Task::Instances(args) => of_detector("instances", &args.detector),
         Task::Knn(args) => ("knn", args.classes.data.as_path(), &args.common),
         Task::Linear(args) => ("linear", args.classes.data.as_path(), &args.common),
         Task::Compare(args) => return comparison(files, args),
@@ -180,6 +188,7 @@ fn comparison(files: &mut Files, args: &eval::Compare) {
     let folders = [
         ("--seg", &args.seg),
         ("--det", &args.det),
+        ("--instances", &args.instances),
         ("--classify", &args.classify),
     ];
     for (option, paths) in folders {
@@ -187,8 +196,10 @@ fn comparison(files: &mut Files, args: &eval::Compare) {
             files.reads_data(option, path);
         }
     }
-    for path in &args.corr {
-        files.reads_data("--corr", Path::new(path));
+    for (option, paths) in [("--corr", &args.corr), ("--video", &args.video)] {
+        for path in paths {
+            files.reads_data(option, Path::new(path));
+        }
     }
     files.writes_folder("--out", &args.out, compare::outputs(&args.out));
 }
