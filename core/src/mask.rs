@@ -132,7 +132,10 @@ impl Mask {
                 polygon.len()
             )));
         }
-        if let Some(value) = polygon.iter().find(|value| !(value.abs() <= FAR)) {
+        if let Some(value) = polygon
+            .iter()
+            .find(|value| value.is_nan() || value.abs() > FAR)
+        {
             return Err(wrong(format!("a polygon has the coordinate {value}")));
         }
         let [width, height] = size.map(i64::from);

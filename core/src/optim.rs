@@ -64,9 +64,9 @@ impl ParameterGradients {
         let sum = Tensor::<1>::from_data(sum, &device);
         let mut start = 0;
         for gradient in total.iter_mut().flatten() {
-            let end = start + gradient.dims()[0];
-            *gradient = sum.clone().slice([start..end]);
-            start = end;
+            let length = gradient.dims()[0];
+            *gradient = sum.clone().narrow(0, start, length);
+            start += length;
         }
         Ok(())
     }

@@ -187,7 +187,7 @@ fn a_layers_model_is_read_with_the_files_it_names() {
                "weightsManifest": [{{"paths": [{paths}], "weights": []}}]}}"#
         )
     };
-    sandbox.write("keras/model.json", &model(r#""a.bin""#));
+    sandbox.write("keras/model.json", model(r#""a.bin""#));
     for path in ["keras", "keras/model.json"] {
         sandbox
             .run(&format!("import {path}"))
@@ -197,7 +197,7 @@ fn a_layers_model_is_read_with_the_files_it_names() {
     sandbox
         .run("import keras")
         .refused(&["keras cannot be used", "4 bytes", "need 0"]);
-    sandbox.write("keras/model.json", &model(r#""../a.bin""#));
+    sandbox.write("keras/model.json", model(r#""../a.bin""#));
     sandbox
         .run("import keras")
         .refused(&["keras/model.json cannot be used", "not in its folder"]);

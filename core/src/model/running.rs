@@ -57,9 +57,9 @@ impl RunningStatistics {
         for pass in world::gather(world, self.passes)? {
             let mut start = 0;
             for statistic in &mut running {
-                let end = start + statistic.dims()[0];
-                follow_weighted(statistic, pass.clone().slice([start..end]));
-                start = end;
+                let length = statistic.dims()[0];
+                follow_weighted(statistic, pass.clone().narrow(0, start, length));
+                start += length;
             }
         }
         network.visit("", &mut Put(running.into_iter()));

@@ -333,7 +333,7 @@ mod tests {
             let loss = mask_loss(&head.forward(features().autodiff()), &targets, truth);
             losses.push(values(loss.clone().inner())[0]);
             let mut gradients = ParameterGradients::default();
-            gradients.accumulate(&mut head, &loss.backward());
+            gradients.accumulate(&head, &loss.backward());
             sgd.step(&mut head, gradients, 0.1);
         }
         // At first every logit is about 0: dice 1/3 and cross entropy ln 2.

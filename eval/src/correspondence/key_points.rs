@@ -122,7 +122,7 @@ pub(super) fn csv(file: &Path) -> anyhow::Result<Vec<Pair>> {
         }
     } else if is_willow {
         for (number, line, cells) in rows {
-            let lists = cells.get(2..).and_then(|cells| numbers(cells)).map(|all| {
+            let lists = cells.get(2..).and_then(numbers).map(|all| {
                 let lists = all.chunks(WILLOW_POINTS).map(<[f32]>::to_vec);
                 lists.collect::<Vec<_>>()
             });

@@ -19,7 +19,7 @@ use crate::objects::Picture;
 /// A new head on feature maps.
 #[derive(Debug, Clone)]
 pub(super) enum Head {
-    Boxes(FcosHead),
+    Boxes(Box<FcosHead>),
     Masks(Box<CondInst>),
 }
 
@@ -66,7 +66,9 @@ impl Head {
                 init, channels, classes, hidden, convs,
             )))
         } else {
-            Self::Boxes(FcosHead::new(init, channels, classes, hidden, convs))
+            Self::Boxes(Box::new(FcosHead::new(
+                init, channels, classes, hidden, convs,
+            )))
         }
     }
 

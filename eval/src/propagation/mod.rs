@@ -1,7 +1,7 @@
 //! `eval propagation`: how well features follow objects through a video.
 //!
 //! Nothing is trained. The first frame's mask is given; every later frame takes its labels from the most similar cells
-//! of the first frame and of the frames before it ([`votes`]). The masks are judged as in DAVIS ([`scores`]).
+//! of the first frame and of the frames before it (`votes`). The masks are judged as in DAVIS (`scores`).
 
 mod scores;
 mod strip;

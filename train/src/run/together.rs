@@ -25,7 +25,7 @@ pub enum MemberRun {
     /// Rank 0.
     First(Box<PreparedRun>),
     /// Any other rank.
-    Other(Follower),
+    Other(Box<Follower>),
 }
 
 /// The run of a process other than rank 0.
@@ -58,7 +58,7 @@ pub fn prepare_together(request: &RunRequest, world: &mut dyn World) -> anyhow::
         } else {
             settings_and_folder(request).map(|(config, _)| config)
         };
-        config.map(|config| MemberRun::Other(Follower { config, resumed }))
+        config.map(|config| MemberRun::Other(Box::new(Follower { config, resumed })))
     };
     let own = agree::all(world, own)??;
     let config = match &own {
@@ -84,7 +84,7 @@ pub fn prepare_together(request: &RunRequest, world: &mut dyn World) -> anyhow::
             if !resumed {
                 free(&mut config, &follower.config);
             }
-            MemberRun::Other(Follower { config, resumed })
+            MemberRun::Other(Box::new(Follower { config, resumed }))
         }
     })
 }

@@ -64,11 +64,12 @@ pub(crate) fn expanded(args: Vec<OsString>) -> Vec<OsString> {
         return args;
     };
     let options = args.iter().enumerate().skip(at + 2);
-    let named = options.filter_map(|(i, arg)| match arg.to_str()?.strip_prefix("--preset")? {
-        "" => args.get(i + 1)?.to_str(),
-        name => name.strip_prefix('='),
-    });
-    let name = named.last();
+    let mut named =
+        options.filter_map(|(i, arg)| match arg.to_str()?.strip_prefix("--preset")? {
+            "" => args.get(i + 1)?.to_str(),
+            name => name.strip_prefix('='),
+        });
+    let name = named.next_back();
     let preset = PRESETS
         .iter()
         .find(|preset| *task == *preset.task && name == Some(preset.name));
