@@ -65,7 +65,8 @@ pub struct Weights {
 
 impl Weights {
     /// Reads our own weights and checkpoints, safetensors of other programs, files of `torch.save`, detectron2's
-    /// pickles, and [layers models](crate::foreign::tfjs) of TensorFlow.js, in every layout of [`Layout`]. From a training state it takes the query encoder.
+    /// pickles, and [layers models](crate::foreign::tfjs) of TensorFlow.js, in every layout of [`Layout`]. From a
+    /// training state it takes the query encoder.
     ///
     /// Tensors are copied only after the shapes in the file have been checked to be those of a network, and
     /// each tensor is copied once, as f32. So a damaged file cannot cause allocations much larger than itself.
