@@ -112,11 +112,10 @@ impl Evaluation for Propagation {
             let following = current
                 .as_mut()
                 .context("a video begins with its first frame")?;
-            let context = || format!("{}, frame {}", video.name, frame + 1);
             let last = frame + 1 == video.len();
             following
                 .follow(&opened, map, last, &self.settings)
-                .with_context(context)?;
+                .with_context(|| video.picture(frame))?;
             if last && let Some(following) = current.take() {
                 let Following { scores, strip, .. } = following;
                 shown.add(&scores.name, scores.j_and_f(), strip);

@@ -84,6 +84,14 @@ impl Video {
         }
     }
 
+    /// What to call the picture of a frame in a message.
+    pub(super) fn picture(&self, frame: usize) -> String {
+        match &self.frames {
+            Frames::Scene(number) => format!("scene {number}, frame {}", frame + 1),
+            Frames::Files(files) => files[frame].picture.display().to_string(),
+        }
+    }
+
     /// Decodes a frame and its mask.
     ///
     /// # Errors
