@@ -9,8 +9,11 @@ use densecl_kernels::{
     info_nce, norm, pool, sgd,
 };
 
+#[cfg(feature = "train")]
+pub(super) mod gradient;
+
 use super::{
-    ConvWeights, FeatureMap, Footprint, Geometry, Normalized, Operations, PerQuery, SgdSettings,
+    ConvWeights, FeatureMap, Following, Footprint, Geometry, Normalized, Operations, PerQuery, SgdSettings,
 };
 
 /// Whether this project has kernels for tensors on this device and of this element type.
@@ -51,9 +54,9 @@ impl Operations for Cpu {
         scale_shift: [Tensor<1>; 2],
         activation: super::Activation,
     ) -> FeatureMap {
-        let (x, activation) = (Map::of(x), Activation::new(activation));
+        let (x, activation) = (Map::of(x), activation.map(Map::of));
         let scale_shift = scale_shift.map(|t| contiguous(primitive(t)));
-        let epilogue = Epilogue::Affine(scale_shift.each_ref().map(values), activation.of_values());
+        let epilogue = Epilogue::Affine(scale_shift.each_ref().map(values), of_values(&activation));
         let (kernel, shape) = ready(&x, weights, geometry);
         convolve(&x, &kernel, epilogue, &shape).into_map()
     }
@@ -68,7 +71,7 @@ impl Operations for Cpu {
     ) -> Normalized {
         let x = Map::of(x);
         let [gamma, beta] = [gamma, beta].map(|t| contiguous(primitive(t)));
-        let activation = Activation::new(activation);
+        let activation = activation.map(Map::of);
         let (output, statistics) = normalize(&x, [&gamma, &beta], groups, epsilon, &activation);
         Normalized {
             output: output.into_map(),
@@ -86,11 +89,11 @@ impl Operations for Cpu {
         let x = Map::of(x);
         let scale_shift = scale_shift.map(|t| contiguous(primitive(t)));
         let scale_shift = scale_shift.each_ref().map(values);
-        let (activation, shape) = (Activation::new(activation), norm_shape(&x, 1));
+        let (activation, shape) = (activation.map(Map::of), norm_shape(&x, 1));
         let output = norm::apply(
             values(&x.tensor),
             scale_shift,
-            activation.of_values(),
+            of_values(&activation),
             &shape,
         );
         x.alike(output).into_map()
@@ -165,7 +168,7 @@ impl Operations for Cpu {
 
 /// A feature map whose memory is in NHWC order, without gaps.
 #[derive(Debug, Clone)]
-pub(super) struct Map {
+pub(in crate::ops) struct Map {
     pub(super) tensor: FlexTensor,
     pub(super) batch: usize,
     pub(super) sides: [usize; 2],
@@ -264,28 +267,12 @@ pub(super) fn norm_shape(x: &Map, groups: usize) -> norm::Shape {
     }
 }
 
-/// As [`super::Activation`], with the shortcut as a [`Map`].
-pub(super) enum Activation {
-    Identity,
-    Relu,
-    AddRelu(Map),
-}
-
-impl Activation {
-    fn new(activation: super::Activation) -> Self {
-        match activation {
-            super::Activation::Identity => Self::Identity,
-            super::Activation::Relu => Self::Relu,
-            super::Activation::AddRelu(shortcut) => Self::AddRelu(Map::of(shortcut)),
-        }
-    }
-
-    fn of_values(&self) -> norm::Activation<'_> {
-        match self {
-            Self::Identity => norm::Activation::Identity,
-            Self::Relu => norm::Activation::Relu,
-            Self::AddRelu(shortcut) => norm::Activation::AddRelu(values(&shortcut.tensor)),
-        }
+/// The activation for kernels.
+fn of_values(activation: &Following<Map>) -> norm::Activation<'_> {
+    match activation {
+        Following::Identity => norm::Activation::Identity,
+        Following::Relu => norm::Activation::Relu,
+        Following::AddRelu(shortcut) => norm::Activation::AddRelu(values(&shortcut.tensor)),
     }
 }
 
@@ -295,12 +282,12 @@ pub(super) fn normalize(
     [gamma, beta]: [&FlexTensor; 2],
     groups: usize,
     epsilon: f64,
-    activation: &Activation,
+    activation: &Following<Map>,
 ) -> (Map, norm::Statistics) {
     let (of_x, shape) = (values(&x.tensor), norm_shape(x, groups));
     let statistics = norm::statistics(of_x, &shape);
     let [scale, shift] = norm::scale_and_shift(&statistics, values(gamma), values(beta), epsilon);
-    let output = norm::apply(of_x, [&scale, &shift], activation.of_values(), &shape);
+    let output = norm::apply(of_x, [&scale, &shift], of_values(activation), &shape);
     (x.alike(output), statistics)
 }
 

@@ -1,37 +1,107 @@
-//! This project's kernels as nodes of Burn's gradient graph: the state that each keeps from the forward pass, and
-//! its backward pass.
+//! A device's own kernels as nodes of Burn's gradient graph, the same for every device that has some.
 
-use std::sync::Arc;
+use std::{fmt::Debug, marker::PhantomData};
 
 use burn::backend::{
-    Autodiff, Flex,
+    Autodiff, Backend,
     autodiff::{
         checkpoint::{base::Checkpointer, strategy::NoCheckpointing},
         grads::Gradients,
         ops::{Backward, NodeGuard, Ops, OpsKind},
     },
-    flex::FlexTensor,
     tensor::FloatTensor,
 };
 use burn::tensor::{DType, Tensor, activation::relu};
-use densecl_kernels::{
-    conv::{self, Epilogue},
-    norm, pool,
-};
 
 use super::{
-    Activation, ConvWeights, FeatureMap, Footprint, Geometry, Normalized, Operations, PerQuery,
+    Activation, ConvWeights, FeatureMap, Following, Footprint, Geometry, Normalized, Operations, PerQuery,
     SgdSettings,
-    cpu::{self, Cpu, Map, contiguous, filled, norm_shape, pool_map, pool_shape, ready, values},
 };
 
+/// Kernels of one backend, with the state that each keeps from the forward pass for its backward pass. Maps are
+/// [B, H, W, C].
+pub(super) trait Kernels: Debug + Send + Sync + 'static {
+    /// The backend of the tensors.
+    type Backend: Backend;
+    /// What a convolution keeps.
+    type Convolved: Debug + Clone + Send + 'static;
+    /// What a batch normalisation keeps.
+    type Normal: Debug + Clone + Send + 'static;
+    /// What max pooling keeps.
+    type Pooled: Debug + Clone + Send + 'static;
+
+    /// The same operations on tensors outside a gradient graph.
+    fn plain() -> &'static dyn Operations;
+
+    /// Burn's tensor as a node of its graph.
+    fn node<const D: usize>(x: Tensor<D>) -> Node<Self>;
+
+    /// A node of the graph as Burn's tensor.
+    fn tracked<const D: usize>(node: Node<Self>) -> Tensor<D>;
+
+    /// Values as Burn's tensor, outside any gradient graph.
+    fn constant<const D: usize>(x: Value<Self>) -> Tensor<D>;
+
+    /// As [`Operations::conv2d`].
+    fn convolve(
+        x: Value<Self>,
+        weights: &ConvWeights,
+        bias: Option<Value<Self>>,
+        geometry: Geometry,
+    ) -> (Value<Self>, Self::Convolved);
+
+    /// The gradient of a convolution's input.
+    fn of_input(state: &Self::Convolved, gradient: Value<Self>) -> Value<Self>;
+
+    /// The gradient of its weights.
+    fn of_weights(state: &Self::Convolved, gradient: Value<Self>) -> Value<Self>;
+
+    /// The gradient of its bias.
+    fn of_bias(state: &Self::Convolved, gradient: Value<Self>) -> Value<Self>;
+
+    /// As [`Operations::batch_norm`]: the output, the mean and the variance.
+    fn normalize(
+        x: Value<Self>,
+        gamma_beta: [Value<Self>; 2],
+        groups: usize,
+        epsilon: f64,
+        activation: Following<Value<Self>>,
+    ) -> ([Value<Self>; 3], Self::Normal);
+
+    /// The gradients of a batch normalisation.
+    fn of_normal(state: &Self::Normal, gradient: Value<Self>) -> OfNormal<Value<Self>>;
+
+    /// As [`Operations::max_pool`].
+    fn pool(x: Value<Self>) -> (Value<Self>, Self::Pooled);
+
+    /// The gradient of max pooling.
+    fn of_pooled(state: &Self::Pooled, gradient: Value<Self>) -> Value<Self>;
+}
+
+/// The values of a tensor.
+pub(super) type Value<K> = FloatTensor<<K as Kernels>::Backend>;
+/// A tensor in a gradient graph.
+pub(super) type Node<K> = FloatTensor<Autodiff<<K as Kernels>::Backend, NoCheckpointing>>;
+
+/// The gradients of a batch normalisation.
+pub(super) struct OfNormal<T> {
+    pub(super) x: T,
+    pub(super) gamma: T,
+    pub(super) beta: T,
+    /// The gradient before the activation; used only if there is a shortcut, whose gradient it is.
+    pub(super) shortcut: T,
+}
+
 /// The operations on tensors that may be part of a gradient graph.
-pub(super) struct Tracked;
+pub(super) struct Tracked<K>(PhantomData<K>);
 
-type Graph = Autodiff<Flex, NoCheckpointing>;
-type Node = FloatTensor<Graph>;
+impl<K> Tracked<K> {
+    pub(super) const fn new() -> Self {
+        Self(PhantomData)
+    }
+}
 
-impl Operations for Tracked {
+impl<K: Kernels> Operations for Tracked<K> {
     fn channels_last(&self) -> bool {
         true
     }
@@ -43,26 +113,24 @@ impl Operations for Tracked {
         bias: Option<Tensor<1>>,
         geometry: Geometry,
     ) -> FeatureMap {
-        let (x, x_guard) = node(map.ordered.clone()).into_parts();
-        let (_, weight_guard) = node(weights.tensor().clone()).into_parts();
-        let x = Map::new(x);
-        let (kernel, shape) = ready(&x, weights, geometry);
-        let bias = bias.map(|bias| {
-            let (bias, guard) = node(bias).into_parts();
-            (contiguous(bias), guard)
-        });
-        let epilogue = match &bias {
-            None => Epilogue::Identity,
-            Some((bias, _)) => Epilogue::Bias(values(bias)),
+        let (x, x_guard) = node::<K, 4>(map.ordered.clone()).into_parts();
+        let (_, weight_guard) = node::<K, 4>(weights.tensor().clone()).into_parts();
+        let (bias, bias_guard) = match bias {
+            Some(bias) => {
+                let (bias, guard) = node::<K, 1>(bias).into_parts();
+                (Some(bias), Some(guard))
+            }
+            None => (None, None),
         };
-        let output = cpu::convolve(&x, &kernel, epilogue, &shape).tensor;
-        let state = Convolved { x, kernel, shape };
-        let guards = [x_guard, weight_guard];
-        map.ordered(tracked(match bias {
-            None => finish(Convolution, guards, state, output),
-            Some((_, bias_guard)) => {
-                let [x, weight] = guards;
-                finish(BiasedConvolution, [x, weight, bias_guard], state, output)
+        let (output, state) = K::convolve(x, weights, bias, geometry);
+        map.ordered(K::tracked(match bias_guard {
+            None => {
+                let operation = Convolution::<K>(PhantomData);
+                finish(operation, [x_guard, weight_guard], state, output)
+            }
+            Some(bias_guard) => {
+                let operation = BiasedConvolution::<K>(PhantomData);
+                finish(operation, [x_guard, weight_guard, bias_guard], state, output)
             }
         }))
     }
@@ -75,57 +143,39 @@ impl Operations for Tracked {
         epsilon: f64,
         activation: Activation,
     ) -> Normalized {
-        let (x, x_guard) = node(map.ordered.clone()).into_parts();
-        let (gamma, gamma_guard) = node(gamma).into_parts();
-        let (beta, beta_guard) = node(beta).into_parts();
-        let x = Map::new(x);
-        let [gamma, beta] = [gamma, beta].map(contiguous);
-        let (activation, shortcut_guard) = match activation {
-            Activation::Identity => (cpu::Activation::Identity, None),
-            Activation::Relu => (cpu::Activation::Relu, None),
-            Activation::AddRelu(shortcut) => {
-                let (shortcut, guard) = node(shortcut.ordered).into_parts();
-                (cpu::Activation::AddRelu(Map::new(shortcut)), Some(guard))
-            }
-        };
-        let (output, statistics) =
-            cpu::normalize(&x, [&gamma, &beta], groups, epsilon, &activation);
-        let [mean, variance] =
-            [&statistics.mean, &statistics.variance].map(|t| cpu::row(t.clone()));
-        let state = NormalizedBatch {
-            shape: norm_shape(&x, groups),
-            x,
-            gamma,
-            statistics,
-            epsilon,
-            rectified: (!matches!(activation, cpu::Activation::Identity)).then(|| output.clone()),
-        };
-        let guards = [x_guard, gamma_guard, beta_guard];
-        let output = output.tensor;
+        let (x, x_guard) = node::<K, 4>(map.ordered.clone()).into_parts();
+        let (gamma, gamma_guard) = node::<K, 1>(gamma).into_parts();
+        let (beta, beta_guard) = node::<K, 1>(beta).into_parts();
+        let mut shortcut_guard = None;
+        let activation = activation.map(|shortcut| {
+            let (shortcut, guard) = node::<K, 4>(shortcut.ordered).into_parts();
+            shortcut_guard = Some(guard);
+            shortcut
+        });
+        let ([output, mean, variance], state) =
+            K::normalize(x, [gamma, beta], groups, epsilon, activation);
         let output = match shortcut_guard {
-            None => finish(Normalization, guards, state, output),
-            Some(shortcut) => {
-                let [x, gamma, beta] = guards;
-                let guards = [x, gamma, beta, shortcut];
-                finish(ResidualNormalization, guards, state, output)
+            None => {
+                let guards = [x_guard, gamma_guard, beta_guard];
+                finish(Normalization::<K>(PhantomData), guards, state, output)
+            }
+            Some(shortcut_guard) => {
+                let guards = [x_guard, gamma_guard, beta_guard, shortcut_guard];
+                finish(ResidualNormalization::<K>(PhantomData), guards, state, output)
             }
         };
         Normalized {
-            output: map.ordered(tracked(output)),
-            mean,
-            variance,
+            output: map.ordered(K::tracked(output)),
+            mean: K::constant(mean),
+            variance: K::constant(variance),
         }
     }
 
     fn max_pool(&self, map: FeatureMap) -> FeatureMap {
-        let (x, guard) = node(map.ordered.clone()).into_parts();
-        let x = Map::new(x);
-        let (output, taps) = pool_map(&x);
-        let state = Pooled {
-            shape: pool_shape(&x),
-            taps,
-        };
-        map.ordered(tracked(finish(Pooling, [guard], state, output.tensor)))
+        let (x, guard) = node::<K, 4>(map.ordered.clone()).into_parts();
+        let (output, state) = K::pool(x);
+        let output = finish(Pooling::<K>(PhantomData), [guard], state, output);
+        map.ordered(K::tracked(output))
     }
 
     // With gradients, running statistics are used only for tuning a head, which is too rare to need kernels.
@@ -135,7 +185,7 @@ impl Operations for Tracked {
         scale_shift: [Tensor<1>; 2],
         activation: Activation,
     ) -> FeatureMap {
-        let [scale, shift] = scale_shift.map(|t| t.reshape([1, 1, 1, -1]));
+        let [scale, shift] = scale_shift.map(|t| t.cast(x.dtype()).reshape([1, 1, 1, -1]));
         let y = x.ordered.clone() * scale + shift;
         x.ordered(match activation {
             Activation::Identity => y,
@@ -147,7 +197,7 @@ impl Operations for Tracked {
     // The operations below are never part of a gradient graph.
 
     fn info_nce(&self, vectors: [Tensor<2>; 3], temperature: f64, gradient: bool) -> PerQuery {
-        Cpu.info_nce(vectors, temperature, gradient)
+        K::plain().info_nce(vectors, temperature, gradient)
     }
 
     fn sgd(
@@ -157,40 +207,34 @@ impl Operations for Tracked {
         gradient: Option<Tensor<1>>,
         settings: SgdSettings,
     ) -> (Tensor<1>, Tensor<1>) {
-        Cpu.sgd(theta, velocity, gradient, settings)
+        K::plain().sgd(theta, velocity, gradient, settings)
     }
 
     fn follow(&self, key: Tensor<1>, query: Tensor<1>, m: f64) -> Tensor<1> {
-        Cpu.follow(key, query, m)
+        K::plain().follow(key, query, m)
     }
 
     fn sum_of_squares(&self, x: Tensor<1>) -> Tensor<1> {
-        Cpu.sum_of_squares(x)
+        K::plain().sum_of_squares(x)
     }
 
     fn footprint(&self, dtype: DType) -> Footprint {
-        Cpu.footprint(dtype)
+        K::plain().footprint(dtype)
     }
 }
 
 /// The tensor's node in its graph; a constant gets a node that requires no gradient.
-fn node<const D: usize>(x: Tensor<D>) -> Node {
-    let x = if x.is_autodiff() { x } else { x.autodiff() };
-    x.try_into_primitive::<Graph>()
-        .expect("`on` chose these operations by this tensor's device")
-}
-
-fn tracked<const D: usize>(node: Node) -> Tensor<D> {
-    Tensor::from_primitive::<Graph>(node)
+fn node<K: Kernels, const D: usize>(x: Tensor<D>) -> Node<K> {
+    K::node(if x.is_autodiff() { x } else { x.autodiff() })
 }
 
 /// Adds an operation to the graph. Its state is dropped if none of its inputs requires a gradient.
-fn finish<O: Backward<Flex, N>, const N: usize>(
+fn finish<B: Backend, O: Backward<B, N>, const N: usize>(
     operation: O,
     guards: [NodeGuard; N],
     state: O::State,
-    output: FlexTensor,
-) -> Node {
+    output: FloatTensor<B>,
+) -> FloatTensor<Autodiff<B, NoCheckpointing>> {
     let prepared = operation.prepare::<NoCheckpointing>(guards);
     match prepared.compute_bound().stateful() {
         OpsKind::Tracked(prepared) => prepared.finish(state, output),
@@ -198,178 +242,92 @@ fn finish<O: Backward<Flex, N>, const N: usize>(
     }
 }
 
-/// The state that a convolution keeps for its backward pass.
-#[derive(Debug, Clone)]
-struct Convolved {
-    x: Map,
-    kernel: Arc<conv::Kernel>,
-    shape: conv::Shape,
-}
-
-impl Convolved {
-    fn of_input(&self, gradient: &Map) -> FlexTensor {
-        let gradient = values(&gradient.tensor);
-        let input = conv::input_gradient(gradient, &self.kernel, &self.shape);
-        self.x.alike(input).tensor
-    }
-
-    fn of_weight(&self, gradient: &Map) -> FlexTensor {
-        let (x, gradient) = (values(&self.x.tensor), values(&gradient.tensor));
-        let weights = conv::weight_gradient(x, gradient, &self.shape);
-        let conv::Shape {
-            channels_in,
-            channels_out,
-            kernel: k,
-            ..
-        } = self.shape;
-        filled(weights, vec![channels_out, channels_in, k, k])
-    }
-
-    fn of_bias(&self, gradient: &Map) -> FlexTensor {
-        let bias = conv::bias_gradient(values(&gradient.tensor), &self.shape);
-        filled(bias, vec![self.shape.channels_out])
-    }
-}
-
 #[derive(Debug)]
-struct Convolution;
+struct Convolution<K>(PhantomData<K>);
 
-impl Backward<Flex, 2> for Convolution {
-    type State = Convolved;
+impl<K: Kernels> Backward<K::Backend, 2> for Convolution<K> {
+    type State = K::Convolved;
 
-    fn backward(self, ops: Ops<Convolved, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let gradient = Map::new(grads.consume::<Flex>(&ops.node));
+    fn backward(self, ops: Ops<K::Convolved, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let gradient = grads.consume::<K::Backend>(&ops.node);
         let [x, weight] = ops.parents;
         if let Some(node) = weight {
-            grads.register::<Flex>(node.id, ops.state.of_weight(&gradient));
+            let found = K::of_weights(&ops.state, gradient.clone());
+            grads.register::<K::Backend>(node.id, found);
         }
         if let Some(node) = x {
-            grads.register::<Flex>(node.id, ops.state.of_input(&gradient));
+            grads.register::<K::Backend>(node.id, K::of_input(&ops.state, gradient));
         }
     }
 }
 
 #[derive(Debug)]
-struct BiasedConvolution;
+struct BiasedConvolution<K>(PhantomData<K>);
 
-impl Backward<Flex, 3> for BiasedConvolution {
-    type State = Convolved;
+impl<K: Kernels> Backward<K::Backend, 3> for BiasedConvolution<K> {
+    type State = K::Convolved;
 
-    fn backward(self, ops: Ops<Convolved, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let gradient = Map::new(grads.consume::<Flex>(&ops.node));
+    fn backward(self, ops: Ops<K::Convolved, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let gradient = grads.consume::<K::Backend>(&ops.node);
         let [x, weight, bias] = ops.parents;
         if let Some(node) = bias {
-            grads.register::<Flex>(node.id, ops.state.of_bias(&gradient));
+            let found = K::of_bias(&ops.state, gradient.clone());
+            grads.register::<K::Backend>(node.id, found);
         }
         if let Some(node) = weight {
-            grads.register::<Flex>(node.id, ops.state.of_weight(&gradient));
+            let found = K::of_weights(&ops.state, gradient.clone());
+            grads.register::<K::Backend>(node.id, found);
         }
         if let Some(node) = x {
-            grads.register::<Flex>(node.id, ops.state.of_input(&gradient));
+            grads.register::<K::Backend>(node.id, K::of_input(&ops.state, gradient));
         }
-    }
-}
-
-/// The state that a batch normalisation keeps for its backward pass.
-#[derive(Debug, Clone)]
-struct NormalizedBatch {
-    x: Map,
-    gamma: FlexTensor,
-    statistics: norm::Statistics,
-    epsilon: f64,
-    shape: norm::Shape,
-    /// The output, if ReLU follows the normalisation.
-    rectified: Option<Map>,
-}
-
-impl NormalizedBatch {
-    /// The gradient after its backward pass through ReLU, which is also the shortcut's gradient.
-    fn through_relu(&self, gradient: FlexTensor) -> Map {
-        let mut gradient = Map::new(gradient);
-        if let Some(output) = &self.rectified {
-            let y = values(&output.tensor);
-            // `storage_mut` copies a gradient that other tensors share; otherwise this works in place.
-            norm::through_relu(gradient.tensor.storage_mut(), y);
-        }
-        gradient
-    }
-
-    /// The gradients of x, γ and β.
-    fn gradients(&self, gradient: &Map) -> [FlexTensor; 3] {
-        let found = norm::gradients(
-            values(&gradient.tensor),
-            values(&self.x.tensor),
-            &self.statistics,
-            (values(&self.gamma), self.epsilon),
-            &self.shape,
-        );
-        let channel = |values| filled(values, vec![self.shape.channels]);
-        [
-            self.x.alike(found.x).tensor,
-            channel(found.gamma),
-            channel(found.beta),
-        ]
     }
 }
 
 #[derive(Debug)]
-struct Normalization;
+struct Normalization<K>(PhantomData<K>);
 
-impl Backward<Flex, 3> for Normalization {
-    type State = NormalizedBatch;
+impl<K: Kernels> Backward<K::Backend, 3> for Normalization<K> {
+    type State = K::Normal;
 
-    fn backward(self, ops: Ops<NormalizedBatch, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let gradient = ops.state.through_relu(grads.consume::<Flex>(&ops.node));
-        let found = ops.state.gradients(&gradient);
+    fn backward(self, ops: Ops<K::Normal, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let found = K::of_normal(&ops.state, grads.consume::<K::Backend>(&ops.node));
+        let found = [found.x, found.gamma, found.beta];
         for (parent, found) in ops.parents.into_iter().zip(found) {
             if let Some(node) = parent {
-                grads.register::<Flex>(node.id, found);
+                grads.register::<K::Backend>(node.id, found);
             }
         }
     }
 }
 
 #[derive(Debug)]
-struct ResidualNormalization;
+struct ResidualNormalization<K>(PhantomData<K>);
 
-impl Backward<Flex, 4> for ResidualNormalization {
-    type State = NormalizedBatch;
+impl<K: Kernels> Backward<K::Backend, 4> for ResidualNormalization<K> {
+    type State = K::Normal;
 
-    fn backward(self, ops: Ops<NormalizedBatch, 4>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let gradient = ops.state.through_relu(grads.consume::<Flex>(&ops.node));
-        let found = ops.state.gradients(&gradient);
-        let [x, gamma, beta, shortcut] = ops.parents;
-        for (parent, found) in [x, gamma, beta].into_iter().zip(found) {
+    fn backward(self, ops: Ops<K::Normal, 4>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let found = K::of_normal(&ops.state, grads.consume::<K::Backend>(&ops.node));
+        let found = [found.x, found.gamma, found.beta, found.shortcut];
+        for (parent, found) in ops.parents.into_iter().zip(found) {
             if let Some(node) = parent {
-                grads.register::<Flex>(node.id, found);
+                grads.register::<K::Backend>(node.id, found);
             }
-        }
-        if let Some(node) = shortcut {
-            grads.register::<Flex>(node.id, gradient.tensor);
         }
     }
 }
 
-/// The state that max pooling keeps for its backward pass.
-#[derive(Debug, Clone)]
-struct Pooled {
-    taps: Vec<u8>,
-    shape: pool::Shape,
-}
-
 #[derive(Debug)]
-struct Pooling;
+struct Pooling<K>(PhantomData<K>);
 
-impl Backward<Flex, 1> for Pooling {
-    type State = Pooled;
+impl<K: Kernels> Backward<K::Backend, 1> for Pooling<K> {
+    type State = K::Pooled;
 
-    fn backward(self, ops: Ops<Pooled, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let gradient = Map::new(grads.consume::<Flex>(&ops.node));
-        let Pooled { taps, shape } = &ops.state;
+    fn backward(self, ops: Ops<K::Pooled, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let gradient = grads.consume::<K::Backend>(&ops.node);
         if let [Some(node)] = ops.parents {
-            let input = pool::gradient(values(&gradient.tensor), taps, shape);
-            let input = Map::from_values(input, shape.batch, shape.input, shape.channels);
-            grads.register::<Flex>(node.id, input.tensor);
+            grads.register::<K::Backend>(node.id, K::of_pooled(&ops.state, gradient));
         }
     }
 }

@@ -10,8 +10,13 @@ use burn::tensor::{DType, Device, Tensor, activation::relu};
 mod conv_weights;
 #[cfg(feature = "cpu")]
 mod cpu;
-#[cfg(all(feature = "cpu", feature = "train"))]
+#[cfg(all(
+    feature = "train",
+    any(feature = "cpu", all(feature = "gpu", not(feature = "fusion")))
+))]
 mod gradient;
+#[cfg(all(feature = "gpu", not(feature = "fusion")))]
+mod gpu;
 mod stock;
 #[cfg(all(test, feature = "cpu", feature = "train"))]
 mod tests;
@@ -115,16 +120,38 @@ impl FeatureMap {
     }
 }
 
-/// The activation after a normalisation in a residual network.
+/// The activation after a normalisation in a residual network, with the shortcut as a `T`.
 #[derive(Debug, Clone)]
-#[expect(clippy::large_enum_variant, reason = "lives for one call")]
-pub enum Activation {
+pub enum Following<T> {
     /// Nothing: the map stays as it is.
     Identity,
     /// ReLU.
     Relu,
     /// The sum with this shortcut, then ReLU.
-    AddRelu(FeatureMap),
+    AddRelu(T),
+}
+
+/// The activation after a normalisation in a residual network.
+pub type Activation = Following<FeatureMap>;
+
+#[allow(dead_code, reason = "only devices with kernels of ours convert it")]
+impl<T> Following<T> {
+    /// The same with a converted shortcut.
+    fn map<U>(self, convert: impl FnOnce(T) -> U) -> Following<U> {
+        match self {
+            Self::Identity => Following::Identity,
+            Self::Relu => Following::Relu,
+            Self::AddRelu(shortcut) => Following::AddRelu(convert(shortcut)),
+        }
+    }
+
+    fn as_ref(&self) -> Following<&T> {
+        match self {
+            Self::Identity => Following::Identity,
+            Self::Relu => Following::Relu,
+            Self::AddRelu(shortcut) => Following::AddRelu(shortcut),
+        }
+    }
 }
 
 /// The result of [`Operations::batch_norm`].
@@ -264,9 +291,17 @@ pub fn on(device: &Device, dtype: DType) -> &'static dyn Operations {
     if cpu::has_kernels(device, dtype) {
         #[cfg(feature = "train")]
         if device.is_autodiff() {
-            return &gradient::Tracked;
+            return &const { gradient::Tracked::<cpu::gradient::CpuKernels>::new() };
         }
         return &cpu::Cpu;
+    }
+    #[cfg(all(feature = "gpu", not(feature = "fusion")))]
+    if gpu::has_kernels(device, dtype) {
+        #[cfg(feature = "train")]
+        if device.is_autodiff() {
+            return &const { gradient::Tracked::<gpu::gradient::GpuKernels>::new() };
+        }
+        return &gpu::Gpu;
     }
     &stock::Burn
 }

@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::{
-    Activation, ConvWeights, FeatureMap, Geometry, Operations, cpu::Cpu, gradient::Tracked, stock,
+    Activation, ConvWeights, FeatureMap, Geometry, Operations, cpu::{Cpu, gradient::CpuKernels}, gradient::Tracked, stock,
 };
 use crate::rng::{Purpose, normal_pair, stream};
 
@@ -42,7 +42,7 @@ fn compare(leaves: &[Tensor<4>], compute: impl Fn(&dyn Operations) -> Vec<Tensor
         let outputs = outputs.into_iter().map(Tensor::inner);
         outputs.chain(gradients).collect::<Vec<_>>()
     };
-    let (ours, burns) = (run(&Tracked), run(&stock::Burn));
+    let (ours, burns) = (run(&Tracked::<CpuKernels>::new()), run(&stock::Burn));
     assert_eq!(ours.len(), burns.len());
     for (ours, burns) in ours.into_iter().zip(burns) {
         assert_same(ours, burns);

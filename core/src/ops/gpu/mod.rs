@@ -1,0 +1,186 @@
+//! The operations by this project's kernels for GPUs, on tensors of Burn's CubeCL backend.
+//!
+//! The kernels are written in CubeCL, which compiles them for the device when they are first used: to WGSL for wgpu, and
+//! to CUDA with the feature `cuda`. Maps are in NHWC order, so that a convolution is a matrix product whose operands are
+//! read in the order of memory. All kernels are launched in CubeCL's checked mode: an index outside of a buffer, which
+//! would be a mistake here, reads or writes its last value.
+
+use burn::backend::DispatchDevice;
+use burn::tensor::{DType, Device, Tensor};
+
+use super::{
+    Activation, ConvWeights, FeatureMap, Footprint, Geometry, Normalized, Operations, PerQuery,
+    SgdSettings, stock,
+};
+
+mod conv;
+#[cfg(feature = "train")]
+pub(super) mod gradient;
+mod norm;
+mod normalize;
+mod pool;
+mod tensor;
+
+use self::{
+    conv::{After, Arranged, ConvShape},
+    normalize::{NormShape, affine, normalize},
+    tensor::{GpuTensor, contiguous, dims, primitive, tensor},
+};
+
+/// Whether this project has kernels for tensors on this device and of this element type.
+pub(super) fn has_kernels(device: &Device, dtype: DType) -> bool {
+    let device = device.clone().inner();
+    matches!(dtype, DType::F32 | DType::F16)
+        && matches!(device.as_dispatch(), DispatchDevice::Cube(_))
+}
+
+/// The operations on tensors outside a gradient graph.
+pub(super) struct Gpu;
+
+impl Operations for Gpu {
+    fn channels_last(&self) -> bool {
+        true
+    }
+
+    fn conv2d(
+        &self,
+        x: FeatureMap,
+        weights: &ConvWeights,
+        bias: Option<Tensor<1>>,
+        geometry: Geometry,
+    ) -> FeatureMap {
+        let x = values(x);
+        let bias = bias.map(|bias| contiguous(primitive(bias)));
+        let after = bias.as_ref().map_or(After::Nothing, After::Bias);
+        let shape = conv_shape(&x, weights, geometry);
+        map(conv::forward(&x, &arranged(weights), &after, &shape))
+    }
+
+    fn conv2d_affine(
+        &self,
+        x: FeatureMap,
+        weights: &ConvWeights,
+        geometry: Geometry,
+        scale_shift: [Tensor<1>; 2],
+        activation: Activation,
+    ) -> FeatureMap {
+        let x = values(x);
+        let scale_shift = scale_shift.map(|t| contiguous(primitive(t)));
+        let scale_shift = scale_shift.each_ref();
+        let shape = conv_shape(&x, weights, geometry);
+        let shortcut;
+        let after = match activation {
+            Activation::Identity => After::Affine(scale_shift),
+            Activation::Relu => After::AffineRelu(scale_shift),
+            Activation::AddRelu(map) => {
+                shortcut = values(map);
+                After::AffineAddRelu(scale_shift, &shortcut)
+            }
+        };
+        map(conv::forward(&x, &arranged(weights), &after, &shape))
+    }
+
+    fn batch_norm(
+        &self,
+        x: FeatureMap,
+        gamma_beta: [Tensor<1>; 2],
+        groups: usize,
+        epsilon: f64,
+        activation: Activation,
+    ) -> Normalized {
+        let x = values(x);
+        let gamma_beta = gamma_beta.map(|t| contiguous(primitive(t)));
+        let shape = NormShape::of(&x, groups);
+        let activation = activation.map(values);
+        let (output, statistics) =
+            normalize(&x, gamma_beta.each_ref(), &shape, epsilon, activation.as_ref());
+        Normalized {
+            output: map(output),
+            mean: tensor(statistics.mean),
+            variance: tensor(statistics.variance),
+        }
+    }
+
+    fn affine(
+        &self,
+        x: FeatureMap,
+        scale_shift: [Tensor<1>; 2],
+        activation: Activation,
+    ) -> FeatureMap {
+        let x = values(x);
+        let scale_shift = scale_shift.map(|t| contiguous(primitive(t)));
+        let shape = NormShape::of(&x, 1);
+        let activation = activation.map(values);
+        map(affine(&x, scale_shift.each_ref(), &shape, activation.as_ref()))
+    }
+
+    fn max_pool(&self, x: FeatureMap) -> FeatureMap {
+        let (output, _) = normalize::max_pool(&values(x));
+        map(output)
+    }
+
+    fn info_nce(&self, vectors: [Tensor<2>; 3], temperature: f64, gradient: bool) -> PerQuery {
+        stock::Burn.info_nce(vectors, temperature, gradient)
+    }
+
+    fn sgd(
+        &self,
+        theta: Tensor<1>,
+        velocity: Option<Tensor<1>>,
+        gradient: Option<Tensor<1>>,
+        settings: SgdSettings,
+    ) -> (Tensor<1>, Tensor<1>) {
+        stock::Burn.sgd(theta, velocity, gradient, settings)
+    }
+
+    fn follow(&self, key: Tensor<1>, query: Tensor<1>, m: f64) -> Tensor<1> {
+        stock::Burn.follow(key, query, m)
+    }
+
+    fn sum_of_squares(&self, x: Tensor<1>) -> Tensor<1> {
+        stock::Burn.sum_of_squares(x)
+    }
+
+    fn footprint(&self, dtype: DType) -> Footprint {
+        let number = dtype.size() as u32;
+        Footprint {
+            // These are kept for the backward pass: the convolution's output, and ReLU's output, which is also the
+            // next convolution's input.
+            to_relu: 2 * number,
+            without: number,
+            pooled_from: 1,
+            logits: stock::Burn.footprint(dtype).logits,
+        }
+    }
+}
+
+/// The values of a feature map [B, H, W, C], outside any gradient graph.
+fn values(map: FeatureMap) -> GpuTensor {
+    contiguous(primitive(map.ordered))
+}
+
+fn map(values: GpuTensor) -> FeatureMap {
+    FeatureMap {
+        ordered: tensor(values),
+        channels_last: true,
+    }
+}
+
+/// The weights in the orders that the products need.
+fn arranged(weights: &ConvWeights) -> std::sync::Arc<Arranged> {
+    weights.prepared(|weights| Arranged::new(primitive(weights.clone())))
+}
+
+fn conv_shape(x: &GpuTensor, weights: &ConvWeights, geometry: Geometry) -> ConvShape {
+    let [batch, height, width, channels] = dims(x);
+    let [channels_out, channels_in, kernel, _] = weights.tensor().dims();
+    assert_eq!(channels_in, channels, "channels of weights and input");
+    ConvShape {
+        batch,
+        input: [height, width],
+        channels: [channels_in, channels_out],
+        kernel,
+        stride: geometry.stride,
+        dilation: geometry.dilation,
+    }
+}
