@@ -64,25 +64,21 @@ impl BatchNorm {
         groups: usize,
         activation: Activation,
     ) -> FeatureMap {
-        let [n, c, h, w] = x.dims();
+        let [n, _, h, w] = x.dims();
         assert!(
             groups > 0 && n % groups == 0,
             "{n} samples do not divide into {groups} groups"
         );
         let parameters = [self.gamma.clone(), self.beta.clone()];
-        let out = x
-            .operations(&self.gamma)
-            .batch_norm(x, parameters, groups, EPSILON, activation);
+        let operations = x.operations(&self.gamma);
+        let out = operations.batch_norm(x, parameters, groups, EPSILON, activation);
 
         // The running statistics average the mean over the groups; as in PyTorch, the variance is unbiased.
         let count = (n / groups * h * w) as f64;
-        let of_groups = |statistic: Tensor<1>| -> Tensor<1> {
-            statistic.reshape([groups, c]).mean_dim(0).reshape([c])
-        };
-        let mean = of_groups(out.mean);
-        let var = of_groups(out.variance) * (count / (count - 1.0).max(1.0));
-        follow(&mut self.running_mean, mean);
-        follow(&mut self.running_var, var);
+        let running = [&self.running_mean, &self.running_var].map(Tensor::clone);
+        let unbias = count / (count - 1.0).max(1.0);
+        [self.running_mean, self.running_var] =
+            operations.running(running, [out.mean, out.variance], MOMENTUM, unbias);
         out.output
     }
 
@@ -161,10 +157,6 @@ impl Tensors for GroupNorm {
         visitor.tensor(&format!("{prefix}weight"), Kind::Parameter, &mut self.gamma);
         visitor.tensor(&format!("{prefix}bias"), Kind::Parameter, &mut self.beta);
     }
-}
-
-fn follow(running: &mut Tensor<1>, batch: Tensor<1>) {
-    follow_weighted(running, batch * MOMENTUM);
 }
 
 /// The update of running statistics by those of a batch, which are already multiplied by [`MOMENTUM`].

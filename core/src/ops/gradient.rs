@@ -196,6 +196,16 @@ impl<K: Kernels> Operations for Tracked<K> {
 
     // The operations below are never part of a gradient graph.
 
+    fn running(
+        &self,
+        running: [Tensor<1>; 2],
+        statistics: [Tensor<1>; 2],
+        momentum: f64,
+        unbias: f64,
+    ) -> [Tensor<1>; 2] {
+        K::plain().running(running, statistics, momentum, unbias)
+    }
+
     fn info_nce(&self, vectors: [Tensor<2>; 3], temperature: f64, gradient: bool) -> PerQuery {
         K::plain().info_nce(vectors, temperature, gradient)
     }

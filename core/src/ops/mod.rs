@@ -243,6 +243,33 @@ pub trait Operations: Sync {
         activation: Activation,
     ) -> Normalized;
 
+    /// The running statistics r ← (1 − m)·r + m·s of a batch normalisation, mean and variance `[C]` each. s is the mean over
+    /// the groups of the batch's `statistics`, which are [G·C] each; its variance is multiplied by `unbias`. All are outside
+    /// any gradient graph.
+    fn running(
+        &self,
+        running: [Tensor<1>; 2],
+        statistics: [Tensor<1>; 2],
+        momentum: f64,
+        unbias: f64,
+    ) -> [Tensor<1>; 2] {
+        let [channels] = running[0].dims();
+        let of_groups = |statistic: Tensor<1>| -> Tensor<1> {
+            let [count] = statistic.dims();
+            let grouped = statistic.reshape([count / channels, channels]);
+            grouped.mean_dim(0).reshape([channels])
+        };
+        let [mean, variance] = statistics.map(of_groups);
+        let follow = |running: Tensor<1>, batch: Tensor<1>| {
+            running * (1.0 - momentum) + batch * momentum
+        };
+        let [of_mean, of_variance] = running;
+        [
+            follow(of_mean, mean),
+            follow(of_variance, variance * unbias),
+        ]
+    }
+
     /// The activation of x·scale + shift per channel; `x` is `[N, C, H, W]` in any precision, scale and shift are
     /// `[C]` in f32.
     fn affine(

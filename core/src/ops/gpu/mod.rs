@@ -101,6 +101,19 @@ impl Operations for Gpu {
         }
     }
 
+    fn running(
+        &self,
+        running: [Tensor<1>; 2],
+        statistics: [Tensor<1>; 2],
+        momentum: f64,
+        unbias: f64,
+    ) -> [Tensor<1>; 2] {
+        let running = running.map(|t| contiguous(primitive(t)));
+        let statistics = statistics.map(|t| contiguous(primitive(t)));
+        let (running, statistics) = (running.each_ref(), statistics.each_ref());
+        normalize::running(statistics, running, momentum, unbias).map(tensor)
+    }
+
     fn affine(
         &self,
         x: FeatureMap,

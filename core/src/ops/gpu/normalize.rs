@@ -216,7 +216,6 @@ pub(in crate::ops) fn affine(
 pub(in crate::ops) fn running(
     [mean, variance]: [&GpuTensor; 2],
     [running_mean, running_variance]: [&GpuTensor; 2],
-    groups: usize,
     momentum: f64,
     unbias: f64,
 ) -> [GpuTensor; 2] {
@@ -234,7 +233,7 @@ pub(in crate::ops) fn running(
         argument(&next[0]),
         argument(&next[1]),
         channels,
-        groups,
+        count(mean) / channels,
         momentum as f32,
         unbias as f32,
     );
