@@ -16,6 +16,7 @@ use super::{
 mod conv;
 #[cfg(feature = "train")]
 pub(super) mod gradient;
+mod info_nce;
 mod norm;
 mod normalize;
 mod pool;
@@ -24,7 +25,7 @@ mod tensor;
 use self::{
     conv::{After, Arranged, ConvShape},
     normalize::{NormShape, affine, normalize},
-    tensor::{GpuTensor, contiguous, dims, primitive, tensor},
+    tensor::{GpuTensor, Traits, contiguous, dims, primitive, tensor},
 };
 
 /// Whether this project has kernels for tensors on this device and of this element type.
@@ -133,7 +134,19 @@ impl Operations for Gpu {
     }
 
     fn info_nce(&self, vectors: [Tensor<2>; 3], temperature: f64, gradient: bool) -> PerQuery {
-        stock::Burn.info_nce(vectors, temperature, gradient)
+        let [_, dim] = vectors[0].dims();
+        let [query, ..] = &vectors;
+        let traits = Traits::of(&primitive(query.clone()).client);
+        if !info_nce::fits(&traits, dim, temperature) {
+            return stock::Burn.info_nce(vectors, temperature, gradient);
+        }
+        let vectors = vectors.map(|t| contiguous(primitive(t)));
+        let found = info_nce::info_nce(vectors.each_ref(), temperature, gradient, &traits);
+        PerQuery {
+            loss: tensor(found.loss),
+            hit: tensor(found.hit),
+            gradient: found.gradient.map(tensor),
+        }
     }
 
     fn sgd(

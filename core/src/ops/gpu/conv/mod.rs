@@ -15,7 +15,7 @@ use self::{
     weight::{WeightSizesLaunch, arrange, weight_product, weight_sum},
 };
 use super::tensor::{
-    GpuTensor, Traits, argument, contiguous, count, dims, each, element, empty, reshaped,
+    GpuTensor, Traits, argument, contiguous, count, dims, each, element, empty,
     spread_times, vector,
 };
 
@@ -179,14 +179,16 @@ fn gather(
     form: Form,
 ) {
     let [batch, height, width, columns] = dims(output);
-    let (source_width, depth, vector) = match form.run {
-        0 => (source_width, depth, vector(depth)),
-        channels => (source_width * channels, form.kernel * channels, 1),
-    };
     let client = &output.client;
     let phases = form.phases();
     let rows = batch * height.div_ceil(phases) * width.div_ceil(phases);
     let tile = tile_of_maps(&Traits::of(client), rows, columns);
+    let (source_width, depth, vector) = match form.run {
+        // Planes gain nothing from vectors, and their kernels would be four times as long.
+        0 if tile.is_plane() => (source_width, depth, 1),
+        0 => (source_width, depth, vector(depth)),
+        channels => (source_width * channels, form.kernel * channels, 1),
+    };
     let tiles = rows.div_ceil(tile.rows()) * columns.div_ceil(tile.columns());
     let (scale, shift, shortcut) = match after {
         After::Nothing => (None, None, None),
@@ -245,7 +247,12 @@ pub(in crate::ops) fn weight_gradient(
     let part = part_of(&traits, pixels, tiles);
     let parts = pixels.div_ceil(part);
     let values = channels_out * channels_in * shape.taps();
-    let products = empty(x, [parts, values], DType::F32);
+    let output = empty(x, [channels_out, channels_in, shape.kernel, shape.kernel], DType::F32);
+    let products = if parts == 1 {
+        output.clone()
+    } else {
+        empty(x, [parts, values], DType::F32)
+    };
     weight_product::launch(
         client,
         spread_times(client, tiles, parts),
@@ -267,13 +274,12 @@ pub(in crate::ops) fn weight_gradient(
         ),
         shape.form(),
         tile,
+        parts == 1,
         element(x),
     );
-    let output_shape = [channels_out, channels_in, shape.kernel, shape.kernel];
-    if parts == 1 && shape.kernel == 1 {
-        return reshaped(products, output_shape);
+    if parts == 1 {
+        return output;
     }
-    let output = empty(x, output_shape, DType::F32);
     let (cubes, threads) = each(client, values);
     weight_sum::launch(
         client,
@@ -292,11 +298,8 @@ pub(in crate::ops) fn weight_gradient(
 /// The tile of a product with this many rows and columns.
 fn tile_of_maps(traits: &Traits, rows: usize, columns: usize) -> Tile {
     match traits.plane {
-        Some(lanes) => {
-            let per_thread = if columns > 4 * lanes { 8 } else { 4 };
-            Tile::plane(lanes, if rows > 2 * lanes { 4 } else { 1 }, per_thread)
-        }
-        None if traits.is_software => Tile::global(8, 8, 8),
+        Some(lanes) => Tile::plane(lanes, if rows > 2 * lanes { 3 } else { 1 }, 4),
+        None if traits.is_software => Tile::global(8, 8, 4),
         None if rows * columns >= 1 << 20 && columns >= 128 => Tile::shared(4, 8, 8),
         None => Tile::shared(4, 4, 4),
     }
@@ -305,8 +308,8 @@ fn tile_of_maps(traits: &Traits, rows: usize, columns: usize) -> Tile {
 /// The tile of a weight gradient, in vectors of these many channels of input and output.
 fn tile_of_weights(traits: &Traits, shape: &ConvShape) -> (Tile, [usize; 2]) {
     match traits.plane {
-        Some(lanes) => (Tile::plane(lanes, 4, 8), [1, 1]),
-        None if traits.is_software => (Tile::global(8, 8, 8), [1, 1]),
+        Some(lanes) => (Tile::plane(lanes, 4, 4), [1, 1]),
+        None if traits.is_software => (Tile::global(8, 8, 4), [1, 1]),
         None => {
             let vectors = shape.channels.map(vector);
             let depth = 16;

@@ -111,7 +111,8 @@ fn outer<E: Float, V: Size, W: Size>(
     }
 }
 
-/// The products of all parts: `output` is [parts, channels of the output, taps, channels of the input].
+/// The products of all parts: `output` is [parts, channels of the output, taps, channels of the input], or in the order
+/// of parameters if there is one part, [channels of the output, channels of the input, taps].
 ///
 /// `input` is [batch, height, width, depth], `gradient` [pixels, columns]. Rows and columns of the tile are counted in
 /// vectors. The part is the third coordinate of a workgroup's position.
@@ -123,11 +124,13 @@ pub(crate) fn weight_product<E: Float, V: Size, W: Size>(
     sizes: WeightSizes,
     #[comptime] form: Form,
     #[comptime] tile: Tile,
+    #[comptime] is_whole: bool,
     #[define(E)] _element: ElemType,
 ) {
     let [threads_y, threads_x] = comptime!(tile.threads);
     let [per_y, per_x] = comptime!(tile.per_thread);
-    let rows = comptime!(form.kernel * form.kernel) * sizes.depth;
+    let taps = comptime!(form.kernel * form.kernel);
+    let rows = taps * sizes.depth;
     let column_tiles = sizes.columns.div_ceil(comptime!(tile.columns()));
     let place = CUBE_POS_X as usize + CUBE_POS_Y as usize * CUBE_COUNT_X as usize;
     let first_row = (place / column_tiles) * comptime!(tile.rows());
@@ -252,7 +255,13 @@ pub(crate) fn weight_product<E: Float, V: Size, W: Size>(
                         #[unroll]
                         for v in 0..values_y {
                             let at = comptime!(((i * values_y + v) * per_x + j) * values_x + w);
-                            output[(channel * rows + row) * values_y + v] = sums[at];
+                            let place = if comptime!(is_whole) {
+                                let (tap, from) = (row / sizes.depth, row % sizes.depth);
+                                ((channel * sizes.depth + from) * values_y + v) * taps + tap
+                            } else {
+                                (channel * rows + row) * values_y + v
+                            };
+                            output[place] = sums[at];
                         }
                     }
                 }
