@@ -9,14 +9,46 @@ use self::lars::Lars;
 use crate::{
     config::{OptimConfig, OptimizerName},
     error::Result,
-    model::{AnyNetwork, Kind, NamedTensor, TensorVisitor, Tensors, visit::take},
-    ops::{self, SgdSettings},
+    model::{
+        AnyNetwork, Kind, NamedTensor, TensorVisitor, Tensors,
+        visit::{put_parameters, take_parameters},
+    },
+    ops::{self, Flat, Operations, SgdSettings},
     world::{self, World},
 };
 
-/// The gradient of each parameter of a network, flattened, in the order of the network; `None` for a parameter
-/// on which the loss does not depend.
-type Flat = Vec<Option<Tensor<1>>>;
+/// The gradients of a network's parameters, flattened.
+#[derive(Debug, Clone, Default)]
+struct Gradient {
+    /// Of the parameters on which the loss depends, in the order of the network.
+    values: Flat,
+    /// For each parameter of the network, whether the loss depends on it.
+    exists: Vec<bool>,
+}
+
+impl Gradient {
+    /// The operations for these gradients; `None` if there is none.
+    fn operations(&self) -> Option<&'static dyn Operations> {
+        let first = self.values.first()?;
+        Some(ops::on(&first.device(), first.dtype()))
+    }
+
+    /// For each parameter of the network its gradient, or `None`.
+    fn each(self) -> Vec<Option<Tensor<1>>> {
+        let mut values = self.values.into_iter();
+        let each = self.exists.iter().map(|exists| {
+            exists.then(|| values.next().expect("one for each that exists"))
+        });
+        each.collect()
+    }
+
+    fn scale(&mut self, factor: &Tensor<1>) {
+        if let Some(operations) = self.operations() {
+            let values = std::mem::take(&mut self.values);
+            self.values = operations.scale_all(values, factor);
+        }
+    }
+}
 
 /// The sum of the gradients of a network's parameters over several backward passes.
 ///
@@ -26,7 +58,7 @@ type Flat = Vec<Option<Tensor<1>>>;
 #[derive(Debug, Clone, Default)]
 pub struct ParameterGradients {
     /// Sums of 2ˡ consecutive gradients with their level l; the levels fall.
-    sums: Vec<(u32, Flat)>,
+    sums: Vec<(u32, Gradient)>,
 }
 
 impl ParameterGradients {
@@ -34,10 +66,14 @@ impl ParameterGradients {
     pub fn accumulate<M: Tensors>(&mut self, network: &M, gradients: &Gradients) {
         let mut collect = Collect {
             gradients,
-            found: Vec::new(),
+            found: Gradient::default(),
         };
         network.clone().visit("", &mut collect);
-        let mut newest = (0, collect.found);
+        let mut found = collect.found;
+        if let Some(operations) = found.operations() {
+            found.values = operations.gather(found.values);
+        }
+        let mut newest = (0, found);
         while let Some((_, before)) = self.sums.pop_if(|(level, _)| *level == newest.0) {
             newest = (newest.0 + 1, add(before, newest.1));
         }
@@ -53,7 +89,7 @@ impl ParameterGradients {
             return Ok(());
         }
         let total = self.total();
-        let own: Vec<Tensor<1>> = total.iter().flatten().cloned().collect();
+        let own = total.values.clone();
         let Some(device) = own.first().map(Tensor::device) else {
             return Ok(());
         };
@@ -63,7 +99,7 @@ impl ParameterGradients {
         let sum = TensorData::new(world.sum(flat)?, [count]);
         let sum = Tensor::<1>::from_data(sum, &device);
         let mut start = 0;
-        for gradient in total.iter_mut().flatten() {
+        for gradient in &mut total.values {
             let length = gradient.dims()[0];
             *gradient = sum.clone().narrow(0, start, length);
             start += length;
@@ -72,7 +108,7 @@ impl ParameterGradients {
     }
 
     /// The sum over all passes so far.
-    fn total(&mut self) -> &mut Flat {
+    fn total(&mut self) -> &mut Gradient {
         let sums = std::mem::take(&mut self.sums).into_iter().rev();
         let total = sums.reduce(|(_, later), (level, before)| (level, add(before, later)));
         self.sums.push(total.unwrap_or_default());
@@ -81,17 +117,17 @@ impl ParameterGradients {
 
     /// The L2 norm over all parameters, one element; `None` if no parameter has a gradient.
     pub fn norm(&mut self) -> Option<Tensor<1>> {
-        let squares = self.total().iter().flatten().map(|gradient| {
-            let gradient = gradient.clone();
-            ops::on(&gradient.device(), gradient.dtype()).sum_of_squares(gradient)
-        });
-        squares.reduce(|a, b| a + b).map(Tensor::sqrt)
+        let total = self.total();
+        let squares = total.operations()?.sum_of_squares_all(total.values.clone());
+        squares.map(Tensor::sqrt)
     }
 
     /// Multiplies every gradient by `factor`.
     pub(crate) fn multiply(&mut self, factor: f64) {
-        for gradient in self.total().iter_mut().flatten() {
-            *gradient = gradient.clone() * factor;
+        let total = self.total();
+        if let Some(first) = total.values.first() {
+            let factor = Tensor::full([1], factor, &first.device());
+            total.scale(&factor);
         }
     }
 
@@ -99,31 +135,49 @@ impl ParameterGradients {
     fn clip(&mut self, norm: &Tensor<1>, limit: f64) {
         // The same formula as torch.nn.utils.clip_grad_norm_.
         let scale = ((norm.clone() + 1e-6).recip() * limit).clamp_max(1.0);
-        for gradient in self.total().iter_mut().flatten() {
-            *gradient = gradient.clone() * scale.clone();
-        }
+        self.total().scale(&scale);
     }
 }
 
-fn add(a: Flat, b: Flat) -> Flat {
-    let pairs = a.into_iter().zip(b);
-    let sums = pairs.map(|pair| match pair {
+fn add(a: Gradient, b: Gradient) -> Gradient {
+    // Of two passes of one network, the loss depends on the same parameters; only the empty sum has none.
+    match a.operations().filter(|_| a.exists == b.exists) {
+        Some(operations) => Gradient {
+            values: operations.add_all(a.values, b.values),
+            exists: a.exists,
+        },
+        None => add_each(a, b),
+    }
+}
+
+/// The sum where the passes have gradients of different parameters.
+fn add_each(a: Gradient, b: Gradient) -> Gradient {
+    let (mut a, mut b) = (a.each(), b.each());
+    let count = a.len().max(b.len());
+    a.resize(count, None);
+    b.resize(count, None);
+    let sums = a.into_iter().zip(b).map(|pair| match pair {
         (Some(a), Some(b)) => Some(a + b),
         (a, b) => a.or(b),
     });
-    sums.collect()
+    let sums: Vec<_> = sums.collect();
+    Gradient {
+        exists: sums.iter().map(Option::is_some).collect(),
+        values: sums.into_iter().flatten().collect(),
+    }
 }
 
 struct Collect<'a> {
     gradients: &'a Gradients,
-    found: Vec<Option<Tensor<1>>>,
+    found: Gradient,
 }
 
 impl TensorVisitor for Collect<'_> {
     fn tensor<const D: usize>(&mut self, _: &str, kind: Kind, tensor: &mut Tensor<D>) {
         if kind == Kind::Parameter {
             let gradient = tensor.grad(self.gradients).map(|g| g.flatten(0, D - 1));
-            self.found.push(gradient);
+            self.found.exists.push(gradient.is_some());
+            self.found.values.extend(gradient);
         }
     }
 }
@@ -167,17 +221,41 @@ impl Sgd {
         if let Some(norm) = norm.as_ref().filter(|_| self.clip_norm > 0.0) {
             gradients.clip(norm, self.clip_norm);
         }
-        let gradients = std::mem::take(gradients.total());
-        self.velocity.resize(gradients.len(), None);
-        network.visit(
-            "",
-            &mut Update {
-                sgd: self,
-                gradients,
-                learning_rate,
-                index: 0,
-            },
-        );
+        let mut gradients = std::mem::take(gradients.total()).each();
+        let (theta, shapes) = take_parameters(network);
+        let Some(first) = theta.first() else {
+            return norm;
+        };
+        gradients.resize(theta.len(), None);
+        let operations = ops::on(&first.device(), first.dtype());
+        let settings = SgdSettings {
+            learning_rate,
+            momentum: self.momentum,
+            weight_decay: self.weight_decay,
+        };
+        let mut velocity = std::mem::take(&mut self.velocity);
+        velocity.resize(theta.len(), None);
+        let (moved, velocity) = match self.lars {
+            None => operations.sgd_all(theta, velocity, gradients, settings),
+            Some(lars) => {
+                let each = theta.into_iter().zip(velocity).zip(gradients).zip(&shapes);
+                let each = each.map(|(((theta, velocity), gradient), shape)| {
+                    let gradient = if Lars::adapts(shape.num_dims()) {
+                        Some(lars.adapt(&theta, gradient, settings.weight_decay))
+                    } else {
+                        gradient
+                    };
+                    let undecayed = SgdSettings {
+                        weight_decay: 0.0,
+                        ..settings
+                    };
+                    operations.sgd(theta, velocity, gradient, undecayed)
+                });
+                each.unzip()
+            }
+        };
+        self.velocity = velocity.into_iter().map(Some).collect();
+        put_parameters(network, moved.into_iter().zip(shapes), true);
         norm
     }
 
@@ -201,42 +279,5 @@ impl Sgd {
     /// Restores the velocities that [`Self::state`] returned, one for each parameter, in the order of the network.
     pub fn restore(&mut self, velocity: Vec<Tensor<1>>) {
         self.velocity = velocity.into_iter().map(Some).collect();
-    }
-}
-
-struct Update<'a> {
-    sgd: &'a mut Sgd,
-    gradients: Vec<Option<Tensor<1>>>,
-    learning_rate: f64,
-    index: usize,
-}
-
-impl TensorVisitor for Update<'_> {
-    fn tensor<const D: usize>(&mut self, _: &str, kind: Kind, tensor: &mut Tensor<D>) {
-        if kind != Kind::Parameter {
-            return;
-        }
-        let shape = tensor.shape();
-        let theta = take(tensor).inner().flatten(0, D - 1);
-        let gradient = self.gradients[self.index].take();
-        let decay = self.sgd.weight_decay;
-        let (gradient, weight_decay) = match self.sgd.lars {
-            None => (gradient, decay),
-            Some(lars) if Lars::adapts(D) => (Some(lars.adapt(&theta, gradient, decay)), 0.0),
-            Some(_) => (gradient, 0.0),
-        };
-        let (moved, velocity) = ops::on(&theta.device(), theta.dtype()).sgd(
-            theta,
-            self.sgd.velocity[self.index].take(),
-            gradient,
-            SgdSettings {
-                learning_rate: self.learning_rate,
-                momentum: self.sgd.momentum,
-                weight_decay,
-            },
-        );
-        *tensor = moved.reshape(shape).autodiff().require_grad();
-        self.sgd.velocity[self.index] = Some(velocity);
-        self.index += 1;
     }
 }

@@ -4,6 +4,7 @@ use anyhow::bail;
 use densecl::augment::ViewConfig;
 use densecl::config::{Matching, MethodConfig, ModelConfig, OptimConfig};
 use densecl::device::DeviceRequest;
+use densecl::ops::choice::Mode;
 use densecl::synthetic::SceneConfig;
 use serde::{Deserialize, Serialize};
 
@@ -82,6 +83,9 @@ pub struct TrainConfig {
     /// auto, cpu, vulkan, metal, wgpu or cuda, with a number behind a colon where there are several; or a list with
     /// commas, of one device for each rank.
     pub device: String,
+    /// How the kernels of convolutions on a GPU are chosen: `measured` when sizes first occur, `fixed` by the device and
+    /// the sizes, or the name of one kernel.
+    pub kernels: String,
     /// A file of weights to start from; empty = at random.
     pub init: String,
     /// Of `init`: only tensors whose names begin with this are read, without it; empty = all.
@@ -102,6 +106,7 @@ impl Default for TrainConfig {
             steps: 0,
             seed: 0,
             device: "auto".to_string(),
+            kernels: "measured".to_string(),
             init: String::new(),
             init_prefix: String::new(),
             init_ignore: Vec::new(),
@@ -172,6 +177,10 @@ impl RunConfig {
     /// One line that names the setting, its value and what is permitted.
     pub fn validate(&self) -> anyhow::Result<()> {
         DeviceRequest::list(&self.train.device)?;
+        self.train
+            .kernels
+            .parse::<Mode>()
+            .map_err(|e| anyhow::anyhow!("train.kernels: {e}"))?;
         self.model.validate()?;
         self.method.validate()?;
         self.optim.validate()?;

@@ -5,6 +5,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::{InfoNce, with_gradient_of};
 use crate::augment::ViewGeometry;
+use crate::ops;
 
 /// The largest distance of a positive in PixContrast, in units of a cell's diagonal.
 const NEAR: f64 = 0.7;
@@ -101,20 +102,21 @@ pub fn in_view(
     positives: &Positives,
     temperature: f64,
 ) -> InfoNce {
-    let (cells, key) = (query.clone().inner().swap_dims(1, 2), key.inner());
-    let ([pictures, n, _], [_, _, m]) = (cells.dims(), key.dims());
+    let [cells, key] = [query.clone(), key].map(|x| x.inner().swap_dims(1, 2));
+    let ([pictures, n, _], [_, m, _]) = (cells.dims(), key.dims());
     let at_once = (SIMILARITIES / (n * m)).max(1);
+    let operations = ops::on(&cells.device(), cells.dtype());
     let parts = (0..pictures).step_by(at_once).map(|first| {
         let b = at_once.min(pictures - first);
         let part = |of: &Tensor<3>| of.clone().slice(first..first + b);
         let mask = positives.mask(first, b, m);
-        Part::new(part(&cells), part(&key), mask, 1.0 / temperature)
+        operations.in_view(part(&cells), part(&key), mask, temperature)
     });
     let (mut loss, mut hits, mut valid, mut gradients) = (vec![], vec![], vec![], vec![]);
     for part in parts {
-        loss.push(part.loss);
-        hits.push(part.hits);
-        valid.push(part.valid);
+        loss.push(part.loss.sum());
+        hits.push(part.hit.sum());
+        valid.push(part.valid.sum());
         gradients.push(part.gradient);
     }
     let sum = |parts: Vec<Tensor<1>>| Tensor::cat(parts, 0).sum();
@@ -128,50 +130,6 @@ pub fn in_view(
         loss
     };
     InfoNce { loss, accuracy }
-}
-
-/// The results of some of the pictures: sums over their query cells, outside any gradient graph.
-struct Part {
-    /// Sum of the losses [1].
-    loss: Tensor<1>,
-    /// Number of query cells whose most similar key cell is a positive [1].
-    hits: Tensor<1>,
-    /// Number of query cells that have a positive [1].
-    valid: Tensor<1>,
-    /// ∂loss/∂query [b, N, D].
-    gradient: Tensor<3>,
-}
-
-impl Part {
-    /// `query` is [b, N, D], `key` [b, D, M], and `mask` [b, N, M] is 1 where a key cell is a positive. `beta` is
-    /// 1/τ.
-    fn new(query: Tensor<3>, key: Tensor<3>, mask: Tensor<3>, beta: f64) -> Self {
-        let similarity = query.matmul(key.clone());
-        let valid = mask.clone().max_dim(2); // [b, N, 1]
-        let hits = mask.clone().gather(2, similarity.clone().argmax(2));
-
-        // Each of the two sums of exponentials is relative to its own largest term. Relative to the best of all
-        // cells, the exponentials of much less similar positives would underflow at a small temperature.
-        let top = similarity.clone().max_dim(2);
-        let all = ((similarity.clone() - top.clone()) * beta).exp();
-        let sum = all.clone().sum_dim(2);
-        // Cells that are no positives get −2, which is below every cosine.
-        let own = similarity * mask.clone() + (mask.clone() - 1.0) * 2.0;
-        let own_top = own.clone().max_dim(2);
-        let own = ((own - own_top.clone()) * beta).exp() * mask;
-        // With a positive the sum is at least 1, its largest term. Without one it is 0, and the clamp avoids a
-        // division by 0.
-        let own_sum = own.clone().sum_dim(2).clamp_min(1.0);
-
-        let loss = (sum.clone() / own_sum.clone()).log() + (top - own_top) * beta;
-        let slope = (all / sum - own / own_sum) * valid.clone() * beta;
-        Self {
-            loss: (loss * valid.clone()).sum(),
-            hits: hits.sum(),
-            valid: valid.sum(),
-            gradient: slope.matmul(key.swap_dims(1, 2)),
-        }
-    }
 }
 
 #[cfg(all(test, feature = "cpu"))]

@@ -1,8 +1,6 @@
 //! The momentum encoder (He et al. 2020, equation 2).
 
-use burn::tensor::Tensor;
-
-use super::visit::{Kind, NamedTensor, TensorVisitor, Tensors, take};
+use super::visit::{Kind, NamedTensor, Tensors, put_parameters, take_parameters};
 use crate::ops;
 
 /// The momentum update θk ← m·θk + (1−m)·θq of the parameters. Batch-normalisation statistics are not updated,
@@ -11,29 +9,24 @@ use crate::ops;
 /// # Panics
 /// When the two networks have different tensors.
 pub fn follow<M: Tensors>(key: &mut M, query: &M, m: f64) {
-    key.visit(
-        "",
-        &mut Follow {
-            query: query.named().into_iter(),
-            m,
-        },
+    let query = query.named();
+    let same = |(key, query): (&NamedTensor, &NamedTensor)| {
+        (&key.name, &key.shape) == (&query.name, &query.shape)
+    };
+    let before = key.named();
+    assert!(
+        before.len() == query.len() && before.iter().zip(&query).all(same),
+        "query and key encoder have the same architecture"
     );
-}
-
-struct Follow {
-    query: std::vec::IntoIter<NamedTensor>,
-    m: f64,
-}
-
-impl TensorVisitor for Follow {
-    fn tensor<const D: usize>(&mut self, name: &str, kind: Kind, key: &mut Tensor<D>) {
-        let query = self.query.next().filter(|q| q.name == name);
-        let query = query.expect("query and key encoder have the same architecture");
-        if kind == Kind::Parameter {
-            let shape = key.shape();
-            let old = take(key).flatten(0, D - 1);
-            let operations = ops::on(&old.device(), old.dtype());
-            *key = operations.follow(old, query.values, self.m).reshape(shape);
-        }
-    }
+    // The operation can update the key encoder's parameters in place only as their one owner.
+    drop(before);
+    let (keys, shapes) = take_parameters(key);
+    let parameters = query.into_iter().filter(|t| t.kind == Kind::Parameter);
+    let queries = parameters.map(|t| t.values).collect();
+    let Some(first) = keys.first() else {
+        return;
+    };
+    let operations = ops::on(&first.device(), first.dtype());
+    let followed = operations.follow_all(keys, queries, m);
+    put_parameters(key, followed.into_iter().zip(shapes), false);
 }

@@ -3,7 +3,7 @@
 //! The momentum encoder, the optimizer, checkpoints and imports visit the tensors in the same order and under
 //! the same names.
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Shape, Tensor, TensorData};
 
 pub use crate::network::Kind;
 
@@ -90,11 +90,52 @@ impl TensorVisitor for Track {
     }
 }
 
-/// Moves a tensor out and leaves a placeholder, which the caller must replace. As the only owner of the tensor, an
-/// operation can then update it in place.
-pub(crate) fn take<const D: usize>(tensor: &mut Tensor<D>) -> Tensor<D> {
-    let empty = Tensor::zeros([1; D], &tensor.device());
-    std::mem::replace(tensor, empty)
+/// Moves the parameters out of a network, flattened and outside any gradient graph, with their shapes. The network keeps
+/// placeholders, which [`put_parameters`] must replace. As the only owner of a tensor, an operation can then change it in
+/// place.
+pub(crate) fn take_parameters<N: Tensors>(network: &mut N) -> (Vec<Tensor<1>>, Vec<Shape>) {
+    let mut take = Take(Vec::new(), Vec::new());
+    network.visit("", &mut take);
+    (take.0, take.1)
+}
+
+/// Puts parameters in the order of [`take_parameters`] back, with their shapes: as leaves of a gradient graph if they are
+/// to be `trainable`, otherwise outside any.
+pub(crate) fn put_parameters<N: Tensors>(
+    network: &mut N,
+    parameters: impl Iterator<Item = (Tensor<1>, Shape)>,
+    trainable: bool,
+) {
+    network.visit("", &mut Put(parameters, trainable));
+}
+
+struct Take(Vec<Tensor<1>>, Vec<Shape>);
+
+impl TensorVisitor for Take {
+    fn tensor<const D: usize>(&mut self, _: &str, kind: Kind, tensor: &mut Tensor<D>) {
+        if kind == Kind::Parameter {
+            let placeholder = Tensor::empty([1; D], &tensor.device());
+            let taken = std::mem::replace(tensor, placeholder);
+            self.1.push(taken.shape());
+            self.0.push(taken.inner().flatten(0, D - 1));
+        }
+    }
+}
+
+struct Put<I>(I, bool);
+
+impl<I: Iterator<Item = (Tensor<1>, Shape)>> TensorVisitor for Put<I> {
+    fn tensor<const D: usize>(&mut self, _: &str, kind: Kind, tensor: &mut Tensor<D>) {
+        if kind == Kind::Parameter {
+            let (values, shape) = self.0.next().expect("as many as were taken");
+            let values = values.reshape(shape);
+            *tensor = if self.1 {
+                values.autodiff().require_grad()
+            } else {
+                values
+            };
+        }
+    }
 }
 
 /// One tensor of a network.

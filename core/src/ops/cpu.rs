@@ -13,7 +13,7 @@ use densecl_kernels::{
 pub(super) mod gradient;
 
 use super::{
-    ConvWeights, FeatureMap, Following, Footprint, Geometry, Normalized, Operations, PerQuery, SgdSettings,
+    ConvWeights, FeatureMap, Following, Footprint, Geometry, Normalized, Operations, PerQuery, SgdSettings, Updates,
 };
 
 /// Whether this project has kernels for tensors on this device and of this element type.
@@ -115,6 +115,20 @@ impl Operations for Cpu {
         }
     }
 
+    fn footprint(&self, _: DType) -> Footprint {
+        Footprint {
+            // These are kept for the backward pass: the convolution's output, and ReLU's output, which is
+            // also the next convolution's input.
+            to_relu: 2 * 4,
+            without: 4,
+            pooled_from: 1,
+            // The kernel's tiles of a few kilobytes are not counted.
+            logits: 0,
+        }
+    }
+}
+
+impl Updates for Cpu {
     fn sgd(
         &self,
         theta: Tensor<1>,
@@ -151,18 +165,6 @@ impl Operations for Cpu {
     fn sum_of_squares(&self, x: Tensor<1>) -> Tensor<1> {
         let x = contiguous(primitive(x));
         row(vec![sgd::sum_of_squares(values(&x)) as f32])
-    }
-
-    fn footprint(&self, _: DType) -> Footprint {
-        Footprint {
-            // These are kept for the backward pass: the convolution's output, and ReLU's output, which is
-            // also the next convolution's input.
-            to_relu: 2 * 4,
-            without: 4,
-            pooled_from: 1,
-            // The kernel's tiles of a few kilobytes are not counted.
-            logits: 0,
-        }
     }
 }
 

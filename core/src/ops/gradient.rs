@@ -14,8 +14,8 @@ use burn::backend::{
 use burn::tensor::{DType, Tensor, activation::relu};
 
 use super::{
-    Activation, ConvWeights, FeatureMap, Following, Footprint, Geometry, Normalized, Operations, PerQuery,
-    SgdSettings,
+    Activation, ConvWeights, FeatureMap, Flat, Following, Footprint, Geometry, Normalized, Operations, PerCell, PerQuery,
+    SgdSettings, Updates,
 };
 
 /// Kernels of one backend, with the state that each keeps from the forward pass for its backward pass. Maps are
@@ -210,6 +210,22 @@ impl<K: Kernels> Operations for Tracked<K> {
         K::plain().info_nce(vectors, temperature, gradient)
     }
 
+    fn in_view(
+        &self,
+        query: Tensor<3>,
+        key: Tensor<3>,
+        positives: Tensor<3>,
+        temperature: f64,
+    ) -> PerCell {
+        K::plain().in_view(query, key, positives, temperature)
+    }
+
+    fn footprint(&self, dtype: DType) -> Footprint {
+        K::plain().footprint(dtype)
+    }
+}
+
+impl<K: Kernels> Updates for Tracked<K> {
     fn sgd(
         &self,
         theta: Tensor<1>,
@@ -228,8 +244,34 @@ impl<K: Kernels> Operations for Tracked<K> {
         K::plain().sum_of_squares(x)
     }
 
-    fn footprint(&self, dtype: DType) -> Footprint {
-        K::plain().footprint(dtype)
+    fn gather(&self, tensors: Flat) -> Flat {
+        K::plain().gather(tensors)
+    }
+
+    fn sgd_all(
+        &self,
+        theta: Flat,
+        velocity: Vec<Option<Tensor<1>>>,
+        gradient: Vec<Option<Tensor<1>>>,
+        settings: SgdSettings,
+    ) -> (Flat, Flat) {
+        K::plain().sgd_all(theta, velocity, gradient, settings)
+    }
+
+    fn follow_all(&self, keys: Flat, queries: Flat, m: f64) -> Flat {
+        K::plain().follow_all(keys, queries, m)
+    }
+
+    fn sum_of_squares_all(&self, tensors: Flat) -> Option<Tensor<1>> {
+        K::plain().sum_of_squares_all(tensors)
+    }
+
+    fn add_all(&self, a: Flat, b: Flat) -> Flat {
+        K::plain().add_all(a, b)
+    }
+
+    fn scale_all(&self, tensors: Flat, factor: &Tensor<1>) -> Flat {
+        K::plain().scale_all(tensors, factor)
     }
 }
 

@@ -7,6 +7,7 @@
 
 use burn::tensor::{DType, Device, Tensor, activation::relu};
 
+pub mod choice;
 mod conv_weights;
 #[cfg(feature = "cpu")]
 mod cpu;
@@ -18,10 +19,12 @@ mod gradient;
 #[cfg(all(feature = "gpu", not(feature = "fusion")))]
 mod gpu;
 mod stock;
+mod updates;
 #[cfg(all(test, feature = "cpu", feature = "train"))]
 mod tests;
 
 pub use conv_weights::ConvWeights;
+pub use updates::{Flat, SgdSettings, Updates};
 
 /// Stride and dilation of a k×k convolution. The feature map is padded by dilation·(k−1)/2 on every side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,7 +124,7 @@ impl FeatureMap {
 }
 
 /// The activation after a normalisation in a residual network, with the shortcut as a `T`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub enum Following<T> {
     /// Nothing: the map stays as it is.
     Identity,
@@ -176,15 +179,18 @@ pub struct PerQuery {
     pub gradient: Option<Tensor<2>>,
 }
 
-/// Settings of one SGD step.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct SgdSettings {
-    /// Learning rate.
-    pub learning_rate: f64,
-    /// Momentum μ.
-    pub momentum: f64,
-    /// Weight decay w.
-    pub weight_decay: f64,
+/// The in-view loss of each of N query cells of b pictures against the M key cells of the same picture, outside any
+/// gradient graph.
+#[derive(Debug, Clone)]
+pub struct PerCell {
+    /// −log( Σ_positives exp(q·k/τ) / Σ_all exp(q·k/τ) ), [b, N]; 0 for a cell without a positive.
+    pub loss: Tensor<2>,
+    /// 1 where the most similar key cell is a positive, else 0, [b, N].
+    pub hit: Tensor<2>,
+    /// 1 where the cell has a positive, else 0, [b, N].
+    pub valid: Tensor<2>,
+    /// ∂loss/∂query, [b, N, D].
+    pub gradient: Tensor<3>,
 }
 
 /// Memory that the operations hold within a gradient graph, as far as it depends on their implementation.
@@ -202,7 +208,7 @@ pub struct Footprint {
 }
 
 /// The operations of a network and of its training. All tensors of a call are on one device.
-pub trait Operations: Sync {
+pub trait Operations: Updates + Sync {
     /// Whether the memory order of maps is NHWC.
     fn channels_last(&self) -> bool;
 
@@ -287,21 +293,17 @@ pub trait Operations: Sync {
     /// queries.
     fn info_nce(&self, vectors: [Tensor<2>; 3], temperature: f64, gradient: bool) -> PerQuery;
 
-    /// One SGD step for parameters θ with velocity v and gradient g: v ← μ·v + (g + w·θ), then θ ← θ − lr·v.
-    /// Returns (θ, v), outside any gradient graph. A velocity or gradient of `None` counts as 0.
-    fn sgd(
+    /// The in-view loss of query cells [b, N, D] against key cells [b, M, D], all of unit length and outside any gradient
+    /// graph; `positives` is 1 where a key cell is a positive of a query cell, else 0: [b, N, M].
+    fn in_view(
         &self,
-        theta: Tensor<1>,
-        velocity: Option<Tensor<1>>,
-        gradient: Option<Tensor<1>>,
-        settings: SgdSettings,
-    ) -> (Tensor<1>, Tensor<1>);
-
-    /// The update of the momentum encoder: m·key + (1−m)·query, outside any gradient graph.
-    fn follow(&self, key: Tensor<1>, query: Tensor<1>, m: f64) -> Tensor<1>;
-
-    /// Σ x² as a tensor of one element.
-    fn sum_of_squares(&self, x: Tensor<1>) -> Tensor<1>;
+        query: Tensor<3>,
+        key: Tensor<3>,
+        positives: Tensor<3>,
+        temperature: f64,
+    ) -> PerCell {
+        stock::in_view(query, key, positives, temperature)
+    }
 
     /// The memory that the operations hold within a gradient graph in this precision.
     fn footprint(&self, dtype: DType) -> Footprint;

@@ -8,8 +8,8 @@ use burn::tensor::{
 };
 
 use super::{
-    Activation, ConvWeights, FeatureMap, Footprint, Geometry, Normalized, Operations, PerQuery,
-    SgdSettings,
+    Activation, ConvWeights, FeatureMap, Footprint, Geometry, Normalized, Operations, PerCell,
+    PerQuery, SgdSettings, Updates,
 };
 
 /// Compositions of Burn's operations.
@@ -85,6 +85,20 @@ impl Operations for Burn {
         info_nce_in_tiles(vectors, temperature, gradient, tile)
     }
 
+    fn footprint(&self, dtype: DType) -> Footprint {
+        // These are kept for the backward pass: the normalisation's input in f32, ReLU's input, and ReLU's
+        // output, which is the next convolution's input.
+        let number = dtype.size() as u32;
+        Footprint {
+            to_relu: 4 + 2 * number,
+            without: 4,
+            pooled_from: 4,
+            logits: TILE,
+        }
+    }
+}
+
+impl Updates for Burn {
     fn sgd(
         &self,
         theta: Tensor<1>,
@@ -112,18 +126,6 @@ impl Operations for Burn {
 
     fn sum_of_squares(&self, x: Tensor<1>) -> Tensor<1> {
         x.inner().square().sum()
-    }
-
-    fn footprint(&self, dtype: DType) -> Footprint {
-        // These are kept for the backward pass: the normalisation's input in f32, ReLU's input, and ReLU's
-        // output, which is the next convolution's input.
-        let number = dtype.size() as u32;
-        Footprint {
-            to_relu: 4 + 2 * number,
-            without: 4,
-            pooled_from: 4,
-            logits: TILE,
-        }
     }
 }
 
@@ -177,5 +179,42 @@ pub(super) fn info_nce_in_tiles(
         loss: (sum.clone().log() + (largest - own.clone()) * beta).squeeze_dim(1),
         hit: own.greater(hardest).float().squeeze_dim(1),
         gradient: keys_sum.map(|total| (total / sum - positive) * beta),
+    }
+}
+
+/// [`Operations::in_view`] for every device.
+pub(super) fn in_view(
+    query: Tensor<3>,
+    key: Tensor<3>,
+    positives: Tensor<3>,
+    temperature: f64,
+) -> PerCell {
+    let beta = 1.0 / temperature;
+    let [pictures, cells, _] = query.dims();
+    let similarity = query.matmul(key.clone().swap_dims(1, 2));
+    let valid = positives.clone().max_dim(2); // [b, N, 1]
+    let hit = positives.clone().gather(2, similarity.clone().argmax(2));
+
+    // Each of the two sums of exponentials is relative to its own largest term. Relative to the best of all
+    // cells, the exponentials of much less similar positives would underflow at a small temperature.
+    let top = similarity.clone().max_dim(2);
+    let all = ((similarity.clone() - top.clone()) * beta).exp();
+    let sum = all.clone().sum_dim(2);
+    // Cells that are no positives get −2, which is below every cosine.
+    let own = similarity * positives.clone() + (positives.clone() - 1.0) * 2.0;
+    let own_top = own.clone().max_dim(2);
+    let own = ((own - own_top.clone()) * beta).exp() * positives;
+    // With a positive the sum is at least 1, its largest term. Without one it is 0, and the clamp avoids a
+    // division by 0.
+    let own_sum = own.clone().sum_dim(2).clamp_min(1.0);
+
+    let loss = (sum.clone() / own_sum.clone()).log() + (top - own_top) * beta;
+    let slope = (all / sum - own / own_sum) * valid.clone() * beta;
+    let per_cell = |x: Tensor<3>| x.reshape([pictures, cells]);
+    PerCell {
+        loss: per_cell(loss * valid.clone()),
+        hit: per_cell(hit),
+        valid: per_cell(valid),
+        gradient: slope.matmul(key),
     }
 }

@@ -10,7 +10,7 @@ use crate::files::{remove_unfinished, write_atomically};
 use crate::folder_lock::FolderLock;
 
 /// The folder `RUN/`, with `config.toml`, `data.json`, `metrics.jsonl`, `checkpoints/`, `tensorboard/`,
-/// `weights.safetensors`, `result.json`, `curves.png`, `matches.png`, `bad_files.txt` and a lock file.
+/// `weights.safetensors`, `result.json`, `kernels.json`, `curves.png`, `matches.png`, `bad_files.txt` and a lock file.
 #[derive(Debug)]
 pub struct RunDir {
     path: PathBuf,
@@ -94,7 +94,7 @@ impl RunDir {
     }
 
     /// The files of a run except checkpoints and event files.
-    fn files(&self) -> [PathBuf; 10] {
+    fn files(&self) -> [PathBuf; 11] {
         [
             self.config(),
             self.data(),
@@ -102,6 +102,7 @@ impl RunDir {
             self.weights(),
             self.result(),
             self.before(),
+            self.kernels(),
             self.curves(),
             self.matches_before(),
             self.matches(),
@@ -181,6 +182,11 @@ impl RunDir {
     /// Path of the figures of the untrained network.
     pub fn before(&self) -> PathBuf {
         self.path.join("before.json")
+    }
+
+    /// Path of the kernels that were chosen for convolutions on a GPU.
+    pub fn kernels(&self) -> PathBuf {
+        self.path.join("kernels.json")
     }
 
     /// Path of the picture of the curves.

@@ -3,6 +3,7 @@
 mod failure;
 mod folder;
 mod images;
+mod kernels;
 mod pictures;
 mod plot;
 mod pretrain;

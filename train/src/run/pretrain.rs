@@ -14,6 +14,7 @@ use densecl::world::{Alone, World};
 
 use super::folder::RunDir;
 use super::images;
+use super::kernels;
 use super::ranks::{Others, side_by_side};
 use super::request::{Resumed, RunRequest, prepare};
 use super::result::{self, RunResult};
@@ -179,6 +180,7 @@ impl PreparedRun {
         }
         note(memory::check(&plan, selected, seat)?)?;
 
+        kernels::begin(&plan.config, seat.ranks, &run, resumed.is_some())?;
         let fresh = method(&plan);
         let (mut learner, first_step) = match &resumed {
             Some((step, path)) => {
@@ -205,6 +207,7 @@ impl PreparedRun {
         let keep = resumed.is_some().then_some(first_step);
         let metrics = JsonlWriter::open(&run.metrics(), keep)?;
         observers.0.push(Box::new(metrics));
+        observers.0.push(Box::new(kernels::KernelFile::of(&run)));
         if plan.config.log.tensorboard {
             let mut writer = TensorBoardWriter::create(&run.tensorboard())?;
             if first_step > 0 {

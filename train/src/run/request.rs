@@ -98,6 +98,7 @@ fn prepare_resume(request: &RunRequest, path: &Path) -> anyhow::Result<PreparedR
     let comparable = |config: &RunConfig| {
         let mut config = config.clone();
         config.train.device.clear();
+        config.train.kernels.clear();
         config.train.exceeds_memory = false;
         (config.train.steps, config.train.epochs) = (0, 0);
         (config.data.threads, config.data.prefetch) = (0, 1);
@@ -109,7 +110,7 @@ fn prepare_resume(request: &RunRequest, path: &Path) -> anyhow::Result<PreparedR
     if saved != asked {
         bail!(
             "--resume continues the same run, {}: only train.steps, train.epochs, train.device, \
-             train.exceeds_memory, data.threads, data.prefetch, log.* and checkpoint.* may be changed",
+             train.kernels, train.exceeds_memory, data.threads, data.prefetch, log.* and checkpoint.* may be changed",
             settings::differences(&saved, &asked)?.join(", ")
         );
     }

@@ -9,13 +9,14 @@ use burn::tensor::{DType, Tensor};
 
 use super::{
     Gpu, arranged,
-    conv::{self, After, Arranged, ConvShape},
+    conv::{self, After, Arranged},
     conv_shape,
     normalize::{self, NormShape, Statistics},
     tensor::{GpuTensor, cast, contiguous, count, dims, reshaped, tensor},
 };
 use crate::ops::{
     ConvWeights, Following, Geometry, Operations,
+    choice::ConvShape,
     gradient::{Kernels, Node, OfNormal},
 };
 
@@ -59,7 +60,7 @@ impl Kernels for GpuKernels {
         let after = bias.as_ref().map_or(After::Nothing, After::Bias);
         let shape = conv_shape(&x, weights, geometry);
         let weights = arranged(weights);
-        let output = conv::forward(&x, &weights, &after, &shape);
+        let output = conv::forward(&x, &weights, after, &shape);
         (output, Convolved { x, weights, shape })
     }
 
@@ -68,7 +69,7 @@ impl Kernels for GpuKernels {
     }
 
     fn of_weights(state: &Convolved, gradient: GpuTensor) -> GpuTensor {
-        conv::weight_gradient(&state.x, &contiguous(gradient), &state.shape)
+        conv::weight_gradient(&state.x, &contiguous(gradient), &state.weights, &state.shape)
     }
 
     fn of_bias(state: &Convolved, gradient: GpuTensor) -> GpuTensor {

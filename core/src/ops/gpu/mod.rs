@@ -9,21 +9,24 @@ use burn::backend::DispatchDevice;
 use burn::tensor::{DType, Device, Tensor};
 
 use super::{
-    Activation, ConvWeights, FeatureMap, Footprint, Geometry, Normalized, Operations, PerQuery,
-    SgdSettings, stock,
+    Activation, ConvWeights, FeatureMap, Footprint, Geometry, Normalized, Operations, PerCell,
+    PerQuery, choice::ConvShape,
+    stock,
 };
 
 mod conv;
 #[cfg(feature = "train")]
 pub(super) mod gradient;
+mod in_view;
 mod info_nce;
 mod norm;
 mod normalize;
 mod pool;
 mod tensor;
+mod updates;
 
 use self::{
-    conv::{After, Arranged, ConvShape},
+    conv::{After, Arranged},
     normalize::{NormShape, affine, normalize},
     tensor::{GpuTensor, Traits, contiguous, dims, primitive, tensor},
 };
@@ -54,7 +57,7 @@ impl Operations for Gpu {
         let bias = bias.map(|bias| contiguous(primitive(bias)));
         let after = bias.as_ref().map_or(After::Nothing, After::Bias);
         let shape = conv_shape(&x, weights, geometry);
-        map(conv::forward(&x, &arranged(weights), &after, &shape))
+        map(conv::forward(&x, &arranged(weights), after, &shape))
     }
 
     fn conv2d_affine(
@@ -69,16 +72,9 @@ impl Operations for Gpu {
         let scale_shift = scale_shift.map(|t| contiguous(primitive(t)));
         let scale_shift = scale_shift.each_ref();
         let shape = conv_shape(&x, weights, geometry);
-        let shortcut;
-        let after = match activation {
-            Activation::Identity => After::Affine(scale_shift),
-            Activation::Relu => After::AffineRelu(scale_shift),
-            Activation::AddRelu(map) => {
-                shortcut = values(map);
-                After::AffineAddRelu(scale_shift, &shortcut)
-            }
-        };
-        map(conv::forward(&x, &arranged(weights), &after, &shape))
+        let activation = activation.map(values);
+        let after = After::Affine(scale_shift, activation.as_ref());
+        map(conv::forward(&x, &arranged(weights), after, &shape))
     }
 
     fn batch_norm(
@@ -149,22 +145,26 @@ impl Operations for Gpu {
         }
     }
 
-    fn sgd(
+    fn in_view(
         &self,
-        theta: Tensor<1>,
-        velocity: Option<Tensor<1>>,
-        gradient: Option<Tensor<1>>,
-        settings: SgdSettings,
-    ) -> (Tensor<1>, Tensor<1>) {
-        stock::Burn.sgd(theta, velocity, gradient, settings)
-    }
-
-    fn follow(&self, key: Tensor<1>, query: Tensor<1>, m: f64) -> Tensor<1> {
-        stock::Burn.follow(key, query, m)
-    }
-
-    fn sum_of_squares(&self, x: Tensor<1>) -> Tensor<1> {
-        stock::Burn.sum_of_squares(x)
+        query: Tensor<3>,
+        key: Tensor<3>,
+        positives: Tensor<3>,
+        temperature: f64,
+    ) -> PerCell {
+        let [_, cells, _] = key.dims();
+        let traits = Traits::of(&primitive(query.clone()).client);
+        if !in_view::fits(&traits, cells) {
+            return stock::in_view(query, key, positives, temperature);
+        }
+        let vectors = [query, key, positives].map(|t| contiguous(primitive(t)));
+        let found = in_view::in_view(vectors.each_ref(), temperature, &traits);
+        PerCell {
+            loss: tensor(found.loss),
+            hit: tensor(found.hit),
+            valid: tensor(found.valid),
+            gradient: tensor(found.gradient),
+        }
     }
 
     fn footprint(&self, dtype: DType) -> Footprint {

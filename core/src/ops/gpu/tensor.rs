@@ -2,6 +2,8 @@
 
 use burn::backend::{Cube, ops::FloatTensorOps, tensor::FloatTensor};
 use burn::tensor::{DType, Shape, Tensor};
+use crate::ops::choice;
+
 use cubecl::{
     ir::{ElemType, FloatKind},
     prelude::*,
@@ -30,9 +32,10 @@ impl Traits {
         let name = properties.identity.name.to_lowercase();
         // Browsers report a software adapter like any other.
         let is_software = properties.identity.physical.is_none() || name.contains("swiftshader");
+        let is_software = is_software && !choice::as_hardware();
         // lavapipe has planes, but CubeCL does not report them, because some of their operations are wrong there. The
         // broadcast from a fixed thread is right; the tests would show it.
-        let has_planes = name.contains("llvmpipe");
+        let has_planes = is_software && name.contains("llvmpipe");
         let fixed = hardware.plane_size_min == hardware.plane_size_max;
         Self {
             is_software,

@@ -408,3 +408,27 @@ pub(crate) fn gather_product<E: Float, V: Size>(
         }
     }
 }
+
+/// The patches of all pixels of the result: `output` is [rows, taps, depth]. For forms without phases and runs.
+#[cube(launch)]
+pub(super) fn write_patches<E: Float, V: Size>(
+    source: &[Vector<E, V>],
+    output: &mut [Vector<E, V>],
+    sizes: Sizes,
+    count: usize,
+    #[comptime] form: Form,
+    #[define(E)] _element: ElemType,
+) {
+    if ABSOLUTE_POS >= count {
+        terminate!();
+    }
+    let k = ABSOLUTE_POS % sizes.depth;
+    let place = ABSOLUTE_POS / sizes.depth;
+    let tap = place % comptime!(form.kernel * form.kernel);
+    let row = place / comptime!(form.kernel * form.kernel);
+    let pixel = pixel_of(row, sizes.height, sizes.width, form);
+    let (dy, _) = tap_offset(tap / comptime!(form.kernel), 0usize.runtime(), form);
+    let (dx, _) = tap_offset(tap % comptime!(form.kernel), 0usize.runtime(), form);
+    let (from, inside) = locate(&pixel, dy, dx, sizes, form);
+    output[ABSOLUTE_POS] = select(inside, source[from as usize + k], Vector::zero());
+}

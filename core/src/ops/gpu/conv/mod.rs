@@ -5,47 +5,32 @@ use std::sync::{Mutex, PoisonError};
 use burn::tensor::DType;
 use cubecl::prelude::*;
 
+mod algorithms;
 pub(super) mod gather;
+mod others;
 pub(super) mod tile;
 pub(super) mod weight;
+mod winograd;
 
 use self::{
+    algorithms::choose,
     gather::{Epilogue, Form, SizesLaunch, gather_product},
     tile::Tile,
     weight::{WeightSizesLaunch, arrange, weight_product, weight_sum},
 };
-use super::tensor::{
-    GpuTensor, Traits, argument, contiguous, count, dims, each, element, empty,
-    spread_times, vector,
+use super::{
+    normalize::{NormShape, affine},
+    tensor::{
+        GpuTensor, Traits, argument, cast, contiguous, count, dims, each, element, empty,
+        spread_times, tensor, vector,
+    },
+};
+use crate::ops::{
+    Following,
+    choice::{Algorithm, Case, ConvShape, Pass},
 };
 
-/// The sizes of a convolution.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(in crate::ops) struct ConvShape {
-    /// Pictures.
-    pub(in crate::ops) batch: usize,
-    /// Rows and columns of the input.
-    pub(in crate::ops) input: [usize; 2],
-    /// Channels of input and output.
-    pub(in crate::ops) channels: [usize; 2],
-    /// Taps along each axis.
-    pub(in crate::ops) kernel: usize,
-    /// Pixels of the input per pixel of the output.
-    pub(in crate::ops) stride: usize,
-    /// Distance of taps in pixels of the input. The input is padded by dilation·(kernel − 1)/2.
-    pub(in crate::ops) dilation: usize,
-}
-
 impl ConvShape {
-    /// Rows and columns of the output.
-    pub(in crate::ops) fn output(&self) -> [usize; 2] {
-        self.input.map(|side| side.div_ceil(self.stride))
-    }
-
-    fn taps(&self) -> usize {
-        self.kernel * self.kernel
-    }
-
     fn form(&self) -> Form {
         Form {
             kernel: self.kernel,
@@ -54,6 +39,14 @@ impl ConvShape {
             transposed: false,
             run: 0,
             epilogue: Epilogue::Identity,
+        }
+    }
+
+    fn case(&self, pass: Pass, dtype: DType) -> Case {
+        Case {
+            pass,
+            shape: *self,
+            half: dtype == DType::F16,
         }
     }
 }
@@ -107,24 +100,51 @@ impl Arranged {
 }
 
 /// What follows a convolution before its output is written.
+#[derive(Clone, Copy)]
 pub(in crate::ops) enum After<'a> {
     /// Nothing.
     Nothing,
     /// A bias `[out]`.
     Bias(&'a GpuTensor),
-    /// A scale and a shift `[out]` each.
-    Affine([&'a GpuTensor; 2]),
-    /// A scale and a shift, then ReLU.
-    AffineRelu([&'a GpuTensor; 2]),
-    /// A scale and a shift, the sum with a map, then ReLU.
-    AffineAddRelu([&'a GpuTensor; 2], &'a GpuTensor),
+    /// A scale and a shift `[out]` each, and an activation.
+    Affine([&'a GpuTensor; 2], Following<&'a GpuTensor>),
 }
 
 /// The convolution of `x` [B, H, W, in]: [B, ⌈H/stride⌉, ⌈W/stride⌉, out].
 pub(in crate::ops) fn forward(
     x: &GpuTensor,
     weights: &Arranged,
-    after: &After,
+    after: After,
+    shape: &ConvShape,
+) -> GpuTensor {
+    let case = shape.case(Pass::Forward, x.dtype);
+    let run = |algorithm, after| match others::forward(algorithm, x, weights, shape) {
+        Some(output) => follow(output, after),
+        None => gathered_forward(algorithm, x, weights, after, shape),
+    };
+    let algorithm = choose(&x.client, &case, &|algorithm| run(algorithm, After::Nothing));
+    run(algorithm, after)
+}
+
+/// What follows a convolution, as an operation of its own.
+fn follow(output: GpuTensor, after: After) -> GpuTensor {
+    match after {
+        After::Nothing => output,
+        After::Bias(bias) => {
+            let bias = tensor::<1>(cast(bias.clone(), output.dtype)).reshape([1, 1, 1, -1]);
+            super::tensor::primitive(tensor::<4>(output) + bias)
+        }
+        After::Affine(scale_shift, activation) => {
+            affine(&output, scale_shift, &NormShape::of(&output, 1), activation)
+        }
+    }
+}
+
+fn gathered_forward(
+    algorithm: Algorithm,
+    x: &GpuTensor,
+    weights: &Arranged,
+    after: After,
     shape: &ConvShape,
 ) -> GpuTensor {
     let [channels_in, channels_out] = shape.channels;
@@ -140,20 +160,34 @@ pub(in crate::ops) fn forward(
         epilogue: match after {
             After::Nothing => Epilogue::Identity,
             After::Bias(_) => Epilogue::Bias,
-            After::Affine(_) => Epilogue::Affine,
-            After::AffineRelu(_) => Epilogue::AffineRelu,
-            After::AffineAddRelu(..) => Epilogue::AffineAddRelu,
+            After::Affine(_, Following::Identity) => Epilogue::Affine,
+            After::Affine(_, Following::Relu) => Epilogue::AffineRelu,
+            After::Affine(_, Following::AddRelu(_)) => Epilogue::AffineAddRelu,
         },
         ..shape.form()
     };
     let output = empty(x, [shape.batch, height, width, channels_out], x.dtype);
     let operands = [x, &weights.in_order(x.dtype, false)];
-    gather(operands, after, &output, shape.input, channels_in, form);
+    gather(algorithm, operands, after, &output, shape.input, channels_in, form);
     output
 }
 
 /// The gradient of a convolution's input, from that of its output.
 pub(in crate::ops) fn input_gradient(
+    gradient: &GpuTensor,
+    weights: &Arranged,
+    shape: &ConvShape,
+) -> GpuTensor {
+    let case = shape.case(Pass::Input, gradient.dtype);
+    let run = |algorithm| {
+        others::input_gradient(algorithm, gradient, weights, shape)
+            .unwrap_or_else(|| gathered_input_gradient(algorithm, gradient, weights, shape))
+    };
+    run(choose(&gradient.client, &case, &run))
+}
+
+fn gathered_input_gradient(
+    algorithm: Algorithm,
     gradient: &GpuTensor,
     weights: &Arranged,
     shape: &ConvShape,
@@ -166,13 +200,25 @@ pub(in crate::ops) fn input_gradient(
     };
     let output = empty(gradient, [shape.batch, height, width, channels_in], gradient.dtype);
     let operands = [gradient, &weights.in_order(gradient.dtype, true)];
-    gather(operands, &After::Nothing, &output, shape.output(), channels_out, form);
+    let (source, after) = (shape.output(), After::Nothing);
+    gather(algorithm, operands, after, &output, source, channels_out, form);
     output
 }
 
+/// Values per vector in which a product reads maps of `depth` channels.
+fn vector_of(algorithm: Algorithm, depth: usize, run: usize) -> usize {
+    // Planes gain nothing from vectors, and their kernels would be four times as long.
+    if run > 0 || algorithm == Algorithm::Planes {
+        1
+    } else {
+        vector(depth)
+    }
+}
+
 fn gather(
+    algorithm: Algorithm,
     [source, weights]: [&GpuTensor; 2],
-    after: &After,
+    after: After,
     output: &GpuTensor,
     [source_height, source_width]: [usize; 2],
     depth: usize,
@@ -182,23 +228,21 @@ fn gather(
     let client = &output.client;
     let phases = form.phases();
     let rows = batch * height.div_ceil(phases) * width.div_ceil(phases);
-    let tile = tile_of_maps(&Traits::of(client), rows, columns);
-    let (source_width, depth, vector) = match form.run {
-        // Planes gain nothing from vectors, and their kernels would be four times as long.
-        0 if tile.is_plane() => (source_width, depth, 1),
-        0 => (source_width, depth, vector(depth)),
-        channels => (source_width * channels, form.kernel * channels, 1),
+    let vector = vector_of(algorithm, depth, form.run);
+    let traits = Traits::of(client);
+    let tile = Tile::of_maps(algorithm, &traits, vector).expect("only what is possible is chosen");
+    let (source_width, depth) = match form.run {
+        0 => (source_width, depth),
+        channels => (source_width * channels, form.kernel * channels),
     };
     let tiles = rows.div_ceil(tile.rows()) * columns.div_ceil(tile.columns());
     let (scale, shift, shortcut) = match after {
         After::Nothing => (None, None, None),
-        After::Bias(bias) => (None, Some(*bias), None),
-        After::Affine([scale, shift]) | After::AffineRelu([scale, shift]) => {
-            (Some(*scale), Some(*shift), None)
+        After::Bias(bias) => (None, Some(bias), None),
+        After::Affine([scale, shift], Following::AddRelu(shortcut)) => {
+            (Some(scale), Some(shift), Some(shortcut))
         }
-        After::AffineAddRelu([scale, shift], shortcut) => {
-            (Some(*scale), Some(*shift), Some(*shortcut))
-        }
+        After::Affine([scale, shift], _) => (Some(scale), Some(shift), None),
     };
     gather_product::launch(
         client,
@@ -230,6 +274,29 @@ fn gather(
 pub(in crate::ops) fn weight_gradient(
     x: &GpuTensor,
     gradient: &GpuTensor,
+    weights: &Arranged,
+    shape: &ConvShape,
+) -> GpuTensor {
+    let case = shape.case(Pass::Weights, x.dtype);
+    let run = |algorithm| {
+        others::weight_gradient(algorithm, x, gradient, weights, shape)
+            .unwrap_or_else(|| gathered_weight_gradient(algorithm, x, gradient, shape))
+    };
+    run(choose(&x.client, &case, &run))
+}
+
+/// Values per vector in which the product for a weight gradient reads its operands.
+fn vectors_of(algorithm: Algorithm, shape: &ConvShape) -> [usize; 2] {
+    match algorithm {
+        Algorithm::Planes | Algorithm::Unshared => [1, 1],
+        _ => shape.channels.map(vector),
+    }
+}
+
+fn gathered_weight_gradient(
+    algorithm: Algorithm,
+    x: &GpuTensor,
+    gradient: &GpuTensor,
     shape: &ConvShape,
 ) -> GpuTensor {
     let [channels_in, channels_out] = shape.channels;
@@ -237,7 +304,9 @@ pub(in crate::ops) fn weight_gradient(
     let [output_height, output_width] = shape.output();
     let client = &x.client;
     let traits = Traits::of(client);
-    let (tile, vectors) = tile_of_weights(&traits, shape);
+    let vectors = vectors_of(algorithm, shape);
+    let tile = Tile::of_weights(algorithm, &traits, vectors);
+    let tile = tile.expect("only what is possible is chosen");
     let (rows, columns) = (
         shape.taps() * channels_in / vectors[0],
         channels_out / vectors[1],
@@ -293,31 +362,6 @@ pub(in crate::ops) fn weight_gradient(
         shape.taps(),
     );
     output
-}
-
-/// The tile of a product with this many rows and columns.
-fn tile_of_maps(traits: &Traits, rows: usize, columns: usize) -> Tile {
-    match traits.plane {
-        Some(lanes) => Tile::plane(lanes, if rows > 2 * lanes { 3 } else { 1 }, 4),
-        None if traits.is_software => Tile::global(8, 8, 4),
-        None if rows * columns >= 1 << 20 && columns >= 128 => Tile::shared(4, 8, 8),
-        None => Tile::shared(4, 4, 4),
-    }
-}
-
-/// The tile of a weight gradient, in vectors of these many channels of input and output.
-fn tile_of_weights(traits: &Traits, shape: &ConvShape) -> (Tile, [usize; 2]) {
-    match traits.plane {
-        Some(lanes) => (Tile::plane(lanes, 4, 4), [1, 1]),
-        None if traits.is_software => (Tile::global(8, 8, 4), [1, 1]),
-        None => {
-            let vectors = shape.channels.map(vector);
-            let depth = 16;
-            // 64 × 64 values; each thread loads the same number of vectors of both operands.
-            let per_thread = vectors.map(|vector| 4 / vector);
-            (Tile::shared(depth, per_thread[0], per_thread[1]), vectors)
-        }
-    }
 }
 
 /// Pixels per part of a weight gradient, so that there is work for the whole device.

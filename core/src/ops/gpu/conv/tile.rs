@@ -1,5 +1,8 @@
 //! How the work of a matrix product is divided among the threads of a device.
 
+use super::super::tensor::Traits;
+use crate::ops::choice::Algorithm;
+
 /// Where the threads of a workgroup find the operands of a product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Operands {
@@ -32,30 +35,69 @@ pub(crate) struct Tile {
 }
 
 impl Tile {
-    /// A tile of 16 × 16 threads that share their operands.
-    pub(crate) const fn shared(depth: usize, rows: usize, columns: usize) -> Self {
-        Self {
-            operands: Operands::Shared { depth },
-            threads: [16, 16],
-            per_thread: [rows, columns],
+    /// The tile with which an algorithm multiplies gathered maps, whose values are read in vectors of this size; `None`
+    /// if it is no matrix product of ours, or the device cannot run it.
+    pub(crate) fn of_maps(algorithm: Algorithm, traits: &Traits, vector: usize) -> Option<Self> {
+        // Sixteen values along the summed dimension.
+        let depth = 16 / vector;
+        match algorithm {
+            Algorithm::Planes => Some(Self {
+                operands: Operands::Plane { lanes: traits.plane? },
+                threads: [1, traits.plane?],
+                per_thread: [3 * traits.plane?, 4],
+            }),
+            Algorithm::Unshared => Some(Self::unshared(traits)),
+            _ => Self::shared(algorithm, depth).filter(|tile| {
+                let rows = tile.rows() + tile.columns();
+                rows * (depth + 1) * vector * 4 <= traits.shared_bytes
+            }),
         }
     }
 
-    /// A tile of `threads` that lie along columns and read global memory.
-    pub(crate) const fn global(threads: usize, rows: usize, columns: usize) -> Self {
+    /// As [`Self::of_maps`], for the gradient of weights. The vectors are those of the input and of the output.
+    pub(crate) fn of_weights(
+        algorithm: Algorithm,
+        traits: &Traits,
+        vectors: [usize; 2],
+    ) -> Option<Self> {
+        match algorithm {
+            Algorithm::Planes => Some(Self {
+                operands: Operands::Plane { lanes: traits.plane? },
+                threads: [1, traits.plane?],
+                per_thread: [4 * traits.plane?, 4],
+            }),
+            Algorithm::Unshared => Some(Self::unshared(traits)),
+            _ => {
+                let mut tile = Self::shared(algorithm, 16)?;
+                for (per_thread, vector) in tile.per_thread.iter_mut().zip(vectors) {
+                    *per_thread /= vector;
+                }
+                let values = tile.rows() * vectors[0] + tile.columns() * vectors[1];
+                (values * 16 * 4 <= traits.shared_bytes).then_some(tile)
+            }
+        }
+    }
+
+    fn shared(algorithm: Algorithm, depth: usize) -> Option<Self> {
+        let (threads, per_thread) = match algorithm {
+            Algorithm::Implicit128 => ([16, 16], [8, 8]),
+            Algorithm::Implicit128x64 => ([16, 16], [8, 4]),
+            Algorithm::Implicit64 => ([16, 16], [4, 4]),
+            Algorithm::Implicit32 => ([8, 8], [4, 4]),
+            _ => return None,
+        };
+        Some(Self {
+            operands: Operands::Shared { depth },
+            threads,
+            per_thread,
+        })
+    }
+
+    fn unshared(traits: &Traits) -> Self {
         Self {
             operands: Operands::Global,
-            threads: [1, threads],
-            per_thread: [rows, columns],
-        }
-    }
-
-    /// A tile of one plane; each of its threads reads `rows` of the rows.
-    pub(crate) const fn plane(lanes: usize, rows: usize, columns: usize) -> Self {
-        Self {
-            operands: Operands::Plane { lanes },
-            threads: [1, lanes],
-            per_thread: [rows * lanes, columns],
+            threads: [1, if traits.is_software { 8 } else { 32 }],
+            per_thread: [8, 4],
         }
     }
 
