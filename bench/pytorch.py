@@ -90,6 +90,7 @@ class Variant:
         self.channels_last = "channels_last" in words
         self.compile = "compile" in words
         self.bf16 = "bf16" in words
+        self.f16 = "f16" in words
         tf32 = "tf32" in words
         torch.backends.cuda.matmul.allow_tf32 = tf32
         torch.backends.cudnn.allow_tf32 = tf32
@@ -109,7 +110,8 @@ class Variant:
         return images.to(memory_format=torch.channels_last) if self.channels_last else images
 
     def precision(self):
-        return torch.autocast(DEVICE.type, torch.bfloat16, enabled=self.bf16)
+        half = torch.float16 if self.f16 else torch.bfloat16
+        return torch.autocast(DEVICE.type, half, enabled=self.bf16 or self.f16)
 
 
 class Learner:

@@ -29,6 +29,8 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// A first look at a GPU: does it compute right, how fast, and by which kernels?
+    Gpu(crate::gpu::Gpu),
     /// The densecl worker process: answers requests on standard input
     #[command(hide = true)]
     Worker {

@@ -2,10 +2,11 @@
 //!
 //! `rows` lists what is timed, and `work` describes one piece of work. densecl and PyTorch do it in processes
 //! of their own (`contender`): densecl in `worker`, PyTorch in `pytorch.py`, or both as whole programs.
-//! `measure` runs them in turn, and `report` writes the results.
+//! `measure` runs them in turn, and `report` writes the results. `gpu` is a command of its own for a first look at a card.
 
 mod cli;
 mod contender;
+mod gpu;
 mod inputs;
 mod machine;
 mod measure;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
         Some(Command::Worker { device }) => worker::serve(&device).map(|()| true),
+        Some(Command::Gpu(options)) => gpu::run(&options),
         None => run::run(cli.bench),
     };
     match done {

@@ -84,7 +84,7 @@ pub struct TrainConfig {
     /// commas, of one device for each rank.
     pub device: String,
     /// How the kernels of convolutions on a GPU are chosen: `measured` when sizes first occur, `fixed` by the device and
-    /// the sizes, or the name of one kernel.
+    /// the sizes, the name of one kernel, or `stock` for Burn's operations.
     pub kernels: String,
     /// A file of weights to start from; empty = at random.
     pub init: String,

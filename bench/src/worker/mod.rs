@@ -3,6 +3,8 @@
 mod parts;
 mod step;
 
+pub(crate) use step::views;
+
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, Write};
 use std::time::{Duration, Instant};
@@ -22,7 +24,7 @@ use crate::protocol::{Greeting, Memory, Prepared, Refused, Request, Run};
 use crate::work::{DIM, Work};
 
 /// Does one iteration and returns the time of the part that is measured.
-type Iteration = Box<dyn FnMut() -> anyhow::Result<Duration>>;
+pub(crate) type Iteration = Box<dyn FnMut() -> anyhow::Result<Duration>>;
 
 /// Writes the greeting, then answers requests until standard input ends.
 ///
@@ -103,7 +105,7 @@ fn reply(answer: &impl Serialize) -> anyhow::Result<()> {
     Ok(out.flush()?)
 }
 
-fn iteration(work: &Work, device: &Device) -> anyhow::Result<Iteration> {
+pub(crate) fn iteration(work: &Work, device: &Device) -> anyhow::Result<Iteration> {
     Ok(match work {
         Work::Step { network } => step::iteration(*network, device),
         Work::Part { part, network } => parts::iteration(*part, *network, device)?,

@@ -20,20 +20,22 @@ fn method() -> MethodConfig {
 
 /// A learner before its first step, and a batch of random views.
 pub(super) fn learner(network: Network, device: &Device) -> (DenseCl, MicroBatch) {
-    let Network {
-        backbone,
-        size,
-        batch,
-        queue,
-    } = network;
     let optim = OptimConfig::default();
-    let learner = DenseCl::new(&model(backbone), &method(), &optim, queue, 0, device);
+    let model = model(network.backbone);
+    let learner = DenseCl::new(&model, &method(), &optim, network.queue, 0, device);
+    (learner, views(network, device))
+}
+
+/// A batch of random views.
+pub(crate) fn views(network: Network, device: &Device) -> MicroBatch {
+    let Network { size, batch, .. } = network;
     let view = || ViewBatch {
         pixels: random([batch, 3, size, size], device),
         geometry: None,
     };
-    let views = vec![view(), view()];
-    (learner, MicroBatch { views })
+    MicroBatch {
+        views: vec![view(), view()],
+    }
 }
 
 /// Trains on the same views in every step and reads the figures after it, as a loop that logs each step does.

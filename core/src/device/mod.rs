@@ -18,6 +18,17 @@ mod request;
 pub use gpu::watch;
 pub use request::{DeviceRequest, Listed};
 
+/// Bytes of a GPU's memory that Burn's runtime has reserved; `None` for other devices.
+#[allow(unused_variables, reason = "a build may have no GPU backend")]
+pub fn reserved(device: &Device) -> Option<u64> {
+    #[cfg(all(feature = "gpu", not(feature = "fusion")))]
+    if let burn::backend::DispatchDevice::Cube(device) = device.clone().inner().as_dispatch() {
+        let report = device.client().memory_report(cubecl::MemoryScope::Device);
+        return Some(report.usage().bytes_reserved);
+    }
+    None
+}
+
 /// Whether this build chooses GPU kernels by timing them. Ranks could then choose different kernels, and their states
 /// would drift apart.
 pub const AUTOTUNES: bool = cfg!(feature = "autotune");

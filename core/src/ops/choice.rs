@@ -191,6 +191,9 @@ pub enum Mode {
     AlwaysMeasured,
     /// This algorithm where it is possible, otherwise as [`Mode::Fixed`].
     Only(Algorithm),
+    /// Burn's operations for everything, not only for convolutions. Maps are then in another order, so the mode must not
+    /// change to or from it while maps exist.
+    Stock,
 }
 
 impl FromStr for Mode {
@@ -201,10 +204,11 @@ impl FromStr for Mode {
         match name {
             "fixed" => Ok(Self::Fixed),
             "measured" => Ok(Self::Measured),
+            "stock" => Ok(Self::Stock),
             _ => match Algorithm::ALL.iter().find(|a| algorithm(a)) {
                 Some(algorithm) => Ok(Self::Only(*algorithm)),
                 None => Err(Error::Device(format!(
-                    "no choice of kernels is called \"{name}\"; choose measured, fixed, or one of {}",
+                    "no choice of kernels is called \"{name}\"; choose measured, fixed, stock, or one of {}",
                     Algorithm::ALL.map(Algorithm::name).join(", ")
                 ))),
             },
@@ -334,6 +338,6 @@ mod tests {
             assert_eq!(named.trim_matches('"').replace('-', ""), algorithm.name());
         }
         let refused = "fastest".parse::<Mode>().expect_err("no such choice").to_string();
-        assert!(refused.contains("measured, fixed, or one of"), "{refused}");
+        assert!(refused.contains("measured, fixed, stock, or one of"), "{refused}");
     }
 }

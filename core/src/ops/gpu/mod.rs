@@ -10,7 +10,8 @@ use burn::tensor::{DType, Device, Tensor};
 
 use super::{
     Activation, ConvWeights, FeatureMap, Footprint, Geometry, Normalized, Operations, PerCell,
-    PerQuery, choice::ConvShape,
+    PerQuery,
+    choice::{self, ConvShape, Mode},
     stock,
 };
 
@@ -35,6 +36,7 @@ use self::{
 pub(super) fn has_kernels(device: &Device, dtype: DType) -> bool {
     let device = device.clone().inner();
     matches!(dtype, DType::F32 | DType::F16)
+        && choice::mode() != Mode::Stock
         && matches!(device.as_dispatch(), DispatchDevice::Cube(_))
 }
 

@@ -32,7 +32,7 @@ pub(super) fn choose(
     let traits = Traits::of(client);
     let fixed = || fixed(&traits, case);
     let measured = match choice::mode() {
-        Mode::Fixed => return fixed(),
+        Mode::Fixed | Mode::Stock => return fixed(),
         Mode::Only(algorithm) if is_possible(algorithm, &traits, case) => return algorithm,
         Mode::Only(_) => return fixed(),
         Mode::Measured => !traits.is_software,

@@ -1,0 +1,86 @@
+//! `densecl-bench gpu`: what the first minutes with a real card should show, in one command.
+//!
+//! Every part is tried on its own: one that fails leaves its error in the report, and the others run. The report is
+//! written after each part, so that a machine that is taken away keeps what was measured until then.
+
+mod launches;
+mod parts;
+mod report;
+mod roofline;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::Context;
+use densecl::device::{DeviceRequest, select};
+use densecl::ops::choice::{self, Mode};
+
+use self::{parts::Parts, report::Report};
+use crate::machine::Machine;
+
+/// The options of the command.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Gpu {
+    /// The device: vulkan, metal, wgpu or cuda, with a number as in vulkan:1 where there are several
+    #[arg(long, default_value = "vulkan")]
+    pub(crate) device: String,
+    /// Folder for report.json and report.md
+    #[arg(long, value_name = "DIR", default_value = "gpu-report", value_hint = clap::ValueHint::DirPath)]
+    pub(crate) out: PathBuf,
+    /// Minutes that all parts may take together; parts that would begin later are left out
+    #[arg(long, default_value_t = 7.0)]
+    pub(crate) minutes: f64,
+    /// Seconds of real training at the end
+    #[arg(long, default_value_t = 60.0)]
+    pub(crate) training_seconds: f64,
+    /// A Python interpreter with torch installed, or `none`
+    #[arg(long, value_name = "PATH", default_value = "python3")]
+    pub(crate) python: String,
+    /// Tiny sizes, only to check that everything runs, on a software adapter too
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Only count launches and bytes, without running kernels
+    #[arg(long)]
+    pub(crate) count: bool,
+}
+
+/// Runs all parts. `Ok(false)` if one failed.
+///
+/// # Errors
+/// If there is no such device, or the report cannot be written.
+pub(crate) fn run(options: &Gpu) -> anyhow::Result<bool> {
+    let begun = Instant::now();
+    let deadline = begun + Duration::from_secs_f64(60.0 * options.minutes);
+    let request: DeviceRequest = options.device.parse()?;
+    let selected = pollster::block_on(select(request))?;
+    std::fs::create_dir_all(&options.out)
+        .with_context(|| format!("making {}", options.out.display()))?;
+    // In the quick check everything is measured on software adapters, too.
+    choice::set_mode(if options.quick { Mode::AlwaysMeasured } else { Mode::Measured });
+    let mut report = Report::new(
+        Machine::here(),
+        &selected.name,
+        humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+        options.quick,
+    );
+    let parts = Parts::new(options, &selected);
+    for part in parts.list() {
+        let name = part.name();
+        if Instant::now() >= deadline {
+            report.note(format!("{name}: left out, the time was used up"));
+            continue;
+        }
+        eprintln!("[{:5.1} s] {name}", begun.elapsed().as_secs_f64());
+        let start = Instant::now();
+        if let Err(error) = parts.run(part, &mut report) {
+            report.failed(name, &error);
+            eprintln!("          failed: {error:#}");
+        }
+        report.took(name, start.elapsed());
+        report.chosen = choice::chosen();
+        choice::take_notes().into_iter().for_each(|note| report.note(note));
+        report.save(&options.out)?;
+    }
+    println!("{}", report.markdown());
+    Ok(report.failures.is_empty())
+}
