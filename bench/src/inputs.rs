@@ -201,7 +201,12 @@ impl Inputs {
 
 /// Path of a file in this package's folder.
 pub(crate) fn script(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+    // On a machine without the sources it lies beside the program (bench/gpu.sh).
+    let beside = std::env::current_exe().map(|program| program.with_file_name(name));
+    match beside {
+        Ok(beside) if beside.is_file() => beside,
+        _ => Path::new(env!("CARGO_MANIFEST_DIR")).join(name),
+    }
 }
 
 fn scene(index: usize, size: u32) -> DynamicImage {

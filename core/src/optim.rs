@@ -36,9 +36,10 @@ impl Gradient {
     /// For each parameter of the network its gradient, or `None`.
     fn each(self) -> Vec<Option<Tensor<1>>> {
         let mut values = self.values.into_iter();
-        let each = self.exists.iter().map(|exists| {
-            exists.then(|| values.next().expect("one for each that exists"))
-        });
+        let each = self
+            .exists
+            .iter()
+            .map(|exists| exists.then(|| values.next().expect("one for each that exists")));
         each.collect()
     }
 

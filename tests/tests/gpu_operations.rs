@@ -31,9 +31,7 @@ struct Gpu {
 
 impl Gpu {
     fn new() -> Option<Self> {
-        let alone = ONE_AT_A_TIME
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let device = needs::gpu()?.device;
         Some(Self {
             device,
@@ -70,7 +68,10 @@ type Values = Vec<(String, Vec<f32>)>;
 
 fn values<const D: usize>(name: &str, x: Tensor<D>) -> (String, Vec<f32>) {
     let x = x.inner().cast(DType::F32);
-    (name.to_string(), x.try_into_vec_as().expect("it can be read"))
+    (
+        name.to_string(),
+        x.try_into_vec_as().expect("it can be read"),
+    )
 }
 
 #[track_caller]
@@ -82,7 +83,11 @@ fn assert_same(what: &str, found: &Values, expected: &Values, agreement: f32) {
         let pairs = found.iter().zip(expected);
         let error = pairs.fold(0.0_f32, |most, (a, b)| {
             let difference = (a - b).abs();
-            if difference.is_nan() { f32::INFINITY } else { most.max(difference) }
+            if difference.is_nan() {
+                f32::INFINITY
+            } else {
+                most.max(difference)
+            }
         });
         assert!(
             error <= agreement * scale,
@@ -120,10 +125,16 @@ impl Conv {
         let mut found = vec![
             values("output", out),
             values("gradient of x", x.grad(&gradients).expect("tracked")),
-            values("gradient of the weights", weight.grad(&gradients).expect("tracked")),
+            values(
+                "gradient of the weights",
+                weight.grad(&gradients).expect("tracked"),
+            ),
         ];
         found.extend(bias.map(|bias| {
-            values("gradient of the bias", bias.grad(&gradients).expect("tracked"))
+            values(
+                "gradient of the bias",
+                bias.grad(&gradients).expect("tracked"),
+            )
         }));
         found
     }
@@ -163,7 +174,12 @@ fn every_algorithm_convolves_odd_sizes_like_the_cpu() {
         for algorithm in Algorithm::ALL {
             choice::set_mode(Mode::Only(algorithm));
             let found = conv.run(&gpu.device, DType::F32);
-            assert_same(&format!("{conv:?} by {algorithm}"), &found, &expected, AGREEMENT);
+            assert_same(
+                &format!("{conv:?} by {algorithm}"),
+                &found,
+                &expected,
+                AGREEMENT,
+            );
         }
     }
 }
@@ -177,7 +193,11 @@ fn algorithms_in_f16_agree_within_its_precision() {
     }
     for conv in odd_convolutions() {
         let expected = conv.run(&cpu(), DType::F32);
-        for algorithm in [Algorithm::Planes, Algorithm::Implicit64, Algorithm::Unshared] {
+        for algorithm in [
+            Algorithm::Planes,
+            Algorithm::Implicit64,
+            Algorithm::Unshared,
+        ] {
             choice::set_mode(Mode::Only(algorithm));
             let found = conv.run(&gpu.device, DType::F16);
             assert_same(&format!("{conv:?} by {algorithm}"), &found, &expected, 4e-3);
@@ -253,7 +273,10 @@ fn normalise(device: &Device, follows: usize) -> Values {
         let operations = map.operations(&gamma);
         let parameters = [gamma.clone(), beta.clone()];
         let out = operations.batch_norm(map, parameters, groups, 1e-5, activation(&shortcut));
-        let running = [Tensor::zeros([channels], device), Tensor::ones([channels], device)];
+        let running = [
+            Tensor::zeros([channels], device),
+            Tensor::ones([channels], device),
+        ];
         let statistics = [out.mean.clone(), out.variance.clone()];
         let [mean, variance] = operations.running(running, statistics, 0.1, 1.25);
         let output = out.output.max_pool().into_tensor();
@@ -295,7 +318,12 @@ fn normalisations_and_what_follows_agree_with_the_cpu() {
         for as_hardware in [false, true] {
             choice::treat_as_hardware(as_hardware);
             let found = normalise(&gpu.device, follows);
-            assert_same(&format!("activation {follows}"), &found, &expected, AGREEMENT);
+            assert_same(
+                &format!("activation {follows}"),
+                &found,
+                &expected,
+                AGREEMENT,
+            );
         }
     }
 }
@@ -342,7 +370,8 @@ fn updates_of_all_parameters_agree_with_the_cpu() {
         let operations = ops::on(device, DType::F32);
         let tensors = |first: u64| -> Vec<Tensor<1>> {
             let each = lengths.iter().zip(first..);
-            each.map(|(length, which)| random([*length], which, device)).collect()
+            each.map(|(length, which)| random([*length], which, device))
+                .collect()
         };
         let settings = SgdSettings {
             learning_rate: 0.1,
@@ -356,7 +385,9 @@ fn updates_of_all_parameters_agree_with_the_cpu() {
             let first = operations.gather(tensors(200 + 20 * step));
             let second = operations.gather(tensors(300 + 20 * step));
             let sum = operations.add_all(first, second);
-            let norm = operations.sum_of_squares_all(sum.clone()).expect("there are tensors");
+            let norm = operations
+                .sum_of_squares_all(sum.clone())
+                .expect("there are tensors");
             found.push(values("norm", norm.clone()));
             let sum = operations.scale_all(sum, &norm.sqrt().recip());
             let mut gradient: Vec<_> = sum.into_iter().map(Some).collect();
@@ -371,7 +402,12 @@ fn updates_of_all_parameters_agree_with_the_cpu() {
         for (name, tensors) in [("θ", theta), ("keys", keys)] {
             found.extend(tensors.into_iter().map(|x| values(name, x)));
         }
-        found.extend(velocity.into_iter().flatten().map(|x| values("velocity", x)));
+        found.extend(
+            velocity
+                .into_iter()
+                .flatten()
+                .map(|x| values("velocity", x)),
+        );
         found
     };
     let expected = run(&cpu());
@@ -397,7 +433,12 @@ fn measuring_finds_that_all_algorithms_agree_and_is_done_once() {
     };
     choice::set_mode(Mode::AlwaysMeasured);
     let expected = conv.run(&cpu(), DType::F32);
-    assert_same("measured", &conv.run(&gpu.device, DType::F32), &expected, AGREEMENT);
+    assert_same(
+        "measured",
+        &conv.run(&gpu.device, DType::F32),
+        &expected,
+        AGREEMENT,
+    );
     let chosen = choice::chosen();
     assert_eq!(choice::take_notes(), Vec::<String>::new());
     assert_eq!(chosen.len(), 3, "{chosen:?}");
@@ -418,7 +459,12 @@ fn measuring_finds_that_all_algorithms_agree_and_is_done_once() {
     });
     let slowest: Vec<_> = slowest.collect();
     choice::remember(slowest.clone());
-    assert_same("remembered", &conv.run(&gpu.device, DType::F32), &expected, AGREEMENT);
+    assert_same(
+        "remembered",
+        &conv.run(&gpu.device, DType::F32),
+        &expected,
+        AGREEMENT,
+    );
     assert_eq!(choice::chosen(), slowest);
 }
 
@@ -442,7 +488,9 @@ fn nothing_that_is_not_finite_is_hidden() {
             [channel(), channel()],
             Following::Relu,
         );
-        let y = plain.batch_norm(y, [channel(), channel()], 1, 1e-5, Following::Relu).output;
+        let y = plain
+            .batch_norm(y, [channel(), channel()], 1, 1e-5, Following::Relu)
+            .output;
         let (_, found) = values("output", plain.max_pool(y).into_tensor());
         assert!(found.iter().all(|x| x.is_nan()), "{found:?}");
     }

@@ -56,7 +56,11 @@ pub(crate) fn run(options: &Gpu) -> anyhow::Result<bool> {
     std::fs::create_dir_all(&options.out)
         .with_context(|| format!("making {}", options.out.display()))?;
     // In the quick check everything is measured on software adapters, too.
-    choice::set_mode(if options.quick { Mode::AlwaysMeasured } else { Mode::Measured });
+    choice::set_mode(if options.quick {
+        Mode::AlwaysMeasured
+    } else {
+        Mode::Measured
+    });
     let mut report = Report::new(
         Machine::here(),
         &selected.name,
@@ -78,7 +82,9 @@ pub(crate) fn run(options: &Gpu) -> anyhow::Result<bool> {
         }
         report.took(name, start.elapsed());
         report.chosen = choice::chosen();
-        choice::take_notes().into_iter().for_each(|note| report.note(note));
+        choice::take_notes()
+            .into_iter()
+            .for_each(|note| report.note(note));
         report.save(&options.out)?;
     }
     println!("{}", report.markdown());

@@ -21,8 +21,8 @@ use super::report::{Launches, Report, Roofline, Step, Training};
 use super::roofline::{CARDS, Needs};
 use crate::contender::Asked;
 use crate::inputs::script;
-use crate::worker;
 use crate::work::{DIM, Network, Work};
+use crate::worker;
 
 /// A part of the command.
 #[derive(Debug, Clone, Copy)]
@@ -182,10 +182,15 @@ impl<'a> Parts<'a> {
         for backbone in [Backbone::ResNet18, Backbone::ResNet50] {
             let needs = Needs::of(&worker::model(backbone), size, images, queue, 4.0);
             report.roofline.push(Roofline {
-                name: format!("A step of {}, {size} px, {images} images, f32", backbone.name()),
+                name: format!(
+                    "A step of {}, {size} px, {images} images, f32",
+                    backbone.name()
+                ),
                 images,
                 needs,
-                cards: CARDS.map(|card| (card, needs.least_seconds(&card))).to_vec(),
+                cards: CARDS
+                    .map(|card| (card, needs.least_seconds(&card)))
+                    .to_vec(),
             });
         }
         Ok(())
@@ -211,7 +216,8 @@ impl<'a> Parts<'a> {
             }
             for tensor in learner.encoder().named() {
                 let values = tensor.values.try_into_vec_as::<f32>();
-                let values = values.map_err(|e| anyhow::anyhow!("reading {}: {e:?}", tensor.name))?;
+                let values =
+                    values.map_err(|e| anyhow::anyhow!("reading {}: {e:?}", tensor.name))?;
                 found.push((tensor.name, values));
             }
             anyhow::Ok(found)
@@ -221,9 +227,15 @@ impl<'a> Parts<'a> {
             let scale = cpu.iter().fold(1e-6_f32, |most, x| most.max(x.abs()));
             let difference = ours.iter().zip(cpu).fold(0.0_f32, |most, (a, b)| {
                 let d = (a - b).abs();
-                if d.is_nan() { f32::INFINITY } else { most.max(d) }
+                if d.is_nan() {
+                    f32::INFINITY
+                } else {
+                    most.max(d)
+                }
             });
-            report.agreement.push((name.clone(), f64::from(difference / scale)));
+            report
+                .agreement
+                .push((name.clone(), f64::from(difference / scale)));
         }
         Ok(())
     }
@@ -238,9 +250,18 @@ impl<'a> Parts<'a> {
         )
     }
 
-    fn steps(&self, network: Network, precision: Precision, report: &mut Report) -> anyhow::Result<()> {
+    fn steps(
+        &self,
+        network: Network,
+        precision: Precision,
+        report: &mut Report,
+    ) -> anyhow::Result<()> {
         if !self.selected.computes_in(precision) {
-            report.note(format!("{} does not compute in {}", self.selected.name, precision.name()));
+            report.note(format!(
+                "{} does not compute in {}",
+                self.selected.name,
+                precision.name()
+            ));
             return Ok(());
         }
         let device = &self.selected.device;
@@ -248,7 +269,9 @@ impl<'a> Parts<'a> {
         // The first step measures the kernels, the second finds the memory that a step needs.
         once(&mut learner, &batch, 0)?;
         once(&mut learner, &batch, 1)?;
-        let seconds = time(&self.at_least(), |step| once(&mut learner, &batch, step + 2).map(drop))?;
+        let seconds = time(&self.at_least(), |step| {
+            once(&mut learner, &batch, step + 2).map(drop)
+        })?;
         let model = worker::model(network.backbone);
         let method = MethodConfig::default();
         let estimate = StepMemory::estimate(&StepShape {
@@ -285,7 +308,9 @@ impl<'a> Parts<'a> {
             let device = &self.selected.device;
             let (mut learner, batch) = learner(network, Precision::F32, device);
             once(&mut learner, &batch, 0)?;
-            time(&self.at_least(), |step| once(&mut learner, &batch, step + 1).map(drop))
+            time(&self.at_least(), |step| {
+                once(&mut learner, &batch, step + 1).map(drop)
+            })
         })();
         choice::set_mode(mode);
         let seconds = timed?;
@@ -304,14 +329,21 @@ impl<'a> Parts<'a> {
         if self.options.python == "none" {
             return Ok(());
         }
-        let mut variants = vec!["eager", "channels_last", "channels_last+tf32", "channels_last+f16"];
+        let mut variants = vec![
+            "eager",
+            "channels_last",
+            "channels_last+tf32",
+            "channels_last+f16",
+        ];
         if !self.options.quick {
             variants.push("channels_last+f16+compile");
         }
         for variant in variants {
             let mut command = Command::new(&self.options.python);
             let device = if self.options.quick { "cpu" } else { "cuda" };
-            command.arg(script("pytorch.py")).args(["--threads", "2", "--device", device]);
+            command
+                .arg(script("pytorch.py"))
+                .args(["--threads", "2", "--device", device]);
             let mut asked = match Asked::start(command) {
                 Ok(asked) => asked,
                 Err(error) => {
@@ -379,10 +411,21 @@ impl<'a> Parts<'a> {
         let run = folder.path().join("run");
         let start = Instant::now();
         let mut command = Command::new(program);
-        command.args(["pretrain", "--config", "quickstart", "--device", &self.options.device]);
+        command.args([
+            "pretrain",
+            "--config",
+            "quickstart",
+            "--device",
+            &self.options.device,
+        ]);
         command.arg("--out").arg(&run);
         if self.options.quick {
-            let sets = ["train.steps=4", "train.batch_size=4", "eval.pairs=2", "log.every_steps=1"];
+            let sets = [
+                "train.steps=4",
+                "train.batch_size=4",
+                "eval.pairs=2",
+                "log.every_steps=1",
+            ];
             for set in sets {
                 command.args(["--set", set]);
             }
@@ -394,8 +437,10 @@ impl<'a> Parts<'a> {
             bail!("{}", text.lines().last().unwrap_or("densecl failed"));
         }
         let log = std::fs::read_to_string(run.join("metrics.jsonl")).context("reading the log")?;
-        let rows: Vec<serde_json::Value> =
-            log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        let rows: Vec<serde_json::Value> = log
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect();
         let (Some(first), Some(last)) = (rows.first(), rows.last()) else {
             bail!("the run has written no figures")
         };
@@ -431,7 +476,9 @@ fn on(mut batch: MicroBatch, from: &Device, device: &Device) -> MicroBatch {
     for (index, view) in batch.views.iter_mut().enumerate() {
         let shape = view.pixels.dims();
         let count: usize = shape.iter().product();
-        let values: Vec<f32> = (0..count).map(|i| ((i * (index + 3)) as f32 * 0.37).sin()).collect();
+        let values: Vec<f32> = (0..count)
+            .map(|i| ((i * (index + 3)) as f32 * 0.37).sin())
+            .collect();
         let data = burn::tensor::TensorData::new(values, shape);
         view.pixels = burn::tensor::Tensor::from_data(data, from).to_device(device);
     }
@@ -439,7 +486,11 @@ fn on(mut batch: MicroBatch, from: &Device, device: &Device) -> MicroBatch {
 }
 
 /// One step; its figures, which waits for the device.
-fn once(learner: &mut DenseCl, batch: &MicroBatch, step: u64) -> anyhow::Result<Vec<(&'static str, f64)>> {
+fn once(
+    learner: &mut DenseCl,
+    batch: &MicroBatch,
+    step: u64,
+) -> anyhow::Result<Vec<(&'static str, f64)>> {
     let settings = StepSettings {
         step,
         total_steps: u64::MAX,

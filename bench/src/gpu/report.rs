@@ -139,7 +139,13 @@ impl Report {
     pub(crate) fn markdown(&self) -> String {
         let mut text = String::new();
         let _ = writeln!(text, "# {}\n", self.device);
-        let _ = writeln!(text, "densecl {}, {}, {}", self.version, self.date, self.machine.line());
+        let _ = writeln!(
+            text,
+            "densecl {}, {}, {}",
+            self.version,
+            self.date,
+            self.machine.line()
+        );
         if self.quick {
             let _ = writeln!(text, "\nTiny sizes: the times mean nothing.");
         }
@@ -188,7 +194,10 @@ impl Report {
         if self.steps.is_empty() {
             return;
         }
-        let _ = writeln!(text, "\n| | by | time | images/s | memory (estimate) |\n|---|---|--:|--:|--:|");
+        let _ = writeln!(
+            text,
+            "\n| | by | time | images/s | memory (estimate) |\n|---|---|--:|--:|--:|"
+        );
         let gigabytes = |bytes: Option<f64>| {
             bytes.map_or("–".to_string(), |bytes| format!("{:.2} GB", bytes / 1e9))
         };
@@ -199,7 +208,8 @@ impl Report {
                 step.name,
                 step.contender,
                 step.seconds * 1e3,
-                step.images_per_second.map_or("–".to_string(), |speed| format!("{speed:.0}")),
+                step.images_per_second
+                    .map_or("–".to_string(), |speed| format!("{speed:.0}")),
                 gigabytes(step.memory),
                 gigabytes(step.estimate)
             );
@@ -224,7 +234,10 @@ impl Report {
                 needs.our_bytes / needs.least_bytes,
                 needs.patch_bytes / 1e9
             );
-            let _ = writeln!(text, "\n| by the data sheet | f32 | memory | at least | at most |\n|---|--:|--:|--:|--:|");
+            let _ = writeln!(
+                text,
+                "\n| by the data sheet | f32 | memory | at least | at most |\n|---|--:|--:|--:|--:|"
+            );
             for (card, seconds) in cards {
                 let _ = writeln!(
                     text,
@@ -244,7 +257,10 @@ impl Report {
             return;
         }
         let total: f64 = self.kernels.iter().map(|kernel| kernel.milliseconds).sum();
-        let _ = writeln!(text, "\n| kernel | launches | time | share |\n|---|--:|--:|--:|");
+        let _ = writeln!(
+            text,
+            "\n| kernel | launches | time | share |\n|---|--:|--:|--:|"
+        );
         for kernel in self.kernels.iter().take(25) {
             let _ = writeln!(
                 text,

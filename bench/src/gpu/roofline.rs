@@ -59,7 +59,13 @@ impl Needs {
 
     /// The needs of a step of `batch` pictures of `size` pixels, with maps of `bytes` per value. Both encoders run
     /// forward, one backward; dense and global InfoNCE against `queue` keys.
-    pub(crate) fn of(model: &ModelConfig, size: usize, batch: usize, queue: usize, bytes: f64) -> Self {
+    pub(crate) fn of(
+        model: &ModelConfig,
+        size: usize,
+        batch: usize,
+        queue: usize,
+        bytes: f64,
+    ) -> Self {
         let network = Network::new(model);
         let [mut operations, mut least, mut ours, mut patches] = [0.0; 4];
         for (index, map) in network.maps([size; 2]).iter().enumerate() {
@@ -113,7 +119,11 @@ impl Cost {
         let of_x = if has_input_gradient { x + y } else { 0.0 };
         let (least_backward, our_backward) = (3.0 * y + (x + y) + of_x, 5.0 * y + (x + y) + of_x);
         // Patches are written and read for each product.
-        let written = if convolution.size > 1 { 2.0 * pixels * taps * input } else { 0.0 };
+        let written = if convolution.size > 1 {
+            2.0 * pixels * taps * input
+        } else {
+            0.0
+        };
         let products = if has_input_gradient { 3.0 } else { 2.0 };
         Self {
             operations: product * (1.0 + products),
@@ -139,7 +149,10 @@ mod tests {
         // 4.09 · 10⁹ multiplications forward, without the classifier. Forward twice, and backward two more times for all
         // but the stem.
         let forward = 2.0 * 4.087e9;
-        assert!((needs.operations / (4.0 * forward) - 1.0).abs() < 0.02, "{needs:?}");
+        assert!(
+            (needs.operations / (4.0 * forward) - 1.0).abs() < 0.02,
+            "{needs:?}"
+        );
         assert!(needs.our_bytes <= 1.5 * needs.least_bytes, "{needs:?}");
         assert!(needs.patch_bytes > 1.5 * needs.our_bytes, "{needs:?}");
         let slower = Needs::of(&model, 224, 256, 65_536, 4.0);

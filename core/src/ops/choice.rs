@@ -337,7 +337,13 @@ mod tests {
             assert_eq!(mode, Mode::Only(algorithm));
             assert_eq!(named.trim_matches('"').replace('-', ""), algorithm.name());
         }
-        let refused = "fastest".parse::<Mode>().expect_err("no such choice").to_string();
-        assert!(refused.contains("measured, fixed, stock, or one of"), "{refused}");
+        let refused = "fastest"
+            .parse::<Mode>()
+            .expect_err("no such choice")
+            .to_string();
+        assert!(
+            refused.contains("measured, fixed, stock, or one of"),
+            "{refused}"
+        );
     }
 }

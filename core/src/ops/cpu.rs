@@ -13,7 +13,8 @@ use densecl_kernels::{
 pub(super) mod gradient;
 
 use super::{
-    ConvWeights, FeatureMap, Following, Footprint, Geometry, Normalized, Operations, PerQuery, SgdSettings, Updates,
+    ConvWeights, FeatureMap, Following, Footprint, Geometry, Normalized, Operations, PerQuery,
+    SgdSettings, Updates,
 };
 
 /// Whether this project has kernels for tensors on this device and of this element type.

@@ -14,8 +14,8 @@ use burn::backend::{
 use burn::tensor::{DType, Tensor, activation::relu};
 
 use super::{
-    Activation, ConvWeights, FeatureMap, Flat, Following, Footprint, Geometry, Normalized, Operations, PerCell, PerQuery,
-    SgdSettings, Updates,
+    Activation, ConvWeights, FeatureMap, Flat, Following, Footprint, Geometry, Normalized,
+    Operations, PerCell, PerQuery, SgdSettings, Updates,
 };
 
 /// Kernels of one backend, with the state that each keeps from the forward pass for its backward pass. Maps are
@@ -130,7 +130,12 @@ impl<K: Kernels> Operations for Tracked<K> {
             }
             Some(bias_guard) => {
                 let operation = BiasedConvolution::<K>(PhantomData);
-                finish(operation, [x_guard, weight_guard, bias_guard], state, output)
+                finish(
+                    operation,
+                    [x_guard, weight_guard, bias_guard],
+                    state,
+                    output,
+                )
             }
         }))
     }
@@ -161,7 +166,12 @@ impl<K: Kernels> Operations for Tracked<K> {
             }
             Some(shortcut_guard) => {
                 let guards = [x_guard, gamma_guard, beta_guard, shortcut_guard];
-                finish(ResidualNormalization::<K>(PhantomData), guards, state, output)
+                finish(
+                    ResidualNormalization::<K>(PhantomData),
+                    guards,
+                    state,
+                    output,
+                )
             }
         };
         Normalized {

@@ -11,17 +11,17 @@ pub mod choice;
 mod conv_weights;
 #[cfg(feature = "cpu")]
 mod cpu;
+#[cfg(all(feature = "gpu", not(feature = "fusion")))]
+mod gpu;
 #[cfg(all(
     feature = "train",
     any(feature = "cpu", all(feature = "gpu", not(feature = "fusion")))
 ))]
 mod gradient;
-#[cfg(all(feature = "gpu", not(feature = "fusion")))]
-mod gpu;
 mod stock;
-mod updates;
 #[cfg(all(test, feature = "cpu", feature = "train"))]
 mod tests;
+mod updates;
 
 pub use conv_weights::ConvWeights;
 pub use updates::{Flat, SgdSettings, Updates};
@@ -266,9 +266,8 @@ pub trait Operations: Updates + Sync {
             grouped.mean_dim(0).reshape([channels])
         };
         let [mean, variance] = statistics.map(of_groups);
-        let follow = |running: Tensor<1>, batch: Tensor<1>| {
-            running * (1.0 - momentum) + batch * momentum
-        };
+        let follow =
+            |running: Tensor<1>, batch: Tensor<1>| running * (1.0 - momentum) + batch * momentum;
         let [of_mean, of_variance] = running;
         [
             follow(of_mean, mean),

@@ -3,7 +3,10 @@
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::{
-    Activation, ConvWeights, FeatureMap, Geometry, Operations, cpu::{Cpu, gradient::CpuKernels}, gradient::Tracked, stock,
+    Activation, ConvWeights, FeatureMap, Geometry, Operations,
+    cpu::{Cpu, gradient::CpuKernels},
+    gradient::Tracked,
+    stock,
 };
 use crate::rng::{Purpose, normal_pair, stream};
 

@@ -52,16 +52,17 @@ pub trait Updates {
         settings: SgdSettings,
     ) -> (Flat, Flat) {
         let each = theta.into_iter().zip(velocity).zip(gradient);
-        let each = each.map(|((theta, velocity), gradient)| {
-            self.sgd(theta, velocity, gradient, settings)
-        });
+        let each =
+            each.map(|((theta, velocity), gradient)| self.sgd(theta, velocity, gradient, settings));
         each.unzip()
     }
 
     /// [`follow`](Self::follow) for each parameter.
     fn follow_all(&self, keys: Flat, queries: Flat, m: f64) -> Flat {
         let pairs = keys.into_iter().zip(queries);
-        pairs.map(|(key, query)| self.follow(key, query, m)).collect()
+        pairs
+            .map(|(key, query)| self.follow(key, query, m))
+            .collect()
     }
 
     /// Σ x² over all tensors, one element; `None` if there is none.

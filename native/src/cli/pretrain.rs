@@ -69,6 +69,9 @@ pub(crate) struct Pretrain {
     /// Several devices, one rank of the training on each: vulkan:0,vulkan:1 or cpu,cpu (see `densecl devices`)
     #[arg(long, value_name = "LIST", conflicts_with = "device")]
     pub(crate) devices: Option<String>,
+    /// At the end, list the GPU kernels that were chosen for the convolutions, with their times
+    #[arg(long)]
+    pub(crate) verbose: bool,
     /// Also write the figures of the run to this file; - for standard output
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,

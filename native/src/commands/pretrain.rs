@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use densecl::device::{DeviceRequest, Selected, select};
 use densecl::features::Feature;
+use densecl::ops::choice::{self, Chosen};
 use densecl::world::World;
 use densecl_train::agree::TogetherFailed;
 use densecl_train::config::RunConfig;
@@ -52,6 +53,9 @@ pub(crate) fn run(args: Option<&cli::Pretrain>) -> anyhow::Result<bool> {
         .map(|request| open(request, prepared.config()));
     let devices: Vec<Selected> = devices.collect::<anyhow::Result<_>>()?;
     let finished = prepared.run_on(&devices, Box::new(Terminal::new()), &stop)?;
+    if args.is_some_and(|args| args.verbose) {
+        console::note(kernels(&choice::chosen()).trim_end());
+    }
     report(finished, json)
 }
 
@@ -132,6 +136,28 @@ fn report(finished: Finished, json: Option<&Path>) -> anyhow::Result<bool> {
     }
     console::note(closing(&result, &run).trim_end());
     Ok(!result.interrupted)
+}
+
+/// The kernels that were chosen, one line for each convolution.
+fn kernels(chosen: &[Chosen]) -> String {
+    if chosen.is_empty() {
+        return "kernels: none was chosen by measuring".to_string();
+    }
+    let mut text = String::from("kernels:\n");
+    for chosen in chosen {
+        let times = chosen.milliseconds.iter();
+        let times: Vec<String> = times
+            .map(|(kernel, ms)| format!("{kernel} {ms:.3} ms"))
+            .collect();
+        let _ = writeln!(
+            text,
+            "  {}: {} ({})",
+            chosen.case,
+            chosen.algorithm,
+            times.join(", ")
+        );
+    }
+    text
 }
 
 /// The message at the end of a run.

@@ -10,8 +10,8 @@ use densecl_kernels::{
 };
 
 use super::{
-    Cpu, Map, contiguous, convolve, filled, norm_shape, normalize, pool_map,
-    pool_shape, ready, tensor, values,
+    Cpu, Map, contiguous, convolve, filled, norm_shape, normalize, pool_map, pool_shape, ready,
+    tensor, values,
 };
 use crate::ops::{
     ConvWeights, Following, Geometry, Operations,
@@ -144,10 +144,8 @@ impl Kernels for CpuKernels {
     }
 }
 
-type Graph = burn::backend::Autodiff<
-    Flex,
-    burn::backend::autodiff::checkpoint::strategy::NoCheckpointing,
->;
+type Graph =
+    burn::backend::Autodiff<Flex, burn::backend::autodiff::checkpoint::strategy::NoCheckpointing>;
 
 /// The state that a convolution keeps for its backward pass.
 #[derive(Debug, Clone)]

@@ -69,7 +69,12 @@ impl Kernels for GpuKernels {
     }
 
     fn of_weights(state: &Convolved, gradient: GpuTensor) -> GpuTensor {
-        conv::weight_gradient(&state.x, &contiguous(gradient), &state.weights, &state.shape)
+        conv::weight_gradient(
+            &state.x,
+            &contiguous(gradient),
+            &state.weights,
+            &state.shape,
+        )
     }
 
     fn of_bias(state: &Convolved, gradient: GpuTensor) -> GpuTensor {
@@ -98,7 +103,11 @@ impl Kernels for GpuKernels {
             epsilon,
             activation.as_ref(),
         );
-        let found = [output.clone(), statistics.mean.clone(), statistics.variance.clone()];
+        let found = [
+            output.clone(),
+            statistics.mean.clone(),
+            statistics.variance.clone(),
+        ];
         let [gamma, _] = gamma_beta;
         let state = NormalizedBatch {
             x,

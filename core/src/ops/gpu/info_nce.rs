@@ -110,7 +110,11 @@ fn nce_shared(
             }
             sync_cube();
             #[unroll]
-            for k in 0..comptime!(if depth - c * CHUNK < CHUNK { depth - c * CHUNK } else { CHUNK }) {
+            for k in 0..comptime!(if depth - c * CHUNK < CHUNK {
+                depth - c * CHUNK
+            } else {
+                CHUNK
+            }) {
                 let b = own_keys[unit_x * pitch + comptime!(c * CHUNK + k)];
                 #[unroll]
                 for i in 0..rows {
@@ -142,7 +146,8 @@ fn nce_shared(
                     let key = own_keys[k * pitch + column.min(comptime!(depth - 1))];
                     #[unroll]
                     for i in 0..rows {
-                        let weight = weights[(unit_y + comptime!(i * 16)) * comptime!(KEYS + 1) + k];
+                        let weight =
+                            weights[(unit_y + comptime!(i * 16)) * comptime!(KEYS + 1) + k];
                         total[comptime!(i * columns + j)] += key * Vector::new(weight);
                     }
                 }
@@ -186,7 +191,8 @@ fn nce_shared(
             for j in 0..columns {
                 let column = unit_x + comptime!(j * 16);
                 if query < count && column < depth {
-                    weighted[(parts * count + query) * depth + column] = total[comptime!(i * columns + j)];
+                    weighted[(parts * count + query) * depth + column] =
+                        total[comptime!(i * columns + j)];
                 }
             }
         }
@@ -243,7 +249,8 @@ fn nce_plane(
                 let a = queries[query * depth + d];
                 #[unroll]
                 for l in 0..lanes {
-                    similarity[comptime!(i * lanes + l)] += plane_broadcast(a, comptime!(l as u32)) * b;
+                    similarity[comptime!(i * lanes + l)] +=
+                        plane_broadcast(a, comptime!(l as u32)) * b;
                 }
             }
         }
@@ -294,7 +301,8 @@ fn nce_plane(
             for j in 0..columns {
                 let column = lane + j * lanes;
                 if first_query + i < count && column < depth {
-                    weighted[(parts * count + first_query + i) * depth + column] = total[comptime!(i * columns + j)];
+                    weighted[(parts * count + first_query + i) * depth + column] =
+                        total[comptime!(i * columns + j)];
                 }
             }
         }
@@ -383,7 +391,11 @@ pub(super) fn info_nce(
     let part = length.div_ceil(parts).next_multiple_of(KEYS);
     let parts = length.div_ceil(part);
     let sums = empty(queries, [parts * 2 * count], DType::F32);
-    let kept = if wants_gradient { parts * count * dim } else { 4 };
+    let kept = if wants_gradient {
+        parts * count * dim
+    } else {
+        4
+    };
     let weighted = empty(queries, [kept], DType::F32);
     let cubes = CubeCount::new_2d(groups as u32, parts as u32);
     match traits.plane {

@@ -91,8 +91,13 @@ impl Operations for Gpu {
         let gamma_beta = gamma_beta.map(|t| contiguous(primitive(t)));
         let shape = NormShape::of(&x, groups);
         let activation = activation.map(values);
-        let (output, statistics) =
-            normalize(&x, gamma_beta.each_ref(), &shape, epsilon, activation.as_ref());
+        let (output, statistics) = normalize(
+            &x,
+            gamma_beta.each_ref(),
+            &shape,
+            epsilon,
+            activation.as_ref(),
+        );
         Normalized {
             output: map(output),
             mean: tensor(statistics.mean),
@@ -123,7 +128,12 @@ impl Operations for Gpu {
         let scale_shift = scale_shift.map(|t| contiguous(primitive(t)));
         let shape = NormShape::of(&x, 1);
         let activation = activation.map(values);
-        map(affine(&x, scale_shift.each_ref(), &shape, activation.as_ref()))
+        map(affine(
+            &x,
+            scale_shift.each_ref(),
+            &shape,
+            activation.as_ref(),
+        ))
     }
 
     fn max_pool(&self, x: FeatureMap) -> FeatureMap {

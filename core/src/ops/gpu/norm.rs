@@ -173,7 +173,15 @@ pub(crate) fn norm_statistics<E: Float>(
     let exists = channel < channels;
     let channel_or_0 = select(exists, channel, 0);
     let group = CUBE_POS_Y as usize;
-    let (first, second) = total(sums, group, channel_or_0, channels, parts, unit_y, threads_y);
+    let (first, second) = total(
+        sums,
+        group,
+        channel_or_0,
+        channels,
+        parts,
+        unit_y,
+        threads_y,
+    );
     let (first, second) = add_rows::<Const<1>>(
         Vector::new(first),
         Vector::new(second),
@@ -225,7 +233,8 @@ pub(crate) fn norm_running(
     }
     let share = momentum / f32::cast_from(groups);
     next_mean[channel] = running_mean[channel] * (1.0 - momentum) + of_mean * share;
-    next_variance[channel] = running_variance[channel] * (1.0 - momentum) + of_variance * unbias * share;
+    next_variance[channel] =
+        running_variance[channel] * (1.0 - momentum) + of_variance * unbias * share;
 }
 
 /// ReLU that keeps NaN, so that a run that has diverged is noticed.
@@ -369,7 +378,15 @@ pub(crate) fn norm_coefficients(
     let mut along = f32::new(0.0);
     let mut plain = f32::new(0.0);
     for group in range_stepped(unit_y, groups, threads_y) {
-        let (first, second) = total(sums, group, channel_or_0, channels, parts, 0usize.runtime(), 1usize);
+        let (first, second) = total(
+            sums,
+            group,
+            channel_or_0,
+            channels,
+            parts,
+            0usize.runtime(),
+            1usize,
+        );
         let of_channel = group * channels + channel_or_0;
         let inverse = 1.0 / (variance[of_channel] + epsilon).sqrt();
         let with_normal = second * inverse;

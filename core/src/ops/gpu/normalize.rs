@@ -5,8 +5,8 @@ use cubecl::prelude::*;
 
 use super::{
     norm::{
-        Follows, NormSizesLaunch, norm_apply, norm_coefficients, norm_gradient,
-        norm_gradient_sums, norm_moments, norm_running, norm_statistics,
+        Follows, NormSizesLaunch, norm_apply, norm_coefficients, norm_gradient, norm_gradient_sums,
+        norm_moments, norm_running, norm_statistics,
     },
     pool::{PoolSizesLaunch, pool_forward, pool_gradient},
     tensor::{GpuTensor, Traits, argument, count, dims, each, element, empty, vector},
@@ -35,7 +35,10 @@ impl NormShape {
     /// The sizes for a map [B, H, W, C] whose sample i belongs to group i mod `groups`.
     pub(in crate::ops) fn of(x: &GpuTensor, groups: usize) -> Self {
         let [batch, height, width, channels] = dims(x);
-        assert!(groups > 0 && batch.is_multiple_of(groups), "{batch} samples, {groups} groups");
+        assert!(
+            groups > 0 && batch.is_multiple_of(groups),
+            "{batch} samples, {groups} groups"
+        );
         Self {
             batch,
             pixels: height * width,
@@ -79,7 +82,13 @@ impl NormShape {
     }
 
     fn sizes(&self, division: &Division) -> NormSizesLaunch {
-        NormSizesLaunch::new(self.pixels, self.groups, self.depth(), self.rows(), division.part)
+        NormSizesLaunch::new(
+            self.pixels,
+            self.groups,
+            self.depth(),
+            self.rows(),
+            division.part,
+        )
     }
 }
 
@@ -342,7 +351,11 @@ fn pool_sizes([height, width]: [usize; 2], depth: usize, vectors: usize) -> Pool
 pub(in crate::ops) fn max_pool(x: &GpuTensor) -> (GpuTensor, GpuTensor) {
     let [batch, height, width, channels] = dims(x);
     let vector = vector(channels);
-    let output = empty(x, [batch, height.div_ceil(2), width.div_ceil(2), channels], x.dtype);
+    let output = empty(
+        x,
+        [batch, height.div_ceil(2), width.div_ceil(2), channels],
+        x.dtype,
+    );
     let vectors = count(&output) / vector;
     let taps = empty(x, [vectors], DType::U32);
     let (cubes, threads) = each(&x.client, vectors);
@@ -368,7 +381,11 @@ pub(in crate::ops) fn pooled_gradient(
 ) -> GpuTensor {
     let [batch, _, _, channels] = dims(gradient);
     let vector = vector(channels);
-    let output = empty(gradient, [batch, sides[0], sides[1], channels], gradient.dtype);
+    let output = empty(
+        gradient,
+        [batch, sides[0], sides[1], channels],
+        gradient.dtype,
+    );
     let vectors = count(&output) / vector;
     let (cubes, threads) = each(&gradient.client, vectors);
     pool_gradient::launch(

@@ -47,11 +47,15 @@ pub(crate) fn pool_forward<E: Float, V: Size>(
         let x_at = (pooled_x * 2 + tap % 3) as i32 - 1;
         let inside = y >= 0 && y < sizes.height as i32 && x_at >= 0 && x_at < sizes.width as i32;
         if inside {
-            let at = ((picture * sizes.height + y as usize) * sizes.width + x_at as usize) * sizes.depth;
+            let at =
+                ((picture * sizes.height + y as usize) * sizes.width + x_at as usize) * sizes.depth;
             let seen = Vector::<f32, V>::cast_from(x[at + channel]);
             let number = Vector::<u32, V>::new(tap as u32);
             let earlier = seen.equal(&best).vec_and(number.less_than(&own));
-            let wins = seen.greater_than(&best).or(earlier).or(seen.not_equal(&seen));
+            let wins = seen
+                .greater_than(&best)
+                .or(earlier)
+                .or(seen.not_equal(&seen));
             best = select_many(wins, seen, best);
             own = select_many(wins, number, own);
         }
@@ -94,7 +98,8 @@ pub(crate) fn pool_gradient<E: Float, V: Size>(
             && window_x < sizes.pooled_width;
         if exists {
             let tap = (y + 1 - 2 * window_y) * 3 + (x + 1 - 2 * window_x);
-            let at = ((picture * sizes.pooled_height + window_y) * sizes.pooled_width + window_x) * sizes.depth;
+            let at = ((picture * sizes.pooled_height + window_y) * sizes.pooled_width + window_x)
+                * sizes.depth;
             let packed = taps[at + channel];
             let seen = Vector::<f32, V>::cast_from(gradient[at + channel]);
             #[unroll]

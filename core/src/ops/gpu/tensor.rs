@@ -1,8 +1,8 @@
 //! Tensors of a GPU as kernels see them, and what its kernels have to know about the device.
 
+use crate::ops::choice;
 use burn::backend::{Cube, ops::FloatTensorOps, tensor::FloatTensor};
 use burn::tensor::{DType, Shape, Tensor};
-use crate::ops::choice;
 
 use cubecl::{
     ir::{ElemType, FloatKind},
@@ -92,7 +92,11 @@ pub(super) fn cast(x: GpuTensor, dtype: DType) -> GpuTensor {
 }
 
 /// A tensor without defined values, on the device of `like`.
-pub(super) fn empty<const D: usize>(like: &GpuTensor, shape: [usize; D], dtype: DType) -> GpuTensor {
+pub(super) fn empty<const D: usize>(
+    like: &GpuTensor,
+    shape: [usize; D],
+    dtype: DType,
+) -> GpuTensor {
     let bytes = shape.iter().product::<usize>() * dtype.size();
     let handle = like.client.empty(bytes);
     let (client, device) = (like.client.clone(), like.device.clone());
@@ -122,7 +126,10 @@ const THREADS: usize = 128;
 
 /// Workgroups and their size for a kernel with one thread for each of `count` values.
 pub(super) fn each(client: &Client, count: usize) -> (CubeCount, CubeDim) {
-    (spread(client, count.div_ceil(THREADS)), CubeDim::new_1d(THREADS as u32))
+    (
+        spread(client, count.div_ceil(THREADS)),
+        CubeDim::new_1d(THREADS as u32),
+    )
 }
 
 /// A number of workgroups along the first two axes, within the limits of the device. There may be more than asked for.

@@ -65,7 +65,13 @@ impl Layout {
         handle.offset_start = None;
         handle.offset_end = None;
         let (client, device) = (first.client.clone(), first.device.clone());
-        Some(GpuTensor::new_contiguous(client, device, [self.total].into(), handle, DType::F32))
+        Some(GpuTensor::new_contiguous(
+            client,
+            device,
+            [self.total].into(),
+            handle,
+            DType::F32,
+        ))
     }
 
     /// The tensors as views of their buffer.
@@ -75,7 +81,13 @@ impl Layout {
             let handle = whole.handle.clone().offset_start(before).offset_end(after);
             let (client, device) = (whole.client.clone(), whole.device.clone());
             let shape = [part[1]].into();
-            tensor(GpuTensor::new_contiguous(client, device, shape, handle, DType::F32))
+            tensor(GpuTensor::new_contiguous(
+                client,
+                device,
+                shape,
+                handle,
+                DType::F32,
+            ))
         };
         self.parts.iter().map(part).collect()
     }
@@ -88,12 +100,20 @@ impl Layout {
         }
         let whole = empty(like, [self.total], DType::F32);
         // One buffer of the kernel is the result, and one may be CubeCL's own.
-        let at_once = Traits::of(&like.client).buffers.saturating_sub(2).clamp(1, 24);
+        let at_once = Traits::of(&like.client)
+            .buffers
+            .saturating_sub(2)
+            .clamp(1, 24);
         let mut next = 0;
         while next < tensors.len() {
             let group = next..(next + at_once).min(tensors.len());
             let end = self.parts.get(group.end).map_or(self.total, |part| part[0]);
-            join_some(&whole, &tensors[group.clone()], &self.parts[group.clone()], end);
+            join_some(
+                &whole,
+                &tensors[group.clone()],
+                &self.parts[group.clone()],
+                end,
+            );
             next = group.end;
         }
         whole
@@ -101,14 +121,14 @@ impl Layout {
 }
 
 /// Copies some of the tensors to their places, and zeros between them and up to `end`.
-fn join_some(
-    whole: &GpuTensor,
-    tensors: &[Option<GpuTensor>],
-    parts: &[[usize; 2]],
-    end: usize,
-) {
+fn join_some(whole: &GpuTensor, tensors: &[Option<GpuTensor>], parts: &[[usize; 2]], end: usize) {
     let first = parts[0][0];
-    let existing = || tensors.iter().zip(parts).filter_map(|(t, part)| Some((t.as_ref()?, part)));
+    let existing = || {
+        tensors
+            .iter()
+            .zip(parts)
+            .filter_map(|(t, part)| Some((t.as_ref()?, part)))
+    };
     let mut inputs = SequenceArg::new();
     let (mut starts, mut lengths) = (SequenceArg::new(), SequenceArg::new());
     for (tensor, [start, length]) in existing() {
@@ -215,7 +235,11 @@ fn sum_kernel(
     let mut sum = f32::new(0.0);
     for i in range_stepped(ABSOLUTE_POS, count, threads) {
         let value = x[i];
-        sum += if comptime!(squares) { value * value } else { value };
+        sum += if comptime!(squares) {
+            value * value
+        } else {
+            value
+        };
     }
     sums[ABSOLUTE_POS] = sum;
 }
@@ -258,7 +282,9 @@ impl Updates for Gpu {
         };
         let values = |tensors: Vec<Option<Tensor<1>>>| -> Vec<Option<GpuTensor>> {
             let tensors = tensors.into_iter();
-            tensors.map(|t| t.map(|t| contiguous(primitive(t)))).collect()
+            tensors
+                .map(|t| t.map(|t| contiguous(primitive(t))))
+                .collect()
         };
         let gradient = layout.join(&values(gradient), &theta);
         let has_velocity = velocity.iter().any(Option::is_some);
@@ -288,7 +314,10 @@ impl Updates for Gpu {
         let (Some((keys, layout)), Some((queries, other))) = (joined(keys), joined(queries)) else {
             return Vec::new();
         };
-        assert_eq!(layout, other, "query and key encoder have the same architecture");
+        assert_eq!(
+            layout, other,
+            "query and key encoder have the same architecture"
+        );
         let output = empty(&keys, [layout.total], DType::F32);
         let vectors = layout.total / 4;
         let (cubes, threads) = each(&keys.client, vectors);
@@ -309,7 +338,11 @@ impl Updates for Gpu {
     fn sum_of_squares_all(&self, tensors: Flat) -> Option<Tensor<1>> {
         let (whole, layout) = joined(tensors)?;
         let client = &whole.client;
-        let count = if Traits::of(client).is_software { 64 } else { 1 << 14 };
+        let count = if Traits::of(client).is_software {
+            64
+        } else {
+            1 << 14
+        };
         let sums = empty(&whole, [count], DType::F32);
         let (cubes, threads) = each(client, count);
         sum_kernel::launch(
@@ -344,7 +377,10 @@ impl Updates for Gpu {
 
 /// The tensors in one buffer, and where they lie in it; `None` if there is no tensor.
 fn joined(tensors: Flat) -> Option<(GpuTensor, Layout)> {
-    let tensors: Vec<_> = tensors.into_iter().map(|t| contiguous(primitive(t))).collect();
+    let tensors: Vec<_> = tensors
+        .into_iter()
+        .map(|t| contiguous(primitive(t)))
+        .collect();
     let first = tensors.first()?.clone();
     let layout = Layout::of(&tensors);
     let tensors: Vec<_> = tensors.into_iter().map(Some).collect();

@@ -62,7 +62,12 @@ pub(super) fn choose(
 /// The name of a device and of its driver.
 fn device_name(client: &Client) -> String {
     let identity = &client.properties().identity;
-    format!("{} ({}, {})", identity.name, client.name(), identity.fingerprint)
+    format!(
+        "{} ({}, {})",
+        identity.name,
+        client.name(),
+        identity.fingerprint
+    )
 }
 
 /// Whether an algorithm can compute a case on a device.
@@ -195,7 +200,10 @@ fn agreeing(results: &[(Algorithm, Tensor<1>)], tolerance: f32) -> Vec<Algorithm
     };
     let sets = results.iter().map(with);
     // Of equally large sets the first: simple kernels come before intricate ones.
-    sets.fold(Vec::new(), |best, set| if set.len() > best.len() { set } else { best })
+    sets.fold(
+        Vec::new(),
+        |best, set| if set.len() > best.len() { set } else { best },
+    )
 }
 
 /// The shortest of a few runs in milliseconds.

@@ -224,8 +224,16 @@ pub(crate) fn gather_product<E: Float, V: Size>(
         terminate!();
     }
     let unit = UNIT_POS as usize;
-    let unit_y = if comptime!(threads_y == 1) { 0usize.runtime() } else { unit / threads_x };
-    let unit_x = if comptime!(threads_y == 1) { unit } else { unit % threads_x };
+    let unit_y = if comptime!(threads_y == 1) {
+        0usize.runtime()
+    } else {
+        unit / threads_x
+    };
+    let unit_x = if comptime!(threads_y == 1) {
+        unit
+    } else {
+        unit % threads_x
+    };
 
     let mut sums = Array::<f32>::new(comptime!(per_y * per_x));
     #[unroll]
@@ -238,8 +246,10 @@ pub(crate) fn gather_product<E: Float, V: Size>(
         let depth = comptime!(tile.depth());
         // One vector of padding per row, so that the threads of a warp read from different banks.
         let pitch = comptime!(depth + 1);
-        let mut left = Shared::<[Vector<E, V>]>::new_slice(comptime!(tile.rows() * (tile.depth() + 1)));
-        let mut right = Shared::<[Vector<E, V>]>::new_slice(comptime!(tile.columns() * (tile.depth() + 1)));
+        let mut left =
+            Shared::<[Vector<E, V>]>::new_slice(comptime!(tile.rows() * (tile.depth() + 1)));
+        let mut right =
+            Shared::<[Vector<E, V>]>::new_slice(comptime!(tile.columns() * (tile.depth() + 1)));
         let left_loads = comptime!(tile.rows() * tile.depth() / tile.count());
         let right_loads = comptime!(tile.columns() * tile.depth() / tile.count());
         let loaded_k = unit % depth;
@@ -274,7 +284,8 @@ pub(crate) fn gather_product<E: Float, V: Size>(
                             #[unroll]
                             for l in 0..left_loads {
                                 let inside = inside[l] && exists;
-                                let value = fetch(source, from[l], inside, pixels.index(l), k, sizes, form);
+                                let value =
+                                    fetch(source, from[l], inside, pixels.index(l), k, sizes, form);
                                 left[(loaded_row + l * apart) * pitch + loaded_k] = value;
                             }
                             #[unroll]
@@ -311,7 +322,11 @@ pub(crate) fn gather_product<E: Float, V: Size>(
         }
     } else {
         let own_rows = comptime!(tile.own_rows());
-        let lane = if comptime!(tile.is_plane()) { unit } else { unit_y };
+        let lane = if comptime!(tile.is_plane()) {
+            unit
+        } else {
+            unit_y
+        };
         let mut pixels = Sequence::<Pixel>::new();
         #[unroll]
         for i in 0..own_rows {
@@ -347,14 +362,27 @@ pub(crate) fn gather_product<E: Float, V: Size>(
                             }
                             #[unroll]
                             for i in 0..own_rows {
-                                let a = fetch(source, from[i], inside[i], pixels.index(i), k, sizes, form);
+                                let a = fetch(
+                                    source,
+                                    from[i],
+                                    inside[i],
+                                    pixels.index(i),
+                                    k,
+                                    sizes,
+                                    form,
+                                );
                                 if comptime!(tile.is_plane()) {
                                     #[unroll]
                                     for l in 0..threads_x {
                                         let a = plane_broadcast(a, comptime!(l as u32));
                                         #[unroll]
                                         for j in 0..per_x {
-                                            product(&mut sums, a, b[j], comptime!((i * threads_x + l) * per_x + j));
+                                            product(
+                                                &mut sums,
+                                                a,
+                                                b[j],
+                                                comptime!((i * threads_x + l) * per_x + j),
+                                            );
                                         }
                                     }
                                 } else {

@@ -75,7 +75,9 @@ impl Arranged {
             return self.parameter.clone();
         }
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = made.iter().find(|(d, t, _)| (*d, *t) == (dtype, transposed));
+        let found = made
+            .iter()
+            .find(|(d, t, _)| (*d, *t) == (dtype, transposed));
         if let Some((_, _, tensor)) = found {
             return tensor.clone();
         }
@@ -122,7 +124,9 @@ pub(in crate::ops) fn forward(
         Some(output) => follow(output, after),
         None => gathered_forward(algorithm, x, weights, after, shape),
     };
-    let algorithm = choose(&x.client, &case, &|algorithm| run(algorithm, After::Nothing));
+    let algorithm = choose(&x.client, &case, &|algorithm| {
+        run(algorithm, After::Nothing)
+    });
     run(algorithm, after)
 }
 
@@ -168,7 +172,15 @@ fn gathered_forward(
     };
     let output = empty(x, [shape.batch, height, width, channels_out], x.dtype);
     let operands = [x, &weights.in_order(x.dtype, false)];
-    gather(algorithm, operands, after, &output, shape.input, channels_in, form);
+    gather(
+        algorithm,
+        operands,
+        after,
+        &output,
+        shape.input,
+        channels_in,
+        form,
+    );
     output
 }
 
@@ -198,10 +210,22 @@ fn gathered_input_gradient(
         transposed: true,
         ..shape.form()
     };
-    let output = empty(gradient, [shape.batch, height, width, channels_in], gradient.dtype);
+    let output = empty(
+        gradient,
+        [shape.batch, height, width, channels_in],
+        gradient.dtype,
+    );
     let operands = [gradient, &weights.in_order(gradient.dtype, true)];
     let (source, after) = (shape.output(), After::Nothing);
-    gather(algorithm, operands, after, &output, source, channels_out, form);
+    gather(
+        algorithm,
+        operands,
+        after,
+        &output,
+        source,
+        channels_out,
+        form,
+    );
     output
 }
 
@@ -316,7 +340,11 @@ fn gathered_weight_gradient(
     let part = part_of(&traits, pixels, tiles);
     let parts = pixels.div_ceil(part);
     let values = channels_out * channels_in * shape.taps();
-    let output = empty(x, [channels_out, channels_in, shape.kernel, shape.kernel], DType::F32);
+    let output = empty(
+        x,
+        [channels_out, channels_in, shape.kernel, shape.kernel],
+        DType::F32,
+    );
     let products = if parts == 1 {
         output.clone()
     } else {
@@ -366,7 +394,11 @@ fn gathered_weight_gradient(
 
 /// Pixels per part of a weight gradient, so that there is work for the whole device.
 fn part_of(traits: &Traits, pixels: usize, tiles: usize) -> usize {
-    let (workgroups, least) = if traits.is_software { (4, 512) } else { (1024, 256) };
+    let (workgroups, least) = if traits.is_software {
+        (4, 512)
+    } else {
+        (1024, 256)
+    };
     let parts = (workgroups / tiles.max(1)).clamp(1, pixels.div_ceil(least));
     pixels.div_ceil(parts)
 }

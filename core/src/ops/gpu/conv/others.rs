@@ -1,8 +1,6 @@
 //! Convolutions by other ways than a product with gathered operands: Burn's convolution, Burn's matrix product, patches
 //! written to memory.
 
-use burn::backend::{Cube, ops::{FloatTensorOps, ModuleOps}};
-use burn::tensor::{DType, ops::ConvOptions};
 use super::{
     Arranged,
     gather::{Form, SizesLaunch, write_patches},
@@ -14,6 +12,11 @@ use crate::ops::{
         GpuTensor, argument, cast, contiguous, count, each, element, empty, reshaped, vector,
     },
 };
+use burn::backend::{
+    Cube,
+    ops::{FloatTensorOps, ModuleOps},
+};
+use burn::tensor::{DType, ops::ConvOptions};
 
 /// The convolution by this algorithm; `None` if it is a product with gathered operands.
 pub(super) fn forward(
@@ -28,7 +31,12 @@ pub(super) fn forward(
     Some(match algorithm {
         Algorithm::Burn => {
             let weight = cast(weights.parameter.clone(), x.dtype);
-            to_nhwc(Cube::conv2d(to_nchw(x.clone()), weight, None, options(shape)))
+            to_nhwc(Cube::conv2d(
+                to_nchw(x.clone()),
+                weight,
+                None,
+                options(shape),
+            ))
         }
         Algorithm::Matmul => {
             let weight = weights.in_order(x.dtype, false);
@@ -77,7 +85,12 @@ pub(super) fn input_gradient(
                 ..shape.form()
             };
             let patches = patches(gradient, shape.output(), channels_out, &form, input);
-            product_nt(&patches, &weight, [shape.taps() * channels_out, channels_in], input)
+            product_nt(
+                &patches,
+                &weight,
+                [shape.taps() * channels_out, channels_in],
+                input,
+            )
         }
         Algorithm::Winograd => winograd::convolve(gradient, weights, true),
         _ => return None,
@@ -116,7 +129,10 @@ pub(super) fn weight_gradient(
             let patches = patches(x, shape.input, channels_in, &shape.form(), output);
             let patches = reshaped(patches, [rows, shape.taps() * channels_in]);
             let found = contiguous(Cube::float_matmul(transposed(gradient), patches));
-            let found = reshaped(found, [channels_out, shape.kernel, shape.kernel, channels_in]);
+            let found = reshaped(
+                found,
+                [channels_out, shape.kernel, shape.kernel, channels_in],
+            );
             contiguous(Cube::float_permute(found, &[0, 3, 1, 2]))
         }
         _ => return None,

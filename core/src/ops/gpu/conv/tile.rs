@@ -42,7 +42,9 @@ impl Tile {
         let depth = 16 / vector;
         match algorithm {
             Algorithm::Planes => Some(Self {
-                operands: Operands::Plane { lanes: traits.plane? },
+                operands: Operands::Plane {
+                    lanes: traits.plane?,
+                },
                 threads: [1, traits.plane?],
                 per_thread: [3 * traits.plane?, 4],
             }),
@@ -62,7 +64,9 @@ impl Tile {
     ) -> Option<Self> {
         match algorithm {
             Algorithm::Planes => Some(Self {
-                operands: Operands::Plane { lanes: traits.plane? },
+                operands: Operands::Plane {
+                    lanes: traits.plane?,
+                },
                 threads: [1, traits.plane?],
                 per_thread: [4 * traits.plane?, 4],
             }),

@@ -142,8 +142,16 @@ pub(crate) fn weight_product<E: Float, V: Size, W: Size>(
     }
     let end = (first_pixel + sizes.part).min(sizes.pixels);
     let unit = UNIT_POS as usize;
-    let unit_y = if comptime!(threads_y == 1) { 0usize.runtime() } else { unit / threads_x };
-    let unit_x = if comptime!(threads_y == 1) { unit } else { unit % threads_x };
+    let unit_y = if comptime!(threads_y == 1) {
+        0usize.runtime()
+    } else {
+        unit / threads_x
+    };
+    let unit_x = if comptime!(threads_y == 1) {
+        unit
+    } else {
+        unit % threads_x
+    };
 
     let (values_y, values_x) = (V::value(), W::value());
     let count = comptime!(per_y * per_x * values_y * values_x);
@@ -156,7 +164,8 @@ pub(crate) fn weight_product<E: Float, V: Size, W: Size>(
     if comptime!(tile.depth() > 0) {
         let depth = comptime!(tile.depth());
         let mut left = Shared::<[Vector<E, V>]>::new_slice(comptime!(tile.rows() * tile.depth()));
-        let mut right = Shared::<[Vector<E, W>]>::new_slice(comptime!(tile.columns() * tile.depth()));
+        let mut right =
+            Shared::<[Vector<E, W>]>::new_slice(comptime!(tile.columns() * tile.depth()));
         let left_loads = comptime!(tile.rows() * tile.depth() / tile.count());
         let right_loads = comptime!(tile.columns() * tile.depth() / tile.count());
         // A thread always loads the same row and the same column, of different pixels.
@@ -200,7 +209,11 @@ pub(crate) fn weight_product<E: Float, V: Size, W: Size>(
         }
     } else {
         let own_rows = comptime!(tile.own_rows());
-        let lane = if comptime!(tile.is_plane()) { unit } else { unit_y };
+        let lane = if comptime!(tile.is_plane()) {
+            unit
+        } else {
+            unit_y
+        };
         let mut own = Sequence::<Row>::new();
         #[unroll]
         for i in 0..own_rows {
@@ -317,6 +330,10 @@ pub(crate) fn arrange<E: Float>(
     let a = ABSOLUTE_POS / (taps * last);
     let rest = ABSOLUTE_POS % (taps * last);
     let (tap, b) = (rest / last, rest % last);
-    let (o, i) = if comptime!(transposed) { (b, a) } else { (a, b) };
+    let (o, i) = if comptime!(transposed) {
+        (b, a)
+    } else {
+        (a, b)
+    };
     output[ABSOLUTE_POS] = E::cast_from(weights[(o * inner + i) * taps + tap]);
 }

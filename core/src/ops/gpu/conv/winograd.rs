@@ -55,11 +55,7 @@ fn transform<V: Size>(
 
 /// The transforms of all tiles with their neighbourhoods of 4×4 pixels: `output` is [16, tiles, depth].
 #[cube(launch)]
-fn transform_tiles<V: Size>(
-    map: &[Vector<f32, V>],
-    output: &mut [Vector<f32, V>],
-    sizes: Tiled,
-) {
+fn transform_tiles<V: Size>(map: &[Vector<f32, V>], output: &mut [Vector<f32, V>], sizes: Tiled) {
     if ABSOLUTE_POS >= sizes.tiles * sizes.depth {
         terminate!();
     }
@@ -129,7 +125,11 @@ fn transform_weights(
     }
     #[unroll]
     for r in 0..4usize {
-        let (g0, g1, g2) = (half[comptime!(3 * r)], half[comptime!(3 * r + 1)], half[comptime!(3 * r + 2)]);
+        let (g0, g1, g2) = (
+            half[comptime!(3 * r)],
+            half[comptime!(3 * r + 1)],
+            half[comptime!(3 * r + 2)],
+        );
         output[comptime!(4 * r) * count + ABSOLUTE_POS] = g0;
         output[comptime!(4 * r + 1) * count + ABSOLUTE_POS] = (g0 + g1 + g2) * 0.5;
         output[comptime!(4 * r + 2) * count + ABSOLUTE_POS] = (g0 - g1 + g2) * 0.5;
