@@ -83,10 +83,18 @@ pub struct MethodConfig {
     pub bn_groups: usize,
     /// Whether to shuffle the keys across the groups (shuffling BN of MoCo).
     pub shuffle_keys: bool,
-    /// BYOL: units of the hidden layer of the projector and of the predictor, at least 1.
+    /// BYOL and UniVIP: units of the hidden layer of the projector and of the predictor, at least 1.
     pub projector_hidden: usize,
-    /// BYOL: units of their outputs, at least 1.
+    /// BYOL and UniVIP: units of their outputs, at least 1.
     pub projector_dim: usize,
+    /// UniVIP: K, the instances of an image, 1 to 64.
+    pub instances: usize,
+    /// UniVIP: side of an instance's view in pixels, a multiple of 32.
+    pub instance_size: u32,
+    /// UniVIP: ε, the weight of the entropy in the optimal transport, above 0.
+    pub transport_epsilon: f64,
+    /// UniVIP: iterations of Sinkhorn's algorithm, at least 1.
+    pub transport_iterations: usize,
 }
 
 impl Default for MethodConfig {
@@ -108,6 +116,10 @@ impl Default for MethodConfig {
             shuffle_keys: true,
             projector_hidden: 4096,
             projector_dim: 256,
+            instances: 4,
+            instance_size: 96,
+            transport_epsilon: 0.1,
+            transport_iterations: 50,
         }
     }
 }
@@ -125,6 +137,16 @@ pub enum MomentumSchedule {
 
 /// The widest layer of a projector. It catches typing errors; the method has no such limit.
 const MAX_UNITS: usize = 65_536;
+
+/// The most instances of an image: a plan has the square of their number.
+const MAX_INSTANCES: usize = 64;
+/// The largest view of an instance in pixels, that of every view.
+const MAX_INSTANCE_SIZE: u32 = 4096;
+/// The range of ε. Costs lie in [0, 2]: a smaller ε is out of the precision of f32, a larger one makes every plan the same.
+const MIN_EPSILON: f64 = 1e-3;
+const MAX_EPSILON: f64 = 1e3;
+/// The most iterations of Sinkhorn's algorithm. It catches typing errors.
+const MAX_ITERATIONS: usize = 10_000;
 
 /// The longest queue that is chosen by default; the authors' length.
 pub const MAX_DEFAULT_QUEUE: usize = 65_536;
@@ -184,6 +206,31 @@ impl MethodConfig {
             let in_range = (1..=MAX_UNITS).contains(&units);
             Error::ensure(key, units, in_range, "1 to 65,536 units")?;
         }
+        Error::ensure(
+            "method.instances",
+            self.instances,
+            (1..=MAX_INSTANCES).contains(&self.instances),
+            "1 to 64",
+        )?;
+        Error::ensure(
+            "method.instance_size",
+            self.instance_size,
+            (32..=MAX_INSTANCE_SIZE).contains(&self.instance_size)
+                && self.instance_size.is_multiple_of(32),
+            "a multiple of 32, at most 4096",
+        )?;
+        Error::ensure(
+            "method.transport_epsilon",
+            self.transport_epsilon,
+            (MIN_EPSILON..=MAX_EPSILON).contains(&self.transport_epsilon),
+            "between 0.001 and 1000 (the paper's plan without entropy, 0, has no iteration; 0.1 is usual)",
+        )?;
+        Error::ensure(
+            "method.transport_iterations",
+            self.transport_iterations,
+            (1..=MAX_ITERATIONS).contains(&self.transport_iterations),
+            "1 to 10,000",
+        )?;
         self.ensure_used()
     }
 
@@ -203,7 +250,7 @@ impl MethodConfig {
     /// [`Error::Config`] when an explicit queue is shorter than the batch, or longer than the data
     /// without `queue_exceeds_data`.
     pub fn queue_len(&self, images: usize, batch: usize) -> Result<usize> {
-        if self.name == MethodName::Byol {
+        if !self.name.has_queues() {
             return Ok(0);
         }
         if self.queue == 0 {

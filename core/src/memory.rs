@@ -88,15 +88,18 @@ impl StepMemory {
         };
         let cells = (grid as f64).powi(2);
         let own = MethodMemory::of(method, model, &footprint, micro, cells, queue);
-        let views = F32 * 2.0 * 3.0 * batch as f64 * (size as f64).powi(2);
+        let scene = (size as f64).powi(2);
+        let views = F32 * 2.0 * 3.0 * batch as f64 * (scene + own.instances);
+        // Scenes and instances go through the networks one after the other.
+        let passing = micro * (own.instances / scene).max(1.0);
 
         let kept: f64 = maps
             .iter()
-            .map(|map| micro * numbers(map) * kept(map, &footprint))
+            .map(|map| passing * numbers(map) * kept(map, &footprint))
             .sum();
         let pooled = numbers(&maps[0]) / 4.0;
-        let pool = micro * pooled * (F32 + f64::from(footprint.pooled_from));
-        let largest_map = largest(&maps, F32 * micro);
+        let pool = passing * pooled * (F32 + f64::from(footprint.pooled_from));
+        let largest_map = largest(&maps, F32 * passing);
         // Both networks, and the velocity of the one that learns.
         let state = F32 * (2.0 * own.learned + own.followed + own.queues);
         let bytes = |x: f64| x as u64; // saturates

@@ -1,7 +1,7 @@
 //! The settings of a run: those of the method from the core, and those of the trainer.
 
 use anyhow::bail;
-use densecl::augment::ViewConfig;
+use densecl::augment::{InstanceConfig, ViewConfig};
 use densecl::config::{Matching, MethodConfig, MethodName, ModelConfig, OptimConfig};
 use densecl::device::DeviceChoice;
 use densecl::synthetic::SceneConfig;
@@ -47,6 +47,34 @@ pub struct DataConfig {
     pub prefetch: usize,
     /// Share of unreadable files above which the run stops.
     pub max_bad_share: f64,
+    /// Where a method with instances has its boxes from: `search` (selective search), `random`, `objects` (those of the
+    /// embedded scenes' objects), or a file of boxes.
+    pub boxes: String,
+}
+
+/// The meaning of [`DataConfig::boxes`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BoxSource {
+    /// Selective search, before training.
+    Search,
+    /// Every box is drawn at random.
+    Random,
+    /// The visible objects of the embedded scenes.
+    Objects,
+    /// A file of boxes.
+    File(std::path::PathBuf),
+}
+
+impl DataConfig {
+    /// Where boxes come from.
+    pub fn box_source(&self) -> BoxSource {
+        match &*self.boxes {
+            "search" => BoxSource::Search,
+            "random" => BoxSource::Random,
+            "objects" => BoxSource::Objects,
+            path => BoxSource::File(path.into()),
+        }
+    }
 }
 
 /// Upper limit of loader threads and of prefetched batches: beyond it a value is a mistake.
@@ -63,6 +91,7 @@ impl Default for DataConfig {
             threads: 0,
             prefetch: 4,
             max_bad_share: 0.1,
+            boxes: "search".to_string(),
         }
     }
 }
@@ -179,14 +208,16 @@ impl RunConfig {
                 "train.init and train.continue_from: a run starts from one of them, leave out the other"
             );
         }
-        let byol = self.method.name == MethodName::Byol;
-        if byol && !self.train.continue_from.is_empty() {
+        let predicts = self.method.name.predicts();
+        if predicts && !self.train.continue_from.is_empty() {
             bail!(
                 "train.continue_from = {:?}: goes on from the two encoders and the queues of DenseCL or MoCo, which \
-                 method.name = \"byol\" does not have; train.init begins with their backbone",
-                self.train.continue_from
+                 method.name = \"{}\" does not have; train.init begins with their backbone",
+                self.train.continue_from,
+                self.method_name()
             );
         }
+        self.validate_boxes()?;
         let batch = self.train.batch_size;
         let accumulate = self.optim.accumulate;
         if batch == 0 {
@@ -203,11 +234,12 @@ impl RunConfig {
                  network at once (train.batch_size / optim.accumulate)"
             );
         }
-        if byol && micro / groups < 2 {
+        if predicts && micro / groups < 2 {
             bail!(
-                "method.bn_groups = {groups}: a group has {} image, and BYOL's projector is normalised over the images of \
-                 a group; use fewer groups, or a larger train.batch_size / optim.accumulate",
-                micro / groups
+                "method.bn_groups = {groups}: a group has {} image, and the projector of {} is normalised over the \
+                 images of a group; use fewer groups, or a larger train.batch_size / optim.accumulate",
+                micro / groups,
+                self.objective()
             );
         }
         if self.method.matching == Matching::Centred && micro < 2 {
@@ -282,6 +314,35 @@ impl RunConfig {
         Ok(())
     }
 
+    /// Checks the settings of boxes, which a method without instances must leave alone.
+    fn validate_boxes(&self) -> anyhow::Result<()> {
+        let DataConfig { source, boxes, .. } = &self.data;
+        if !self.method.name.has_instances() {
+            let name = self.method_name();
+            if *boxes != DataConfig::default().boxes {
+                bail!(
+                    "data.boxes = {boxes:?}: has no effect with {name}, which has no instances; leave it out"
+                );
+            }
+            if self.views.instances != InstanceConfig::default() {
+                bail!(
+                    "views.instances: has no effect with {name}, which has no instances; leave it out"
+                );
+            }
+            return Ok(());
+        }
+        if boxes.is_empty() {
+            bail!("data.boxes = \"\": must be \"search\", \"random\", \"objects\" or a file of boxes");
+        }
+        if self.data.box_source() == BoxSource::Objects && source != SCENES {
+            bail!(
+                "data.boxes = \"objects\": only the embedded scenes know their objects; give \"search\", \"random\" or \
+                 a file of boxes for {source}"
+            );
+        }
+        Ok(())
+    }
+
     /// Pixels of a side of the smallest views of the run: its first or its last, where they follow a curriculum.
     pub fn smallest_view(&self) -> u32 {
         let [first, last] = self.views.curriculum.sizes(self.views.size);
@@ -302,10 +363,11 @@ impl RunConfig {
         }
     }
 
-    /// `byol`, `densecl`, or `mocov2` when DenseCL's λ is 0.
+    /// `byol`, `univip`, `densecl`, or `mocov2` when DenseCL's λ is 0.
     pub fn method_name(&self) -> &'static str {
         match self.method.name {
             MethodName::Byol => "byol",
+            MethodName::UniVip => "univip",
             MethodName::DenseCl if self.method.lambda == 0.0 => "mocov2",
             MethodName::DenseCl => "densecl",
         }
@@ -320,8 +382,10 @@ impl RunConfig {
             in_view_weight,
             ..
         } = self.method;
-        if name == MethodName::Byol {
-            return "BYOL".to_string();
+        match name {
+            MethodName::Byol => return "BYOL".to_string(),
+            MethodName::UniVip => return "UniVIP".to_string(),
+            MethodName::DenseCl => {}
         }
         if lambda == 0.0 {
             return "MoCo v2".to_string();

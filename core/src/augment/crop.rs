@@ -6,6 +6,7 @@ use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use image::RgbImage;
 use rand::RngExt;
 
+use crate::boxes::Rect;
 use crate::rng::Rng;
 
 /// A rectangle of whole source pixels.
@@ -22,6 +23,32 @@ pub struct CropBox {
 }
 
 impl CropBox {
+    /// The same box in continuous coordinates.
+    pub fn rect(self) -> Rect {
+        let [left, top, width, height] =
+            [self.left, self.top, self.width, self.height].map(f64::from);
+        Rect::new(left, top, left + width, top + height)
+    }
+
+    /// Whether no pixel of `other` lies outside.
+    pub fn contains(self, other: Self) -> bool {
+        self.intersection(other) == Some(other)
+    }
+
+    /// The pixels that lie in both; `None` if there are none.
+    pub fn intersection(self, other: Self) -> Option<Self> {
+        let left = self.left.max(other.left);
+        let top = self.top.max(other.top);
+        let right = (self.left + self.width).min(other.left + other.width);
+        let bottom = (self.top + self.height).min(other.top + other.height);
+        (left < right && top < bottom).then(|| Self {
+            left,
+            top,
+            width: right - left,
+            height: bottom - top,
+        })
+    }
+
     /// Draws a rectangle as torchvision's `RandomResizedCrop.get_params` does: up to ten times an area
     /// uniform in `scale` (as a share of the source's) and an aspect ratio (width / height)
     /// log-uniform in `ratio`. The first rectangle that fits into the source is placed at a uniform

@@ -15,6 +15,25 @@ pub enum MethodName {
     DenseCl,
     /// BYOL (Grill et al. 2020).
     Byol,
+    /// UniVIP (Li et al. 2022).
+    UniVip,
+}
+
+impl MethodName {
+    /// Whether the method has queues of negatives.
+    pub fn has_queues(self) -> bool {
+        self == Self::DenseCl
+    }
+
+    /// Whether the method projects and predicts as BYOL does: through heads with batch normalisation.
+    pub fn predicts(self) -> bool {
+        matches!(self, Self::Byol | Self::UniVip)
+    }
+
+    /// Whether the method compares instances, views of boxes in an image.
+    pub fn has_instances(self) -> bool {
+        self == Self::UniVip
+    }
 }
 
 /// Settings of `[method]` that only DenseCL uses.
@@ -31,8 +50,16 @@ const OF_DENSECL: [&str; 10] = [
     "shuffle_keys",
 ];
 
-/// Those that only BYOL uses.
+/// Those that only BYOL and UniVIP use.
 const OF_BYOL: [&str; 2] = ["projector_hidden", "projector_dim"];
+
+/// Those that only UniVIP uses.
+const OF_UNIVIP: [&str; 4] = [
+    "instances",
+    "instance_size",
+    "transport_epsilon",
+    "transport_iterations",
+];
 
 impl MethodConfig {
     /// Checks that every setting which the method does not use is at its default: it would have no effect, and
@@ -41,13 +68,16 @@ impl MethodConfig {
     /// # Errors
     /// [`Error::Config`] naming the first that is not.
     pub(super) fn ensure_used(&self) -> Result<()> {
-        let unused: &[&str] = match self.name {
-            MethodName::DenseCl => &OF_BYOL,
-            MethodName::Byol => &OF_DENSECL,
-        };
+        let groups: [(bool, &[&str]); 3] = [
+            (self.name == MethodName::DenseCl, &OF_DENSECL),
+            (self.name.predicts(), &OF_BYOL),
+            (self.name.has_instances(), &OF_UNIVIP),
+        ];
+        let unused = groups.into_iter().filter(|(used, _)| !used);
+        let mut unused = unused.flat_map(|(_, keys)| keys);
         let json = |config: &Self| to_value(config).expect("plain settings have a JSON form");
         let (is, default) = (json(self), json(&Self::default()));
-        match unused.iter().find(|key| is[**key] != default[**key]) {
+        match unused.find(|key| is[**key] != default[**key]) {
             None => Ok(()),
             Some(key) => Err(Error::config(
                 &format!("method.{key}"),
@@ -80,6 +110,19 @@ mod tests {
         let expected = "method.in_view_weight = 4.0: has no effect with method.name = \"byol\": leave it out, or set \
                         it to its default 0.0";
         assert_eq!(in_view, expected);
+        let instances = refused(MethodConfig {
+            name: MethodName::Byol,
+            instances: 2,
+            ..MethodConfig::default()
+        });
+        assert!(instances.starts_with("method.instances = 2: has no effect"));
+        let univip = MethodConfig {
+            name: MethodName::UniVip,
+            instances: 2,
+            projector_dim: 8,
+            ..MethodConfig::default()
+        };
+        assert_eq!(univip.validate(), Ok(()));
         let hidden = refused(MethodConfig {
             projector_hidden: 512,
             ..MethodConfig::default()
@@ -90,7 +133,7 @@ mod tests {
     #[test]
     fn every_setting_that_is_listed_exists() {
         let all = to_value(MethodConfig::default()).expect("JSON");
-        for key in OF_DENSECL.iter().chain(&OF_BYOL) {
+        for key in OF_DENSECL.iter().chain(&OF_BYOL).chain(&OF_UNIVIP) {
             assert!(all.get(key).is_some(), "there is no method.{key}");
         }
     }

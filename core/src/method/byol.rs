@@ -125,6 +125,24 @@ impl Byol {
         seed: u64,
         device: &Device,
     ) -> Self {
+        let (online, target) = Self::networks(model, method, seed, device);
+        Self {
+            online: online.trainable(),
+            target,
+            optimizer: Sgd::new(optim),
+            loss_scale: (optim.precision == Precision::F16).then(LossScale::default),
+            method: method.clone(),
+            precision: optim.precision,
+        }
+    }
+
+    /// The online and the target network of [`Self::new`], without a gradient graph.
+    pub(super) fn networks(
+        model: &ModelConfig,
+        method: &MethodConfig,
+        seed: u64,
+        device: &Device,
+    ) -> (Online, Branch) {
         let device = device.clone().inner();
         let init = Init::new(seed, &device);
         let encoder = Encoder::with_heads(model, Heads::NONE, seed, &device);
@@ -137,14 +155,7 @@ impl Byol {
             branch: target.clone(),
             predictor,
         };
-        Self {
-            online: online.trainable(),
-            target,
-            optimizer: Sgd::new(optim),
-            loss_scale: (optim.precision == Precision::F16).then(LossScale::default),
-            method: method.clone(),
-            precision: optim.precision,
-        }
+        (online, target)
     }
 
     /// The figures of every step.
@@ -152,15 +163,25 @@ impl Byol {
         FIGURES.to_vec()
     }
 
-    /// τ at a step.
-    fn momentum(&self, settings: &StepSettings) -> f64 {
-        schedule::momentum(
-            self.method.momentum,
-            self.method.momentum_schedule,
-            settings.step,
-            settings.total_steps,
-        )
+}
+
+/// The backbone alone: heads of another method have no place in this one.
+pub(super) fn without_heads(encoder: Encoder) -> Encoder {
+    Encoder {
+        global_head: None,
+        dense_head: None,
+        ..encoder
     }
+}
+
+/// τ at a step.
+pub(super) fn momentum(method: &MethodConfig, settings: &StepSettings) -> f64 {
+    schedule::momentum(
+        method.momentum,
+        method.momentum_schedule,
+        settings.step,
+        settings.total_steps,
+    )
 }
 
 impl Method for Byol {
@@ -191,12 +212,7 @@ impl Method for Byol {
     }
 
     fn begin_with(&mut self, encoder: Encoder) {
-        // Heads of another method have no place here.
-        let encoder = Encoder {
-            global_head: None,
-            dense_head: None,
-            ..encoder
-        };
+        let encoder = without_heads(encoder);
         self.online.branch.encoder = encoder.clone().trainable();
         self.target.encoder = encoder.inference();
     }
@@ -216,7 +232,7 @@ impl Method for Byol {
         assert!(count > 0, "a step needs a batch");
         let groups = self.method.bn_groups;
         let dtype = self.precision.dtype();
-        let momentum = self.momentum(settings);
+        let momentum = momentum(&self.method, settings);
         let mut gradients = ParameterGradients::default();
         let mut sums = FigureSums::default();
         // What an overflow has to undo. A tensor is a handle: only what changes is held twice.

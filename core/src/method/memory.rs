@@ -30,6 +30,8 @@ pub(crate) struct MethodMemory {
     pub(crate) loss: f64,
     /// The largest tensor of heads and loss.
     pub(crate) largest: f64,
+    /// Pixels of the instances of an image that go through a network together; 0 where there are none.
+    pub(crate) instances: f64,
 }
 
 impl MethodMemory {
@@ -48,6 +50,7 @@ impl MethodMemory {
                 Self::of_densecl(model, footprint, micro, cells, queue, in_view)
             }
             MethodName::Byol => Self::of_byol(model, method, micro),
+            MethodName::UniVip => Self::of_univip(model, method, micro),
         }
     }
 
@@ -75,6 +78,7 @@ impl MethodMemory {
             heads: micro * cells * (3.0 * channels + 3.0 * dim),
             loss: (LOGITS * logits).max(similarity).max(in_view),
             largest: logits.max(similarity).max(queues / 2.0),
+            instances: 0.0,
         }
     }
 
@@ -95,6 +99,22 @@ impl MethodMemory {
             heads: micro * layers,
             loss: 0.0,
             largest: hidden as f64 * channels.max(dim) as f64,
+            instances: 0.0,
+        }
+    }
+
+    /// BYOL's, with a layer for the instances, which go through the heads K at a time.
+    fn of_univip(model: &ModelConfig, method: &MethodConfig, micro: f64) -> Self {
+        let byol = Self::of_byol(model, method, micro);
+        let (count, dim) = (method.instances as f64, method.projector_dim as f64);
+        let layer = count * dim * dim;
+        Self {
+            learned: byol.learned + layer + dim,
+            heads: byol.heads * count + micro * count * dim,
+            loss: micro * count * count,
+            largest: byol.largest.max(layer),
+            instances: count * f64::from(method.instance_size).powi(2),
+            ..byol
         }
     }
 }
@@ -111,12 +131,12 @@ mod tests {
     use super::*;
     use crate::{
         config::{Backbone, OptimConfig},
-        method::Byol,
+        method::{Byol, UniVip},
         model::{Kind, NamedTensor, Tensors},
     };
 
     #[test]
-    fn the_parameters_of_byol_are_those_of_the_networks_that_are_built() {
+    fn the_parameters_of_byol_and_univip_are_those_of_the_networks_that_are_built() {
         let model = ModelConfig {
             backbone: Backbone::ResNet18,
             width: 4,
@@ -137,6 +157,16 @@ mod tests {
                 .sum()
         };
         let own = MethodMemory::of_byol(&model, &method, 1.0);
+        assert_eq!(own.learned, count(learner.online.named()));
+        assert_eq!(own.followed, count(learner.target.named()));
+
+        let method = MethodConfig {
+            name: MethodName::UniVip,
+            instances: 3,
+            ..method
+        };
+        let learner = UniVip::new(&model, &method, &optim, 0, &Device::flex());
+        let own = MethodMemory::of_univip(&model, &method, 1.0);
         assert_eq!(own.learned, count(learner.online.named()));
         assert_eq!(own.followed, count(learner.target.named()));
     }

@@ -1,7 +1,8 @@
 //! The interface between a pre-training method and the rest of the program: the trait [`Method`] gives the method's
 //! views, state and figures by name, and its training step.
 //!
-//! [`DenseCl`] is the default method; with λ = 0 it is MoCo v2. [`Byol`] has neither queue nor negatives. The
+//! [`DenseCl`] is the default method; with λ = 0 it is MoCo v2. [`Byol`] has neither queue nor negatives, and [`UniVip`]
+//! adds instances to it. The
 //! training loop, checkpoints, metrics and curves use [`Method`] alone, so a new method needs a file in this
 //! folder and an entry in [`new`] and [`figures()`].
 
@@ -10,6 +11,7 @@ mod densecl;
 mod figures;
 mod memory;
 mod state;
+mod univip;
 
 use burn::tensor::{Device, Tensor};
 
@@ -19,6 +21,7 @@ pub use self::{
     densecl::{DenseCl, key_order},
     figures::{Figure, FigureSums, Figures, Panel, StepOutput, feature_std},
     state::StateVisitor,
+    univip::{UniVip, WithInstances, instance_loss, plan, scene_instance_loss, scene_loss},
 };
 use crate::{
     augment::ViewGeometry,
@@ -81,6 +84,7 @@ pub fn new(
             Box::new(DenseCl::new(model, method, optim, queue_len, seed, device))
         }
         MethodName::Byol => Box::new(Byol::new(model, method, optim, seed, device)),
+        MethodName::UniVip => Box::new(UniVip::new(model, method, optim, seed, device)),
     }
 }
 
@@ -90,6 +94,7 @@ pub fn figures(method: &MethodConfig) -> Vec<Figure> {
     match method.name {
         MethodName::DenseCl => DenseCl::figures_with(method),
         MethodName::Byol => Byol::figures_of_a_step(),
+        MethodName::UniVip => UniVip::figures_of_a_step(),
     }
 }
 
@@ -100,12 +105,43 @@ pub struct ViewSpec {
     pub name: &'static str,
     /// Side in pixels; `None` = the setting `views.size`.
     pub size: Option<u32>,
+    /// What the view shows.
+    pub shows: Shows,
+}
+
+/// What a view shows of its image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shows {
+    /// A random crop.
+    Scene,
+    /// A box that lies in the overlap of the first two views, which are scenes: all of it, without a random crop.
+    Instance {
+        /// Which of the image's instances, from 0.
+        number: usize,
+        /// Which of the two scenes' settings its colours and its blur are drawn by: 0 or 1.
+        like: usize,
+    },
+}
+
+impl Shows {
+    /// The number of instances of an image in these views; 0 where there are only scenes.
+    pub fn instances(views: &[ViewSpec]) -> usize {
+        let numbers = views.iter().filter_map(|view| match view.shows {
+            Self::Scene => None,
+            Self::Instance { number, .. } => Some(number + 1),
+        });
+        numbers.max().unwrap_or(0)
+    }
 }
 
 impl ViewSpec {
     /// A view with the side `views.size` of the settings.
     pub const fn usual(name: &'static str) -> Self {
-        Self { name, size: None }
+        Self {
+            name,
+            size: None,
+            shows: Shows::Scene,
+        }
     }
 }
 

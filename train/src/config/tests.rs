@@ -10,6 +10,7 @@ fn the_objective_is_said_in_words() {
     };
     assert_eq!(said(&[]), "DenseCL");
     assert_eq!(said(&["method.name=byol"]), "BYOL");
+    assert_eq!(said(&["method.name=univip"]), "UniVIP");
     assert_eq!(
         said(&["method.lambda=0", "method.in_view_weight=1"]),
         "MoCo v2"
@@ -26,7 +27,7 @@ fn the_objective_is_said_in_words() {
 
 #[test]
 fn what_does_not_fit_together_is_named() {
-    let cases: [(&str, &str); 17] = [
+    let cases: [(&str, &str); 27] = [
         ("method.bn_groups=3", "method.bn_groups = 3"),
         ("optim.accumulate=7", "optim.accumulate = 7"),
         ("views.size=100", "views.size = 100"),
@@ -66,6 +67,46 @@ fn what_does_not_fit_together_is_named() {
             "train.init begins with their backbone",
         ),
         ("optim.trust=0", "optim.trust = 0: must be above 0"),
+        (
+            "method.name=univip method.transport_epsilon=0",
+            "method.transport_epsilon = 0: must be between 0.001 and 1000",
+        ),
+        (
+            "method.name=univip method.instances=0",
+            "method.instances = 0: must be 1 to 64",
+        ),
+        (
+            "method.name=univip method.instance_size=100",
+            "method.instance_size = 100: must be a multiple of 32",
+        ),
+        (
+            "method.name=univip method.transport_iterations=0",
+            "method.transport_iterations = 0: must be 1 to 10,000",
+        ),
+        (
+            "method.name=univip method.lambda=0.3",
+            "has no effect with method.name = \"univip\"",
+        ),
+        (
+            "method.name=byol method.instances=2",
+            "method.instances = 2: has no effect",
+        ),
+        (
+            "method.name=byol data.boxes=random",
+            "data.boxes = \"random\": has no effect with byol",
+        ),
+        (
+            "views.instances.min_side=7",
+            "views.instances: has no effect with densecl",
+        ),
+        (
+            "method.name=univip views.instances.tries=0",
+            "views.instances.tries = 0: must be 1 to 10,000",
+        ),
+        (
+            "method.name=univip data.source=photos data.boxes=objects",
+            "only the embedded scenes know their objects",
+        ),
         ("views.curriculum.size=50", "views.curriculum.size = 50"),
         ("views.second.blur_p=2", "views.second.blur_p = 2"),
     ];

@@ -19,6 +19,7 @@ use densecl::method::ViewSpec;
 use log::Level;
 
 use super::bad_files::{BadFile, BadFiles, proof};
+use super::boxes::Boxes;
 use super::permutation::epoch_order;
 use super::source::Source;
 use super::worker::{Job, Sample, SampleError, WorkerPool};
@@ -28,8 +29,8 @@ use crate::plan::Plan;
 
 const STOPPED: &str = "the data loader has stopped after an earlier error";
 
-/// How images become batches. Only `batch_size`, `seed`, `views`, `sizes` and, with a curriculum, `total_steps`
-/// affect their content.
+/// How images become batches. Only `batch_size`, `seed`, `views`, `wanted`, `boxes` and, with a curriculum,
+/// `total_steps` affect their content.
 #[derive(Debug, Clone)]
 pub(crate) struct LoaderConfig {
     /// B: images per batch.
@@ -42,8 +43,10 @@ pub(crate) struct LoaderConfig {
     pub prefetch: usize,
     /// The augmentations.
     pub views: ViewConfig,
-    /// Side lengths in pixels of the views of each image; `None` = as `views` and its curriculum say.
-    pub sizes: Vec<Option<u32>>,
+    /// The views of each image.
+    pub wanted: Vec<ViewSpec>,
+    /// The boxes of the images, for views of instances.
+    pub boxes: Arc<Boxes>,
     /// Steps of the whole run, over which the curriculum goes.
     pub total_steps: u64,
     /// The share of files, in [0, 1], that may fail to decode before the run is stopped.
@@ -54,7 +57,12 @@ pub(crate) struct LoaderConfig {
 
 impl LoaderConfig {
     /// The settings for a run whose method takes these views; bad files are logged at `bad_file_level`.
-    pub(crate) fn of(plan: &Plan, wanted: &[ViewSpec], bad_file_level: Level) -> Self {
+    pub(crate) fn of(
+        plan: &Plan,
+        wanted: &[ViewSpec],
+        boxes: &Arc<Boxes>,
+        bad_file_level: Level,
+    ) -> Self {
         let RunConfig {
             data, train, views, ..
         } = &plan.config;
@@ -64,7 +72,8 @@ impl LoaderConfig {
             threads: data.threads,
             prefetch: data.prefetch,
             views: views.clone(),
-            sizes: wanted.iter().map(|view| view.size).collect(),
+            wanted: wanted.to_vec(),
+            boxes: Arc::clone(boxes),
             total_steps: plan.total_steps,
             max_bad_share: data.max_bad_share,
             bad_file_level,
@@ -83,6 +92,7 @@ impl LoaderConfig {
 /// Prepares batches on worker threads, which end when this is dropped.
 pub(crate) struct Loader {
     config: LoaderConfig,
+    source: Arc<Source>,
     images: usize,
     /// The step that [`Batches::next`] returns next, and the first step that is not queued yet.
     next_step: u64,
@@ -143,9 +153,7 @@ impl Loader {
         let workers = WorkerPool::start(
             threads.min(most_useful),
             &source,
-            &config.views,
-            &config.sizes,
-            config.seed,
+            &config,
             longest_search,
         )?;
 
@@ -156,6 +164,7 @@ impl Loader {
                 Arc::new(epoch_order(config.seed, first_epoch, images)),
             ),
             config,
+            source,
             images,
             next_step: first_step,
             next_queued: first_step,
@@ -183,8 +192,8 @@ impl Loader {
         let batch_size = self.config.batch_size;
         let step = self.next_step;
         let stage = self.config.stage(step);
-        let sizes = self.config.sizes.iter();
-        let sizes = sizes.map(|size| size.unwrap_or(stage.size));
+        let wanted = self.config.wanted.iter();
+        let sizes = wanted.map(|view| view.size.unwrap_or(stage.size));
         let empty = |size: u32| ViewBytes {
             size: size as usize,
             pixels: Vec::with_capacity(batch_size * 3 * size as usize * size as usize),
@@ -204,6 +213,10 @@ impl Loader {
                 Err(SampleError::NoneDecodes(skipped)) => {
                     return Err(self.bad_files.all_bad(skipped));
                 }
+                Err(SampleError::WrongBoxes { image, why }) => bail!(
+                    "{}: {why}; make the file of boxes again for these pictures",
+                    self.source.name(image).display()
+                ),
                 Err(SampleError::Panicked(text)) => bail!("a data loading thread panicked: {text}"),
             };
             self.bad_files.record(sample.image, sample.skipped)?;

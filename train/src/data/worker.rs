@@ -8,10 +8,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use crossbeam_channel::{Receiver, Sender};
-use densecl::augment::{self, Stage, ViewConfig, ViewGeometry, ViewMaker};
+use densecl::augment::{self, ScenesAndInstances, Stage, ViewConfig, ViewGeometry, ViewMaker, ViewParams};
+use densecl::method::{Shows, ViewSpec};
 use image::RgbImage;
 
+use super::boxes::Boxes;
 use super::decode::{DecodeError, DecodeLimits, Decoder};
+use super::loader::LoaderConfig;
 use super::source::Source;
 use crate::panics;
 
@@ -47,6 +50,13 @@ pub(super) struct Sample {
 pub(super) enum SampleError {
     /// So many files in a row do not decode that the share of bad files is certainly too large.
     NoneDecodes(Vec<(usize, DecodeError)>),
+    /// The boxes of this image were made for another picture.
+    WrongBoxes {
+        /// Index of the image in the data set.
+        image: usize,
+        /// How the pictures differ.
+        why: String,
+    },
     /// The thread panicked; the panic's message.
     Panicked(String),
 }
@@ -71,9 +81,7 @@ impl WorkerPool {
     pub(super) fn start(
         count: usize,
         source: &Arc<Source>,
-        views: &ViewConfig,
-        sizes: &[Option<u32>],
-        seed: u64,
+        config: &LoaderConfig,
         longest_search: usize,
     ) -> anyhow::Result<Self> {
         // The channel is unbounded; the loader bounds the number of jobs.
@@ -91,12 +99,13 @@ impl WorkerPool {
         for number in 1..=count {
             let mut worker = Worker {
                 source: Arc::clone(source),
-                views: views.clone(),
-                sizes: sizes.to_vec(),
+                views: config.views.clone(),
+                wanted: config.wanted.clone(),
+                boxes: Arc::clone(&config.boxes),
                 decoder: Decoder::new(DecodeLimits::default()),
                 maker: ViewMaker::default(),
                 spare: spare.clone(),
-                seed,
+                seed: config.seed,
                 longest_search,
                 stop: Arc::clone(&pool.stop),
             };
@@ -155,8 +164,8 @@ impl Drop for WorkerPool {
 struct Worker {
     source: Arc<Source>,
     views: ViewConfig,
-    /// Side lengths of the views in pixels; `None` = as the stage says.
-    sizes: Vec<Option<u32>>,
+    wanted: Vec<ViewSpec>,
+    boxes: Arc<Boxes>,
     decoder: Decoder,
     maker: ViewMaker,
     spare: Receiver<Vec<u8>>,
@@ -189,7 +198,9 @@ impl Worker {
         for &image in from.iter().chain(before) {
             match source.picture(image, &mut self.decoder) {
                 Ok(pixels) => {
-                    let (views, geometry) = self.make_views(&pixels, job.index, job.stage);
+                    let params = self.draw(&pixels, image, job);
+                    let params = params.map_err(|why| SampleError::WrongBoxes { image, why })?;
+                    let (views, geometry) = self.make_views(&pixels, &params, job.stage);
                     if let Cow::Owned(pixels) = pixels {
                         self.decoder.reuse(pixels);
                     }
@@ -209,21 +220,44 @@ impl Worker {
         Err(SampleError::NoneDecodes(skipped))
     }
 
-    /// The views of the sample numbered `index`, one after the other, and their crops.
+    /// The parameters of the views of an image.
+    ///
+    /// # Errors
+    /// When the image's boxes were made for another picture.
+    fn draw(&self, pixels: &RgbImage, image: usize, job: &Job) -> Result<Vec<ViewParams>, String> {
+        let size = pixels.dimensions().into();
+        let (views, seed) = (&self.views, self.seed);
+        let instances = Shows::instances(&self.wanted);
+        if instances == 0 {
+            let count = self.wanted.len();
+            return Ok(augment::draw_views(
+                size, views, job.stage, seed, job.index, count,
+            ));
+        }
+        let boxes = self.boxes.of(image, pixels)?;
+        let ScenesAndInstances {
+            scenes, instances, ..
+        } = augment::draw_instances(size, boxes, views, job.stage, [seed, job.index], instances);
+        let mut scenes = scenes.into_iter();
+        let params = self.wanted.iter().map(|view| match view.shows {
+            Shows::Scene => scenes.next().expect("a method with instances has two scenes"),
+            Shows::Instance { number, like } => instances[number][like].clone(),
+        });
+        Ok(params.collect())
+    }
+
+    /// Views with these parameters, one after the other, and their crops.
     fn make_views(
         &mut self,
         pixels: &RgbImage,
-        index: u64,
+        params: &[ViewParams],
         stage: Stage,
     ) -> (Vec<u8>, Vec<ViewGeometry>) {
-        let source = pixels.dimensions().into();
-        let count = self.sizes.len();
-        let params = augment::draw_views(source, &self.views, stage, self.seed, index, count);
         let mut views = self.spare.try_recv().unwrap_or_default();
         views.clear();
-        let mut geometry = Vec::with_capacity(count);
-        for (params, size) in params.iter().zip(&self.sizes) {
-            let size = size.unwrap_or(stage.size);
+        let mut geometry = Vec::with_capacity(params.len());
+        for (params, wanted) in params.iter().zip(&self.wanted) {
+            let size = wanted.size.unwrap_or(stage.size);
             let view = self.maker.make(pixels, params, size);
             views.extend_from_slice(view.as_bytes());
             geometry.push(params.geometry(size));

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use densecl::synthetic::{SceneConfig, scene_image};
@@ -13,6 +14,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{RunConfig, SCENES};
+use crate::data::boxes::Boxes;
 use crate::data::decode::{DecodeLimits, Decoder};
 use crate::data::{BadFile, Source};
 use crate::events::{Observer, TrainEvent};
@@ -34,6 +36,13 @@ pub(crate) struct Listing {
     /// [`Source::contents`]; `None` also in runs of versions that did not record it.
     #[serde(default)]
     contents: Option<u32>,
+}
+
+/// The training images and their boxes.
+pub(crate) struct Images {
+    pub source: Arc<Source>,
+    /// Boxes for methods with instances; empty for others, and where all are random.
+    pub boxes: Arc<Boxes>,
 }
 
 /// The data of a run.

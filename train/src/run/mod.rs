@@ -1,5 +1,6 @@
 //! A training run: its start, its folder, and its results.
 
+mod boxes;
 mod failure;
 mod folder;
 mod images;

@@ -9,10 +9,11 @@ use anyhow::{Context, bail};
 use densecl::checkpoint::{Checkpoint, TrainingState};
 use densecl::config::Precision;
 use densecl::device::Selected;
-use densecl::method::Method;
+use densecl::method::{Method, Shows};
 
+use super::boxes;
 use super::folder::RunDir;
-use super::images;
+use super::images::{self, Images};
 use super::result::{self, RunResult};
 use super::start;
 use super::training::train;
@@ -143,6 +144,14 @@ impl PreparedRun {
         note(memory::check(&plan, selected)?)?;
 
         let fresh = method(&plan);
+        let instances = Shows::instances(&fresh.views());
+        let began = resumed.as_ref().map(|_| &run);
+        let found = boxes::of_run(&plan.config, &source, instances, began, &mut *watching, stop)?;
+        let Some(boxes) = found else {
+            watching.event(&TrainEvent::Note(NOTHING_TO_CONTINUE.to_string()))?;
+            return Ok(None);
+        };
+        let note = |text: String| watching.event(&TrainEvent::Note(text));
         let (learner, first_step) = match &resumed {
             Some((step, path)) => {
                 data.listing.ensure_same(&run)?;
@@ -154,12 +163,17 @@ impl PreparedRun {
                 // The earlier run is deleted only after all checks, because a refused run must leave it in place.
                 run.clear()?;
                 data.listing.save(&run)?;
+                boxes::save(&boxes, &source, &plan.config, &run)?;
                 (learner, first_step)
             }
         };
         // A resumed run saves its settings too: the number of steps may have been changed, and later resumes use it.
         let text = settings::to_toml(&plan.config)?;
         write_atomically(&run.config(), text.as_bytes())?;
+        let images = Images {
+            source,
+            boxes: Arc::new(boxes),
+        };
         let mut observers = Observers(vec![watching]);
         let keep = resumed.is_some().then_some(first_step);
         let metrics = JsonlWriter::open(&run.metrics(), keep)?;
@@ -181,7 +195,7 @@ impl PreparedRun {
                 Some(before) => Some(before),
                 None => result::measure_untrained(
                     &plan,
-                    &source,
+                    &images,
                     &learner.views(),
                     &pairs,
                     &run,
@@ -193,7 +207,7 @@ impl PreparedRun {
 
         let (ended, mut bad_files) = train(
             &plan,
-            &source,
+            &images,
             learner,
             first_step,
             &run,
@@ -202,8 +216,7 @@ impl PreparedRun {
         )?;
         if ended.interrupted && ended.step == 0 {
             run.clear()?;
-            let text = "stopped before the first step: there is nothing to continue";
-            observers.event(&TrainEvent::Note(text.to_string()))?;
+            observers.event(&TrainEvent::Note(NOTHING_TO_CONTINUE.to_string()))?;
             return Ok(None);
         }
         bad_files.extend(bad_pairs);
@@ -219,6 +232,8 @@ impl PreparedRun {
         Ok(Some((run, result)))
     }
 }
+
+const NOTHING_TO_CONTINUE: &str = "stopped before the first step: there is nothing to continue";
 
 /// An earlier run, locked, with the step and path of its newest checkpoint.
 struct Resumed {

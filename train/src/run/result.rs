@@ -16,7 +16,7 @@ use log::Level;
 use serde::Serialize;
 
 use crate::data::loader::{Loader, LoaderConfig};
-use crate::data::{BadFile, Source};
+use crate::data::BadFile;
 use crate::events::{Observer, TrainEvent};
 use crate::files::{write_atomically, write_png};
 use crate::held_out::{self, HeldOutFigures, Pair};
@@ -24,7 +24,7 @@ use crate::paths;
 use crate::plan::Plan;
 use crate::report::{read_jsonl, resident_by_hour};
 use crate::run::folder::RunDir;
-use crate::run::images;
+use crate::run::images::{self, Images};
 use crate::run::pictures;
 use crate::settings;
 use crate::trainer::Ended;
@@ -87,7 +87,7 @@ pub struct RunResult {
 /// When the device or the disk fails, or too many files are bad.
 pub(crate) fn measure_untrained(
     plan: &Plan,
-    source: &Arc<Source>,
+    images: &Images,
     views: &[ViewSpec],
     pairs: &[Pair],
     run: &RunDir,
@@ -98,8 +98,8 @@ pub(crate) fn measure_untrained(
         "measuring the untrained network".to_string(),
     ))?;
     // Bad files are logged at debug level only, because training reads the same files and reports them.
-    let config = LoaderConfig::of(plan, views, Level::Debug);
-    let mut loader = Loader::start(Arc::clone(source), config, 0)?;
+    let config = LoaderConfig::of(plan, views, &images.boxes, Level::Debug);
+    let mut loader = Loader::start(Arc::clone(&images.source), config, 0)?;
     let Some(encoder) = held_out::untrained_network(plan, &mut loader, stop)? else {
         return Ok(None);
     };

@@ -11,8 +11,9 @@ use log::Level;
 
 use super::failure::explain;
 use super::folder::RunDir;
+use super::images::Images;
 use crate::data::loader::{Loader, LoaderConfig};
-use crate::data::{BadFile, Source};
+use crate::data::BadFile;
 use crate::events::Observer;
 use crate::memory;
 use crate::plan::Plan;
@@ -49,15 +50,15 @@ impl Host for Machine<'_> {
 /// unchanged.
 pub(super) fn train(
     plan: &Plan,
-    source: &Arc<Source>,
+    images: &Images,
     learner: Box<dyn Method>,
     first_step: u64,
     run: &RunDir,
     observer: &mut dyn Observer,
     stop: &AtomicBool,
 ) -> anyhow::Result<(Ended, Vec<BadFile>)> {
-    let config = LoaderConfig::of(plan, &learner.views(), Level::Warn);
-    let mut loader = Loader::start(Arc::clone(source), config, first_step)?;
+    let config = LoaderConfig::of(plan, &learner.views(), &images.boxes, Level::Warn);
+    let mut loader = Loader::start(Arc::clone(&images.source), config, first_step)?;
     let begun = (first_step, seconds_before(run, first_step)?);
     let mut machine = Machine {
         started: Instant::now(),

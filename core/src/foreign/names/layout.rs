@@ -202,8 +202,10 @@ impl Scheme {
 
 /// What stands before the names of BYOL's online network in a checkpoint.
 const ONLINE: &str = "online.";
+/// The parts of the online networks of BYOL and UniVIP that only their training needs.
+const HEADS: [&str; 3] = ["projector.", "predictor.", "instances."];
 
-/// Our own names: those of weights and of DenseCL's states as they are. Of BYOL's state the online backbone, which has no
+/// Our own names: those of weights and of DenseCL's states as they are. Of BYOL's and UniVIP's states the online backbone, which has no
 /// key encoder beside it; the rest has no use outside its training.
 fn own(name: &str, both: bool) -> Fate {
     let of_byol = ["target.", VELOCITY]
@@ -211,7 +213,7 @@ fn own(name: &str, both: bool) -> Fate {
         .any(|part| name.starts_with(part))
         && !both;
     match name.strip_prefix(ONLINE) {
-        Some(rest) if rest.starts_with("projector.") || rest.starts_with("predictor.") => {
+        Some(rest) if HEADS.iter().any(|head| rest.starts_with(head)) => {
             Fate::Drop(Reason::TrainingState)
         }
         Some(rest) => Fate::Use(rest.to_string()),

@@ -17,7 +17,7 @@ fn config() -> LoaderConfig {
     };
     LoaderConfig {
         views,
-        sizes: vec![None, None, Some(8)],
+        wanted: wanted(&[None, None, Some(8)]),
         ..super::config(3, 2)
     }
 }
