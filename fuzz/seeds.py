@@ -1,5 +1,5 @@
-"""Writes the seeds of every target to corpus/TARGET/, from the golden files of the tests. Needs only Python's
-standard library."""
+"""Writes the seeds of every target to corpus/TARGET/, from the golden files of the tests, and a few small ones of each to
+replay/TARGET/, which are committed and which `cargo test` replays. Needs only Python's standard library."""
 
 import json
 import shutil
@@ -12,6 +12,8 @@ TORCH = HERE.parent / "tests/golden/torch"
 PICTURES = HERE.parent / "train/tests_data"
 # Longer files slow down every execution and exercise no further code.
 LONGEST = 90_000
+# What is committed: inputs up to this length, and this many of a target, but the smallest two in any case.
+REPLAYED, MOST = 6_000, 10
 
 
 def folder(target):
@@ -87,5 +89,74 @@ COCO = {
 (folder("boxes") / "yolo").write_bytes(b"\1" + b"0 0.5 0.5 0.25 0.5\n1 0.1 0.2 0.1 0.1\n")
 (folder("boxes") / "coco").write_bytes(b"\2" + json.dumps(COCO).encode())
 
+(folder("boxes") / "yaml").write_bytes(b"\3" + b"train: ../train/images\nval: [images/val, 'x']\nnames:\n  0: cat\n  1: dog\n")
+(folder("boxes") / "yaml_flow").write_bytes(b"\3" + b"names: {0: 'a, b', 1: \"c\"} # two\nnc: 2\n")
+
+for name, pnm in {
+    "p1": b"P1\n# bits\n3 2\n1 0 1\n0 1 0\n",
+    "p2": b"P2 2 2 15\n0 5 10 15\n",
+    "p3": b"P3\n1 1\n255\n1 2 3\n",
+    "p4": b"P4 9 2\n\x80\x00\x7f\x80",
+    "p5": b"P5 2 1 65535\n\x12\x34\xab\xcd",
+    "p6": b"P6 1 1 255\n\x01\x02\x03",
+}.items():
+    (folder("image") / name).write_bytes(pnm)
+
+LIST = "# a comment\r\na.png\r\nb (1).png\r\n/images/a.png /labels/a.png\r\nsub\\c.PNG 1\r\n"
+for reader in range(3):
+    lead = bytes([reader])
+    (folder("lists") / f"utf8_{reader}").write_bytes(lead + LIST.encode())
+    (folder("lists") / f"utf16_{reader}").write_bytes(lead + b"\xff\xfe" + LIST.encode("utf-16-le"))
+POINTS = "image_a,image_b,xa,ya,xb,yb\na.png,b.png,1,2,3.5,4\n"
+(folder("lists") / "points").write_bytes(b"\3" + POINTS.encode())
+
+SETTINGS = """optim.lr=0.1
+[train]
+epochs = 2
+init_ignore = ["a.*"]
+[views]
+size = 64
+blur_sigma = [0.1, 2.0]
+[model]
+backbone = "resnet18"
+"""
+(folder("settings") / "some").write_text(SETTINGS)
+(folder("settings") / "wrong").write_text("train.epoch=1\n[optim]\nlr = 'x'\n")
+
+ROW = {
+    "step": 1, "epoch": 0.5, "loss": None, "loss_dense": 2.5, "correspondence_accuracy": 0.1,
+    "correspondence_chance": None, "grad_norm": 1.0, "learning_rate": 0.1, "images_per_second": 9,
+    "data_wait_share": 0, "seconds": 3.25,
+}
+LINES = [json.dumps(ROW), json.dumps({**ROW, "step": 2}), json.dumps({**ROW, "step": 1}), '{"step": 3']
+(folder("run_files") / "rows").write_text("\n".join(LINES))
+
+ORIGIN = {
+    "format_version": 1, "weights_sha256": "0", "weights": "w", "images": "/p", "model": model,
+    "recipe": {
+        "features": ["stage4"], "pool": "mean", "unit_length": False, "size": 224, "fit": "crop", "stride": 32,
+    },
+}
+NAMES = json.dumps(["a.png", "b.png"]).encode()
+header = {
+    "__metadata__": {"densecl_embeddings": json.dumps(ORIGIN)},
+    "names": {"dtype": "U8", "shape": [len(NAMES)], "data_offsets": [0, len(NAMES)]},
+    "stage4": {"dtype": "F32", "shape": [2, 1], "data_offsets": [len(NAMES), len(NAMES) + 8]},
+}
+text = json.dumps(header).encode()
+rows = struct.pack("<2f", 1.0, -2.0)
+(folder("index") / "rows").write_bytes(struct.pack("<Q", len(text)) + text + NAMES + rows)
+
+for path in checkpoints:
+    if any(word in path.name for word in ("authors", "mmselfsup", "moco")):
+        shutil.copy(path, folder("training_state"))
+
 for target in sorted((HERE / "corpus").iterdir()):
-    print(target.name, len(list(target.iterdir())))
+    seeds = sorted(target.iterdir(), key=lambda path: (path.stat().st_size, path.name))
+    small = [path for path in seeds if path.stat().st_size <= REPLAYED]
+    replay = HERE / "replay" / target.name
+    shutil.rmtree(replay, ignore_errors=True)
+    replay.mkdir(parents=True)
+    for path in (small if len(small) >= 2 else seeds[:2])[:MOST]:
+        shutil.copy(path, replay)
+    print(target.name, len(seeds), len(list(replay.iterdir())))

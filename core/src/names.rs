@@ -4,6 +4,9 @@
 pub(crate) const QUERY: &str = "query.";
 /// Prefix of the key encoder's tensors.
 pub(crate) const KEY: &str = "key.";
+/// Prefixes of the network that is evaluated and exported, in the training states of methods without a query
+/// encoder: BYOL's.
+pub(crate) const EVALUATED: [&str; 1] = ["online."];
 /// Prefix of SGD's velocity; the name of the parameter follows.
 pub(crate) const VELOCITY: &str = "velocity.";
 /// The global and the dense queue, [K, dim] each.

@@ -34,8 +34,9 @@ pub fn learning_rate(base: f64, per: SchedulePer, progress: Progress) -> f64 {
     0.5 * base * (1.0 + (std::f64::consts::PI * share).cos())
 }
 
-/// [`learning_rate`] after a linear rise from 0 over the first `warmup` steps: `base`·step/`warmup`, then the cosine
-/// over the steps that are left (BYOL, Grill et al. 2020, section 3.3). Without a warm-up it is [`learning_rate`].
+/// [`learning_rate`] after a linear rise from 0 over the first `warmup` steps: `base`·step/`warmup`, then the
+/// cosine over the steps that are left (BYOL, Grill et al. 2020, section 3.3). Without a warm-up it is
+/// [`learning_rate`].
 pub fn warmed_up(base: f64, per: SchedulePer, warmup: u64, progress: Progress) -> f64 {
     if progress.step < warmup {
         return base * (progress.step as f64 / warmup as f64);

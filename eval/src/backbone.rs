@@ -8,6 +8,7 @@ use anyhow::{Context, bail};
 use burn::tensor::{Device, Tensor};
 use densecl::config::{Backbone as Architecture, ModelConfig};
 use densecl::features::{Feature, feature_map, image_batch};
+use densecl::foreign::names::Selection;
 use densecl::model::Encoder;
 use image::RgbImage;
 use serde::{Deserialize, Serialize, de::IntoDeserializer, de::value::Error as Unknown};
@@ -24,6 +25,8 @@ pub struct NamedWeights {
     /// Name of the weights in tables.
     pub name: String,
     given: Given,
+    /// What is read of a file of another program.
+    selection: Selection,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -67,12 +70,26 @@ impl NamedWeights {
     /// # Errors
     /// For an unknown architecture, a name given twice, and a bare `random` without a file.
     pub fn parse(given: &[String], device: &Device) -> anyhow::Result<Vec<Self>> {
+        Self::parse_selected(given, &Selection::default(), device)
+    }
+
+    /// The same, of each file of another program what `selection` says.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn parse_selected(
+        given: &[String],
+        selection: &Selection,
+        device: &Device,
+    ) -> anyhow::Result<Vec<Self>> {
         let named: Vec<(Option<&str>, &str)> = given.iter().map(|text| split_name(text)).collect();
         let mut all: Vec<Self> = Vec::new();
         for (name, what) in &named {
             let given = match what.split_once(':') {
                 Some(("random", architecture)) => Given::Random(random(architecture)?),
-                None if *what == "random" => Given::Random(like_first_file(&named, device)?),
+                None if *what == "random" => {
+                    Given::Random(like_first_file(&named, selection, device)?)
+                }
                 _ => Given::File((*what).to_string()),
             };
             let name = match (name, &given) {
@@ -83,7 +100,11 @@ impl NamedWeights {
             if all.iter().any(|other| other.name == name) {
                 bail!("two of --weights are called {name}: give names, --weights NAME={what}");
             }
-            all.push(Self { name, given });
+            all.push(Self {
+                name,
+                given,
+                selection: selection.clone(),
+            });
         }
         Ok(all)
     }
@@ -115,7 +136,14 @@ impl NamedWeights {
             Given::File(path) => {
                 let bytes = weights::bytes(Path::new(&*of_seed(path, seed)))?;
                 let sum = crc32c::crc32c(&bytes);
-                serde_json::json!({ "crc32c": format!("{sum:08x}"), "bytes": bytes.len() })
+                let mut identity =
+                    serde_json::json!({ "crc32c": format!("{sum:08x}"), "bytes": bytes.len() });
+                // Another part of a file is another network. Older records have no such entry.
+                if !self.selection.is_all() {
+                    identity["prefix"] = self.selection.prefix.clone().into();
+                    identity["ignore"] = self.selection.ignore.clone().into();
+                }
+                identity
             }
         })
     }
@@ -134,7 +162,8 @@ impl NamedWeights {
         let (encoder, model, training) = match &self.given {
             Given::File(path) => {
                 let path = of_seed(path, seed);
-                let (encoder, info) = weights::open(Path::new(&*path), stride, device)?;
+                let (encoder, info) =
+                    weights::open(Path::new(&*path), &self.selection, stride, device)?;
                 let training = Training {
                     method: info.method,
                     steps: info.steps,
@@ -231,14 +260,18 @@ fn random(architecture: &str) -> anyhow::Result<ModelConfig> {
     })
 }
 
-fn like_first_file(named: &[(Option<&str>, &str)], device: &Device) -> anyhow::Result<ModelConfig> {
+fn like_first_file(
+    named: &[(Option<&str>, &str)],
+    selection: &Selection,
+    device: &Device,
+) -> anyhow::Result<ModelConfig> {
     let is_file =
         |what: &&str| *what != "random" && !what.starts_with("random:") && !what.contains(SEED);
     let file = named.iter().map(|(_, what)| *what).find(is_file);
     let file = file.context(
         "--weights random: of which architecture? Write random:resnet18, or give a file beside it",
     )?;
-    let (_, info) = weights::open(Path::new(file), None, device)?;
+    let (_, info) = weights::open(Path::new(file), selection, None, device)?;
     Ok(info.model)
 }
 

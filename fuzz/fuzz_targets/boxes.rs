@@ -1,69 +1,8 @@
-//! Fuzzes the readers of bounding boxes: VOC XML, YOLO text and COCO JSON. The first byte chooses the layout;
-//! the rest becomes one annotation file of a data set whose other files are valid.
+//! See `bodies/boxes.rs`.
 #![no_main]
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
+#[allow(dead_code)]
+#[path = "../bodies/mod.rs"]
+mod bodies;
 
-use densecl_eval::objects::Objects;
-use libfuzzer_sys::fuzz_target;
-
-/// For each layout the folder of a data set, and the file in it that is fuzzed.
-static SETS: LazyLock<[(PathBuf, &str); 3]> = LazyLock::new(|| {
-    let root = std::env::temp_dir().join(format!("densecl-boxes-{}", std::process::id()));
-    let picture = image::RgbImage::new(64, 48);
-    let write = |path: &Path, text: &str| {
-        fs::create_dir_all(path.parent().expect("a folder")).expect("folders");
-        fs::write(path, text).expect("a file");
-    };
-    let draw = |path: &Path| {
-        fs::create_dir_all(path.parent().expect("a folder")).expect("folders");
-        picture.save(path).expect("a picture");
-    };
-    let [voc, yolo, coco] = ["voc", "yolo", "coco"].map(|name| root.join(name));
-    for name in ["a", "b", "c", "d"] {
-        draw(&voc.join(format!("JPEGImages/{name}.png")));
-        let text = "<annotation><filename>NAME.png</filename><object><name>cat</name><bndbox>\
-            <xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox></object></annotation>";
-        let text = text.replace("NAME", name);
-        write(&voc.join(format!("Annotations/{name}.xml")), &text);
-        for part in ["train", "val"] {
-            draw(&yolo.join(format!("images/{part}/{name}.png")));
-            write(
-                &yolo.join(format!("labels/{part}/{name}.txt")),
-                "0 0.5 0.5 0.5 0.5\n",
-            );
-        }
-        draw(&coco.join(format!("images/{name}.png")));
-    }
-    write(&yolo.join("classes.txt"), "cat\ndog\n");
-    let instances = r#"{"images": [{"id": 1, "file_name": "b.png", "width": 64, "height": 48}],
-        "annotations": [{"id": 1, "image_id": 1, "category_id": 3, "bbox": [1, 2, 3, 4]}],
-        "categories": [{"id": 3, "name": "cat"}]}"#;
-    write(&coco.join("annotations/instances_val.json"), instances);
-    [
-        (voc, "Annotations/a.xml"),
-        (yolo, "labels/train/a.txt"),
-        (coco, "annotations/instances_train.json"),
-    ]
-});
-
-fuzz_target!(|bytes: &[u8]| {
-    let Some((&layout, bytes)) = bytes.split_first() else {
-        return;
-    };
-    let (folder, file) = &SETS[usize::from(layout % 3)];
-    fs::write(folder.join(file), bytes).expect("a temporary file");
-    if let Ok(found) = Objects::read(folder) {
-        for picture in found.train.iter().chain(&found.val) {
-            let [width, height] = picture.size.map(f64::from);
-            for truth in &picture.truths {
-                let rect = truth.rect;
-                assert!(0.0 <= rect.x0 && rect.x0 < rect.x1 && rect.x1 <= width);
-                assert!(0.0 <= rect.y0 && rect.y0 < rect.y1 && rect.y1 <= height);
-                assert!(truth.class < found.classes.len());
-            }
-        }
-    }
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| bodies::boxes::run(bytes));

@@ -1,25 +1,8 @@
-//! Fuzzes the recognition of checkpoints by the names and shapes of their tensors. The input has one tensor per
-//! line, e.g. `layer1.0.conv1.weight 64 64 3 3`.
+//! See `bodies/keys.rs`.
 #![no_main]
 
-use densecl::foreign::names::recognise;
-use libfuzzer_sys::fuzz_target;
+#[allow(dead_code)]
+#[path = "../bodies/mod.rs"]
+mod bodies;
 
-fuzz_target!(|text: &str| {
-    let keys: Vec<(String, Vec<usize>)> = text
-        .lines()
-        .map(|line| {
-            let mut words = line.split(' ');
-            let name = words.next().unwrap_or_default().to_string();
-            (name, words.filter_map(|side| side.parse().ok()).collect())
-        })
-        .collect();
-    if let Ok(mapping) = recognise(&keys) {
-        let accounted = mapping.used.len() + mapping.dropped.len() + mapping.unknown.len();
-        // `misshapen` is not added: a tensor of the wrong shape is in `used` as well.
-        assert!(accounted <= keys.len(), "a tensor is in two lists");
-        if mapping.check().is_ok() {
-            assert_eq!(accounted, keys.len(), "a tensor is in no list");
-        }
-    }
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| bodies::keys::run(bytes));

@@ -1,28 +1,8 @@
-//! Fuzzes loading an encoder from a file given to `--weights`: safetensors with densecl's metadata or another
-//! program's keys, and files written by torch.save.
+//! See `bodies/weights.rs`.
 #![no_main]
 
-use std::sync::LazyLock;
+#[allow(dead_code)]
+#[path = "../bodies/mod.rs"]
+mod bodies;
 
-use densecl::device::{DeviceChoice, Selected, select};
-use densecl::model::Tensors;
-use densecl::weights;
-use libfuzzer_sys::fuzz_target;
-
-static CPU: LazyLock<Selected> = LazyLock::new(|| {
-    let selected = pollster::block_on(select(DeviceChoice::Cpu));
-    selected.expect("the CPU is there")
-});
-
-fuzz_target!(|bytes: &[u8]| {
-    if let Ok((encoder, _)) = weights::load(bytes, &CPU.device) {
-        let held: usize = encoder
-            .named()
-            .iter()
-            .map(|t| t.values.shape().num_elements())
-            .sum();
-        // A number takes at least two bytes in the file; more numbers than bytes would mean that memory was
-        // allocated for data that is not there.
-        assert!(held <= bytes.len(), "more numbers than bytes");
-    }
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| bodies::weights::run(bytes));

@@ -11,6 +11,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use densecl::augment::ViewConfig;
 use densecl::features::Feature;
+use densecl::foreign::names::Selection;
 use densecl::synthetic::SceneConfig;
 
 use crate::export::Format;
@@ -82,6 +83,33 @@ pub(crate) struct Device {
     pub(crate) device: Option<String>,
 }
 
+/// What is read of weights that another program wrote.
+#[derive(Debug, Default, Args)]
+pub(crate) struct Part {
+    /// Of another program's weights only the tensors whose names begin with this, and without it, such as
+    /// `model.encoder.`
+    #[arg(
+        long,
+        value_name = "PREFIX",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub(crate) prefix: String,
+    /// Leave out tensors of another program's weights with such names, * for any characters; may be given
+    /// often
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) ignore: Vec<String>,
+}
+
+impl From<&Part> for Selection {
+    fn from(part: &Part) -> Self {
+        Self {
+            prefix: part.prefix.clone(),
+            ignore: part.ignore.clone(),
+        }
+    }
+}
+
 /// The values of an option that selects the feature by which cells are compared.
 fn compared_features() -> impl TypedValueParser<Value = Feature> {
     let values = Feature::COMPARED.map(feature_value);
@@ -122,6 +150,8 @@ pub(crate) struct Match {
     /// come with the program, `random:resnet18` is an untrained network
     #[arg(long, value_name = "FILE", default_value = densecl_train::weights::PHOTOS, value_hint = ValueHint::FilePath)]
     pub(crate) weights: String,
+    #[command(flatten)]
+    pub(crate) part: Part,
     /// The picture to write, a PNG
     #[arg(long, value_name = "FILE", default_value = "matches.png")]
     pub(crate) out: PathBuf,
@@ -242,14 +272,18 @@ pub(crate) struct LoaderSpeed {
   densecl import epoch_200.pth --out w.safetensors --json account.json
   densecl import runs/mine/weights.safetensors --half --out mine.safetensors
   densecl import caffe_r50.pth --stride-in-1x1 --out r50.safetensors
+  densecl import mine.ckpt --prefix net.encoder. --ignore '*.projector.*' --out mine.safetensors
 
-Reads what torch.save writes, without running anything in it, and safetensors: backbones and training
-states of the authors, MoCo, torchvision, mmselfsup, mmpretrain and lightly. Every command that takes
-weights reads them directly, too. To go on training from a training state, see `pretrain --continue-from`.")]
+Reads what torch.save writes, without running anything in it, safetensors, and detectron2's .pkl:
+backbones and training states of the authors, MoCo v1 to v3, torchvision, mmselfsup, mmpretrain, lightly,
+solo-learn, SwAV, VISSL, Barlow Twins, DINO and detectron2. Every command that takes weights reads them
+directly, too. To go on training from a training state, see `pretrain --continue-from`.")]
 pub(crate) struct Import {
     /// A checkpoint: .pth, .pth.tar, .pt or .safetensors
     #[arg(value_hint = ValueHint::FilePath)]
     pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) part: Part,
     /// The weights to write, .safetensors [default: write nothing]
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) out: Option<PathBuf>,
@@ -280,6 +314,8 @@ pub(crate) struct Export {
     /// Weights, densecl's own or another program's
     #[arg(value_hint = ValueHint::FilePath)]
     pub(crate) weights: PathBuf,
+    #[command(flatten)]
+    pub(crate) part: Part,
     /// The format [default: by the ending of --out]
     #[arg(long, value_enum)]
     pub(crate) to: Option<ExportFormat>,

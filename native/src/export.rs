@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use densecl::foreign::names::Selection;
 use densecl::weights::{self as core, Bundle, MANIFEST, Weights, is_shard};
 
 use crate::console;
@@ -106,6 +107,8 @@ impl Format {
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
     pub(crate) weights: PathBuf,
+    /// What is read of weights of another program.
+    pub(crate) selection: Selection,
     /// `None`: by the extension of `out`.
     pub(crate) format: Option<Format>,
     pub(crate) out: PathBuf,
@@ -131,7 +134,7 @@ pub(crate) fn export(request: &Request) -> anyhow::Result<String> {
     if *heads && format == Format::Detectron2 {
         bail!("--heads: detectron2 has no use for them");
     }
-    let mut weights = weights::read(&request.weights)?;
+    let mut weights = weights::read(&request.weights, &request.selection)?;
     if let Some(stride) = request.stride {
         weights.info.model.output_stride = stride;
         weights.info.model.validate()?;

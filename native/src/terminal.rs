@@ -67,27 +67,30 @@ fn pace(row: &MetricRow, epochs: u64) -> String {
     )
 }
 
-/// The losses, the share of right matches, and for comparison that of random matches and of matches at the same
-/// position, in about 80 columns.
+/// The losses, and of a step that matches cells the share of right matches, for comparison with that of random
+/// matches and of matches at the same position, in about 80 columns.
 fn figures(row: &MetricRow, losses: &[(&str, &str)]) -> String {
-    let percent = |share: Option<f64>| {
-        share.map_or("–".to_string(), |share| format!("{:.1}", 100.0 * share))
-    };
     let parts = losses
         .iter()
         .map(|(name, label)| format!("{label} {:.2}", row.figure(name)));
     let parts: Vec<String> = parts.collect();
     let loss = if parts.is_empty() {
-        format!("{:.2}", row.loss)
+        format!("loss {:.2}", row.loss)
     } else {
-        parts.join(", ")
+        format!("loss {}", parts.join(", "))
     };
-    format!(
-        "loss {loss} · correspondence {} % (chance {}, place {})",
-        percent(row.correspondence_accuracy),
-        percent(row.correspondence_chance),
-        percent(row.correspondence_same_place),
-    )
+    let percent = |share: Option<f64>| {
+        share.map_or("–".to_string(), |share| format!("{:.1}", 100.0 * share))
+    };
+    match row.correspondence_accuracy {
+        None => loss,
+        Some(right) => format!(
+            "{loss} · correspondence {:.1} % (chance {}, place {})",
+            100.0 * right,
+            percent(row.correspondence_chance),
+            percent(row.correspondence_same_place),
+        ),
+    }
 }
 
 impl Observer for Terminal {

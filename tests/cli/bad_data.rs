@@ -16,7 +16,7 @@ fn missing_and_unusable_data_is_named() {
             "empty",
             &["empty contains no images", ".jpg", "another folder"],
         ),
-        ("texts", &["texts contains no images", "1 other files seen"]),
+        ("texts", &["texts contains no images", "there are 1 .txt"]),
         (
             "nothing.txt",
             &["nothing.txt lists no images", "a path per line"],
@@ -80,7 +80,7 @@ fn spoil(sandbox: &Sandbox, folder: &str) -> [(&'static str, &'static str); 5] {
             "bad_huge.png",
             "30000 x 30000 pixels are over the limit of 100 megapixels",
         ),
-        ("bad_text.jpg", "not a JPEG, PNG or WebP image"),
+        ("bad_text.jpg", "not a JPEG, PNG, WebP or PNM image"),
     ]
 }
 

@@ -61,7 +61,7 @@ fn a_run_on_such_files_into_such_a_folder_keeps_all_names() {
     assert_eq!(result["weights"], r#""run\xFF/weights.safetensors""#);
     let bad = text("bad_files.txt");
     let lines: Vec<&str> = bad.lines().collect();
-    let reason = ": not a JPEG, PNG or WebP image";
+    let reason = ": not a JPEG, PNG, WebP or PNM image";
     assert_eq!(
         lines,
         [

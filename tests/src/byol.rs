@@ -59,8 +59,8 @@ impl TinyByol {
         self
     }
 
-    /// A learner at step 0 with the formula's weights in the online network, and in the target network those under the
-    /// prefix `target.`: two networks that differ, as after some training.
+    /// A learner at step 0 with the formula's weights in the online network, and in the target network those
+    /// under the prefix `target.`: two networks that differ, as after some training.
     pub fn learner(&self, device: &Device) -> Byol {
         let mut learner = Byol::new(&self.model, &self.method, &self.optim, 7, device);
         fill(&mut learner.online, "", Gradient::Tracked);

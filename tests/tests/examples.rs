@@ -85,6 +85,9 @@ fn a_method_of_ones_own_is_trained_and_logged() {
         losses.iter().all(|loss| loss.is_finite()) && losses.len() == 3,
         "{losses:?}"
     );
+    let weights = fs::read(folder.path().join("runs/simclr/weights.safetensors")).expect("weights");
+    let metadata = String::from_utf8_lossy(&weights[..4096]).replace('\\', "");
+    assert!(metadata.contains(r#""method":"simclr""#), "{metadata}");
     for file in [
         "curves.png",
         "checkpoints/step_00000011.safetensors",

@@ -10,8 +10,8 @@ use burn::tensor::Tensor;
 use densecl::{
     loss::{InfoNce, Positives, in_view, info_nce},
     matching::l2_normalize,
-    method::regression_loss,
-    model::{BatchNorm, Block, DenseHead, GlobalHead, Init, Projector, TensorVisitor, Tensors},
+    method::{Projector, regression_loss},
+    model::{BatchNorm, Block, DenseHead, GlobalHead, Init, TensorVisitor, Tensors},
     network::{self, BlockKind, BlockSizes},
     ops::{Activation, FeatureMap},
 };
@@ -28,8 +28,8 @@ const STEP: f32 = 1e-3;
 /// or doubled term causes an error of about 1; rounding causes 2e-4 in functions without ReLU, and ReLUs that
 /// switch within ±ε cause up to 2e-2.
 const BOUND: f64 = 5e-2;
-/// A gradient of this size is rounding: that of a bias before batch normalisation is 0. Its slope is then no larger than
-/// rounding over ε.
+/// A gradient of this size is rounding: that of a bias before batch normalisation is 0. Its slope is then no
+/// larger than rounding over ε.
 const NOTHING: f64 = 1e-5;
 const NO_SLOPE: f64 = 1e-2;
 /// Number of random directions for each tensor.

@@ -2,7 +2,7 @@
 
 use anyhow::bail;
 use densecl::augment::{InstanceConfig, ViewConfig};
-use densecl::config::{Matching, MethodConfig, MethodName, ModelConfig, OptimConfig};
+use densecl::config::{Matching, MethodConfig, ModelConfig, OptimConfig};
 use densecl::device::DeviceChoice;
 use densecl::synthetic::SceneConfig;
 use serde::{Deserialize, Serialize};
@@ -112,6 +112,10 @@ pub struct TrainConfig {
     pub device: String,
     /// A file of weights to start from; empty = at random.
     pub init: String,
+    /// Of `init`: only tensors whose names begin with this are read, without it; empty = all.
+    pub init_prefix: String,
+    /// Of `init`: tensors with names like these are left out; `*` stands for any characters.
+    pub init_ignore: Vec<String>,
     /// A training state of another program to continue, from its step on; empty = none.
     pub continue_from: String,
     /// A step that would not fit in memory by the estimate is refused unless this is set.
@@ -127,6 +131,8 @@ impl Default for TrainConfig {
             seed: 0,
             device: "auto".to_string(),
             init: String::new(),
+            init_prefix: String::new(),
+            init_ignore: Vec::new(),
             continue_from: String::new(),
             exceeds_memory: false,
         }
@@ -156,8 +162,8 @@ impl Default for CheckpointConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LogConfig {
-    /// Steps between rows of `metrics.jsonl`; a small number slows training, because reading the figures waits for the
-    /// device.
+    /// Steps between rows of `metrics.jsonl`; a small number slows training, because reading the figures waits
+    /// for the device.
     pub every_steps: u64,
     /// Write TensorBoard event files too.
     pub tensorboard: bool,
@@ -203,18 +209,24 @@ impl RunConfig {
         self.scenes
             .validate()
             .map_err(|e| anyhow::anyhow!("scenes.{e}"))?;
+        let selected = !self.train.init_prefix.is_empty() || !self.train.init_ignore.is_empty();
+        if self.train.init.is_empty() && selected {
+            bail!(
+                "train.init_prefix and train.init_ignore belong to train.init, which is empty: give the file, or \
+                 leave them out"
+            );
+        }
         if !self.train.init.is_empty() && !self.train.continue_from.is_empty() {
             bail!(
                 "train.init and train.continue_from: a run starts from one of them, leave out the other"
             );
         }
-        let predicts = self.method.name.predicts();
-        if predicts && !self.train.continue_from.is_empty() {
+        let method = self.method.name;
+        if !method.has_queues() && !self.train.continue_from.is_empty() {
             bail!(
-                "train.continue_from = {:?}: goes on from the two encoders and the queues of DenseCL or MoCo, which \
-                 method.name = \"{}\" does not have; train.init begins with their backbone",
-                self.train.continue_from,
-                self.method_name()
+                "train.continue_from = {:?}: continues with the encoders and queues of DenseCL or MoCo, and \
+                 method.name chooses a method without queues; train.init starts from their backbone",
+                self.train.continue_from
             );
         }
         self.validate_boxes()?;
@@ -234,12 +246,11 @@ impl RunConfig {
                  network at once (train.batch_size / optim.accumulate)"
             );
         }
-        if predicts && micro / groups < 2 {
+        if method.normalises_vectors() && micro / groups < 2 {
             bail!(
-                "method.bn_groups = {groups}: a group has {} image, and the projector of {} is normalised over the \
-                 images of a group; use fewer groups, or a larger train.batch_size / optim.accumulate",
-                micro / groups,
-                self.objective()
+                "method.bn_groups = {groups}: a group has {} image, and the projector of this method is normalised \
+                 over the images of a group; use fewer groups, or a larger train.batch_size / optim.accumulate",
+                micro / groups
             );
         }
         if self.method.matching == Matching::Centred && micro < 2 {
@@ -318,7 +329,7 @@ impl RunConfig {
     fn validate_boxes(&self) -> anyhow::Result<()> {
         let DataConfig { source, boxes, .. } = &self.data;
         if !self.method.name.has_instances() {
-            let name = self.method_name();
+            let name = self.method.objective();
             if *boxes != DataConfig::default().boxes {
                 bail!(
                     "data.boxes = {boxes:?}: has no effect with {name}, which has no instances; leave it out"
@@ -360,48 +371,6 @@ impl RunConfig {
         match self.model.num_grid {
             0 => size as usize / self.model.output_stride,
             grid => grid,
-        }
-    }
-
-    /// `byol`, `univip`, `densecl`, or `mocov2` when DenseCL's λ is 0.
-    pub fn method_name(&self) -> &'static str {
-        match self.method.name {
-            MethodName::Byol => "byol",
-            MethodName::UniVip => "univip",
-            MethodName::DenseCl if self.method.lambda == 0.0 => "mocov2",
-            MethodName::DenseCl => "densecl",
-        }
-    }
-
-    /// The training objective in words, for titles and messages.
-    pub fn objective(&self) -> String {
-        let MethodConfig {
-            name,
-            lambda,
-            matching,
-            in_view_weight,
-            ..
-        } = self.method;
-        match name {
-            MethodName::Byol => return "BYOL".to_string(),
-            MethodName::UniVip => return "UniVIP".to_string(),
-            MethodName::DenseCl => {}
-        }
-        if lambda == 0.0 {
-            return "MoCo v2".to_string();
-        }
-        let positives = match matching {
-            Matching::Backbone => None,
-            Matching::Dense => Some("matching by the dense head"),
-            Matching::Centred => Some("centred matching"),
-            Matching::Random => Some("random positives"),
-            Matching::Geometry => Some("true positives"),
-        };
-        let in_view = (in_view_weight > 0.0).then_some("in-view negatives");
-        let parts: Vec<&str> = positives.into_iter().chain(in_view).collect();
-        match parts[..] {
-            [] => "DenseCL".to_string(),
-            _ => format!("DenseCL with {}", parts.join(" and ")),
         }
     }
 }

@@ -139,11 +139,29 @@ pub fn read_at_most(path: &Path, limit: u64) -> anyhow::Result<Vec<u8>> {
 /// # Errors
 /// When it cannot be read, is longer than 64 MiB or not UTF-8; one line with its path.
 pub fn read_text(path: &Path) -> anyhow::Result<String> {
-    let bytes = read_at_most(path, 64 << 20)?;
-    let text = String::from_utf8(bytes);
-    let text = text.with_context(|| format!("{} is not a UTF-8 text file", path.display()))?;
-    // Editors on Windows begin UTF-8 files with a byte order mark.
-    Ok(text.trim_start_matches('\u{feff}').to_string())
+    let text = to_utf8(read_at_most(path, 64 << 20)?);
+    let text = text.and_then(|bytes| String::from_utf8(bytes).ok());
+    text.with_context(|| {
+        format!(
+            "{} is not a text file in UTF-8, or in UTF-16 with a byte order mark",
+            path.display()
+        )
+    })
+}
+
+/// The bytes of a text without a byte order mark: UTF-16 that begins with one becomes UTF-8, and all else stays as
+/// it is. Editors on Windows save both. None where the UTF-16 is damaged.
+pub fn to_utf8(bytes: Vec<u8>) -> Option<Vec<u8>> {
+    let unit: fn([u8; 2]) -> u16 = match bytes.as_slice() {
+        [0xEF, 0xBB, 0xBF, ..] => return Some(bytes[3..].to_vec()),
+        [0xFF, 0xFE, ..] => u16::from_le_bytes,
+        [0xFE, 0xFF, ..] => u16::from_be_bytes,
+        _ => return Some(bytes),
+    };
+    let (pairs, rest) = bytes[2..].as_chunks::<2>();
+    let units = pairs.iter().map(|&pair| unit(pair));
+    let text: Option<String> = char::decode_utf16(units).map(Result::ok).collect();
+    text.filter(|_| rest.is_empty()).map(String::into_bytes)
 }
 
 /// Writes a picture as PNG, atomically.
@@ -163,6 +181,34 @@ mod tests {
     use std::fs;
 
     use super::*;
+
+    #[test]
+    fn texts_are_read_in_utf8_and_in_utf16_with_a_byte_order_mark() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let path = dir.path().join("list.txt");
+        let little: Vec<u8> = "\u{feff}é\r\n"
+            .encode_utf16()
+            .flat_map(u16::to_le_bytes)
+            .collect();
+        let big: Vec<u8> = "\u{feff}é\r\n"
+            .encode_utf16()
+            .flat_map(u16::to_be_bytes)
+            .collect();
+        for bytes in [
+            "é\r\n".as_bytes(),
+            "\u{feff}é\r\n".as_bytes(),
+            &little,
+            &big,
+        ] {
+            fs::write(&path, bytes).expect("written");
+            assert_eq!(read_text(&path).expect("text"), "é\r\n");
+        }
+        for bytes in [&b"\xFF\xFEa"[..], b"\xFF\xFE\x00\xD8", b"\xE9"] {
+            fs::write(&path, bytes).expect("written");
+            let error = read_text(&path).expect_err("no text").to_string();
+            assert!(error.contains("list.txt is not a text file"), "{error}");
+        }
+    }
 
     #[test]
     fn a_failed_write_leaves_the_old_file_and_nothing_else() {

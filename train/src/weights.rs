@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use burn::tensor::Device;
-use densecl::foreign::names::Layout;
+use densecl::foreign::names::{Layout, Selection};
 use densecl::model::Encoder;
 use densecl::weights::{Account, Weights, WeightsInfo};
 
@@ -33,20 +33,21 @@ pub fn bytes(path: &Path) -> anyhow::Result<Cow<'static, [u8]>> {
     Ok(Cow::Owned(bytes))
 }
 
-/// Reads weights of this or another program. For those of another program a note lists which tensors were used.
+/// Reads weights of this or another program; of another program's file what `selection` selects, and a note lists
+/// which of its tensors were used.
 ///
 /// # Errors
 /// When the file cannot be read, or holds no usable weights.
-pub fn read(path: &Path) -> anyhow::Result<Weights> {
-    read_bytes(path, &bytes(path)?)
+pub fn read(path: &Path, selection: &Selection) -> anyhow::Result<Weights> {
+    read_bytes(path, &bytes(path)?, selection)
 }
 
 /// As [`read`], from the bytes of the file: for callers that also need their checksum.
 ///
 /// # Errors
 /// When they are no usable weights.
-pub(crate) fn read_bytes(path: &Path, bytes: &[u8]) -> anyhow::Result<Weights> {
-    let weights = parse(path, bytes)?;
+fn read_bytes(path: &Path, bytes: &[u8], selection: &Selection) -> anyhow::Result<Weights> {
+    let weights = parse(path, bytes, selection)?;
     let account = &weights.account;
     if account.layout != Layout::Densecl || !account.dropped.is_empty() {
         note(format_args!("{}: {}", path.display(), in_a_line(account)));
@@ -58,12 +59,13 @@ pub(crate) fn read_bytes(path: &Path, bytes: &[u8]) -> anyhow::Result<Weights> {
 ///
 /// # Errors
 /// When the file cannot be read, or holds no usable weights.
-pub fn read_quietly(path: &Path) -> anyhow::Result<Weights> {
-    parse(path, &bytes(path)?)
+pub fn read_quietly(path: &Path, selection: &Selection) -> anyhow::Result<Weights> {
+    parse(path, &bytes(path)?, selection)
 }
 
-fn parse(path: &Path, bytes: &[u8]) -> anyhow::Result<Weights> {
-    Weights::read(bytes).with_context(|| format!("{} cannot be used", path.display()))
+fn parse(path: &Path, bytes: &[u8], selection: &Selection) -> anyhow::Result<Weights> {
+    let weights = Weights::read_selected(bytes, selection);
+    weights.with_context(|| format!("{} cannot be used", path.display()))
 }
 
 /// The encoder in a weight file of this or another program, at output stride `stride`; `None` = as trained.
@@ -72,10 +74,11 @@ fn parse(path: &Path, bytes: &[u8]) -> anyhow::Result<Weights> {
 /// As [`read`], and for a stride other than 8, 16 and 32.
 pub fn open(
     path: &Path,
+    selection: &Selection,
     stride: Option<usize>,
     device: &Device,
 ) -> anyhow::Result<(Encoder, WeightsInfo)> {
-    open_bytes(path, &bytes(path)?, stride, device)
+    open_bytes(path, &bytes(path)?, selection, stride, device)
 }
 
 /// As [`open`], from the bytes of the file.
@@ -85,10 +88,11 @@ pub fn open(
 pub fn open_bytes(
     path: &Path,
     bytes: &[u8],
+    selection: &Selection,
     stride: Option<usize>,
     device: &Device,
 ) -> anyhow::Result<(Encoder, WeightsInfo)> {
-    let encoder = read_bytes(path, bytes)?.encoder(stride, device);
+    let encoder = read_bytes(path, bytes, selection)?.encoder(stride, device);
     encoder.with_context(|| format!("{} cannot be used", path.display()))
 }
 

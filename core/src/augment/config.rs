@@ -44,8 +44,8 @@ pub struct ViewConfig {
     pub instances: InstanceConfig,
 }
 
-/// Settings of the second view that differ from those of the others: BYOL's views are not made alike. What is not given
-/// is as in the other views.
+/// Settings of the second view that differ from those of the others: BYOL's views are not made alike. What is
+/// not given is as in the other views.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SecondView {

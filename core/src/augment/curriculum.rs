@@ -1,10 +1,11 @@
 //! The view-scale curriculum: views that go from whole scenes to small objects over a run.
 //!
-//! It is this project's own, and reproduces no paper. The crops of an image are not drawn from the whole picture but
-//! from a region of it that is common to all views of the image, and that shrinks as training goes on. Within the region
-//! crops are drawn as usual, so the views overlap as much late in a run as early: smaller crops of the whole picture
-//! would soon show different objects, and nothing in one view would have a counterpart in the other. The views may
-//! become smaller along with the region, since a small region has few pixels.
+//! It is this project's own, and reproduces no paper. The crops of an image are not drawn from the whole
+//! picture but from a region of it that is common to all views of the image, and that shrinks as training goes
+//! on. Within the region crops are drawn as usual, so the views overlap as much late in a run as early: smaller
+//! crops of the whole picture would soon show different objects, and nothing in one view would have a
+//! counterpart in the other. The views may become smaller along with the region, since a small region has few
+//! pixels.
 
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
@@ -16,8 +17,8 @@ use crate::rng::{Purpose, stream};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Curriculum {
-    /// Area of the region at the end, as a share of the picture's, above 0 and at most 1. It starts at 1 and falls
-    /// by the same factor in the same time.
+    /// Area of the region at the end, as a share of the picture's, above 0 and at most 1. It starts at 1 and
+    /// falls by the same factor in the same time.
     pub region: f64,
     /// Side of a view in pixels at the end, a multiple of 32; 0 = the size does not change. In between it is the
     /// multiple of 32 nearest to the straight line from `views.size`.
@@ -56,8 +57,8 @@ impl Stage {
 }
 
 impl Curriculum {
-    /// The stage of the step after `step` of `total_steps` steps, where views have `size` pixels at the start: a pure
-    /// function, so that a resumed run sees the views it would have seen.
+    /// The stage of the step after `step` of `total_steps` steps, where views have `size` pixels at the start:
+    /// a pure function, so that a resumed run sees the views it would have seen.
     pub fn stage(&self, size: u32, step: u64, total_steps: u64) -> Stage {
         let share = step as f64 / (total_steps.max(1) as f64 * self.until);
         let share = share.min(1.0);
@@ -103,8 +104,8 @@ impl Curriculum {
     }
 }
 
-/// A region with this share of the area of a picture of `width` × `height` pixels, of the picture's own proportions and
-/// at least one pixel wide and high, at a uniform position that depends on `(seed, index)`.
+/// A region with this share of the area of a picture of `width` × `height` pixels, of the picture's own
+/// proportions and at least one pixel wide and high, at a uniform position that depends on `(seed, index)`.
 ///
 /// # Panics
 /// When the picture has no pixels.

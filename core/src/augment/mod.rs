@@ -1,9 +1,9 @@
 //! The two views of an image: MoCo v2's augmentation, and the geometry that relates the views.
 //!
-//! A view is made in the order of MoCo v2: random resized crop, colour jitter, grayscale, Gaussian
-//! blur, horizontal flip; before the flip BYOL's solarisation. Every operation follows torchvision 0.20 working on a PIL image, down to
-//! PIL's roundings, so that training here and training with the authors' code use pictures from the
-//! same distribution. `tests/tests/augment_parity` compares the views with PIL's.
+//! A view is made in the order of MoCo v2: random resized crop, colour jitter, grayscale, Gaussian blur,
+//! horizontal flip; before the flip BYOL's solarisation. Every operation follows torchvision 0.20 working on a
+//! PIL image, down to PIL's roundings, so that training here and training with the authors' code use pictures
+//! from the same distribution. `tests/tests/augment_parity` compares the views with PIL's.
 //!
 //! Random decisions are separate from the operations: [`ViewParams::draw`] makes every random
 //! decision of a view, and [`apply`] is a pure function of the source and those decisions. The
@@ -170,9 +170,9 @@ pub fn apply(source: &RgbImage, params: &ViewParams, size: u32) -> View {
     }
 }
 
-/// The parameters of `count` views of the sample at position `index` of the run with this `seed`, whose source has
-/// `source_width` × `source_height` pixels, at a stage of the curriculum. A larger `count` appends views and leaves the
-/// first ones unchanged.
+/// The parameters of `count` views of the sample at position `index` of the run with this `seed`, whose source
+/// has `source_width` × `source_height` pixels, at a stage of the curriculum. A larger `count` appends views
+/// and leaves the first ones unchanged.
 ///
 /// # Panics
 /// When the source has no pixels or `config` is not valid (see [`ViewConfig::validate`]).

@@ -74,13 +74,13 @@ pub struct OptimConfig {
     pub scale_lr: bool,
     /// Momentum of the optimizer, in [0, 1).
     pub momentum: f64,
-    /// Weight decay: with SGD applied to all parameters, as DenseCL's authors do; with LARS to all but biases and the
-    /// parameters of batch normalisation.
+    /// Weight decay: with SGD applied to all parameters, as DenseCL's authors do; with LARS to all but biases
+    /// and the parameters of batch normalisation.
     pub weight_decay: f64,
     /// η, LARS's trust coefficient, above 0.
     pub trust: f64,
-    /// Epochs at the start over which the learning rate rises linearly from 0; 0 = none. A fraction is a part of an
-    /// epoch. The cosine takes the rest of the run.
+    /// Epochs at the start over which the learning rate rises linearly from 0; 0 = none. A fraction is a part
+    /// of an epoch. The cosine takes the rest of the run.
     pub warmup_epochs: f64,
     /// Whether the learning rate changes once per epoch or every step.
     pub schedule: SchedulePer,

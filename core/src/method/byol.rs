@@ -19,13 +19,14 @@ use burn::tensor::{Device, FloatDType, Tensor};
 use super::{
     Figure, Method, MicroBatch, Panel, StateVisitor, StepOutput, StepSettings, ViewSpec,
     figures::{FigureSums, feature_std},
+    projector::Projector,
 };
 use crate::{
     config::{MethodConfig, ModelConfig, OptimConfig, Precision},
     error::Result,
     loss_scale::LossScale,
     matching::l2_normalize,
-    model::{Encoder, Heads, Init, Projector, TensorVisitor, Tensors, follow, projector::pool},
+    model::{Encoder, Heads, Init, TensorVisitor, Tensors, follow, head::pool},
     optim::{ParameterGradients, Sgd},
     schedule,
 };
@@ -74,8 +75,9 @@ const FIGURES: [Figure; 6] = [
 ];
 
 impl Branch {
-    /// Images [B, 3, H, W], normalised, to projections [B, D] in f32, not normalised; batch normalisation by the batch,
-    /// in this many groups; the running statistics follow. The backbone computes in the precision of the images.
+    /// Images [B, 3, H, W], normalised, to projections [B, D] in f32, not normalised; batch normalisation by
+    /// the batch, in this many groups; the running statistics follow. The backbone computes in the precision of
+    /// the images.
     ///
     /// # Panics
     /// When `groups` does not divide B.
@@ -102,8 +104,8 @@ impl Tensors for Online {
     }
 }
 
-/// 2 − 2·cos(p, z), the mean over the batch, one element: predictions p and targets z, both [B, D] of any length. No
-/// gradient flows to z.
+/// 2 − 2·cos(p, z), the mean over the batch, one element: predictions p and targets z, both [B, D] of any
+/// length. No gradient flows to z.
 pub fn regression_loss(prediction: Tensor<2>, target: Tensor<2>) -> Tensor<1> {
     let target = l2_normalize(target.inner(), 1);
     let target = if prediction.is_autodiff() {
@@ -221,8 +223,8 @@ impl Method for Byol {
         self.loss_scale
     }
 
-    /// With a loss scale it waits for the device, to see whether the gradient is finite; a step whose gradient is not
-    /// leaves everything as it was, but for the scale.
+    /// With a loss scale it waits for the device, to see whether the gradient is finite; a step whose gradient
+    /// is not leaves everything as it was, but for the scale.
     fn step(
         &mut self,
         micro_batches: Vec<MicroBatch>,

@@ -279,6 +279,14 @@ impl Method for DenseCl {
         "densecl"
     }
 
+    fn published_name(&self) -> &'static str {
+        if self.method.lambda == 0.0 {
+            "mocov2"
+        } else {
+            self.name()
+        }
+    }
+
     fn views(&self) -> Vec<ViewSpec> {
         ["query", "key"].map(ViewSpec::usual).to_vec()
     }

@@ -74,7 +74,8 @@ impl MethodMemory {
             learned: parameters,
             followed: parameters,
             queues,
-            // Backbone features on the dense grid, the outputs of both layers of the dense head, and its unit vectors.
+            // Backbone features on the dense grid, the outputs of both layers of the dense head, and its unit
+            // vectors.
             heads: micro * cells * (3.0 * channels + 3.0 * dim),
             loss: (LOGITS * logits).max(similarity).max(in_view),
             largest: logits.max(similarity).max(queues / 2.0),
@@ -82,8 +83,8 @@ impl MethodMemory {
         }
     }
 
-    /// The two views go through the online network one after the other, each with its own backward pass, so what is kept
-    /// is that of one view.
+    /// The two views go through the online network one after the other, each with its own backward pass, so
+    /// what is kept is that of one view.
     fn of_byol(model: &ModelConfig, method: &MethodConfig, micro: f64) -> Self {
         let network = Network::new(model);
         let channels = network.channels();

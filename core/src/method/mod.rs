@@ -1,5 +1,5 @@
-//! The interface between a pre-training method and the rest of the program: the trait [`Method`] gives the method's
-//! views, state and figures by name, and its training step.
+//! The interface between a pre-training method and the rest of the program: the trait [`Method`] gives the
+//! method's views, state and figures by name, and its training step.
 //!
 //! [`DenseCl`] is the default method; with λ = 0 it is MoCo v2. [`Byol`] has neither queue nor negatives, and [`UniVip`]
 //! adds instances to it. The
@@ -10,6 +10,7 @@ mod byol;
 mod densecl;
 mod figures;
 mod memory;
+mod projector;
 mod state;
 mod univip;
 
@@ -20,6 +21,7 @@ pub use self::{
     byol::{Branch, Byol, Online, regression_loss},
     densecl::{DenseCl, key_order},
     figures::{Figure, FigureSums, Figures, Panel, StepOutput, feature_std},
+    projector::Projector,
     state::StateVisitor,
     univip::{UniVip, WithInstances, instance_loss, plan, scene_instance_loss, scene_loss},
 };
@@ -35,6 +37,12 @@ use crate::{
 pub trait Method: std::fmt::Debug {
     /// Its name in files, such as `densecl`.
     fn name(&self) -> &'static str;
+
+    /// The method that files of weights name. It differs from [`Method::name`] where one implementation covers
+    /// two published methods.
+    fn published_name(&self) -> &'static str {
+        self.name()
+    }
 
     /// The views of each image that a step needs, in the order of [`MicroBatch::views`].
     fn views(&self) -> Vec<ViewSpec>;
@@ -157,7 +165,8 @@ pub struct MicroBatch {
 pub struct ViewBatch {
     /// Normalised pixels [B, 3, S, S], without a gradient graph.
     pub pixels: Tensor<4>,
-    /// The place of each view in its image, B entries. Only methods whose positives come from the geometry need it.
+    /// The place of each view in its image, B entries. Only methods whose positives come from the geometry need
+    /// it.
     pub geometry: Option<Vec<ViewGeometry>>,
 }
 

@@ -5,7 +5,6 @@ use burn::tensor::{Tensor, activation::relu, module::adaptive_avg_pool2d};
 
 use super::{
     layers::{Conv2d, Init, Linear},
-    projector::pool,
     visit::{TensorVisitor, Tensors},
 };
 use crate::ops::FeatureMap;
@@ -85,4 +84,10 @@ impl Tensors for DenseHead {
         self.conv1.visit(&format!("{prefix}conv1."), visitor);
         self.conv2.visit(&format!("{prefix}conv2."), visitor);
     }
+}
+
+/// The mean of a feature map over its cells: [B, C, S, S] → [B, C].
+pub(crate) fn pool(features: Tensor<4>) -> Tensor<2> {
+    let [b, c, h, w] = features.dims();
+    features.reshape([b, c, h * w]).mean_dim(2).reshape([b, c])
 }

@@ -2,11 +2,10 @@
 
 mod block;
 mod encoder;
-mod head;
+pub(crate) mod head;
 mod layers;
 mod momentum;
 mod norm;
-pub(crate) mod projector;
 mod resnet;
 pub(crate) mod visit;
 
@@ -16,6 +15,5 @@ pub use head::{DenseHead, GlobalHead};
 pub use layers::{Conv2d, Init, Linear};
 pub use momentum::follow;
 pub use norm::{BatchNorm, EPSILON, GroupNorm};
-pub use projector::Projector;
 pub use resnet::{ResNet, Stages};
 pub use visit::{AnyNetwork, Kind, NamedTensor, TensorVisitor, Tensors};

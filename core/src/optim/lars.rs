@@ -4,9 +4,9 @@ use burn::tensor::Tensor;
 
 use crate::ops;
 
-/// What LARS makes of the gradient g of a weight θ before SGD's momentum: (g + w·θ)·η·‖θ‖/‖g + w·θ‖, so that the step
-/// is a fixed share of the weight's own norm whatever the size of its gradient. Where either norm is 0 the factor is 1.
-/// Biases and the parameters of batch normalisation keep their gradient, without decay.
+/// What LARS makes of the gradient g of a weight θ before SGD's momentum: (g + w·θ)·η·‖θ‖/‖g + w·θ‖, so that
+/// the step is a fixed share of the weight's own norm whatever the size of its gradient. Where either norm is 0
+/// the factor is 1. Biases and the parameters of batch normalisation keep their gradient, without decay.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Lars {
     /// η.
@@ -14,7 +14,8 @@ pub(super) struct Lars {
 }
 
 impl Lars {
-    /// Whether a parameter of this rank is scaled and decays. Rank 1 are biases, and γ and β of batch normalisation.
+    /// Whether a parameter of this rank is scaled and decays. Rank 1 are biases, and γ and β of batch
+    /// normalisation.
     pub(super) fn adapts(rank: usize) -> bool {
         rank > 1
     }

@@ -12,7 +12,7 @@ use crate::{
     error::{Error, Result},
     foreign::{
         detectron2,
-        names::{Layout, Mapping, Reason, recognise},
+        names::{Layout, Mapping, Reason, Selection, recognise_selected},
         torch::TorchFile,
     },
     model::{Encoder, Heads},
@@ -73,10 +73,24 @@ impl Weights {
     /// [`Error::Format`] for a file that is none of these, is damaged, or contains NaN or infinity;
     /// [`Error::Mismatch`] for one of an unsupported network, with a tensor missing, or with an unknown one.
     pub fn read(bytes: &[u8]) -> Result<Self> {
+        Self::read_selected(bytes, &Selection::default())
+    }
+
+    /// The same of a part of a file of another program. A file that densecl wrote is read as a whole: it says
+    /// itself what its tensors are.
+    ///
+    /// # Errors
+    /// As [`Self::read`], and [`Error::Mismatch`] when the selection fits no tensor of the file.
+    pub fn read_selected(bytes: &[u8], selection: &Selection) -> Result<Self> {
         let container = Container::of(bytes)?;
         if container == Container::Safetensors {
             let written: Option<OwnMetadata> = archive::metadata(bytes)?;
-            gather(container, &OpenFile::safetensors(bytes)?, written)
+            gather(
+                container,
+                &OpenFile::safetensors(bytes)?,
+                written,
+                selection,
+            )
         } else {
             let file = TorchFile::parse(bytes)?;
             let container = if file.is_numpy() {
@@ -84,7 +98,7 @@ impl Weights {
             } else {
                 container
             };
-            let weights = gather(container, &OpenFile::torch(&file)?, None)?;
+            let weights = gather(container, &OpenFile::torch(&file)?, None, selection)?;
             // Pickles that densecl wrote for detectron2 contain the placement of the stride.
             if file.truth(detectron2::STRIDE_IN_1X1) == Some(true) {
                 return weights.with_stride_in_1x1();
@@ -167,8 +181,15 @@ fn unknown() -> String {
     "unknown".to_string()
 }
 
-fn gather(container: Container, file: &OpenFile, written: Option<OwnMetadata>) -> Result<Weights> {
-    let mut mapping = recognise(&file.keys())?;
+fn gather(
+    container: Container,
+    file: &OpenFile,
+    written: Option<OwnMetadata>,
+    selection: &Selection,
+) -> Result<Weights> {
+    let all = Selection::default();
+    let selection = if written.is_some() { &all } else { selection };
+    let mut mapping = recognise_selected(&file.keys(), selection)?;
     if let Some(written) = &written {
         ensure_same(&written.model, &mapping)?;
         mapping.layout = Layout::Densecl;

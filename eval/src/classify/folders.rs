@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
-use crate::split::{Part, split};
+use crate::split::{Part, Roles, say_split, split};
 use crate::spread;
-use densecl_train::data::scan::Dataset;
+use densecl_train::data::scan::{Dataset, LeftOut, is_clutter};
 use densecl_train::paths;
 
 /// A picture and its class.
@@ -28,56 +28,55 @@ pub(crate) struct Folders {
 }
 
 impl Folders {
-    /// Reads `folder`: `train/CLASS/**.jpg` and `val/CLASS/**.jpg` (or `test`). From plain `CLASS/**.jpg` a fixed
-    /// quarter of each class is taken for validation. At most `limit` pictures of each part, spread evenly over the
-    /// classes.
+    /// Reads `folder`: `train/CLASS/**.jpg` and `val/CLASS/**.jpg` (or else `test`). From plain `CLASS/**.jpg` a
+    /// fixed quarter of each class is taken for validation. At most `limit` pictures of each part, spread evenly over
+    /// the classes.
     ///
     /// # Errors
     /// When there are fewer than two classes, a class has no picture, or validation has a class that training lacks.
     pub(crate) fn read(folder: &Path, limit: Option<usize>) -> anyhow::Result<Self> {
         let shown = folder.display();
         let below = folders_in(folder)?;
-        let part = |wanted: Part| below.iter().find(|name| Part::of(name) == Some(wanted));
-        let (classes, train, val) = match (part(Part::Train), part(Part::Val)) {
-            (Some(train), Some(val)) => {
-                let classes = folders_in(&folder.join(train))?;
-                let of_val = folders_in(&folder.join(val))?;
-                if let Some(unknown) = of_val.iter().find(|name| !classes.contains(name)) {
+        let mut left_out = LeftOut::default();
+        let roles = parts_among(folder, &below)?;
+        let (classes, train, val) = if let Some((train, val)) = roles.both() {
+            let classes = folders_in(&folder.join(train))?;
+            let of_val = folders_in(&folder.join(val))?;
+            if let Some(unknown) = of_val.iter().find(|name| !classes.contains(name)) {
+                bail!(
+                    "{}: no such class in {}",
+                    folder.join(val).join(unknown).display(),
+                    folder.join(train).display()
+                );
+            }
+            let mut samples = |part: &str, names: &[String]| -> anyhow::Result<Vec<Sample>> {
+                let mut all = Vec::new();
+                for name in names {
+                    let class = classes.iter().position(|class| class == name);
+                    let place = folder.join(part).join(name);
+                    all.extend(pictures(&place, class.unwrap_or_default(), &mut left_out)?);
+                }
+                Ok(all)
+            };
+            let (train, val) = (samples(train, &classes)?, samples(val, &of_val)?);
+            roles.say(folder);
+            (classes, train, val)
+        } else {
+            let (mut train, mut val) = (Vec::new(), Vec::new());
+            for (class, name) in below.iter().enumerate() {
+                let all = pictures(&folder.join(name), class, &mut left_out)?;
+                if all.len() < 2 {
                     bail!(
-                        "{}: no such class in {}",
-                        folder.join(val).join(unknown).display(),
-                        folder.join(train).display()
+                        "{}: a single picture, which cannot be both for training and for validation",
+                        all[0].path.display()
                     );
                 }
-                let samples = |part: &String, names: &[String]| -> anyhow::Result<Vec<Sample>> {
-                    let of = |name: &String| {
-                        let class = classes.iter().position(|c| c == name);
-                        pictures(&folder.join(part).join(name), class.unwrap_or_default())
-                    };
-                    let all: Vec<Vec<Sample>> = names.iter().map(of).collect::<Result<_, _>>()?;
-                    Ok(all.concat())
-                };
-                let (train, val) = (samples(train, &classes)?, samples(val, &of_val)?);
-                (classes, train, val)
+                let (for_train, for_val) = split(all, class as u64);
+                train.extend(for_train);
+                val.extend(for_val);
             }
-            (None, None) => {
-                let (mut train, mut val) = (Vec::new(), Vec::new());
-                for (class, name) in below.iter().enumerate() {
-                    let all = pictures(&folder.join(name), class)?;
-                    if all.len() < 2 {
-                        bail!(
-                            "{}: a single picture, which cannot be both for training and for \
-                             validation",
-                            all[0].path.display()
-                        );
-                    }
-                    let (for_train, for_val) = split(all, class as u64);
-                    train.extend(for_train);
-                    val.extend(for_val);
-                }
-                (below, train, val)
-            }
-            _ => bail!("{shown}: train and val (or test) belong together, one is missing"),
+            say_split(folder);
+            (below, train, val)
         };
         if classes.len() < 2 {
             bail!(
@@ -89,6 +88,7 @@ impl Folders {
         if val.is_empty() {
             bail!("{shown}: no pictures for validation");
         }
+        left_out.say(folder);
         Ok(Self {
             classes,
             train: spread(train, limit),
@@ -97,14 +97,43 @@ impl Folders {
     }
 }
 
-/// Names of the folders in `folder`, sorted, without hidden ones.
+/// The parts among the folders `below`. A folder of pictures is a class, whatever it is called: there are parts only
+/// where that for training holds the folders of its classes.
+///
+/// # Errors
+/// When a folder cannot be listed, and when there are parts, and nothing but parts, and one is missing.
+fn parts_among(folder: &Path, below: &[String]) -> anyhow::Result<Roles> {
+    let roles = Roles::of(below);
+    let holds_classes = |part: &Option<String>| -> anyhow::Result<bool> {
+        match part {
+            Some(part) => Ok(!folders_in(&folder.join(part))?.is_empty()),
+            None => Ok(false),
+        }
+    };
+    if roles.both().is_some() && holds_classes(&roles.train)? {
+        return Ok(roles);
+    }
+    let only_parts = below.iter().all(|name| Part::of(name).is_some());
+    if roles.both().is_none()
+        && only_parts
+        && (holds_classes(&roles.train)? || holds_classes(&roles.judged)?)
+    {
+        bail!(
+            "{}: train and val (or test) belong together, one is missing",
+            folder.display()
+        );
+    }
+    Ok(Roles::default())
+}
+
+/// Names of the folders in `folder`, sorted, without hidden ones and those of other programs.
 fn folders_in(folder: &Path) -> anyhow::Result<Vec<String>> {
     let context = || format!("{} cannot be read", folder.display());
     let mut names = Vec::new();
     for entry in fs::read_dir(folder).with_context(context)? {
         let path = entry.with_context(context)?.path();
         let name = path.file_name().unwrap_or_default();
-        if !path.is_dir() || name.as_encoded_bytes().starts_with(b".") {
+        if !path.is_dir() || is_clutter(name) {
             continue;
         }
         let name = name.to_str().with_context(|| {
@@ -117,8 +146,9 @@ fn folders_in(folder: &Path) -> anyhow::Result<Vec<String>> {
     Ok(names)
 }
 
-fn pictures(folder: &Path, class: usize) -> anyhow::Result<Vec<Sample>> {
+fn pictures(folder: &Path, class: usize, left_out: &mut LeftOut) -> anyhow::Result<Vec<Sample>> {
     let found = Dataset::scan(folder)?;
+    left_out.extend(found.left_out());
     let samples = found.paths().iter().map(|path| Sample {
         path: path.clone(),
         class,
@@ -151,6 +181,18 @@ mod tests {
             (vec![0, 1], vec![1])
         );
 
+        // `val` is judged although there is `test`.
+        let given = folder(&[
+            "train/a/1.jpg",
+            "train/b/1.jpg",
+            "test/a/2.jpg",
+            "val/b/3.png",
+            "val/b/3.heic",
+            "__MACOSX/val/._3.png",
+        ]);
+        let found = Folders::read(given.path(), None).expect("read");
+        assert_eq!(classes(&found.val), [1]);
+
         let given = folder(&[
             "a/1.jpg", "a/2.jpg", "a/3.jpg", "a/4.jpg", "b/1.jpg", "b/2.jpg",
         ]);
@@ -159,6 +201,33 @@ mod tests {
         assert_eq!(classes(&found.val), [0, 1]);
         let limited = Folders::read(given.path(), Some(2)).expect("read");
         assert_eq!(classes(&limited.train), [0, 1]);
+    }
+
+    #[test]
+    fn classes_may_be_called_like_parts() {
+        let given = folder(&[
+            "train/1.jpg",
+            "train/2.jpg",
+            "test_tube/1.jpg",
+            "test_tube/2.jpg",
+            "val/1.jpg",
+            "val/2.jpg",
+        ]);
+        let found = Folders::read(given.path(), None).expect("three classes");
+        assert_eq!(found.classes, ["test_tube", "train", "val"]);
+        let given = folder(&[
+            "train_interior/1.jpg",
+            "train_interior/2.jpg",
+            "valley/1.jpg",
+            "valley/2.jpg",
+        ]);
+        let found = Folders::read(given.path(), None).expect("two classes");
+        assert_eq!(found.classes, ["train_interior", "valley"]);
+        // Classes called so inside of parts.
+        let given = folder(&["train/train/1.jpg", "train/test/1.jpg", "val/train/2.jpg"]);
+        let found = Folders::read(given.path(), None).expect("two classes");
+        assert_eq!(found.classes, ["test", "train"]);
+        assert_eq!(found.val.len(), 1);
     }
 
     #[test]

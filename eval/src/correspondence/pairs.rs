@@ -10,7 +10,7 @@ use image::RgbImage;
 
 use super::fields::{read_disparity, read_flo, read_npy};
 use densecl_train::data::decode::{DecodeLimits, decode};
-use densecl_train::data::scan::EXTENSIONS;
+use densecl_train::data::scan::{Pictures, is_clutter, with_extension_in_any_case};
 use densecl_train::files::read_text;
 use densecl_train::held_out::held_out_scene;
 
@@ -189,7 +189,10 @@ fn entries(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let unreadable = || format!("{} cannot be listed as a folder of pairs", folder.display());
     let mut paths = Vec::new();
     for entry in fs::read_dir(folder).with_context(unreadable)? {
-        paths.push(entry.with_context(unreadable)?.path());
+        let path = entry.with_context(unreadable)?.path();
+        if !path.file_name().is_some_and(is_clutter) {
+            paths.push(path);
+        }
     }
     paths.sort_unstable();
     Ok(paths)
@@ -197,6 +200,7 @@ fn entries(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
 
 fn in_folder(folder: &Path) -> anyhow::Result<Vec<Pair>> {
     let files = entries(folder)?;
+    let beside = Pictures::in_folder(folder)?;
     let pair = |name: String, a: PathBuf, b: PathBuf, truth: TruthFile| Pair {
         name: format!("{} {name}", title(folder)),
         source: Source::Files { a, b, truth },
@@ -208,7 +212,10 @@ fn in_folder(folder: &Path) -> anyhow::Result<Vec<Pair>> {
             .strip_prefix("H_1_")
             .map(|rest| rest.strip_suffix(".txt").unwrap_or(rest));
         if let Some(number) = number {
-            let (a, b) = (picture(folder, "1", file)?, picture(folder, number, file)?);
+            let (a, b) = (
+                picture(&beside, "1", file)?,
+                picture(&beside, number, file)?,
+            );
             let h = TruthFile::Homography(homography(file)?);
             pairs.push(pair(format!("1-{number}"), a, b, h));
         }
@@ -216,16 +223,16 @@ fn in_folder(folder: &Path) -> anyhow::Result<Vec<Pair>> {
     let there = |name: &str| Some(folder.join(name)).filter(|path| path.is_file());
     if let Some(left) = there("disp2.png") {
         let (a, b) = (
-            picture(folder, "im2", &left)?,
-            picture(folder, "im6", &left)?,
+            picture(&beside, "im2", &left)?,
+            picture(&beside, "im6", &left)?,
         );
         let truth = TruthFile::Disparity([left, folder.join("disp6.png")]);
         pairs.push(pair("2-6".to_string(), a, b, truth));
     }
     if let Some(flow) = there("flow10.flo") {
         let (a, b) = (
-            picture(folder, "frame10", &flow)?,
-            picture(folder, "frame11", &flow)?,
+            picture(&beside, "frame10", &flow)?,
+            picture(&beside, "frame11", &flow)?,
         );
         pairs.push(pair("10-11".to_string(), a, b, TruthFile::Flow(flow)));
     }
@@ -235,13 +242,14 @@ fn in_folder(folder: &Path) -> anyhow::Result<Vec<Pair>> {
         if !below.is_dir() || !images.is_dir() {
             continue;
         }
+        let pictures = Pictures::in_folder(&images)?;
         for file in entries(&below)? {
             let name = file.file_name().unwrap_or_default().to_string_lossy();
             let Some(name) = name.strip_suffix(ending).map(str::to_string) else {
                 continue;
             };
-            let a = picture(&images, &format!("{name}_a"), &file)?;
-            let b = picture(&images, &format!("{name}_b"), &file)?;
+            let a = picture(&pictures, &format!("{name}_a"), &file)?;
+            let b = picture(&pictures, &format!("{name}_b"), &file)?;
             let truth = match ending {
                 ".flo" => TruthFile::Flow(file),
                 _ => TruthFile::Npy(file),
@@ -259,14 +267,13 @@ fn title(folder: &Path) -> String {
 
 /// The picture `stem` with one of the known extensions; `needed_by`, the file that refers to it, is named in the
 /// error.
-fn picture(folder: &Path, stem: &str, needed_by: &Path) -> anyhow::Result<PathBuf> {
-    let candidates = EXTENSIONS.map(|extension| folder.join(format!("{stem}.{extension}")));
-    let found = candidates.into_iter().find(|path| path.is_file());
+fn picture(pictures: &Pictures, stem: &str, needed_by: &Path) -> anyhow::Result<PathBuf> {
+    let found = pictures.find(stem).map(Path::to_path_buf);
     found.with_context(|| {
         format!(
-            "{} speaks of a picture that is not there: {} with .jpg, .png or .webp",
+            "{} speaks of a picture that is not there: {} with .jpg, .png, .ppm or another known ending",
             needed_by.display(),
-            folder.join(stem).display()
+            pictures.folder().join(stem).display()
         )
     })
 }
@@ -320,13 +327,18 @@ fn key_points(file: &Path) -> anyhow::Result<Vec<Pair>> {
         bail!("{shown} holds no key points below its first line");
     }
     let folder = file.parent().unwrap_or(Path::new(""));
+    // A picture that is not there is told by its name when its pair is opened.
+    let there = |name: &str| {
+        let path = folder.join(name);
+        with_extension_in_any_case(&path).unwrap_or(path)
+    };
     Ok(pairs
         .into_iter()
         .map(|([a, b], points)| Pair {
             name: format!("{a} {b}"),
             source: Source::Files {
-                a: folder.join(a),
-                b: folder.join(b),
+                a: there(&a),
+                b: there(&b),
                 truth: TruthFile::Points(points),
             },
         })
@@ -334,63 +346,4 @@ fn key_points(file: &Path) -> anyhow::Result<Vec<Pair>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn homographies_map_pixel_centres_at_whole_numbers() {
-        // Scales by two, then shifts by 3 to the right.
-        let truth = Truth::Homography([2.0, 0.0, 3.0, 0.0, 2.0, 0.0, 0.0, 0.0, 1.0]);
-        assert_eq!(truth.at([1.5, 2.5], [100, 100]), Some([5.5, 4.5]));
-        assert_eq!(truth.at([1.5, 2.5], [5, 100]), None);
-        // The homogeneous coordinate w is negative: the point lies behind the camera.
-        let truth = Truth::Homography([1.0, 0.0, 0.0, 0.0, 1.0, 0.0, -1.0, 0.0, 1.0]);
-        assert_eq!(truth.at([9.5, 0.5], [100, 100]), None);
-    }
-
-    #[test]
-    fn layouts_are_recognised_and_a_missing_picture_is_named() {
-        let dir = tempfile::tempdir().expect("a temporary folder");
-        let write = |name: &str, text: &str| {
-            let path = dir.path().join(name);
-            fs::create_dir_all(path.parent().expect("a folder")).expect("folders");
-            fs::write(path, text).expect("written");
-        };
-        let find = |below: &str| find(&dir.path().join(below).to_string_lossy());
-        let message = |below: &str| format!("{:#}", find(below).expect_err("refused"));
-
-        write("h/boat/1.jpg", "");
-        write("h/boat/2.png", "");
-        write("h/boat/H_1_2.txt", "1 0 0\n0 1 0\n0 0 1\n");
-        let pairs = find("h").expect("a folder of folders");
-        assert_eq!(pairs.len(), 1);
-        assert_eq!(pairs[0].name, "boat 1-2");
-        assert_eq!(find("h/boat").expect("a folder"), pairs);
-        write("h/boat/H_1_3.txt", "1 0 0 0 1 0 0 0 1");
-        assert!(message("h").contains("H_1_3.txt speaks of a picture that is not there"));
-        write("h/boat/H_1_3.txt", "1 0 0");
-        write("h/boat/3.jpg", "");
-        assert!(message("h").contains("H_1_3.txt: expected 3 x 3 numbers"));
-
-        write("s/images/7_a.png", "");
-        write("s/images/7_b.png", "");
-        write("s/correspondence/7_ab.npy", "");
-        write("s/correspondence/7_ba.npy", "");
-        assert_eq!(find("s").expect("scenes").len(), 1);
-
-        write(
-            "k.csv",
-            "image_a, image_b, xa, ya, xb, yb\na.png,b.png,1,2,3,4\na.png,b.png,5,6,7,8.5\n",
-        );
-        let pairs = find("k.csv").expect("key points");
-        assert_eq!(pairs.len(), 1);
-        write("k.csv", &format!("{COLUMNS}\na.png,b.png,1,2,3,x\n"));
-        assert!(message("k.csv").contains("line 2"));
-        write("k.csv", "a,b\n");
-        assert!(message("k.csv").contains(COLUMNS));
-
-        write("empty/readme", "");
-        assert!(message("empty").contains("no pairs with truth"));
-        assert!(message("nowhere").contains("nowhere cannot be listed"));
-    }
-}
+mod tests;

@@ -100,7 +100,7 @@ impl Index {
     }
 
     /// The features of which the index has one vector per picture.
-    pub(super) fn vectors(&self) -> Vec<Kind> {
+    pub fn vectors(&self) -> Vec<Kind> {
         let kinds = self.origin.recipe.features.iter().copied();
         kinds.filter(|kind| self.vector(*kind).is_some()).collect()
     }
@@ -116,7 +116,7 @@ impl Index {
     ///
     /// # Errors
     /// When the file cannot be read, or it has no vectors of `kind` of the query's length.
-    pub(super) fn nearest(&self, kind: Kind, query: &[f32], k: usize) -> anyhow::Result<Vec<Hit>> {
+    pub fn nearest(&self, kind: Kind, query: &[f32], k: usize) -> anyhow::Result<Vec<Hit>> {
         let info = self
             .vector(kind)
             .filter(|info| info.shape[1] == query.len());

@@ -17,6 +17,8 @@ use log::Level;
 use rayon::prelude::*;
 use serde::Serialize;
 
+use densecl::foreign::names::Selection;
+
 use super::recipe::{Origin, Recipe};
 use super::writer::{Format, TableWriter};
 use crate::ensure_stride;
@@ -36,6 +38,8 @@ pub struct EmbedRequest {
     pub images: PathBuf,
     /// A file of weights, or [`weights::PHOTOS`].
     pub weights: PathBuf,
+    /// What is read of weights of another program.
+    pub selection: Selection,
     /// The file to write; its extension determines the format.
     pub out: PathBuf,
     /// What to compute. Its stride is replaced by that of the network.
@@ -113,11 +117,13 @@ pub fn embed(
             request.max_bad_share
         );
     }
-    let network = Network::open(&request.weights, request.stride, device)?;
+    let network = Network::open(&request.weights, &request.selection, request.stride, device)?;
     recipe.ensure_in(&network.encoder)?;
     recipe.stride = network.info.model.output_stride;
 
-    let source = Arc::new(Source::Files(Dataset::scan(&request.images)?));
+    let dataset = Dataset::scan(&request.images)?;
+    dataset.left_out().say(&request.images);
+    let source = Arc::new(Source::Files(dataset));
     let at_once = source.count().min(request.batch_size);
     let remedy = "choose a smaller --batch-size or --size, or a larger --stride";
     ensure_fits(
@@ -200,19 +206,29 @@ impl Network {
     /// When the file cannot be read or used, or the stride is not 8, 16 or 32.
     pub(super) fn open(
         path: &Path,
+        selection: &Selection,
         stride: Option<usize>,
         device: &Device,
     ) -> anyhow::Result<Self> {
         ensure_stride(stride)?;
         // The file is read once, so that the checksum belongs to the weights in use even if it is replaced.
         let bytes = weights::bytes(path)?;
-        let (encoder, info) = weights::open_bytes(path, &bytes, stride, device)?;
+        let (encoder, info) = weights::open_bytes(path, &bytes, selection, stride, device)?;
         Ok(Self {
             encoder,
             info,
-            sha256: sha256(&bytes),
+            sha256: fingerprint(&bytes, selection),
         })
     }
+}
+
+/// The SHA-256 of a file; another one where only a part of it is read, which is another network.
+fn fingerprint(bytes: &[u8], selection: &Selection) -> String {
+    let whole = sha256(bytes);
+    if selection.is_all() {
+        return whole;
+    }
+    sha256(format!("{whole} {selection:?}").as_bytes())
 }
 
 /// The folder to which names are relative.

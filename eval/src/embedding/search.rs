@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use burn::tensor::Device;
+use densecl::foreign::names::Selection;
 use densecl_train::data::decode::{DecodeLimits, decode};
 use densecl_train::paths;
 use image::RgbImage;
@@ -21,6 +22,8 @@ pub struct SearchRequest<'a> {
     pub query: &'a Path,
     /// The weights with which the index was made.
     pub weights: &'a Path,
+    /// What is read of weights of another program: as for the index.
+    pub selection: &'a Selection,
     /// The feature to compare; `None` = the first one with one vector per picture.
     pub feature: Option<Kind>,
     /// Number of pictures to find.
@@ -79,7 +82,12 @@ pub fn search(
     };
 
     let origin = &index.origin;
-    let network = Network::open(request.weights, Some(origin.recipe.stride), device)?;
+    let network = Network::open(
+        request.weights,
+        request.selection,
+        Some(origin.recipe.stride),
+        device,
+    )?;
     if network.sha256 != origin.weights_sha256 {
         bail!(
             "{} are not the weights of {shown}, which was made with {} (SHA-256 {}…, not {}…): give \

@@ -1,6 +1,7 @@
-//! COCO JSON: `annotations/*train*.json` and `*val*.json` (or `annotations.json`, `train.json`, `val.json`). A
+//! COCO JSON: `annotations/*_train*.json` and `*_val*.json` (or `annotations.json`, `train.json`, `val.json`). A
 //! picture's `file_name` is searched in the folder, in `images/`, and in the folder that the JSON's name ends with
-//! (`train2017/` for `instances_train2017.json`).
+//! (`train2017/` for `instances_train2017.json`). Roboflow's: a folder for each part, in which
+//! `_annotations.coco.json` lies beside the pictures.
 
 use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
@@ -13,8 +14,12 @@ use serde::Deserialize;
 use super::account::Account;
 use super::json::{self, Id, Loose, LooseList};
 use super::{Found, Picture, checked, files_in, picture_size};
-use crate::split::Part;
+use crate::split::{Part, Roles, without_year};
+use densecl_train::data::scan::with_extension_in_any_case;
 use densecl_train::files::read_at_most;
+
+/// What Roboflow calls the file of a part.
+const ROBOFLOW: &str = "_annotations.coco.json";
 
 /// Longest permitted file; COCO's train2017 has 448 MB.
 const MAX_BYTES: u64 = 2 << 30;
@@ -70,7 +75,10 @@ struct Annotation {
 /// An annotation file and the part (training or validation) of its pictures.
 pub(super) struct Annotations {
     path: PathBuf,
-    part: Option<Part>,
+    /// What the part is called; none where the name tells none.
+    part: Option<String>,
+    /// The folder in which its pictures are looked for.
+    folder: PathBuf,
 }
 
 /// The annotation files; empty if the folder has another layout.
@@ -90,14 +98,18 @@ pub(super) fn recognise(folder: &Path) -> anyhow::Result<Vec<Annotations>> {
         let instances = named("instances");
         files.extend(if instances.is_empty() { all } else { instances });
     }
-    let part = |path: &Path| stem(path).split(['_', '-']).find_map(Part::of);
     let files = files.into_iter().map(|path| Annotations {
-        part: part(&path),
+        part: part_of(&path),
         path,
+        folder: folder.to_path_buf(),
     });
-    let files: Vec<Annotations> = files.collect();
+    let mut files: Vec<Annotations> = files.collect();
+    if files.is_empty() {
+        files = roboflow(folder)?;
+    }
     for (i, file) in files.iter().enumerate() {
-        if let Some(other) = files[..i].iter().find(|other| other.part == file.part) {
+        let part = |file: &Annotations| file.part.as_deref().and_then(Part::of);
+        if let Some(other) = files[..i].iter().find(|other| part(other) == part(file)) {
             bail!(
                 "{} and {}: which of them? Leave one file for training and one for validation",
                 other.path.display(),
@@ -108,6 +120,36 @@ pub(super) fn recognise(folder: &Path) -> anyhow::Result<Vec<Annotations>> {
     Ok(files)
 }
 
+/// A word of the file's name that is the name of a part: `instances_train2017.json` is of `train`.
+fn part_of(path: &Path) -> Option<String> {
+    let stem = stem(path);
+    let mut words = stem.split(['_', '-', '.']).map(without_year);
+    words
+        .find(|word| Part::of(word).is_some())
+        .map(str::to_string)
+}
+
+/// The files of Roboflow's layout, one in the folder of each part.
+fn roboflow(folder: &Path) -> anyhow::Result<Vec<Annotations>> {
+    let context = || format!("{} cannot be read", folder.display());
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).with_context(context)? {
+        let place = entry.with_context(context)?.path();
+        let path = place.join(ROBOFLOW);
+        let name = place.file_name().and_then(|name| name.to_str());
+        let part = name.filter(|name| Part::of(name).is_some());
+        if let (Some(part), true) = (part, path.is_file()) {
+            files.push(Annotations {
+                part: Some(part.to_string()),
+                path,
+                folder: place,
+            });
+        }
+    }
+    files.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+    Ok(files)
+}
+
 fn stem(path: &Path) -> String {
     path.file_stem()
         .unwrap_or_default()
@@ -115,33 +157,42 @@ fn stem(path: &Path) -> String {
         .into_owned()
 }
 
-pub(super) fn read(
-    folder: &Path,
-    files: &[Annotations],
-    account: &mut Account,
-) -> anyhow::Result<Found> {
+pub(super) fn read(files: &[Annotations], account: &mut Account) -> anyhow::Result<Found> {
+    let names: Vec<String> = files.iter().filter_map(|file| file.part.clone()).collect();
     let mut found = Found {
         classes: Vec::new(),
         train: Vec::new(),
         val: Vec::new(),
         open: Vec::new(),
+        roles: Roles::of(&names),
     };
-    for Annotations { path, part } in files {
+    let mut first: Option<&Path> = None;
+    for file in files {
+        let Annotations { path, part, folder } = file;
+        let unused = |name: &String| found.roles.unused.contains(name);
+        if part.as_ref().is_some_and(unused) {
+            continue;
+        }
         let (classes, pictures) =
             read_file(folder, path, account).with_context(|| path.display().to_string())?;
-        if found.classes.is_empty() {
-            found.classes = classes;
-        } else if found.classes != classes {
-            bail!(
+        match first {
+            None => {
+                found.classes = classes;
+                first = Some(path);
+            }
+            Some(first) if found.classes != classes => bail!(
                 "{}: its categories are not those of {}; make them the same",
                 path.display(),
-                files[0].path.display()
-            );
+                first.display()
+            ),
+            Some(_) => {}
         }
-        match part {
-            Some(Part::Train) => found.train = pictures,
-            Some(Part::Val) => found.val = pictures,
-            None => found.open = pictures,
+        if part.is_none() {
+            found.open = pictures;
+        } else if *part == found.roles.train {
+            found.train = pictures;
+        } else {
+            found.val = pictures;
         }
     }
     Ok(found)
@@ -272,7 +323,7 @@ fn locate(folder: &Path, json: &Path, name: &str) -> anyhow::Result<PathBuf> {
     let found = names
         .iter()
         .flat_map(|name| places(name))
-        .find(|path| path.is_file());
+        .find_map(|path| with_extension_in_any_case(&path));
     found.with_context(|| {
         format!(
             "{} is missing, and not in images/ or {last}/ either: add it, or remove the image from the file",

@@ -10,6 +10,7 @@ mod json;
 #[cfg(test)]
 mod tests;
 mod voc;
+mod yaml;
 mod yolo;
 
 use std::collections::HashMap;
@@ -20,7 +21,7 @@ use anyhow::{Context, bail};
 use densecl::boxes::Rect;
 use densecl::metrics::Truth;
 
-use super::split::split;
+use super::split::{Roles, say_split, split};
 use super::spread;
 use account::Account;
 use densecl_train::files::read_text;
@@ -61,6 +62,8 @@ struct Found {
     val: Vec<Picture>,
     /// Pictures that the data assigns neither to training nor to validation.
     open: Vec<Picture>,
+    /// What the parts are called, and which of them is judged.
+    roles: Roles,
 }
 
 impl Objects {
@@ -77,17 +80,18 @@ impl Objects {
         let mut account = Account::default();
         let (layout, found) = if let Some(annotations) = voc::recognise(folder) {
             ("VOC XML", voc::read(folder, &annotations, &mut account)?)
-        } else if folder.join("labels").is_dir() {
+        } else if yolo::recognise(folder) {
             ("YOLO text", yolo::read(folder, &mut account)?)
         } else {
             let annotations = coco::recognise(folder)?;
             if annotations.is_empty() {
                 bail!(
-                    "{shown}: no boxes found; expected images/ beside labels/*.txt and classes.txt \
-                     (YOLO), JPEGImages/ beside Annotations/*.xml (VOC), or annotations/*.json (COCO)"
+                    "{shown}: no boxes found; expected images/ beside labels/*.txt and classes.txt or data.yaml \
+                     (YOLO), JPEGImages/ beside Annotations/*.xml (VOC), annotations/*.json (COCO), or \
+                     train/_annotations.coco.json (Roboflow)"
                 )
             }
-            ("COCO JSON", coco::read(folder, &annotations, &mut account)?)
+            ("COCO JSON", coco::read(&annotations, &mut account)?)
         };
         let left_out = account.close(folder)?;
         let Found {
@@ -95,9 +99,11 @@ impl Objects {
             mut train,
             mut val,
             open,
+            roles,
         } = found;
         if train.is_empty() && val.is_empty() {
             (train, val) = split(open, 0);
+            say_split(folder);
         } else if !open.is_empty() {
             bail!(
                 "{}: neither for training nor for validation, while others are; put every picture \
@@ -105,6 +111,7 @@ impl Objects {
                 open[0].path.display()
             );
         }
+        roles.say(folder);
         for (part, pictures) in [("training", &train), ("validation", &val)] {
             if pictures.is_empty() {
                 bail!(
@@ -161,12 +168,8 @@ fn checked(rect: Rect, size: [u32; 2], what: &str) -> anyhow::Result<Rect> {
 
 /// Width and height, read from the picture's header.
 fn picture_size(path: &Path) -> anyhow::Result<[u32; 2]> {
-    let reader = image::ImageReader::open(path)
-        .and_then(image::ImageReader::with_guessed_format)
-        .with_context(|| format!("{} cannot be read", path.display()))?;
-    let (width, height) = reader
-        .into_dimensions()
-        .with_context(|| format!("{} is not a JPEG, PNG or WebP image", path.display()))?;
+    let (width, height) = densecl_train::data::decode::dimensions(path)
+        .map_err(|reason| anyhow::anyhow!("{}: {reason}", path.display()))?;
     Ok([width, height])
 }
 

@@ -7,6 +7,7 @@ use tempfile::TempDir;
 use super::*;
 
 mod coco;
+mod layouts;
 
 /// A folder with these text files and pictures of 40 × 20 pixels.
 fn folder(files: &[(&str, &str)], pictures: &[&str]) -> TempDir {
@@ -126,12 +127,18 @@ fn a_tenth_of_the_objects_may_be_wrong() {
 
 #[test]
 fn missing_yolo_files_are_refused_by_name() {
+    // A picture without a file has no objects, and nothing is left to find.
+    refused(&YOLO[..2], &YOLO_PICTURES, &["validation", "no object"]);
     refused(
-        &YOLO[..2],
+        &[YOLO[0], ("labels/other.txt", "")],
         &YOLO_PICTURES,
-        &["val/b.png", "val/b.txt is missing"],
+        &["none of 2 pictures has labels", "labels/train/a.txt"],
     );
-    refused(&YOLO[1..], &YOLO_PICTURES, &["classes.txt is missing"]);
+    refused(
+        &YOLO[1..],
+        &YOLO_PICTURES,
+        &["classes.txt is missing", "data.yaml"],
+    );
     let empty = [YOLO[0], YOLO[1], ("labels/val/b.txt", "")];
     refused(&empty, &YOLO_PICTURES, &["validation", "no object"]);
     let twice = [("classes.txt", "cat\ncat\n"), YOLO[1], YOLO[2]];
@@ -145,7 +152,7 @@ fn missing_yolo_files_are_refused_by_name() {
     refused(
         &no_picture,
         &[],
-        &["images/a.png", "not a JPEG, PNG or WebP"],
+        &["images/a.png", "not a JPEG, PNG, WebP or PNM"],
     );
 }
 

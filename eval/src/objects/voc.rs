@@ -14,11 +14,15 @@ use roxmltree::{Document, Node, ParsingOptions};
 
 use super::account::Account;
 use super::{Found, Picture, checked, classes_file, files_in, picture_size};
-
+use crate::split::{Part, Roles};
+use densecl_train::data::scan::{Pictures, without_extension};
 use densecl_train::files::read_text;
 
 /// Limit of XML nodes: more than any real annotation has, and small in memory.
 const MAX_NODES: u32 = 1 << 20;
+
+/// The list of all pictures but those of a test.
+const TRAINVAL: &str = "trainval";
 
 /// A picture whose objects have class names instead of class indices.
 struct Named {
@@ -46,9 +50,11 @@ pub(super) fn read(
         .iter()
         .find(|path| path.is_dir())
         .with_context(|| format!("{} is missing: the folder of pictures", images[0].display()))?;
+    let images = Pictures::below(images)?;
+    images.left_out().say(images.folder());
     let mut named = Vec::new();
     for path in files_in(annotations, "xml")? {
-        named.push(annotation(&path, images).with_context(|| path.display().to_string())?);
+        named.push(annotation(&path, &images).with_context(|| path.display().to_string())?);
     }
     let (source, classes) = match classes_file(folder)? {
         Some((path, classes)) => (Some(path), classes),
@@ -96,49 +102,66 @@ fn parts(
     classes: Vec<String>,
 ) -> anyhow::Result<Found> {
     let lists = folder.join("ImageSets/Main");
-    let list = |names: [&str; 2]| -> anyhow::Result<Option<(PathBuf, Vec<String>)>> {
-        let places = names.map(|name| lists.join(name));
-        let Some(path) = places.into_iter().find(|path| path.is_file()) else {
-            return Ok(None);
+    let mut names: Vec<String> = Vec::new();
+    if lists.is_dir() {
+        for list in files_in(&lists, "txt")? {
+            let stem = list.file_stem().and_then(OsStr::to_str);
+            names.extend(stem.map(str::to_string));
+        }
+    }
+    let mut roles = Roles::of(&names);
+    if roles.train.is_none() && names.iter().any(|name| name == TRAINVAL) {
+        // It is training and validation together, so only a test remains to judge by.
+        names.retain(|name| Part::of(name) == Some(Part::Test));
+        roles = Roles {
+            train: Some(TRAINVAL.to_string()),
+            ..Roles::of(&names)
         };
-        let text = read_text(&path)?;
-        let names = text
-            .lines()
-            .filter_map(|line| line.split_whitespace().next());
-        let names = names.map(ToString::to_string).collect();
-        Ok(Some((path, names)))
-    };
+    }
     let mut found = Found {
         classes,
         train: Vec::new(),
         val: Vec::new(),
         open: Vec::new(),
+        roles,
     };
-    let (train, val) = (
-        list(["train.txt", "trainval.txt"])?,
-        list(["val.txt", "test.txt"])?,
-    );
-    let (Some(train), Some(val)) = (train, val) else {
+    let Some((train, judged)) = found.roles.both() else {
         found.open = pictures.into_iter().map(|(_, picture)| picture).collect();
         return Ok(found);
     };
     let mut by_stem: HashMap<OsString, Picture> = pictures.into_iter().collect();
-    for ((path, stems), part) in [(train, &mut found.train), (val, &mut found.val)] {
-        for stem in stems {
+    for (name, part) in [(train, &mut found.train), (judged, &mut found.val)] {
+        let path = lists.join(format!("{name}.txt"));
+        let text = read_text(&path)?;
+        for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
             // Removed from the map, so that a picture in both lists is an error.
-            let picture = by_stem.remove(OsStr::new(&stem)).with_context(|| {
+            let mut stems = stems_of(line).into_iter();
+            let picture = stems.find_map(|stem| by_stem.remove(&stem));
+            part.push(picture.with_context(|| {
                 format!(
-                    "{}: {stem} has no annotation, or is listed twice",
+                    "{}: {line} has no annotation, or is listed twice",
                     path.display()
                 )
-            })?;
-            part.push(picture);
+            })?);
         }
     }
     Ok(found)
 }
 
-fn annotation(path: &Path, images: &Path) -> anyhow::Result<Named> {
+/// What a line of a list may mean: a name, which may have spaces and perhaps an ending; in lists of a class followed by
+/// 1, 0 or -1.
+fn stems_of(line: &str) -> Vec<OsString> {
+    let marked = line.rsplit_once(char::is_whitespace);
+    let marked = marked.filter(|(_, mark)| ["1", "0", "-1"].contains(mark));
+    let names = [Some(line), marked.map(|(name, _)| name.trim_end())];
+    let stems = names.into_iter().flatten().flat_map(|name| {
+        let stem = without_extension(Path::new(name));
+        [OsString::from(name), stem.into_os_string()]
+    });
+    stems.collect()
+}
+
+fn annotation(path: &Path, images: &Pictures) -> anyhow::Result<Named> {
     let text = read_text(path)?;
     let options = ParsingOptions {
         nodes_limit: MAX_NODES,
@@ -166,25 +189,17 @@ fn annotation(path: &Path, images: &Path) -> anyhow::Result<Named> {
     }
     let stem = path.file_stem().unwrap_or_default().to_os_string();
     let given = child(root, "filename").and_then(text_of);
-    // Only the file name, so that the path cannot lead out of the folder. `..` is never a file.
+    // Only the file name, so that the path cannot lead out of the folder.
     let given = given.map(|name| name.rsplit(['/', '\\']).next().unwrap_or_default());
-    let given = given
-        .filter(|name| !name.is_empty())
-        .map(|name| images.join(name));
-    let usual = ["jpg", "jpeg", "png", "webp", "JPG", "JPEG", "PNG"];
-    let usual = usual.map(|extension| {
-        let mut name = stem.clone();
-        name.push(".");
-        name.push(extension);
-        images.join(name)
-    });
-    let picture = given.into_iter().chain(usual).find(|path| path.is_file());
+    let picture = given.and_then(|name| images.find(name));
+    let picture = picture.or_else(|| images.find_path(Path::new(&stem)));
     let picture = picture.with_context(|| {
         format!(
             "its picture is not in {}: add it, or remove this file",
-            images.display()
+            images.folder().display()
         )
     })?;
+    let picture = picture.to_path_buf();
     let size = picture_size(&picture)?;
     let objects = root.children().filter(|node| node.has_tag_name("object"));
     let objects = objects

@@ -1,19 +1,25 @@
 //! Data sets with a class per pixel: lists the pictures of several layouts, and opens them.
 
-use std::collections::BTreeMap;
+mod classes;
+mod lists;
+#[cfg(test)]
+mod tests;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use densecl::metrics::IGNORE;
 use image::{GrayImage, RgbImage};
-use walkdir::WalkDir;
 
+use crate::split::Roles;
 use crate::spread;
+use classes::{CITYSCAPES, VOC};
 use densecl_train::data::decode::{DecodeLimits, decode};
 use densecl_train::data::index_png::read_index_png;
-use densecl_train::data::scan::EXTENSIONS;
+use densecl_train::data::scan::{Pictures, pictures_below, with_extension_in_any_case};
 use densecl_train::files::read_text;
+use lists::{all, list_names, read_split};
 
 /// A labelled picture.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,62 +44,15 @@ pub(crate) struct Dataset {
 pub struct Splits {
     /// Training split; `None`: `train`.
     pub train: Option<String>,
-    /// Test split; `None`: `val`, or `test` if there is no `val`.
+    /// Test split; `None`: `val`, or `test` if there is no `val`, by the rule of all readers.
     pub test: Option<String>,
     /// Largest number of pictures of each split.
     pub limit: Option<usize>,
 }
 
-/// Pascal VOC's classes by index.
-const VOC: [&str; 21] = [
-    "background",
-    "aeroplane",
-    "bicycle",
-    "bird",
-    "boat",
-    "bottle",
-    "bus",
-    "car",
-    "cat",
-    "chair",
-    "cow",
-    "diningtable",
-    "dog",
-    "horse",
-    "motorbike",
-    "person",
-    "pottedplant",
-    "sheep",
-    "sofa",
-    "train",
-    "tvmonitor",
-];
-
-/// Cityscapes' classes by train id.
-const CITYSCAPES: [&str; 19] = [
-    "road",
-    "sidewalk",
-    "building",
-    "wall",
-    "fence",
-    "pole",
-    "traffic light",
-    "traffic sign",
-    "vegetation",
-    "terrain",
-    "sky",
-    "person",
-    "rider",
-    "car",
-    "truck",
-    "bus",
-    "train",
-    "motorcycle",
-    "bicycle",
-];
-
 /// The folders of a layout.
 struct Layout {
+    root: PathBuf,
     images: PathBuf,
     labels: PathBuf,
     splits: PathBuf,
@@ -112,20 +71,22 @@ impl Dataset {
         }
         let layout = layout(root)?;
         let classes = class_names(root, layout.classes)?;
-        let (train, test, names) = if has_splits(&layout.splits) || splits.test.is_some() {
-            let train = splits.train.clone().unwrap_or_else(|| "train".to_string());
-            let test = match &splits.test {
-                Some(name) => name.clone(),
-                None if layout.splits.join("val.txt").is_file() => "val".to_string(),
-                None => "test".to_string(),
-            };
-            (
-                read_split(&layout, &train)?,
-                read_split(&layout, &test)?,
-                [train, test],
-            )
+        let pictures = Pictures::below(&layout.images)?;
+        pictures.left_out().say(&layout.images);
+        let roles = Roles::of(&list_names(&layout.splits));
+        let has_lists = roles.train.is_some() || roles.judged.is_some();
+        let (train, test, names) = if has_lists || splits.test.is_some() {
+            let chosen = roles.with(splits.train.as_deref(), splits.test.as_deref());
+            let train = chosen.train.clone().unwrap_or_else(|| "train".to_string());
+            let test = chosen.judged.clone().unwrap_or_else(|| "test".to_string());
+            let lists = (
+                read_split(&layout, &pictures, &train)?,
+                read_split(&layout, &pictures, &test)?,
+            );
+            chosen.say(root);
+            (lists.0, lists.1, [train, test])
         } else {
-            let mut train = all(&layout)?;
+            let mut train = all(&layout, &pictures)?;
             // An even number, because `densecl synth` writes two views of each scene, which must be in the same
             // split.
             let test = train.split_off(train.len() * 3 / 8 * 2);
@@ -193,12 +154,14 @@ impl Sample {
 
 fn layout(root: &Path) -> anyhow::Result<Layout> {
     let voc = Layout {
+        root: root.to_path_buf(),
         images: root.join("JPEGImages"),
         labels: root.join("SegmentationClass"),
         splits: root.join("ImageSets").join("Segmentation"),
         classes: &VOC,
     };
     let plain = Layout {
+        root: root.to_path_buf(),
         images: root.join("images"),
         labels: root.join("labels"),
         splits: root.to_path_buf(),
@@ -243,112 +206,56 @@ fn class_names(root: &Path, usual: &[&str]) -> anyhow::Result<Vec<String>> {
     Ok(names)
 }
 
-fn has_splits(folder: &Path) -> bool {
-    ["train.txt", "val.txt", "test.txt"]
-        .iter()
-        .any(|name| folder.join(name).is_file())
-}
-
-fn read_split(layout: &Layout, name: &str) -> anyhow::Result<Vec<Sample>> {
-    let path = layout.splits.join(format!("{name}.txt"));
-    let text = read_text(&path).with_context(|| format!("the split {name}"))?;
-    let lines = text
-        .lines()
-        .map(str::trim)
-        .enumerate()
-        .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
-    let mut samples = Vec::new();
-    for (number, line) in lines {
-        let stem = EXTENSIONS
-            .iter()
-            .find_map(|extension| line.strip_suffix(&format!(".{extension}")))
-            .unwrap_or(line);
-        // A name in a split file must not lead out of the folder.
-        if stem.starts_with(['/', '\\']) || stem.split(['/', '\\']).any(|part| part == "..") {
-            bail!(
-                "{}, line {}: {line} leads elsewhere",
-                path.display(),
-                number + 1
-            );
-        }
-        let image = EXTENSIONS
-            .map(|extension| layout.images.join(format!("{stem}.{extension}")))
-            .into_iter()
-            .find(|path| path.is_file());
-        let image = image.with_context(|| {
-            format!(
-                "{}, line {}: there is no picture {line} in {}",
-                path.display(),
-                number + 1,
-                layout.images.display()
-            )
-        })?;
-        samples.push(labelled(image, layout.labels.join(format!("{stem}.png")))?);
-    }
-    if samples.is_empty() {
-        bail!("{} names no pictures", path.display());
-    }
-    Ok(samples)
-}
-
-fn labelled(image: PathBuf, label: PathBuf) -> anyhow::Result<Sample> {
-    if !label.is_file() {
+/// The picture with its label map, which has to be there.
+fn labelled(image: PathBuf, label: &Path) -> anyhow::Result<Sample> {
+    let Some(label) = with_extension_in_any_case(label) else {
         bail!(
             "{} has no label: there is no {}",
             image.display(),
             label.display()
         );
-    }
+    };
     Ok(Sample { image, label })
-}
-
-/// All pictures of a data set without split files, sorted.
-fn all(layout: &Layout) -> anyhow::Result<Vec<Sample>> {
-    let folder = &layout.images;
-    let mut samples = BTreeMap::new();
-    for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
-        let path = entry.with_context(|| folder.display().to_string())?.path();
-        let extension = path.extension().and_then(|e| e.to_str());
-        if let (Some(stem), Some(extension)) = (path.file_stem(), extension)
-            && EXTENSIONS.contains(&extension.to_ascii_lowercase().as_str())
-        {
-            let mut label = stem.to_os_string();
-            label.push(".png");
-            let label = layout.labels.join(label);
-            samples.insert(path.clone(), labelled(path, label)?);
-        }
-    }
-    Ok(samples.into_values().collect())
 }
 
 fn cityscapes(root: &Path, splits: &Splits) -> anyhow::Result<Dataset> {
     const PICTURE: &str = "_leftImg8bit.png";
     const LABEL: &str = "_gtFine_labelTrainIds.png";
+    let below = root.join("leftImg8bit");
+    let context = || format!("{} cannot be read", below.display());
+    let mut folders = Vec::new();
+    for entry in fs::read_dir(&below).with_context(context)? {
+        let name = entry.with_context(context)?.file_name();
+        folders.push(name.to_string_lossy().into_owned());
+    }
+    let roles = Roles::of(&folders).with(splits.train.as_deref(), splits.test.as_deref());
     let names = [
-        splits.train.clone().unwrap_or_else(|| "train".to_string()),
-        splits.test.clone().unwrap_or_else(|| "val".to_string()),
+        roles.train.clone().unwrap_or_else(|| "train".to_string()),
+        roles.judged.clone().unwrap_or_else(|| "val".to_string()),
     ];
     let read = |name: &String| -> anyhow::Result<Vec<Sample>> {
-        let folder = root.join("leftImg8bit").join(name);
+        let (mut found, _) =
+            pictures_below(&below.join(name)).with_context(|| format!("the split {name}"))?;
+        found.sort_unstable();
         let mut samples = Vec::new();
-        for entry in WalkDir::new(&folder).sort_by_file_name() {
-            let entry = entry.with_context(|| format!("the split {name}"))?;
-            let file = entry.file_name().to_string_lossy();
+        for path in found {
+            let file = path.file_name().unwrap_or_default().to_string_lossy();
             if let Some(stem) = file.strip_suffix(PICTURE) {
-                let city = entry.path().parent().and_then(Path::file_name);
+                let city = path.parent().and_then(Path::file_name);
                 let label = root
                     .join("gtFine")
                     .join(name)
                     .join(city.unwrap_or_default())
                     .join(format!("{stem}{LABEL}"));
                 samples.push(
-                    labelled(entry.path().to_path_buf(), label)
+                    labelled(path.clone(), &label)
                         .context("createTrainIdLabelImgs.py of cityscapesScripts makes them")?,
                 );
             }
         }
         Ok(samples)
     };
+    roles.say(root);
     Dataset {
         classes: class_names(root, &CITYSCAPES)?,
         train: read(&names[0])?,
@@ -357,6 +264,3 @@ fn cityscapes(root: &Path, splits: &Splits) -> anyhow::Result<Dataset> {
     }
     .checked(root, splits.limit)
 }
-
-#[cfg(test)]
-mod tests;

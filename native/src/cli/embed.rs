@@ -6,7 +6,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum, ValueHint};
 use densecl::features::{Feature, Fit};
 
-use super::{Device, feature_value};
+use super::{Device, Part, feature_value};
 use densecl_eval::embedding::{Kind, Pool};
 use densecl_train::config::DataConfig;
 
@@ -70,6 +70,8 @@ pub(crate) struct Embed {
     /// Weights, or `photos`: the program's own
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) weights: PathBuf,
+    #[command(flatten)]
+    pub(crate) part: Part,
     /// The file to write: .safetensors, .npy, .csv or .parquet
     #[arg(long, value_name = "FILE")]
     pub(crate) out: PathBuf,
@@ -121,6 +123,8 @@ pub(crate) struct Search {
     /// The weights with which the index was made
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) weights: PathBuf,
+    #[command(flatten)]
+    pub(crate) part: Part,
     /// Number of pictures to find
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(crate) k: u16,

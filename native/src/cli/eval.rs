@@ -6,7 +6,7 @@ use clap::{Args, Subcommand, ValueHint};
 use densecl::features::Feature;
 use densecl::transfer::linear::LinearConfig;
 
-use super::{Device, compared_features};
+use super::{Device, Part, compared_features};
 use densecl_eval::segmentation::{FcnSettings, KnnSettings, LinearSettings};
 use densecl_eval::{classify, detect};
 
@@ -56,6 +56,8 @@ pub(crate) struct Common {
     /// the seed, so that runs with several seeds are one backbone
     #[arg(long, value_name = "[NAME=]FILE", required = true)]
     pub(crate) weights: Vec<String>,
+    #[command(flatten)]
+    pub(crate) part: Part,
     /// The first seed
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
@@ -196,10 +198,12 @@ pub(crate) struct KnnSeg {
   densecl eval detect --weights w.safetensors --data voc --fine-tune --steps 2000 --seeds 3
 
 DATA is one of
-  images/**.jpg labels/**.txt classes.txt            YOLO: lines `class cx cy width height`, relative
+  images/**.jpg labels/**.txt classes.txt            YOLO: lines `class cx cy width height`, relative;
+                                                     also with data.yaml, and in train/images, valid/images
   JPEGImages/*.jpg Annotations/*.xml                 VOC; lists of names in ImageSets/Main
   annotations/instances_{train,val}….json, pictures  COCO
-Folders or lists called train and val (or test) say what a picture is for; where there are none, a
+  {train,valid}/_annotations.coco.json, pictures     COCO, as Roboflow exports it
+Folders or lists called train and val (or else test) say what a picture is for; where there are none, a
 quarter of the pictures is kept for validation, always the same.")]
 pub(crate) struct Detect {
     #[command(flatten)]
@@ -300,6 +304,8 @@ pub(crate) struct Compare {
         value_delimiter = ','
     )]
     pub(crate) weights: Vec<String>,
+    #[command(flatten)]
+    pub(crate) part: Part,
     /// Pictures with a class per pixel, for linear-seg and knn-seg; may be given often
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) seg: Vec<PathBuf>,

@@ -33,6 +33,12 @@ pub(crate) struct Pretrain {
     /// `photos`, those that come with the program
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with_all = ["resume", "continue_from"])]
     pub(crate) init: Option<String>,
+    /// Of --init only the tensors whose names begin with this, and without it
+    #[arg(long, value_name = "PREFIX", requires = "init")]
+    pub(crate) prefix: Option<String>,
+    /// Leave out tensors of --init with such names, * for any characters; may be given often
+    #[arg(long, value_name = "PATTERN", requires = "init")]
+    pub(crate) ignore: Vec<String>,
     /// Continue a training state of the authors, MoCo v2 or mmselfsup: both encoders, queues, SGD, step
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "resume")]
     pub(crate) continue_from: Option<String>,
@@ -81,6 +87,11 @@ impl Pretrain {
         set("train.device", self.device.device.clone());
         set("optim.precision", self.precision.clone());
         set("train.init", self.init.clone());
+        set("train.init_prefix", self.prefix.clone());
+        let ignore = Some(&self.ignore).filter(|patterns| !patterns.is_empty());
+        // As JSON, whose lists of texts are TOML's, too.
+        let ignore = ignore.map(|patterns| serde_json::json!(patterns).to_string());
+        set("train.init_ignore", ignore);
         set("train.continue_from", self.continue_from.clone());
         sets
     }

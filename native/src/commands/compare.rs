@@ -39,7 +39,11 @@ pub(super) fn run(args: &cli::Compare) -> anyhow::Result<()> {
     })?;
     let selected = device::open(&args.device)?;
     let contest = Contest {
-        weights: NamedWeights::parse(&args.weights, &selected.device)?,
+        weights: NamedWeights::parse_selected(
+            &args.weights,
+            &(&args.part).into(),
+            &selected.device,
+        )?,
         seeds: (args.seed..).take(args.seeds as usize).collect(),
         device: selected.device,
         watch: Arc::new(Bars::Evaluation),

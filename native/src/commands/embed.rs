@@ -18,6 +18,7 @@ pub(crate) fn run(args: &Embed) -> anyhow::Result<bool> {
     let request = EmbedRequest {
         images: args.images.clone(),
         weights: args.weights.clone(),
+        selection: (&args.part).into(),
         out: args.out.clone(),
         recipe: Recipe {
             features: args.feature.clone(),

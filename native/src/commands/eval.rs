@@ -156,7 +156,11 @@ fn judge(task: &dyn Evaluation, common: &cli::Common) -> anyhow::Result<()> {
     writable(&out)?;
     let selected = device::open(&common.device)?;
     let contest = Contest {
-        weights: NamedWeights::parse(&common.weights, &selected.device)?,
+        weights: NamedWeights::parse_selected(
+            &common.weights,
+            &(&common.part).into(),
+            &selected.device,
+        )?,
         seeds: (common.seed..).take(common.seeds as usize).collect(),
         device: selected.device,
         watch: Arc::new(Bars::Evaluation),

@@ -10,6 +10,7 @@ use crate::export::{Format, Request, export};
 /// One line for the user.
 pub(crate) fn run(args: cli::Export) -> anyhow::Result<()> {
     let request = Request {
+        selection: (&args.part).into(),
         weights: args.weights,
         format: args.to.map(Into::into).or(args.web.then_some(Format::Web)),
         out: args.out,

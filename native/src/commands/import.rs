@@ -23,6 +23,7 @@ pub(crate) fn run(args: &cli::Import) -> anyhow::Result<()> {
         json,
         half,
         stride_in_1x1,
+        part,
     } = args;
     if let Some(out) = out {
         let extension = out.extension().unwrap_or_default();
@@ -33,7 +34,7 @@ pub(crate) fn run(args: &cli::Import) -> anyhow::Result<()> {
             );
         }
     }
-    let mut weights = read_quietly(file)?;
+    let mut weights = read_quietly(file, &part.into())?;
     if *stride_in_1x1 {
         weights = weights.with_stride_in_1x1().context("--stride-in-1x1")?;
     }

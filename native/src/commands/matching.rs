@@ -23,7 +23,11 @@ pub(crate) fn run(args: &cli::Match) -> anyhow::Result<()> {
     }
     ensure_stride(args.stride)?;
     ensure_png(&args.out)?;
-    let weights = NamedWeights::parse(std::slice::from_ref(&args.weights), &selected.device)?;
+    let weights = NamedWeights::parse_selected(
+        std::slice::from_ref(&args.weights),
+        &(&args.part).into(),
+        &selected.device,
+    )?;
     let network = weights[0].load(args.stride, 0, &selected.device)?;
     let settings = MatchSettings {
         feature: args.feature,

@@ -51,6 +51,7 @@ pub(crate) fn run(args: &Search) -> anyhow::Result<()> {
     let request = SearchRequest {
         query: &args.query,
         weights: &args.weights,
+        selection: &(&args.part).into(),
         feature: args.feature,
         k: usize::from(args.k),
         root: &root,

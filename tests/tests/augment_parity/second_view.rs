@@ -2,8 +2,8 @@
 
 use densecl::augment::{SecondView, Stage, ViewConfig, draw_two, draw_views};
 
-/// The second view of BYOL is blurred and solarised by other probabilities; a solarisation that never happens draws
-/// nothing, so the views of older settings stay as they were.
+/// The second view of BYOL is blurred and solarised by other probabilities; a solarisation that never happens
+/// draws nothing, so the views of older settings stay as they were.
 #[test]
 fn the_second_view_has_settings_of_its_own() {
     let plain = ViewConfig::default();

@@ -66,7 +66,8 @@ fn a_checkpoint_goes_on_to_the_bit() {
     }
 }
 
-/// Weights are taken from a checkpoint as from a file of weights: the online backbone, and every other tensor accounted for.
+/// Weights are taken from a checkpoint as from a file of weights: the online backbone, and every other tensor
+/// accounted for.
 #[test]
 fn a_checkpoint_is_read_as_weights() {
     let tiny = TinyByol::default();

@@ -2,6 +2,7 @@
 
 use burn::tensor::Tensor;
 use densecl::{
+    config::MomentumSchedule,
     model::{BatchNorm, Encoder, Init, Kind, TensorVisitor, Tensors, follow},
     ops::{Activation, FeatureMap},
     rng::{Purpose, stream},
@@ -90,6 +91,45 @@ fn key_parameters_follow_the_query_and_get_no_gradient() {
             }
         }
     }
+}
+
+/// With the cosine schedule m rises from its value to 1, at which the key encoder rests.
+#[test]
+fn the_momentum_follows_its_schedule() {
+    let mut tiny = Tiny::default();
+    tiny.method.momentum_schedule = MomentumSchedule::Cosine;
+    let m = tiny.method.momentum;
+    let total = settings(0).total_steps;
+    for (number, m) in [(0, m), (total / 2, (1.0 + m) / 2.0), (total, 1.0)] {
+        let mut learner = tiny.learner(&cpu());
+        let mut want = learner.key.clone();
+        follow(&mut want, &learner.query, m);
+        let batch = vec![views("encoders", 4, &cpu())];
+        step(&mut learner, batch, &settings(number)).expect("a step");
+        let want = named_values(&want);
+        for tensor in learner.key.named() {
+            if tensor.kind == Kind::Parameter {
+                assert_close(
+                    &tensor.name,
+                    &values(&tensor.values),
+                    &want[&tensor.name],
+                    1e-6,
+                );
+            }
+        }
+    }
+}
+
+/// A browser reads the figures without blocking.
+#[test]
+fn figures_read_asynchronously_are_the_same() {
+    let mut learner = Tiny::default().learner(&cpu());
+    let batch = vec![views("encoders", 4, &cpu())];
+    let output = step(&mut learner, batch, &settings(0)).expect("a step");
+    let blocking = output.figures().expect("the CPU answers");
+    let asynchronous = pollster::block_on(output.figures_async()).expect("the CPU answers");
+    assert_eq!(asynchronous, blocking);
+    assert!(blocking.iter().count() > 6);
 }
 
 #[test]

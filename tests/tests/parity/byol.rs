@@ -1,6 +1,6 @@
 //! BYOL: losses, gradients, whole steps with SGD and with LARS, the momentum schedule, solarisation.
 //!
-//! The goldens are NumPy's, in float64; `golden/byol/README.md` says what that shows and what it does not.
+//! The goldens are of NumPy in float64, and PyTorch agrees with them: `golden/byol/README.md`.
 
 use burn::tensor::Tensor;
 use densecl::{
@@ -9,8 +9,8 @@ use densecl::{
         Backbone, MethodConfig, MethodName, ModelConfig, MomentumSchedule, OptimConfig,
         OptimizerName,
     },
-    method::{Byol, Method, StepSettings, regression_loss},
-    model::{Init, Kind, Projector, TensorVisitor, Tensors},
+    method::{Byol, Method, Projector, StepSettings, regression_loss},
+    model::{Init, Kind, TensorVisitor, Tensors},
     optim::{ParameterGradients, Sgd},
     schedule,
 };

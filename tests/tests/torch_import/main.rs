@@ -4,6 +4,7 @@ mod hostile;
 mod layouts;
 mod network;
 mod numbers;
+mod programs;
 
 use std::{fs, path::PathBuf};
 

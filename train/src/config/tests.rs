@@ -6,7 +6,7 @@ fn the_objective_is_said_in_words() {
     let said = |sets: &[&str]| {
         let sets: Vec<String> = sets.iter().map(|set| set.to_string()).collect();
         let config: RunConfig = settings::resolve(&[], &sets).expect("known keys");
-        config.objective()
+        config.method.objective()
     };
     assert_eq!(said(&[]), "DenseCL");
     assert_eq!(said(&["method.name=byol"]), "BYOL");
@@ -64,7 +64,7 @@ fn what_does_not_fit_together_is_named() {
         ),
         (
             "method.name=byol train.continue_from=x.pth",
-            "train.init begins with their backbone",
+            "train.init starts from their backbone",
         ),
         ("optim.trust=0", "optim.trust = 0: must be above 0"),
         (
@@ -93,11 +93,11 @@ fn what_does_not_fit_together_is_named() {
         ),
         (
             "method.name=byol data.boxes=random",
-            "data.boxes = \"random\": has no effect with byol",
+            "data.boxes = \"random\": has no effect with BYOL",
         ),
         (
             "views.instances.min_side=7",
-            "views.instances: has no effect with densecl",
+            "views.instances: has no effect with DenseCL",
         ),
         (
             "method.name=univip views.instances.tries=0",

@@ -43,7 +43,7 @@ impl Default for DecodeLimits {
     }
 }
 
-/// Reads the JPEG, PNG or WebP file at `path` as RGB, at least 1 × 1.
+/// Reads the JPEG, PNG, WebP or PNM file at `path` as RGB, at least 1 × 1.
 ///
 /// # Errors
 /// [`DecodeError`], also when a codec panics on the file.
@@ -115,7 +115,36 @@ fn format_of(bytes: &[u8]) -> Result<ImageFormat, DecodeError> {
     image::guess_format(bytes)
         .ok()
         .filter(|format| format.reading_enabled())
+        .filter(|format| *format != ImageFormat::Pnm || is_pnm(bytes))
         .ok_or(DecodeError::NotAnImage)
+}
+
+/// Whether the file begins as PBM, PGM and PPM do. The codec would take any text that begins with `P1`, and PAM (`P7`),
+/// whose header may be of any length.
+fn is_pnm(bytes: &[u8]) -> bool {
+    match bytes {
+        [b'P', b'1'..=b'6', next, ..] => next.is_ascii_whitespace() || *next == b'#',
+        _ => false,
+    }
+}
+
+/// Width and height of the picture at `path`, from its header alone.
+///
+/// # Errors
+/// As [`decode`], but for what is wrong behind the header.
+pub fn dimensions(path: &Path) -> Result<(u32, u32), DecodeError> {
+    let unreadable = |error: std::io::Error| DecodeError::Unreadable(error.to_string());
+    if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
+        return Err(DecodeError::Unreadable("it is not a regular file".into()));
+    }
+    let mut first = Vec::new();
+    let file = File::open(path).map_err(unreadable)?;
+    file.take(16).read_to_end(&mut first).map_err(unreadable)?;
+    let format = format_of(&first)?;
+    let mut reader = ImageReader::open(path).map_err(unreadable)?;
+    reader.set_format(format);
+    panics::catch(|| reader.into_dimensions().map_err(|error| describe(&error)))
+        .unwrap_or_else(|panic| Err(DecodeError::Corrupt(panic)))
 }
 
 /// Reads the file into `bytes` and returns its format; of a file that is no image only the first bytes are read.
@@ -276,5 +305,7 @@ fn high_bytes<P: Pixel<Subpixel = u16>>(image: &ImageBuffer<P, Vec<u16>>) -> Rgb
     rgb
 }
 
+#[cfg(test)]
+mod pnm;
 #[cfg(test)]
 mod tests;

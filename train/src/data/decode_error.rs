@@ -9,13 +9,13 @@ pub enum DecodeError {
     Unreadable(String),
     /// The file has no bytes.
     Empty,
-    /// The content is neither JPEG nor PNG nor WebP.
+    /// The content is none of JPEG, PNG, WebP and PNM.
     NotAnImage,
     /// The file ends before its image is complete.
     Truncated,
     /// The content violates its format; the codec's message.
     Corrupt(String),
-    /// A variant of JPEG, PNG or WebP that the codec does not support; the codec's message.
+    /// A variant of JPEG, PNG, WebP or PNM that the codec does not support; the codec's message.
     Unsupported(String),
     /// The image has more pixels than [`DecodeLimits::max_pixels`](super::decode::DecodeLimits), or would need as
     /// much memory.
@@ -37,7 +37,7 @@ impl fmt::Display for DecodeError {
         match self {
             Self::Unreadable(reason) => write!(f, "cannot be read: {reason}"),
             Self::Empty => write!(f, "the file is empty"),
-            Self::NotAnImage => write!(f, "not a JPEG, PNG or WebP image"),
+            Self::NotAnImage => write!(f, "not a JPEG, PNG, WebP or PNM image"),
             Self::Truncated => write!(f, "truncated: the file ends before the picture does"),
             Self::Corrupt(reason) => write!(f, "corrupt: {reason}"),
             Self::Unsupported(reason) => write!(f, "not supported: {reason}"),

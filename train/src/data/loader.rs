@@ -1,13 +1,13 @@
 //! Batches of augmented views, decoded and augmented on other threads while the device trains.
 //!
-//! Batch `step` is a pure function of (images, seed, step), and where the views follow a curriculum, of the length of
-//! the run. So a resumed run gets the same batches as an uninterrupted one, and they are equal to the bit for any
-//! number of threads.
+//! Batch `step` is a pure function of (images, seed, step), and where the views follow a curriculum, of the
+//! length of the run. So a resumed run gets the same batches as an uninterrupted one, and they are equal to the
+//! bit for any number of threads.
 //!
-//! The unit of work is one sample. Workers take samples in the order in which batches need them and return them in
-//! any order; [`Batches::next`] sorts them into their batch. Only the `prefetch` batches after the one last returned
-//! are queued, which bounds the memory: at most `prefetch` batches are in work or waiting, and one is being
-//! assembled.
+//! The unit of work is one sample. Workers take samples in the order in which batches need them and return them
+//! in any order; [`Batches::next`] sorts them into their batch. Only the `prefetch` batches after the one last
+//! returned are queued, which bounds the memory: at most `prefetch` batches are in work or waiting, and one is
+//! being assembled.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -177,8 +177,8 @@ impl Loader {
         Ok(loader)
     }
 
-    /// Batches per pass over the data. The images that are left over when the last batch is full are skipped in this
-    /// pass; each epoch skips different ones.
+    /// Batches per pass over the data. The images that are left over when the last batch is full are skipped in
+    /// this pass; each epoch skips different ones.
     pub(crate) fn steps_per_epoch(&self) -> u64 {
         (self.images / self.config.batch_size) as u64
     }
@@ -205,8 +205,8 @@ impl Loader {
             views: sizes.map(empty).collect(),
             images: Vec::with_capacity(batch_size),
         };
-        // Samples are taken in the order of the batch, so that bad files are reported and counted in the same order on
-        // every machine.
+        // Samples are taken in the order of the batch, so that bad files are reported and counted in the same
+        // order on every machine.
         for place in 0..batch_size {
             let sample = match self.wait_for(step, place)? {
                 Ok(sample) => sample,

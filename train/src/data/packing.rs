@@ -68,6 +68,7 @@ pub fn pack_pictures(
     let start = Instant::now();
     check(data, out, max_side)?;
     let dataset = Dataset::scan(data)?;
+    dataset.left_out().say(data);
     let root = if data.is_dir() { data } else { folder_of(data) };
     let mut writer = PackWriter::create(out)?;
     let mut report = Packed::default();

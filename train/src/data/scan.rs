@@ -4,22 +4,25 @@
 //! here, so that a scan of a million files only reads directories; whether a file is an image is decided when it is
 //! decoded.
 
-use std::ffi::OsStr;
-use std::fs::File;
-use std::io::{self, Read};
+mod find;
+mod lists;
+mod names;
+
+use std::io;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
-use walkdir::WalkDir;
+use anyhow::bail;
 
+use self::lists::read_list;
+pub use self::{
+    find::{
+        Pictures, below, pictures_below, with_ending, with_extension_in_any_case, without_extension,
+    },
+    lists::{paths_in, two_paths},
+    names::{EXTENSIONS, LeftOut, extensions_shown, is_clutter, is_image_name},
+};
 use super::pack::Pack;
 use super::spread::spread;
-
-/// Extensions of images in a folder, in lower or upper case.
-pub const EXTENSIONS: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
-
-/// Largest permitted list of paths; that of ImageNet's 1.28 million takes about 60 MB.
-const MAX_LIST_BYTES: u64 = 512 << 20;
 
 const REMEDY: &str = "give a folder of images or a text file with a path per line";
 
@@ -27,14 +30,15 @@ const REMEDY: &str = "give a folder of images or a text file with a path per lin
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dataset {
     paths: Vec<PathBuf>,
+    left_out: LeftOut,
 }
 
 impl Dataset {
     /// Finds the images of `source`, sorted by path component.
     ///
     /// - A folder: all files below it with one of [`EXTENSIONS`]. Symbolic links are followed, except those that
-    ///   form a cycle. Names that begin with a dot are left out: they are caches, trash folders and the `._name.jpg`
-    ///   companions that macOS writes on other disks.
+    ///   form a cycle. What [`is_clutter`] recognises is left out. Files of other kinds are counted
+    ///   ([`Self::left_out`]).
     /// - A text file: a path per line, relative to the folder of the text file, whatever the
     ///   extension; blank lines and lines that begin with `#` are skipped.
     ///
@@ -52,13 +56,29 @@ impl Dataset {
             }
             Err(error) => return Err(unreadable(source, &error)),
         };
-        let mut paths = if metadata.is_dir() {
-            walk(source)?
+        let (mut paths, left_out) = if metadata.is_dir() {
+            pictures_below(source)?
         } else {
-            read_list(source)?
+            (read_list(source)?, LeftOut::default())
         };
+        if paths.is_empty() {
+            let seen = match left_out.count() {
+                0 => "no other files either".to_string(),
+                _ => format!("there are {left_out}"),
+            };
+            bail!(
+                "{shown} contains no images: no file in it or below it ends in {} ({seen}); convert them, or \
+                 give another folder",
+                extensions_shown()
+            );
+        }
         paths.sort_unstable();
-        Ok(Self { paths })
+        Ok(Self { paths, left_out })
+    }
+
+    /// The files of other kinds in the folder.
+    pub fn left_out(&self) -> &LeftOut {
+        &self.left_out
     }
 
     /// The files, sorted.
@@ -77,7 +97,12 @@ impl Dataset {
     /// Holds out `count` images, evenly spread; returns the others and those held out.
     pub(crate) fn hold_out(self, count: usize) -> (Self, Self) {
         let (paths, held_out) = spread(self.paths, count);
-        (Self { paths }, Self { paths: held_out })
+        let held_out = Self {
+            paths: held_out,
+            left_out: LeftOut::default(),
+        };
+        let left_out = self.left_out;
+        (Self { paths, left_out }, held_out)
     }
 }
 
@@ -86,49 +111,6 @@ fn unreadable(path: &Path, error: &io::Error) -> anyhow::Error {
         "cannot read {}: {error}; check its permissions",
         path.display()
     )
-}
-
-/// Whether the name has the extension of an image.
-pub fn is_image_name(path: &Path) -> bool {
-    path.extension()
-        .and_then(OsStr::to_str)
-        .is_some_and(|found| {
-            EXTENSIONS
-                .iter()
-                .any(|known| found.eq_ignore_ascii_case(known))
-        })
-}
-
-fn is_hidden(name: &OsStr) -> bool {
-    name.as_encoded_bytes().starts_with(b".")
-}
-
-fn walk(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let mut images = Vec::new();
-    let mut other_files = 0u64;
-    let entries = WalkDir::new(folder)
-        .follow_links(true)
-        .into_iter()
-        .filter_entry(|entry| entry.depth() == 0 || !is_hidden(entry.file_name()));
-    for entry in entries {
-        match entry {
-            Ok(entry) if !entry.file_type().is_file() => {}
-            Ok(entry) if is_image_name(entry.path()) => images.push(entry.into_path()),
-            Ok(_) => other_files += 1,
-            Err(error) => skip_or_fail(folder, error)?,
-        }
-    }
-    if images.is_empty() {
-        bail!(
-            "{} contains no images: no file in it or below it ends in {} ({other_files} other \
-             files seen); convert them, or give another folder",
-            folder.display(),
-            EXTENSIONS
-                .map(|extension| format!(".{extension}"))
-                .join(", "),
-        );
-    }
-    Ok(images)
 }
 
 /// Skips links that form a cycle or lead nowhere: at most one file is lost. Fails for a folder that cannot be
@@ -145,60 +127,6 @@ fn skip_or_fail(folder: &Path, error: walkdir::Error) -> anyhow::Result<()> {
     Err(unreadable(&path, &error))
 }
 
-/// A path that is not UTF-8, as on old disks; `None` on systems where paths are not bytes.
-#[cfg(unix)]
-fn path_of_bytes(bytes: &[u8]) -> Option<PathBuf> {
-    use std::os::unix::ffi::OsStrExt;
-    Some(OsStr::from_bytes(bytes).into())
-}
-
-#[cfg(not(unix))]
-fn path_of_bytes(_: &[u8]) -> Option<PathBuf> {
-    None
-}
-
-fn read_list(file: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let shown = file.display();
-    if is_image_name(file) {
-        bail!("{shown} is a single image: {REMEDY}");
-    }
-    let mut bytes = Vec::new();
-    File::open(file)
-        .and_then(|opened| opened.take(MAX_LIST_BYTES + 1).read_to_end(&mut bytes))
-        .map_err(|error| unreadable(file, &error))?;
-    if bytes.len() as u64 > MAX_LIST_BYTES {
-        bail!(
-            "{shown} is longer than {} MiB: split the list",
-            MAX_LIST_BYTES >> 20
-        );
-    }
-    let not_text = || format!("{shown} is not a text file: {REMEDY}");
-    if bytes.contains(&0) {
-        bail!(not_text());
-    }
-    let folder = file.parent().unwrap_or(Path::new(""));
-    // Editors on Windows begin UTF-8 files with a byte order mark.
-    let text = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&bytes);
-    let mut images = Vec::new();
-    for line in text.split(|&byte| byte == b'\n') {
-        let path = match std::str::from_utf8(line) {
-            Ok(line) => PathBuf::from(line.trim()),
-            Err(_) => path_of_bytes(line.trim_ascii()).with_context(not_text)?,
-        };
-        let name = path.as_os_str().as_encoded_bytes();
-        if !name.is_empty() && !name.starts_with(b"#") {
-            images.push(folder.join(path));
-        }
-    }
-    if images.is_empty() {
-        bail!(
-            "{shown} lists no images: write a path per line, relative to the folder of this file \
-             (lines that begin with # are comments)"
-        );
-    }
-    Ok(images)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -206,16 +134,14 @@ mod tests {
     #[test]
     fn held_out_images_are_spread_and_the_rest_is_kept() {
         let paths: Vec<PathBuf> = (0..10).map(|i| PathBuf::from(i.to_string())).collect();
-        let (rest, held_out) = Dataset {
+        let dataset = Dataset {
             paths: paths.clone(),
-        }
-        .hold_out(3);
+            left_out: LeftOut::default(),
+        };
+        let (rest, held_out) = dataset.clone().hold_out(3);
         assert_eq!(held_out.paths, ["3", "6", "9"].map(PathBuf::from));
         assert_eq!(rest.paths.len(), 7);
-        let (rest, held_out) = Dataset {
-            paths: paths.clone(),
-        }
-        .hold_out(0);
+        let (rest, held_out) = dataset.hold_out(0);
         assert_eq!((rest.paths, held_out.paths), (paths, Vec::new()));
     }
 
@@ -260,6 +186,7 @@ mod tests {
             names(&found, root.path()),
             ["a.png", "b/1.jpeg", "b/2.JPG", "b.WebP"]
         );
+        assert_eq!(found.left_out().to_string(), "1 .txt");
     }
 
     #[test]
@@ -274,6 +201,7 @@ mod tests {
     #[cfg(unix)]
     #[test]
     fn names_that_are_not_utf8_are_found_in_folders_and_lists() {
+        use std::ffi::OsStr;
         use std::os::unix::ffi::OsStrExt;
         let names = [b"\xE8.jpg", b"\xE9.jpg"].map(|name| Path::new(OsStr::from_bytes(name)));
         let root = tree(&[]);
@@ -323,7 +251,7 @@ mod tests {
         let other = message(&path("deep"));
         assert!(other.contains("deep contains no images"), "{other}");
         assert!(
-            other.contains(".jpg, .jpeg, .png, .webp (1 other files seen)"),
+            other.contains(".jpg, .jpeg, .png, .webp, .jfif") && other.contains("there are 1 .gif"),
             "{other}"
         );
 

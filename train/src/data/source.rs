@@ -30,7 +30,9 @@ impl Source {
         if Pack::is_one(path) {
             Pack::open(path).map(Self::Pack)
         } else {
-            Dataset::scan(path).map(Self::Files)
+            let dataset = Dataset::scan(path)?;
+            dataset.left_out().say(path);
+            Ok(Self::Files(dataset))
         }
     }
 

@@ -32,7 +32,7 @@ pub(crate) fn curves(
     rows: &[MetricRow],
     path: &Path,
 ) -> anyhow::Result<()> {
-    let title = format!("{} · {}", config.objective(), config.data.source);
+    let title = format!("{} · {}", config.method.objective(), config.data.source);
     curves_png(rows, figures, &title, path)
 }
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use burn::tensor::Device;
+use densecl::foreign::names::Selection;
 use densecl::method;
 
 use super::folder::RunDir;
@@ -56,7 +57,7 @@ pub fn plot(run: &Path, out: Option<&Path>, device: &Device) -> anyhow::Result<V
         Vec::new()
     };
     if !pairs.is_empty() {
-        let (encoder, _) = weights::open(&path, None, device)?;
+        let (encoder, _) = weights::open(&path, &Selection::default(), None, device)?;
         // The upper half, the picture of the untrained network, may come from an older version that matched by another
         // feature. The lower half, drawn here, must use the same feature.
         let feature = result::untrained(&run)?.map_or(held_out::FEATURE, |before| before.feature);

@@ -164,7 +164,7 @@ pub(crate) fn conclude(
     let encoder = ended.learner.encoder().clone().inference();
     let info = WeightsInfo {
         format_version: FORMAT_VERSION,
-        method: config.method_name().to_string(),
+        method: ended.learner.published_name().to_string(),
         model: config.model.clone(),
         steps: ended.step,
         data: config.data.source.clone(),

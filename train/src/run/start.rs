@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use densecl::checkpoint::{TrainedFor, TrainingState};
+use densecl::foreign::names::Selection;
 use densecl::method::Method;
 
 use crate::config::RunConfig;
@@ -47,7 +48,11 @@ pub(crate) fn learner(
         return Ok((learner, 0, Vec::new()));
     }
     let path = Path::new(&train.init);
-    let heads = weights::read(path)?
+    let selection = Selection {
+        prefix: train.init_prefix.clone(),
+        ignore: train.init_ignore.clone(),
+    };
+    let heads = weights::read(path, &selection)?
         .begin(&mut *learner, &plan.config.model)
         .with_context(|| format!("--init {}", path.display()))?;
     let begun = |there| if there { "from it" } else { "at random" };

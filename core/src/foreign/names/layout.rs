@@ -3,15 +3,19 @@
 use std::{collections::BTreeSet, fmt};
 
 use super::detectron2::from_detectron2;
-use crate::error::{Error, Result, SHOWN, first_names};
-use crate::names::{KEY, QUERY, QUEUE_POSITIONS, QUEUES, VELOCITY};
+use super::other_methods::{
+    BARLOW_TWINS, DINO, LIGHTLY, MOCO_V3, SOLO_LEARN, SWAV, VISSL, other_methods,
+};
+use super::recognition::{evaluated, layout_of, unrecognised};
+use crate::error::Result;
+use crate::names::{KEY, QUERY, QUEUE_POSITIONS, QUEUES};
 
 /// The naming scheme of a checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Layout {
-    /// Our own names: `conv1.weight`, `global_head.*`; in checkpoints `query.*`, `key.*`, `velocity.*`, `queue.*`,
-    /// and with BYOL `online.*`, `target.*`, `velocity.*`.
+    /// Our own names: `conv1.weight`, `global_head.*`; in checkpoints `query.*`, `key.*`, `velocity.*`,
+    /// `queue.*`, and with BYOL `online.*`, `target.*`, `velocity.*`.
     Densecl,
     /// torchvision's names without a classifier, as in the backbones that the authors released.
     Backbone,
@@ -23,8 +27,21 @@ pub enum Layout {
     Moco,
     /// mmselfsup and mmpretrain: `backbone.*`, optionally `neck.*` and `encoder_k.*`.
     OpenMmlab,
-    /// lightly: the backbone as an `nn.Sequential`, `backbone.0.weight` to `backbone.7.*`.
+    /// lightly: the backbone as an `nn.Sequential`, `backbone.0.weight` to `backbone.7.*`, or with a ResNet's own
+    /// names beside `projection_head.*` or `online_classifier.*`, as its benchmarks save it.
     Lightly,
+    /// solo-learn: `backbone.*` (`encoder.*` in its first versions) beside `classifier.*`, `projector.*`.
+    SoloLearn,
+    /// SwAV and DeepCluster v2: bare ResNet keys beside `projection_head.*` and `prototypes.*`.
+    Swav,
+    /// MoCo v3: `base_encoder.*`, `momentum_encoder.*`, `predictor.*`.
+    MocoV3,
+    /// VISSL: `_feature_blocks.*`, in its checkpoints below `trunk.` beside `heads.*`.
+    Vissl,
+    /// Barlow Twins: `backbone.*` beside `projector.*` and `bn.*`.
+    BarlowTwins,
+    /// DINO's training states: `backbone.*` beside `head.mlp.*` and `head.last_layer.*`.
+    Dino,
     /// Backbones of detectron2: `stem.*`, `res2.*` to `res5.*`.
     Detectron2,
 }
@@ -39,6 +56,12 @@ impl fmt::Display for Layout {
             Self::Moco => "a checkpoint of MoCo",
             Self::OpenMmlab => "a checkpoint of mmselfsup or mmpretrain",
             Self::Lightly => "a checkpoint of lightly",
+            Self::SoloLearn => "a checkpoint of solo-learn",
+            Self::Swav => "a checkpoint of SwAV or DeepCluster v2",
+            Self::MocoV3 => "a checkpoint of MoCo v3",
+            Self::Vissl => "a checkpoint of VISSL",
+            Self::BarlowTwins => "a checkpoint of Barlow Twins",
+            Self::Dino => "a checkpoint of DINO",
             Self::Detectron2 => "a backbone of detectron2",
         })
     }
@@ -61,9 +84,12 @@ pub enum Reason {
     Constant,
     /// The key encoder, a queue or SGD's velocity, when only the query encoder is imported.
     TrainingState,
-    /// lightly's heads, momentum encoder or memory bank. lightly's DenseCL differs (its dense queue contains
-    /// matched cells), so training cannot continue from them.
+    /// The heads, second encoder or memory bank of another method, from which training cannot continue.
     OtherMethod,
+    /// The key does not begin with the prefix that was asked for.
+    OutsidePrefix(String),
+    /// The key fits a pattern of names that were to be left out.
+    Ignored(String),
 }
 
 impl fmt::Display for Reason {
@@ -77,7 +103,9 @@ impl fmt::Display for Reason {
             Self::CopyOf(original) => write!(f, "a copy of {original}"),
             Self::Constant => f.write_str("a constant of the program that wrote it"),
             Self::TrainingState => f.write_str("part of a training state, not of weights"),
-            Self::OtherMethod => f.write_str("lightly's method is another one"),
+            Self::OtherMethod => f.write_str("part of another method than DenseCL"),
+            Self::OutsidePrefix(prefix) => write!(f, "its name does not begin with {prefix}"),
+            Self::Ignored(pattern) => write!(f, "ignored, as {pattern}"),
         }
     }
 }
@@ -97,42 +125,23 @@ pub(super) struct Scheme {
     pub(super) layout: Layout,
     /// Whether the file has both a query and a key encoder.
     pub(super) both: bool,
-    /// A prefix that all names in the file have.
-    prefix: &'static str,
+    /// In a training state of ours without a query encoder, the prefix of the network that is evaluated.
+    evaluated: Option<&'static str>,
 }
 
 impl Scheme {
-    /// Recognises the layout of these names, from which `prefix` has been removed.
-    pub(super) fn of(names: &BTreeSet<String>, prefix: &'static str) -> Result<Self> {
-        let any = |prefix: &str| names.iter().any(|name| name.starts_with(prefix));
-        let ours = ["query.", ONLINE, "global_head.", "dense_head."];
-        let layout = if ours.into_iter().any(any) {
-            Layout::Densecl
-        } else if any("encoder_q.0.") {
-            Layout::Authors
-        } else if any("encoder_q.") {
-            Layout::Moco
-        } else if names.contains("backbone.0.weight") {
-            Layout::Lightly
-        } else if names.contains("backbone.conv1.weight") {
-            Layout::OpenMmlab
-        } else if names.contains("stem.conv1.weight") {
-            Layout::Detectron2
-        } else if names.contains("conv1.weight") && any("fc.") {
-            Layout::Torchvision
-        } else if names.contains("conv1.weight") {
-            Layout::Backbone
-        } else {
-            return Err(unrecognised(names));
-        };
+    /// Recognises the layout of these names, from which [`super::wrappers`] have been removed; an error lists the
+    /// names in `file`.
+    pub(super) fn of(names: &BTreeSet<String>, file: &BTreeSet<&str>) -> Result<Self> {
+        let layout = layout_of(names).ok_or_else(|| unrecognised(file))?;
         let key = match layout {
             Layout::Authors | Layout::Moco | Layout::OpenMmlab => "encoder_k.",
             _ => KEY,
         };
         Ok(Self {
             layout,
-            both: any(key),
-            prefix,
+            both: names.iter().any(|name| name.starts_with(key)),
+            evaluated: evaluated(names),
         })
     }
 
@@ -141,19 +150,21 @@ impl Scheme {
         if self.both { QUERY } else { "" }
     }
 
-    /// The axis of a queue whose length is the number of keys: 0 for ours, [K, dim]; 1 for other programs, [dim, K].
+    /// The axis of a queue whose length is the number of keys: 0 for ours, [K, dim]; 1 for other programs,
+    /// [dim, K].
     pub(super) fn queue_axis(&self) -> usize {
         usize::from(self.layout != Layout::Densecl)
     }
 
-    /// How the tensor `name`, from which the prefix has been removed, is used.
+    /// How the tensor `name`, from which the wrappers have been removed, is used.
     pub(super) fn fate(&self, name: &str, shape: &[usize]) -> Fate {
-        if name.ends_with(".num_batches_tracked") && shape.is_empty() {
+        // Some programs keep the number as a vector of length 1.
+        if name.ends_with(".num_batches_tracked") && matches!(shape, [] | [1]) {
             return Fate::Drop(Reason::Counter);
         }
         let query = self.query();
         match self.layout {
-            Layout::Densecl => own(name, self.both),
+            Layout::Densecl => own(self.evaluated, name),
             Layout::Torchvision | Layout::Backbone => backbone(query, name),
             Layout::Authors => {
                 if let Some(rest) = name.strip_prefix("encoder_q.") {
@@ -162,7 +173,7 @@ impl Scheme {
                     sequence(KEY, rest)
                 } else if let Some(rest) = name.strip_prefix("backbone.") {
                     // The authors' class stores its backbone under a second name too.
-                    Fate::Drop(Reason::CopyOf(format!("{}encoder_q.0.{rest}", self.prefix)))
+                    Fate::Drop(Reason::CopyOf(format!("encoder_q.0.{rest}")))
                 } else {
                     queue(name)
                 }
@@ -191,7 +202,15 @@ impl Scheme {
                     queue(name)
                 }
             }
-            Layout::Lightly => lightly(query, name),
+            Layout::Lightly => other_methods(query, name, &LIGHTLY),
+            Layout::SoloLearn => other_methods(query, name, &SOLO_LEARN),
+            Layout::Swav => other_methods(query, name, &SWAV),
+            Layout::MocoV3 => other_methods(query, name, &MOCO_V3),
+            Layout::Vissl => other_methods(query, name, &VISSL),
+            Layout::BarlowTwins => other_methods(query, name, &BARLOW_TWINS),
+            Layout::Dino => other_methods(query, name, &DINO),
+            // Its own script names the classifier of torchvision's file so.
+            Layout::Detectron2 if name.starts_with("stem.fc.") => Fate::Drop(Reason::Classifier),
             Layout::Detectron2 => match from_detectron2(name) {
                 Some(name) => Fate::Use(format!("{query}{name}")),
                 None => Fate::Unknown,
@@ -200,30 +219,25 @@ impl Scheme {
     }
 }
 
-/// What stands before the names of BYOL's online network in a checkpoint.
-const ONLINE: &str = "online.";
-/// The parts of the online networks of BYOL and UniVIP that only their training needs.
-const HEADS: [&str; 3] = ["projector.", "predictor.", "instances."];
-
-/// Our own names: those of weights and of DenseCL's states as they are. Of BYOL's and UniVIP's states the online backbone, which has no
-/// key encoder beside it; the rest has no use outside its training.
-fn own(name: &str, both: bool) -> Fate {
-    let of_byol = ["target.", VELOCITY]
-        .iter()
-        .any(|part| name.starts_with(part))
-        && !both;
-    match name.strip_prefix(ONLINE) {
-        Some(rest) if HEADS.iter().any(|head| rest.starts_with(head)) => {
-            Fate::Drop(Reason::TrainingState)
-        }
-        Some(rest) => Fate::Use(rest.to_string()),
-        None if of_byol => Fate::Drop(Reason::TrainingState),
-        None => Fate::Use(name.to_string()),
+/// Our own names. Those of weights and of DenseCL's training states stay. Of the training state of another
+/// method, whose evaluated network has the prefix `evaluated`, its backbone is used; the rest serves only
+/// training.
+fn own(evaluated: Option<&str>, name: &str) -> Fate {
+    let Some(prefix) = evaluated else {
+        return Fate::Use(name.to_string());
+    };
+    let is_backbone = |name: &&str| {
+        let parts = ["conv1.", "bn1.", "layer"];
+        parts.iter().any(|part| name.starts_with(part))
+    };
+    match name.strip_prefix(prefix).filter(is_backbone) {
+        Some(name) => Fate::Use(name.to_string()),
+        None => Fate::Drop(Reason::TrainingState),
     }
 }
 
 /// torchvision's names of a ResNet.
-fn backbone(encoder: &str, name: &str) -> Fate {
+pub(super) fn backbone(encoder: &str, name: &str) -> Fate {
     if name.starts_with("fc.") {
         Fate::Drop(Reason::Classifier)
     } else {
@@ -278,49 +292,4 @@ fn queue(name: &str) -> Fate {
         _ => return Fate::Unknown,
     };
     Fate::Use(name.to_string())
-}
-
-/// The children of a ResNet, except pooling and classifier, in an `nn.Sequential`; 2 and 3 are ReLU and max
-/// pooling.
-fn lightly(encoder: &str, name: &str) -> Fate {
-    let dropped = [
-        "projection_head",
-        "prediction_head",
-        "backbone_momentum.",
-        "criterion",
-    ];
-    if dropped.iter().any(|prefix| name.starts_with(prefix)) {
-        return Fate::Drop(Reason::OtherMethod);
-    }
-    let children = [
-        ("0.", "conv1."),
-        ("1.", "bn1."),
-        ("4.", "layer1."),
-        ("5.", "layer2."),
-        ("6.", "layer3."),
-        ("7.", "layer4."),
-    ];
-    let Some(name) = name.strip_prefix("backbone.") else {
-        return Fate::Unknown;
-    };
-    let child = children
-        .iter()
-        .find_map(|(theirs, ours)| Some((name.strip_prefix(theirs)?, ours)));
-    child.map_or(Fate::Unknown, |(rest, ours)| {
-        Fate::Use(format!("{encoder}{ours}{rest}"))
-    })
-}
-
-fn unrecognised(names: &BTreeSet<String>) -> Error {
-    let has = |part: &str| names.iter().any(|name| name.contains(part));
-    let first: Vec<&String> = names.iter().take(5).collect();
-    let what = if has("cls_token") || has("patch_embed") || has("pos_embed") {
-        "a vision transformer, and only ResNets are read"
-    } else {
-        "of no layout known here (torchvision, the authors', MoCo, mmselfsup, mmpretrain, lightly, detectron2)"
-    };
-    Error::Mismatch(format!(
-        "the file is {what}; its keys: {}",
-        first_names(&first, SHOWN)
-    ))
 }

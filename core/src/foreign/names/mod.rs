@@ -6,7 +6,11 @@
 
 mod detectron2;
 mod layout;
+mod other_methods;
+mod recognition;
+mod selection;
 mod shapes;
+mod wrappers;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -14,6 +18,7 @@ use self::layout::{Fate, Scheme};
 pub use self::{
     detectron2::{from_detectron2, to_detectron2},
     layout::{Layout, Reason},
+    selection::Selection,
 };
 use crate::{
     config::ModelConfig,
@@ -63,18 +68,25 @@ pub struct Imported {
 /// [`Error::Mismatch`] when the names fit no [`Layout`], or the backbone is not supported. Unknown and missing
 /// tensors are errors only in [`Mapping::check`].
 pub fn recognise(keys: &[(String, Vec<usize>)]) -> Result<Mapping> {
-    // `DataParallel` adds this prefix to all names.
-    let parallel = !keys.is_empty() && keys.iter().all(|(key, _)| key.starts_with("module."));
-    let prefix = if parallel { "module." } else { "" };
-    let bare = |key: &str| key[prefix.len()..].to_string();
-    let names: BTreeSet<String> = keys.iter().map(|(key, _)| bare(key)).collect();
-    let scheme = Scheme::of(&names, prefix)?;
+    recognise_selected(keys, &Selection::default())
+}
+
+/// The same for those of the keys that `selection` takes; the others are dropped, each for its reason.
+///
+/// # Errors
+/// As [`recognise`], and when the prefix or a pattern of the selection fits no key.
+pub fn recognise_selected(keys: &[(String, Vec<usize>)], selection: &Selection) -> Result<Mapping> {
+    let (selected, left_out) = selection.of(keys)?;
+    let bare = wrappers::without(&selected);
+    let names: BTreeSet<String> = bare.iter().cloned().collect();
+    let in_file = selected.iter().map(|(_, key, _)| *key).collect();
+    let scheme = Scheme::of(&names, &in_file)?;
 
     let mut mapping = Mapping {
         layout: scheme.layout,
         model: ModelConfig::default(),
         used: Vec::new(),
-        dropped: Vec::new(),
+        dropped: left_out,
         missing: Vec::new(),
         unknown: Vec::new(),
         misshapen: Vec::new(),
@@ -82,17 +94,25 @@ pub fn recognise(keys: &[(String, Vec<usize>)]) -> Result<Mapping> {
     };
     // For each of our names the file's name and shape.
     let mut found: BTreeMap<String, (&str, &[usize])> = BTreeMap::new();
-    for (key, shape) in keys {
-        match scheme.fate(&bare(key), shape) {
+    for (bare_name, (_, key, shape)) in bare.iter().zip(&selected) {
+        match scheme.fate(bare_name, shape) {
             Fate::Use(name) => {
-                if let Some((first, _)) = found.insert(name, (key, shape)) {
+                if let Some((first, _)) = found.insert(name, (*key, *shape)) {
                     return Err(Error::Mismatch(format!(
                         "{first} and {key} are the same tensor"
                     )));
                 }
             }
-            Fate::Drop(reason) => mapping.dropped.push((key.clone(), reason)),
-            Fate::Unknown => mapping.unknown.push(key.clone()),
+            Fate::Drop(Reason::CopyOf(original)) => {
+                // Named as the file names it, so that both can be compared.
+                let mut all = bare.iter().zip(&selected);
+                let found = all.find(|(name, _)| **name == original);
+                let original = found.map_or(original, |(_, (_, key, _))| (*key).to_string());
+                let copy = Reason::CopyOf(original);
+                mapping.dropped.push(((*key).to_string(), copy));
+            }
+            Fate::Drop(reason) => mapping.dropped.push(((*key).to_string(), reason)),
+            Fate::Unknown => mapping.unknown.push((*key).to_string()),
         }
     }
 
@@ -154,11 +174,19 @@ impl Mapping {
         ];
         match problems.iter().find(|(keys, _)| !keys.is_empty()) {
             None => Ok(()),
-            Some((keys, what)) => Err(Error::Mismatch(format!(
-                "read as {} ({network}), the file has {what}: {}",
-                self.layout,
-                first_names(keys, SHOWN)
-            ))),
+            Some((keys, what)) => {
+                // What is not understood may be left out, if that is said.
+                let advice = if std::ptr::eq(*keys, &self.unknown) {
+                    "; --ignore leaves tensors out by name"
+                } else {
+                    ""
+                };
+                Err(Error::Mismatch(format!(
+                    "read as {} ({network}), the file has {what}: {}{advice}",
+                    self.layout,
+                    first_names(keys, SHOWN)
+                )))
+            }
         }
     }
 

@@ -22,10 +22,7 @@ mod zip;
 
 use std::collections::{HashMap, HashSet};
 
-use self::{
-    cursor::Cursor,
-    value::{Graph, Id, Node, TensorRef, clip},
-};
+use self::value::{Graph, Id, Node, TensorRef, clip};
 pub use self::{momentum::Momentum, write::write};
 use crate::{
     error::{Error, Result},
@@ -33,13 +30,16 @@ use crate::{
 };
 
 /// The keys under which programs store the state dict in a checkpoint, in the order in which they are tried.
-const WRAPPERS: [&str; 6] = [
+const WRAPPERS: [&str; 8] = [
     "state_dict",
     "model_state_dict",
     "model",
     "net",
     "teacher",
     "student",
+    // VISSL's: classy_state_dict.base_model.model has the trunk and the heads.
+    "classy_state_dict",
+    "base_model",
 ];
 /// The deepest permitted nesting of dictionaries.
 const MAX_DEPTH: usize = 16;
@@ -100,7 +100,7 @@ impl<'a> TorchFile<'a> {
     /// TorchScript program.
     pub fn parse(bytes: &'a [u8]) -> Result<Self> {
         let (graph, storages) = if zip::is_zip(bytes) {
-            parse_zip(bytes)?
+            zip::read(bytes)?
         } else if is_torch(bytes) {
             legacy::read(bytes)?
         } else {
@@ -343,50 +343,6 @@ impl Found<'_, '_> {
         }
         Ok(())
     }
-}
-
-fn parse_zip(bytes: &[u8]) -> Result<(Graph<'_>, HashMap<&str, &[u8]>)> {
-    let entries = zip::entries(bytes)?;
-    let mut pickles = entries.keys().filter_map(|name| {
-        let folder = name.strip_suffix("data.pkl")?;
-        // The archive has one top-level folder, named after the file. A deeper `data.pkl` belongs to something
-        // else.
-        (folder.ends_with('/') && folder.matches('/').count() == 1).then_some(folder)
-    });
-    let (Some(folder), None) = (pickles.next(), pickles.next()) else {
-        return Err(Error::Format(
-            "a zip archive, but not one that torch.save wrote (no data.pkl)".to_string(),
-        ));
-    };
-    if entries.contains_key(format!("{folder}constants.pkl").as_str()) {
-        return Err(Error::Format(
-            "a TorchScript program, not a checkpoint; save its state_dict() instead".to_string(),
-        ));
-    }
-    if let Some((name, _)) = entries.iter().find(|(_, slice)| slice.is_none()) {
-        return Err(Error::Format(format!(
-            "{} in it is compressed or encrypted, which torch never does; was it packed again by \
-             another program?",
-            clip(name)
-        )));
-    }
-    let entry = |name: &str| {
-        let slice = entries.get(format!("{folder}{name}").as_str());
-        slice.copied().flatten()
-    };
-    if entry("byteorder").is_some_and(|order| order != b"little") {
-        return Err(Error::Format(
-            "written on a big-endian machine; load and save it again with torch".to_string(),
-        ));
-    }
-    let pickle = entry("data.pkl").unwrap_or_default();
-    let graph = pickle::read_pickle(&mut Cursor::new(pickle, 0))?;
-    let data = format!("{folder}data/");
-    let storages = entries
-        .iter()
-        .filter_map(|(name, slice)| Some((name.strip_prefix(&data)?, (*slice)?)))
-        .collect();
-    Ok((graph, storages))
 }
 
 /// The error of all parsers of this module for a damaged file.

@@ -4,10 +4,15 @@
 //! could exploit, and zip bombs have no effect. The fields are those of PKWARE's APPNOTE 6.3.9, sections 4.3.7
 //! to 4.3.16.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
-use super::{cursor::Cursor, damaged, value::clip};
-use crate::error::Result;
+use super::{
+    cursor::Cursor,
+    damaged,
+    pickle::read_pickle,
+    value::{Graph, clip},
+};
+use crate::error::{Error, Result};
 
 const LOCAL: u32 = 0x0403_4b50;
 const CENTRAL: u32 = 0x0201_4b50;
@@ -25,12 +30,60 @@ pub(super) fn is_zip(bytes: &[u8]) -> bool {
     bytes.starts_with(&LOCAL.to_le_bytes())
 }
 
+/// The pickle of an archive that torch.save wrote, and its storages.
+///
+/// # Errors
+/// [`Error::Format`] for another archive, a damaged one, and a TorchScript program.
+pub(super) fn read(bytes: &[u8]) -> Result<(Graph<'_>, HashMap<&str, &[u8]>)> {
+    let entries = entries(bytes)?;
+    let mut pickles = entries.keys().filter_map(|name| {
+        let folder = name.strip_suffix("data.pkl")?;
+        // The archive has one top-level folder, named after the file. A deeper `data.pkl` belongs to something
+        // else.
+        (folder.ends_with('/') && folder.matches('/').count() == 1).then_some(folder)
+    });
+    let (Some(folder), None) = (pickles.next(), pickles.next()) else {
+        return Err(Error::Format(
+            "a zip archive, but not one that torch.save wrote (no data.pkl)".to_string(),
+        ));
+    };
+    if entries.contains_key(format!("{folder}constants.pkl").as_str()) {
+        return Err(Error::Format(
+            "a TorchScript program, not a checkpoint; save its state_dict() instead".to_string(),
+        ));
+    }
+    if let Some((name, _)) = entries.iter().find(|(_, slice)| slice.is_none()) {
+        return Err(Error::Format(format!(
+            "{} in it is compressed or encrypted, which torch never does; was it packed again by \
+             another program?",
+            clip(name)
+        )));
+    }
+    let entry = |name: &str| {
+        let slice = entries.get(format!("{folder}{name}").as_str());
+        slice.copied().flatten()
+    };
+    if entry("byteorder").is_some_and(|order| order != b"little") {
+        return Err(Error::Format(
+            "written on a big-endian machine; load and save it again with torch".to_string(),
+        ));
+    }
+    let pickle = entry("data.pkl").unwrap_or_default();
+    let graph = read_pickle(&mut Cursor::new(pickle, 0))?;
+    let data = format!("{folder}data/");
+    let storages = entries
+        .iter()
+        .filter_map(|(name, slice)| Some((name.strip_prefix(&data)?, (*slice)?)))
+        .collect();
+    Ok((graph, storages))
+}
+
 /// The bytes of each entry by its name, after checking their checksum; `None` for entries that are compressed
 /// or encrypted.
 ///
 /// # Errors
 /// `Error::Format` when the archive is damaged or truncated, or two entries have the same name.
-pub(super) fn entries(bytes: &[u8]) -> Result<BTreeMap<&str, Option<&[u8]>>> {
+fn entries(bytes: &[u8]) -> Result<BTreeMap<&str, Option<&[u8]>>> {
     let Directory { offset, count } = directory(bytes)?;
     let mut cursor = Cursor::new(bytes, offset);
     let mut entries = BTreeMap::new();

@@ -88,6 +88,47 @@ fn the_three_layouts_are_read() {
 }
 
 #[test]
+fn lists_are_read_as_people_and_programs_write_them() {
+    let folder = Folder::new();
+    folder.text("classes.txt", "sky\nsea\n");
+    for (picture, label) in [
+        ("images/img (1).JPG", "labels/img (1).png"),
+        ("images/sub/b.v2.png", "labels/sub/b.v2.PNG"),
+        ("images/c.jpeg", "labels/c.png"),
+        ("other/d.jpg", "other/d labels.png"),
+    ] {
+        folder.picture(picture);
+        folder.label(label, [0; 8]);
+    }
+    std::fs::write(folder.path("images/._c.jpg"), b"").expect("written");
+    folder.text(
+        "train.txt",
+        "\u{feff}# names\r\nimg (1)\r\n._c.jpg\r\nsub/b.v2.PNG\r\n",
+    );
+    folder.text("val.txt", "c.jpg\n/other/d.jpg /other/d labels.png\n");
+    folder.text("test.txt", "is not read\n");
+    folder.text("val_hard.txt", "neither\n");
+    let set = folder.open().expect("a data set");
+    assert_eq!(set.splits, ["train", "val"]);
+    let images = |samples: &[Sample]| -> Vec<String> {
+        let names = samples
+            .iter()
+            .map(|sample| sample.image.file_name().expect("a name"));
+        names
+            .map(|name| name.to_string_lossy().into_owned())
+            .collect()
+    };
+    assert_eq!(images(&set.train), ["img (1).JPG", "b.v2.png"]);
+    assert_eq!(images(&set.test), ["c.jpeg", "d.jpg"]);
+    assert!(set.test[1].label.ends_with("other/d labels.png"));
+    for sample in set.train.iter().chain(&set.test) {
+        sample.open(2).expect("a labelled picture");
+    }
+    folder.text("val.txt", "/other/d.jpg ../secret.png\n");
+    folder.refused(&["val.txt, line 1", "leads elsewhere"]);
+}
+
+#[test]
 fn without_split_files_scenes_are_not_torn_apart() {
     let folder = Folder::new();
     folder.text("classes.txt", "sky\n");

@@ -96,8 +96,8 @@ fn a_batch_is_laid_out_as_documented() {
     assert_eq!(loader.bad_files(), []);
 }
 
-/// The expected batch is computed here without threads: images in the order of the epoch, and the views drawn for each
-/// sample's number.
+/// The expected batch is computed here without threads: images in the order of the epoch, and the views drawn
+/// for each sample's number.
 #[test]
 fn a_batch_is_a_function_of_seed_and_step() {
     use densecl::augment;
@@ -259,7 +259,7 @@ fn a_bad_file_is_replaced_by_the_next_in_order_and_told_once() {
             assert_eq!(batch.images, expected);
         }
     }
-    let reason = String::from("not a JPEG, PNG or WebP image");
+    let reason = String::from("not a JPEG, PNG, WebP or PNM image");
     let bad = |number| BadFile {
         path: path_of(root.path(), number),
         reason: reason.clone(),
@@ -299,7 +299,7 @@ fn too_many_bad_files_end_the_run_at_the_same_step() {
         "{error}"
     );
     assert!(
-        error.contains(".png: not a JPEG, PNG or WebP image; "),
+        error.contains(".png: not a JPEG, PNG, WebP or PNM image; "),
         "{error}"
     );
     assert!(error.contains(" more)") && !error.contains('\n'), "{error}");

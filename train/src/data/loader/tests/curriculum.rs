@@ -61,7 +61,8 @@ fn a_later_start_sees_the_same_batches_whatever_the_threads() {
     assert!(whole[13..] == batches(&source, other, 53, 7)[..]);
 }
 
-/// The regions have a random stream of their own, so that the curriculum begins with the batches that there are without.
+/// The regions have a random stream of their own, so that the curriculum begins with the batches that there are
+/// without.
 #[test]
 fn the_first_step_is_that_of_a_run_without_a_curriculum() {
     let mut without = config();

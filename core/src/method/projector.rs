@@ -1,16 +1,12 @@
-//! The projection heads of methods that compare whole pictures without negatives, with batch normalisation between
-//! their layers.
+//! The projection heads of methods that compare whole pictures without negatives, with batch normalisation
+//! between their layers.
 
 use burn::tensor::{Tensor, activation::relu};
 
-use super::{
-    layers::{Init, Linear},
-    norm::BatchNorm,
-    visit::{TensorVisitor, Tensors},
-};
+use crate::model::{BatchNorm, Init, Linear, TensorVisitor, Tensors};
 
-/// Linear, batch normalisation, ReLU, Linear without bias: BYOL's projector g and predictor q (Grill et al. 2020, section
-/// 3.3).
+/// Linear, batch normalisation, ReLU, Linear without bias: BYOL's projector g and predictor q (Grill et al.
+/// 2020, section 3.3).
 #[derive(Debug, Clone)]
 pub struct Projector {
     fc1: Linear,
@@ -28,8 +24,8 @@ impl Projector {
         }
     }
 
-    /// [B, input] → [B, output], not normalised; batch normalisation by the batch, in this many groups; the running
-    /// statistics follow.
+    /// [B, input] → [B, output], not normalised; batch normalisation by the batch, in this many groups; the
+    /// running statistics follow.
     ///
     /// # Panics
     /// When `groups` does not divide B.
@@ -45,10 +41,4 @@ impl Tensors for Projector {
         self.norm.visit(&format!("{prefix}bn1."), visitor);
         self.fc2.visit(&format!("{prefix}fc2."), visitor);
     }
-}
-
-/// The mean of a feature map over its cells: [B, C, S, S] → [B, C].
-pub(crate) fn pool(features: Tensor<4>) -> Tensor<2> {
-    let [b, c, h, w] = features.dims();
-    features.reshape([b, c, h * w]).mean_dim(2).reshape([b, c])
 }

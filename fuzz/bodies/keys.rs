@@ -1,0 +1,27 @@
+//! Fuzzes the recognition of checkpoints by the names and shapes of their tensors. The input has one tensor per
+//! line, e.g. `layer1.0.conv1.weight 64 64 3 3`.
+
+use densecl::foreign::names::recognise;
+
+/// What the target does with an input.
+pub(crate) fn run(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    let keys: Vec<(String, Vec<usize>)> = text
+        .lines()
+        .map(|line| {
+            let mut words = line.split(' ');
+            let name = words.next().unwrap_or_default().to_string();
+            (name, words.filter_map(|side| side.parse().ok()).collect())
+        })
+        .collect();
+    if let Ok(mapping) = recognise(&keys) {
+        let accounted = mapping.used.len() + mapping.dropped.len() + mapping.unknown.len();
+        // `misshapen` is not added: a tensor of the wrong shape is in `used` as well.
+        assert!(accounted <= keys.len(), "a tensor is in two lists");
+        if mapping.check().is_ok() {
+            assert_eq!(accounted, keys.len(), "a tensor is in no list");
+        }
+    }
+}
