@@ -64,6 +64,12 @@ fn every_kind_of_step_runs() {
              --set method.momentum_schedule=cosine --set optim.name=lars --set optim.warmup_epochs=0.5",
         ),
         (
+            "univip",
+            "--set method.name=univip --set method.queue=0 --set method.projector_hidden=16 \
+             --set method.projector_dim=8 --set method.instances=2 --set method.instance_size=32 \
+             --set views.instances.min_side=8 --set views.scale=[0.5,1.0]",
+        ),
+        (
             "curriculum",
             "--set views.curriculum.region=0.1 --set views.curriculum.size=32",
         ),
@@ -90,6 +96,7 @@ fn every_kind_of_step_runs() {
         let method = match name {
             "moco" => "mocov2",
             "byol" | "byol_lars" => "byol",
+            "univip" => "univip",
             _ => "densecl",
         };
         assert_eq!(sandbox.weights_info(name)["method"], method);

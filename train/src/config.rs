@@ -343,7 +343,9 @@ impl RunConfig {
             return Ok(());
         }
         if boxes.is_empty() {
-            bail!("data.boxes = \"\": must be \"search\", \"random\", \"objects\" or a file of boxes");
+            bail!(
+                "data.boxes = \"\": must be \"search\", \"random\", \"objects\" or a file of boxes"
+            );
         }
         if self.data.box_source() == BoxSource::Objects && source != SCENES {
             bail!(

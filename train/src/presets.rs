@@ -13,7 +13,7 @@ pub fn title(text: &str) -> String {
 }
 
 /// The settings that come with the library: name and text.
-pub const PRESETS: [(&str, &str); 8] = [
+pub const PRESETS: [(&str, &str); 10] = [
     ("quickstart", include_str!("../../configs/quickstart.toml")),
     (
         "densecl_r50_imagenet_200ep",
@@ -39,6 +39,14 @@ pub const PRESETS: [(&str, &str); 8] = [
     (
         "byol_r50_imagenet",
         include_str!("../../configs/byol_r50_imagenet.toml"),
+    ),
+    (
+        "univip_scenes",
+        include_str!("../../configs/univip_scenes.toml"),
+    ),
+    (
+        "univip_r50_coco_800ep",
+        include_str!("../../configs/univip_r50_coco_800ep.toml"),
     ),
 ];
 

@@ -55,7 +55,10 @@ pub fn sinkhorn(
     let plan = (kernel + by_row + by_column).exp();
     let off = |dim: usize, wanted: Tensor<3>| {
         let difference = plan.clone().sum_dim(dim) - wanted;
-        difference.abs().sum_dim(if dim == 2 { 1 } else { 2 }).mean()
+        difference
+            .abs()
+            .sum_dim(if dim == 2 { 1 } else { 2 })
+            .mean()
     };
     Transport {
         residual: off(2, rows) + off(1, columns),
@@ -120,13 +123,7 @@ mod tests {
         let rows = Tensor::from_floats([[0.9, 0.1]], &device);
         let columns = Tensor::from_floats([[0.2, 0.3, 0.5]], &device);
         let residual = |iterations| {
-            let plan = sinkhorn(
-                cost.clone(),
-                rows.clone(),
-                columns.clone(),
-                0.1,
-                iterations,
-            );
+            let plan = sinkhorn(cost.clone(), rows.clone(), columns.clone(), 0.1, iterations);
             values(plan.residual)[0]
         };
         let [one, some, many] = [1, 3, 50].map(residual);

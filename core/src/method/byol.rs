@@ -164,7 +164,6 @@ impl Byol {
     pub(super) fn figures_of_a_step() -> Vec<Figure> {
         FIGURES.to_vec()
     }
-
 }
 
 /// The backbone alone: heads of another method have no place in this one.

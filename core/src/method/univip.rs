@@ -221,8 +221,7 @@ impl UniVip {
         let online_scenes = [(first, of_second), (second, of_first)].map(|(scene, target)| {
             let Online { branch, predictor } = &mut self.online.network;
             let projection = branch.forward_train(scene.autodiff(), groups);
-            spread
-                .get_or_insert_with(|| feature_std(l2_normalize(projection.clone().inner(), 1)));
+            spread.get_or_insert_with(|| feature_std(l2_normalize(projection.clone().inner(), 1)));
             let prediction = predictor.forward_train(projection, groups);
             let loss = scene_loss(prediction.clone(), target);
             gradients.accumulate(&self.online, &(loss.clone() * factor).backward());

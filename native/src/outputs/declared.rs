@@ -9,7 +9,7 @@ use crate::export::bundle_files;
 use densecl_eval::backbone::files_of;
 use densecl_eval::compare;
 use densecl_eval::embedding::side_file;
-use densecl_train::config::{RunConfig, SCENES};
+use densecl_train::config::{BoxSource, RunConfig, SCENES};
 use densecl_train::run::{RunDir, settings_and_folder};
 use densecl_train::settings;
 
@@ -38,6 +38,12 @@ pub(crate) fn of(command: Option<&Command>) -> anyhow::Result<Files> {
             files
                 .reads_pictures("", &args.data)
                 .writes("", &args.out)
+                .may_write("--json", args.json.as_deref());
+        }
+        Some(Command::Boxes(args)) => {
+            files
+                .reads_pictures("", &args.data)
+                .writes("--out", &args.out)
                 .may_write("--json", args.json.as_deref());
         }
         Some(Command::Embed(args)) => {
@@ -119,6 +125,9 @@ fn data_of_run(files: &mut Files, config: &RunConfig) {
     let source = &config.data.source;
     if source != SCENES {
         files.reads_pictures("--data", Path::new(source));
+    }
+    if let BoxSource::File(boxes) = config.data.box_source() {
+        files.reads("data.boxes", &boxes);
     }
 }
 

@@ -7,3 +7,4 @@ mod grids;
 mod in_view;
 mod queue;
 mod steps;
+mod univip;

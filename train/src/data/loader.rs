@@ -150,12 +150,8 @@ impl Loader {
             threads => threads,
         };
         let longest_search = proof(config.max_bad_share, images);
-        let workers = WorkerPool::start(
-            threads.min(most_useful),
-            &source,
-            &config,
-            longest_search,
-        )?;
+        let workers =
+            WorkerPool::start(threads.min(most_useful), &source, &config, longest_search)?;
 
         let first_epoch = first_step / (images / batch_size) as u64;
         let mut loader = Self {

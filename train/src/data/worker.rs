@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use crossbeam_channel::{Receiver, Sender};
-use densecl::augment::{self, ScenesAndInstances, Stage, ViewConfig, ViewGeometry, ViewMaker, ViewParams};
+use densecl::augment::{
+    self, ScenesAndInstances, Stage, ViewConfig, ViewGeometry, ViewMaker, ViewParams,
+};
 use densecl::method::{Shows, ViewSpec};
 use image::RgbImage;
 
@@ -240,7 +242,9 @@ impl Worker {
         } = augment::draw_instances(size, boxes, views, job.stage, [seed, job.index], instances);
         let mut scenes = scenes.into_iter();
         let params = self.wanted.iter().map(|view| match view.shows {
-            Shows::Scene => scenes.next().expect("a method with instances has two scenes"),
+            Shows::Scene => scenes
+                .next()
+                .expect("a method with instances has two scenes"),
             Shows::Instance { number, like } => instances[number][like].clone(),
         });
         Ok(params.collect())

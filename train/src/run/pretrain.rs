@@ -146,7 +146,14 @@ impl PreparedRun {
         let fresh = method(&plan);
         let instances = Shows::instances(&fresh.views());
         let began = resumed.as_ref().map(|_| &run);
-        let found = boxes::of_run(&plan.config, &source, instances, began, &mut *watching, stop)?;
+        let found = boxes::of_run(
+            &plan.config,
+            &source,
+            instances,
+            began,
+            &mut *watching,
+            stop,
+        )?;
         let Some(boxes) = found else {
             watching.event(&TrainEvent::Note(NOTHING_TO_CONTINUE.to_string()))?;
             return Ok(None);

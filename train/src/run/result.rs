@@ -15,8 +15,8 @@ use image::RgbImage;
 use log::Level;
 use serde::Serialize;
 
-use crate::data::loader::{Loader, LoaderConfig};
 use crate::data::BadFile;
+use crate::data::loader::{Loader, LoaderConfig};
 use crate::events::{Observer, TrainEvent};
 use crate::files::{write_atomically, write_png};
 use crate::held_out::{self, HeldOutFigures, Pair};

@@ -29,11 +29,7 @@ fn drawn(boxes: &[CropBox], config: &ViewConfig, index: u64) -> ScenesAndInstanc
 #[test]
 fn boxes_outside_the_limits_are_left_out() {
     let limits = InstanceConfig::default();
-    let kept = [
-        at(0, 0, 64, 64),
-        at(100, 0, 64, 192),
-        at(0, 200, 64, 65),
-    ];
+    let kept = [at(0, 0, 64, 64), at(100, 0, 64, 192), at(0, 200, 64, 65)];
     let left_out = [
         at(0, 0, 63, 200),
         at(100, 0, 64, 193),
@@ -115,7 +111,12 @@ fn scenes_that_never_overlap_enough_still_get_instances() {
 #[test]
 fn a_sample_depends_on_seed_and_index_alone() {
     let boxes = [at(60, 40, 30, 30), at(100, 60, 40, 40)];
-    let again = |index| (drawn(&boxes, &config(), index), drawn(&boxes, &config(), index));
+    let again = |index| {
+        (
+            drawn(&boxes, &config(), index),
+            drawn(&boxes, &config(), index),
+        )
+    };
     let (first, same) = again(5);
     assert_eq!(first, same);
     assert_ne!(first, again(6).0);

@@ -65,12 +65,14 @@ impl Line {
 
     /// The boxes, in the order of the file.
     pub(crate) fn boxes(&self) -> impl Iterator<Item = CropBox> {
-        self.boxes.iter().map(|&[left, top, width, height]| CropBox {
-            left,
-            top,
-            width,
-            height,
-        })
+        self.boxes
+            .iter()
+            .map(|&[left, top, width, height]| CropBox {
+                left,
+                top,
+                width,
+                height,
+            })
     }
 
     fn check(&self) -> anyhow::Result<()> {
@@ -184,10 +186,19 @@ mod tests {
         };
         let good = line("[[0,0,20,10]]");
         let cases = [
-            (line("[[1,0,20,10]]"), "line 1: the box [1, 0, 20, 10] of a.jpg reaches outside its picture of 20 x 10"),
+            (
+                line("[[1,0,20,10]]"),
+                "line 1: the box [1, 0, 20, 10] of a.jpg reaches outside its picture of 20 x 10",
+            ),
             (line("[[0,4294967295,2,2]]"), "reaches outside its picture"),
-            (line("[[3,3,0,2]]"), "the box [3, 3, 0, 2] of a.jpg has no area"),
-            (line("[[0.5,0,2,2]]"), "line 1: invalid type: floating point"),
+            (
+                line("[[3,3,0,2]]"),
+                "the box [3, 3, 0, 2] of a.jpg has no area",
+            ),
+            (
+                line("[[0.5,0,2,2]]"),
+                "line 1: invalid type: floating point",
+            ),
             (line("[[-1,0,2,2]]"), "line 1: invalid value: integer `-1`"),
             (format!("{good}{good}"), "line 2: a.jpg is there twice"),
             (format!("{good}{{\"image\":"), "line 2: EOF"),
@@ -196,7 +207,10 @@ mod tests {
         ];
         for (text, part) in cases {
             let error = format!("{:#}", read_text(&text).expect_err(part));
-            assert!(error.contains(part) && !error.contains('\n'), "{part}: {error}");
+            assert!(
+                error.contains(part) && !error.contains('\n'),
+                "{part}: {error}"
+            );
         }
         let binary = tempfile::NamedTempFile::new().expect("a file");
         std::fs::write(binary.path(), [0xFF, 0xFE]).expect("written");

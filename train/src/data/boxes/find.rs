@@ -92,15 +92,17 @@ pub fn find_boxes(
     stop: &AtomicBool,
 ) -> anyhow::Result<FoundBoxes> {
     if let Err(problem) = limits.validate() {
-        let problem = problem.replace("instances.", "--").replace('_', "-");
-        bail!("{problem}");
+        bail!("{}", problem.replace("instances.", "--").replace('_', "-"));
     }
     if out.is_dir() {
         bail!("--out {} is a folder: give a file", out.display());
     }
     let known = if out.exists() {
         let known = file::read(out)?;
-        if known.values().any(|line| line.pixels.is_none() && line.width > 0) {
+        if known
+            .values()
+            .any(|line| line.pixels.is_none() && line.width > 0)
+        {
             bail!(
                 "--out {} has boxes that `densecl boxes` has not found, and would lose them: give another file",
                 out.display()

@@ -143,7 +143,10 @@ impl Boxes {
                 size[0], size[1]
             ));
         }
-        if known.pixels.is_some_and(|made_for| made_for != checksum(picture)) {
+        if known
+            .pixels
+            .is_some_and(|made_for| made_for != checksum(picture))
+        {
             return Err("its boxes are for another picture of the same size".to_string());
         }
         Ok(&known.boxes)
@@ -195,7 +198,10 @@ mod tests {
         let source = Source::Memory(vec![RgbImage::new(20, 10), RgbImage::new(20, 10)]);
         let boxes = Boxes::of_images(
             [20, 10],
-            [vec![at(0, 0, 8, 8), at(0, 0, 3, 8), at(10, 2, 8, 8)], vec![]],
+            [
+                vec![at(0, 0, 8, 8), at(0, 0, 3, 8), at(10, 2, 8, 8)],
+                vec![],
+            ],
             &limits(),
         );
         assert_eq!((boxes.mean(), boxes.with_fewer_than(2)), (1.0, 1));
@@ -213,7 +219,11 @@ mod tests {
         let more = Source::Memory(vec![RgbImage::new(20, 10); 5]);
         let error = Boxes::read(&path, &more, Path::new("scenes"), &limits());
         let error = error.expect_err("three are missing").to_string();
-        for part in ["is for other pictures", "image 2, image 3 and 1 more", "3 of 5"] {
+        for part in [
+            "is for other pictures",
+            "image 2, image 3 and 1 more",
+            "3 of 5",
+        ] {
             assert!(error.contains(part), "{error}");
         }
     }

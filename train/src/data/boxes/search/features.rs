@@ -241,11 +241,17 @@ mod tests {
         let channel = |planes: &Planes, pixel: usize| [0, 1, 2].map(|c| planes.channels[c][pixel]);
         // Orange: hue 30°, full saturation and value.
         let orange = channel(&hsv(&picture), 0);
-        for (found, expected) in orange.into_iter().zip([30.12 / 360.0 * 255.0, 255.0, 255.0]) {
+        for (found, expected) in orange
+            .into_iter()
+            .zip([30.12 / 360.0 * 255.0, 255.0, 255.0])
+        {
             assert!((found - expected).abs() < 0.1, "{orange:?}");
         }
         // White: L* = 100, a* = b* = 0. Orange: L* 67.0, a* 43.0, b* 74.1.
-        for (pixel, expected) in [[67.05, 42.83, 74.03], [100.0, 0.0, 0.0]].into_iter().enumerate() {
+        for (pixel, expected) in [[67.05, 42.83, 74.03], [100.0, 0.0, 0.0]]
+            .into_iter()
+            .enumerate()
+        {
             let [lightness, a, b] = channel(&lab(&picture), pixel);
             let found = [lightness / 2.55, a - 128.0, b - 128.0];
             for (found, expected) in found.into_iter().zip(expected) {

@@ -166,10 +166,16 @@ mod tests {
             ]
         };
         let found = group(row(), 400, Similarity::WithColour);
-        assert_eq!(found[4..], [[10, 0, 30, 10], [10, 0, 40, 10], [0, 0, 40, 10]]);
+        assert_eq!(
+            found[4..],
+            [[10, 0, 30, 10], [10, 0, 40, 10], [0, 0, 40, 10]]
+        );
         // By texture alone the last two joins tie, and the older neighbour comes first.
         let found = group(row(), 400, Similarity::WithoutColour);
-        assert_eq!(found[4..], [[10, 0, 30, 10], [0, 0, 30, 10], [0, 0, 40, 10]]);
+        assert_eq!(
+            found[4..],
+            [[10, 0, 30, 10], [0, 0, 30, 10], [0, 0, 40, 10]]
+        );
     }
 
     #[test]

@@ -142,7 +142,10 @@ mod tests {
                 covered += usize::from(boxes.iter().any(|found| found.rect().iou(&truth) > 0.5));
             }
         }
-        assert!(objects > 15 && 2 * covered > objects, "{covered} of {objects}");
+        assert!(
+            objects > 15 && 2 * covered > objects,
+            "{covered} of {objects}"
+        );
     }
 
     #[test]

@@ -72,7 +72,10 @@ fn they_do_not_depend_on_threads_or_on_where_the_run_starts() {
     let source = memory(10);
     let one = batches(&source, with_instances(boxes(10), 1), 0, 6);
     assert_eq!(batches(&source, with_instances(boxes(10), 4), 0, 6), one);
-    assert_eq!(batches(&source, with_instances(boxes(10), 2), 4, 2), one[4..]);
+    assert_eq!(
+        batches(&source, with_instances(boxes(10), 2), 4, 2),
+        one[4..]
+    );
 }
 
 #[test]
@@ -92,7 +95,11 @@ fn boxes_of_other_pictures_end_the_run_with_a_line() {
     let config = with_instances(Arc::new(boxes), 2);
     let mut loader = Loader::start(memory(10), config, 0).expect("a loader");
     let error = loader.next().expect_err("other pictures").to_string();
-    for part in ["image ", "for a picture of 24 x 21", "make the file of boxes again"] {
+    for part in [
+        "image ",
+        "for a picture of 24 x 21",
+        "make the file of boxes again",
+    ] {
         assert!(error.contains(part) && !error.contains('\n'), "{error}");
     }
     assert!(loader.next().is_err());
