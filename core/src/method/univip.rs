@@ -187,6 +187,43 @@ impl UniVip {
         vectors.reshape([count, rows / count, dim]).swap_dims(0, 1)
     }
 
+    /// The pixels of both scenes [B, 3, S, S], and of the instances under either augmentation [K·B, 3, s, s]: instance k of
+    /// image b is row k·B + b, so all instances of an image are in its group of batch normalisation.
+    fn pixels(&self, batch: &MicroBatch) -> ([Tensor<4>; 2], [Tensor<4>; 2]) {
+        let dtype = self.precision.dtype();
+        let count = self.method.instances;
+        let view = |number: usize| batch.views[number].pixels.clone().cast(dtype);
+        let together = |first: usize| Tensor::cat((first..first + count).map(view).collect(), 0);
+        ([0, 1].map(view), [2, 2 + count].map(together))
+    }
+
+    /// The plans Y of a batch [B, K, K] and their residual, by the networks as they are; for looking at them.
+    ///
+    /// # Panics
+    /// When the batch has not the views of [`Method::views`].
+    pub fn plans(&self, batch: &MicroBatch) -> Transport {
+        let groups = self.method.bn_groups;
+        let mut online = self.online.network.clone().inference();
+        let mut target = self.target.clone();
+        let (scenes, [instances, other_instances]) = self.pixels(batch);
+        let mut follow = |pixels| target.forward_train(pixels, groups);
+        let target_scenes = scenes.clone().map(&mut follow);
+        let target_instances = self.by_image(follow(other_instances));
+        let mut predict = |pixels| {
+            let projection = online.branch.forward_train(pixels, groups);
+            online.predictor.forward_train(projection, groups)
+        };
+        let online_scenes = scenes.map(&mut predict);
+        let online_instances = self.by_image(predict(instances));
+        plan(
+            [online_instances, target_instances],
+            online_scenes,
+            target_scenes,
+            self.method.transport_epsilon,
+            self.method.transport_iterations,
+        )
+    }
+
     /// The gradients of a micro-batch, times `factor`, are added to `gradients`; returns its figures.
     fn differentiate(
         &mut self,
@@ -195,16 +232,7 @@ impl UniVip {
         factor: f64,
     ) -> Vec<(&'static str, Tensor<1>)> {
         let groups = self.method.bn_groups;
-        let dtype = self.precision.dtype();
-        let pixels = |view: usize| batch.views[view].pixels.clone().cast(dtype);
-        // Instance k of image b is row k·B + b: all instances of an image are in its group of batch normalisation.
-        let together = |first: usize| {
-            let views = (first..first + self.method.instances).map(pixels);
-            Tensor::cat(views.collect(), 0)
-        };
-        let scenes = [0, 1].map(pixels);
-        let [instances, other_instances] = [2, 2 + self.method.instances].map(together);
-
+        let (scenes, [instances, other_instances]) = self.pixels(batch);
         let targets = scenes
             .clone()
             .map(|scene| self.target.forward_train(scene, groups));

@@ -77,7 +77,7 @@ fn two_steps_agree() {
     }
 
     let mut learner = learner(1e-2);
-    let got = plan_of_first_step(&mut learner.clone());
+    let got = values(&learner.plans(&batch(0)).plan);
     golden.assert_close(
         "step0/plan",
         &[BATCH, INSTANCES, INSTANCES],
@@ -116,33 +116,6 @@ fn two_steps_agree() {
         }
     }
     golden.assert_all_read();
-}
-
-/// The plan of the first step, by the networks of the learner.
-fn plan_of_first_step(learner: &mut UniVip) -> Vec<f32> {
-    let mut online = learner.online.clone().inference().network;
-    let views = batch(0).views;
-    let together = |first: usize| {
-        let views = views[first..first + INSTANCES].iter();
-        Tensor::cat(views.map(|view| view.pixels.clone()).collect(), 0)
-    };
-    let by_image = |vectors: Tensor<2>| {
-        let vectors = vectors.reshape([INSTANCES, BATCH, DIM]);
-        vectors.swap_dims(0, 1)
-    };
-    let scenes = [0, 1].map(|view| views[view].pixels.clone());
-    let target_scenes = scenes
-        .clone()
-        .map(|scene| learner.target.forward_train(scene, 2));
-    let target = by_image(learner.target.forward_train(together(2 + INSTANCES), 2));
-    let mut predict = |pixels| {
-        let projection = online.branch.forward_train(pixels, 2);
-        online.predictor.forward_train(projection, 2)
-    };
-    let online_scenes = scenes.map(&mut predict);
-    let instances = by_image(predict(together(2)));
-    let found = plan([instances, target], online_scenes, target_scenes, 0.1, 50);
-    values(&found.plan)
 }
 
 #[test]
