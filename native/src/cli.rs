@@ -1,5 +1,6 @@
 //! The arguments of the command line, and the help.
 
+mod boxes;
 pub(crate) mod embed;
 pub(crate) mod eval;
 mod parse;
@@ -9,12 +10,13 @@ use std::path::PathBuf;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
-use densecl::augment::{InstanceConfig, ViewConfig};
+use densecl::augment::ViewConfig;
 use densecl::features::Feature;
 use densecl::foreign::names::Selection;
 use densecl::synthetic::SceneConfig;
 
 use crate::export::Format;
+pub(crate) use boxes::Boxes;
 pub(crate) use parse::parse;
 pub(crate) use pretrain::Pretrain;
 
@@ -238,35 +240,6 @@ pub(crate) struct Pack {
     /// Scale down pictures to at most this many pixels on the longer side [default: keep all as they are]
     #[arg(long, value_name = "N")]
     pub(crate) max_side: Option<u32>,
-    /// Also write a summary to this file; - for standard output
-    #[arg(long, value_name = "FILE")]
-    pub(crate) json: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:
-  densecl boxes ~/photos --out boxes.jsonl
-  densecl pretrain --data ~/photos --set method.name=univip --set data.boxes=boxes.jsonl
-
-Selective search, on all cores. It is slow, so it can be stopped: with the same --out it goes on where
-it was, and what it has about pictures that have not changed stays. A line of the file is
-{\"image\":\"a.jpg\",\"width\":640,\"height\":480,\"boxes\":[[left,top,width,height]]}.")]
-pub(crate) struct Boxes {
-    /// A folder of images (walked recursively), a text file with a path per line, or a pack
-    #[arg(value_name = "DIR|LIST|PACK", value_hint = ValueHint::AnyPath)]
-    pub(crate) data: PathBuf,
-    /// The file to write or to go on with
-    #[arg(long, value_name = "FILE", default_value = "boxes.jsonl", value_hint = ValueHint::FilePath)]
-    pub(crate) out: PathBuf,
-    /// The shortest side of a box, in pixels of its picture
-    #[arg(long, value_name = "N", default_value_t = InstanceConfig::default().min_side)]
-    pub(crate) min_side: u32,
-    /// The longest side of a box divided by its shortest
-    #[arg(long, value_name = "R", default_value_t = InstanceConfig::default().max_ratio)]
-    pub(crate) max_ratio: f64,
-    /// The greatest overlap of two boxes: intersection over union, 0 to 1
-    #[arg(long, value_name = "S", default_value_t = InstanceConfig::default().max_iou)]
-    pub(crate) max_iou: f64,
     /// Also write a summary to this file; - for standard output
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,

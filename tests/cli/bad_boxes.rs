@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::sandbox::Sandbox;
 
 /// A tiny run with two instances of an image.
-const UNIVIP: &str = "--steps 3 --data photos --set method.name=univip --set method.queue=0 --set \
+const UNIVIP: &str = "--data photos --set method.name=univip --set method.queue=0 --set \
     method.projector_hidden=16 --set method.projector_dim=8 --set method.instances=2 --set \
     method.instance_size=32 --set views.scale=[0.6,1.0] --set views.instances.min_side=8";
 
@@ -51,7 +51,7 @@ impl Sandbox {
 fn boxes_that_do_not_fit_are_refused_in_a_line() {
     let sandbox = photos();
     let refused = |sets: &str, parts: &[&str]| {
-        let run = format!("{UNIVIP} {sets} --out run");
+        let run = format!("{UNIVIP} {sets} --steps 3 --out run --overwrite");
         sandbox.pretrain(&run).refused(parts);
         assert!(sandbox.names("run/checkpoints").is_empty(), "{sets}");
     };
@@ -120,7 +120,8 @@ fn some_pictures_with_too_few_boxes_are_counted() {
             line["boxes"] = json!([]);
         }
     });
-    let run = format!("{UNIVIP} --set data.boxes=boxes.jsonl --set eval.pairs=0 --out run");
+    let run =
+        format!("{UNIVIP} --set data.boxes=boxes.jsonl --set eval.pairs=0 --steps 3 --out run");
     let ran = sandbox.pretrain(&run).succeeded();
     assert!(
         ran.stderr.contains("10 of 30 images have fewer than 2"),
@@ -159,10 +160,12 @@ fn boxes_are_found_kept_and_gone_on_with() {
 
     // A run on the file is the run that searches by itself.
     sandbox
-        .pretrain(&format!("{UNIVIP} --out searched"))
+        .pretrain(&format!("{UNIVIP} --steps 3 --out searched"))
         .succeeded();
     sandbox
-        .pretrain(&format!("{UNIVIP} --set data.boxes=found.jsonl --out read"))
+        .pretrain(&format!(
+            "{UNIVIP} --steps 3 --set data.boxes=found.jsonl --out read"
+        ))
         .succeeded();
     assert_eq!(sandbox.metrics("searched"), sandbox.metrics("read"));
     assert_eq!(
@@ -211,7 +214,7 @@ fn scenes_know_their_objects() {
     let losses: Vec<Value> = ["objects", "random", "search"]
         .into_iter()
         .map(|boxes| {
-            let run = format!("{run} --set data.boxes={boxes} --out {boxes}");
+            let run = format!("{run} --steps 3 --set data.boxes={boxes} --out {boxes}");
             sandbox.pretrain(&run).succeeded();
             sandbox.metrics(boxes)[2]["loss_instance"].clone()
         })

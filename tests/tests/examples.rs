@@ -117,7 +117,7 @@ fn the_boxes_and_the_plan_of_a_run_are_drawn() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let out = folder.path().join("run");
     let sets = [
-        "train.steps=1",
+        "train.steps=2",
         "data.scene_count=16",
         "scenes.size=64",
         "views.instances.min_side=8",

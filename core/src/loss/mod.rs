@@ -8,7 +8,7 @@ use burn::tensor::{Device, Tensor};
 use crate::ops::{self, PerQuery};
 
 pub use in_view::{Positives, SIMILARITIES, in_view};
-pub use transport::{Transport, sinkhorn, weights};
+pub use transport::{Transport, marginal, sinkhorn};
 
 /// The loss and the top-1 accuracy of a set of queries.
 #[derive(Debug, Clone)]

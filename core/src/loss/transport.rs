@@ -23,7 +23,7 @@ pub struct Transport {
 }
 
 /// Weights from scores [B, N]: max(score, 0) + 0.001, divided by the sum, so that each row has the sum 1.
-pub fn weights(scores: Tensor<2>) -> Tensor<2> {
+pub fn marginal(scores: Tensor<2>) -> Tensor<2> {
     let scores = relu(scores) + LEAST_SCORE;
     let sum = scores.clone().sum_dim(1);
     scores / sum
@@ -85,7 +85,7 @@ mod tests {
     #[test]
     fn scores_below_zero_count_as_next_to_nothing() {
         let device = Device::flex();
-        let found = values(weights(Tensor::from_floats(
+        let found = values(marginal(Tensor::from_floats(
             [[0.5, -3.0, 0.499], [-1.0, -2.0, -0.5]],
             &device,
         )));

@@ -4,7 +4,7 @@
 use burn::tensor::Tensor;
 use densecl::{
     checkpoint::{self, Checkpoint},
-    loss::weights,
+    loss::marginal,
     method::{Method, MicroBatch, Shows, UniVip, instance_loss, plan},
     weights::Weights,
 };
@@ -154,7 +154,7 @@ fn instances_weigh_by_their_likeness_to_the_scenes() {
     );
     let shares = values(&found.plan.sum_dim(2));
     let lengths = [(3.0f32, 0.3f32), (0.1, 2.0), (-1.0, 0.1)].map(|(x, y)| x / x.hypot(y));
-    let want = values(&weights(tensor(lengths.to_vec(), [1, 3], &cpu())));
+    let want = values(&marginal(tensor(lengths.to_vec(), [1, 3], &cpu())));
     assert_close("shares", &shares, &want, 1e-3);
     assert!(
         shares[0] > 10.0 * shares[1] && shares[2] < 1e-2,
