@@ -23,7 +23,9 @@ pub use self::{
     figures::{Figure, FigureSums, Figures, Panel, StepOutput, feature_std},
     projector::Projector,
     state::StateVisitor,
-    univip::{UniVip, WithInstances, instance_loss, plan, scene_instance_loss, scene_loss},
+    univip::{
+        UniVip, WithInstances, instance_loss, instance_plan, scene_instance_loss, scene_loss,
+    },
 };
 use crate::{
     augment::ViewGeometry,

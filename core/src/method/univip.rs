@@ -23,7 +23,7 @@ mod losses;
 
 use burn::tensor::{Device, Tensor};
 
-pub use self::losses::{instance_loss, plan, scene_instance_loss, scene_loss};
+pub use self::losses::{instance_loss, instance_plan, scene_instance_loss, scene_loss};
 use super::{
     Branch, Byol, Figure, Method, MicroBatch, Online, Panel, Shows, StateVisitor, StepOutput,
     StepSettings, ViewSpec,
@@ -170,7 +170,7 @@ impl UniVip {
         };
         let online_scenes = scenes.map(&mut predict);
         let online_instances = self.by_image(predict(instances));
-        plan(
+        instance_plan(
             [online_instances, target_instances],
             online_scenes,
             target_scenes,
@@ -216,7 +216,7 @@ impl UniVip {
         let projections = branch.forward_train(instances.autodiff(), groups);
         let online_instances = predictor.forward_train(projections, groups);
         let online_instances = self.by_image(online_instances);
-        let Transport { plan, residual } = plan(
+        let Transport { plan, residual } = instance_plan(
             [online_instances.clone(), target_instances.clone()],
             online_scenes,
             targets.clone(),

@@ -5,7 +5,7 @@ use burn::tensor::Tensor;
 use densecl::{
     checkpoint::{self, Checkpoint},
     loss::marginal,
-    method::{Method, MicroBatch, Shows, UniVip, instance_loss, plan},
+    method::{Method, MicroBatch, Shows, UniVip, instance_loss, instance_plan},
     weights::Weights,
 };
 use densecl_tests::{
@@ -124,7 +124,7 @@ fn the_order_of_the_instances_does_not_matter_to_their_loss() {
     let [o, t] = ["univip o", "univip t"].map(|name| input::<3>(name, [2, 3, 5]));
     let scenes = ["s1", "s2"].map(|name| input::<2>(name, [2, 5]));
     let loss = |o: Tensor<3>, t: Tensor<3>| {
-        let found = plan(
+        let found = instance_plan(
             [o.clone(), t.clone()],
             scenes.clone(),
             scenes.clone(),
@@ -145,7 +145,7 @@ fn the_order_of_the_instances_does_not_matter_to_their_loss() {
 fn instances_weigh_by_their_likeness_to_the_scenes() {
     let scene = || tensor(vec![1.0, 0.0], [1, 2], &cpu());
     let vectors = || tensor(vec![3.0, 0.3, 0.1, 2.0, -1.0, 0.1], [1, 3, 2], &cpu());
-    let found = plan(
+    let found = instance_plan(
         [vectors(), vectors()],
         [scene(), scene()],
         [scene(), scene()],

@@ -7,7 +7,9 @@ use burn::tensor::Tensor;
 use densecl::{
     config::{Backbone, MethodConfig, MethodName, ModelConfig, OptimConfig},
     loss::{Transport, marginal, sinkhorn},
-    method::{Method, StepSettings, UniVip, instance_loss, plan, scene_instance_loss, scene_loss},
+    method::{
+        Method, StepSettings, UniVip, instance_loss, instance_plan, scene_instance_loss, scene_loss,
+    },
     model::Tensors,
 };
 use densecl_tests::{
@@ -142,7 +144,7 @@ fn the_losses_and_the_plan_agree() {
 
     let found = |epsilon: f64, iterations: usize| -> Transport {
         let vectors = [o.clone(), t.clone()];
-        plan(vectors, f.clone(), g.clone(), epsilon, iterations)
+        instance_plan(vectors, f.clone(), g.clone(), epsilon, iterations)
     };
     for (name, epsilon, iterations) in [
         ("usual", 0.1, 50),
@@ -243,7 +245,7 @@ fn nothing_else_gets_a_gradient() {
         ["univip/g1", "univip/g2"].map(scene),
     );
     let vectors = [online.clone(), target.clone()];
-    let found = plan(vectors, f.clone(), g.clone(), 0.1, 5);
+    let found = instance_plan(vectors, f.clone(), g.clone(), 0.1, 5);
     assert!(!found.plan.is_autodiff() && !found.residual.is_autodiff());
     let uniform = tensor(vec![1.0 / 9.0; 45], [5, 3, 3], &cpu());
     let uniform = uniform.autodiff().require_grad();

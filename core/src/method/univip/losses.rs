@@ -35,7 +35,7 @@ pub fn instance_loss(online: Tensor<3>, target: Tensor<3>, plan: Tensor<3>) -> T
 
 /// Y and its residual: online and target vectors of the instances [B, K, D], online and target vectors of both scenes
 /// [B, D], all of any length; ε and the number of iterations. No gradient flows.
-pub fn plan(
+pub fn instance_plan(
     [online, target]: [Tensor<3>; 2],
     online_scenes: [Tensor<2>; 2],
     target_scenes: [Tensor<2>; 2],
