@@ -14,6 +14,8 @@ PICTURES = HERE.parent / "train/tests_data"
 LONGEST = 90_000
 # What is committed: inputs up to this length, and this many of a target, but the smallest two in any case.
 REPLAYED, MOST = 6_000, 10
+# Whole networks are longer; without one the reader of weights accepts no input of the small corpus.
+ALSO = {"weights": ["ours.safetensors", "authors_backbone.pth"]}
 
 
 def folder(target):
@@ -151,12 +153,36 @@ for path in checkpoints:
     if any(word in path.name for word in ("authors", "mmselfsup", "moco")):
         shutil.copy(path, folder("training_state"))
 
+
+
+def crc32c(data):
+    value = 0xFFFFFFFF
+    for byte in data:
+        value ^= byte
+        for _ in range(8):
+            value = value >> 1 ^ (0x82F63B78 if value & 1 else 0)
+    return value ^ 0xFFFFFFFF
+
+
+packed = [(PICTURES / name).read_bytes() for name in ("grey16.png", "alpha.webp")]
+index = b""
+for name, bytes_ in zip((b"a.png", b"sub/b.webp"), packed):
+    index += struct.pack("<IIH", len(bytes_), crc32c(bytes_), len(name)) + name
+start = 32 + sum(map(len, packed))
+head = b"DENSECLP" + struct.pack("<IIQQ", 1, crc32c(index), start, len(index))
+(folder("pack") / "two").write_bytes(head + b"".join(packed) + index)
+
+# `densecl pretrain --config quickstart --steps 1 --set model.width=2 --set model.dim=3 --set model.output_stride=32
+# --set method.queue=32 --set data.scene_count=64 --set scenes.size=64 --set train.batch_size=4`
+shutil.copy(HERE / "replay/checkpoint/one_step", folder("checkpoint"))
+
 for target in sorted((HERE / "corpus").iterdir()):
     seeds = sorted(target.iterdir(), key=lambda path: (path.stat().st_size, path.name))
     small = [path for path in seeds if path.stat().st_size <= REPLAYED]
+    # What is there already is kept: inputs that once broke a reader, and `checkpoint/one_step`.
     replay = HERE / "replay" / target.name
-    shutil.rmtree(replay, ignore_errors=True)
-    replay.mkdir(parents=True)
-    for path in (small if len(small) >= 2 else seeds[:2])[:MOST]:
+    replay.mkdir(parents=True, exist_ok=True)
+    named = [target / name for name in ALSO.get(target.name, [])]
+    for path in (small if len(small) >= 2 else seeds[:2])[:MOST] + named:
         shutil.copy(path, replay)
     print(target.name, len(seeds), len(list(replay.iterdir())))

@@ -195,8 +195,7 @@ mod tests {
 
     #[test]
     fn a_forward_pass_holds_what_was_measured() {
-        // Peak of `densecl match --size 2048` on a CPU, minus the 173 MB that the program needs without a
-        // network.
+        // Peak of `densecl match --size 2048` on a CPU, minus the 173 MB that the program needs without a network.
         for (backbone, measured) in [(Backbone::ResNet18, 525e6), (Backbone::ResNet50, 1320e6)] {
             let model = ModelConfig {
                 backbone,

@@ -143,8 +143,7 @@ impl Sgd {
             .collect()
     }
 
-    /// Restores the velocities that [`Self::state`] returned, one for each parameter, in the order of the
-    /// network.
+    /// Restores the velocities that [`Self::state`] returned, one for each parameter, in the order of the network.
     pub fn restore(&mut self, velocity: Vec<Tensor<1>>) {
         self.velocity = velocity.into_iter().map(Some).collect();
     }

@@ -56,11 +56,11 @@ impl Part {
     pub(crate) fn of(name: &str) -> Option<Self> {
         let is = |known: &&str| known.eq_ignore_ascii_case(name);
         let mut all = Self::NAMES.into_iter();
-        all.find_map(|(part, names)| names.iter().any(|known| is(&known)).then_some(part))
+        all.find_map(|(part, names)| names.iter().any(is).then_some(part))
     }
 
     /// Of these names that of this part; of several the usual one.
-    fn among<'n>(self, names: &'n [String]) -> Option<&'n String> {
+    fn among(self, names: &[String]) -> Option<&String> {
         let (_, known) = Self::NAMES.into_iter().find(|(part, _)| *part == self)?;
         known.iter().find_map(|known| {
             let mut names = names.iter();

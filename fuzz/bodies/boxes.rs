@@ -1,5 +1,5 @@
-//! Fuzzes the readers of bounding boxes: VOC XML, YOLO text, COCO JSON, and YOLO's data.yaml, each in a data set whose other files are
-//! whole. The first byte chooses the file.
+//! Fuzzes the readers of bounding boxes: VOC XML, YOLO text, COCO JSON, and YOLO's data.yaml, each in a data set
+//! whose other files are whole. The first byte chooses the file.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -52,22 +52,24 @@ static SETS: LazyLock<[(PathBuf, &str); 4]> = LazyLock::new(|| {
     ]
 });
 
-/// What the target does with an input.
-pub(crate) fn run(bytes: &[u8]) {
+/// What the target does with an input; whether the reader accepted it.
+pub(crate) fn run(bytes: &[u8]) -> bool {
     let Some((&layout, bytes)) = bytes.split_first() else {
-        return;
+        return false;
     };
     let (folder, file) = &SETS[usize::from(layout % 4)];
     fs::write(folder.join(file), bytes).expect("a temporary file");
-    if let Ok(found) = Objects::read(folder) {
-        for picture in found.train.iter().chain(&found.val) {
-            let [width, height] = picture.size.map(f64::from);
-            for truth in &picture.truths {
-                let rect = truth.rect;
-                assert!(0.0 <= rect.x0 && rect.x0 < rect.x1 && rect.x1 <= width);
-                assert!(0.0 <= rect.y0 && rect.y0 < rect.y1 && rect.y1 <= height);
-                assert!(truth.class < found.classes.len());
-            }
+    let Ok(found) = Objects::read(folder) else {
+        return false;
+    };
+    for picture in found.train.iter().chain(&found.val) {
+        let [width, height] = picture.size.map(f64::from);
+        for truth in &picture.truths {
+            let rect = truth.rect;
+            assert!(0.0 <= rect.x0 && rect.x0 < rect.x1 && rect.x1 <= width);
+            assert!(0.0 <= rect.y0 && rect.y0 < rect.y1 && rect.y1 <= height);
+            assert!(truth.class < found.classes.len());
         }
     }
+    true
 }

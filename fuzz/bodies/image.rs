@@ -25,18 +25,20 @@ fn known(bytes: &[u8]) -> bool {
     })
 }
 
-/// What the target does with an input.
-pub(crate) fn run(bytes: &[u8]) {
+/// What the target does with an input; whether the reader accepted it.
+pub(crate) fn run(bytes: &[u8]) -> bool {
     if known(bytes) {
-        return;
+        return false;
     }
     let limits = DecodeLimits {
         max_pixels: MAX_PIXELS,
         ..DecodeLimits::default()
     };
     std::fs::write(&*FILE, bytes).expect("a temporary file");
-    if let Ok(picture) = decode(&FILE, &limits) {
-        let pixels = u64::from(picture.width()) * u64::from(picture.height());
-        assert!((1..=MAX_PIXELS).contains(&pixels));
-    }
+    let Ok(picture) = decode(&FILE, &limits) else {
+        return false;
+    };
+    let pixels = u64::from(picture.width()) * u64::from(picture.height());
+    assert!((1..=MAX_PIXELS).contains(&pixels));
+    true
 }

@@ -3,10 +3,10 @@
 
 use densecl::foreign::names::recognise;
 
-/// What the target does with an input.
-pub(crate) fn run(bytes: &[u8]) {
+/// What the target does with an input; whether the reader accepted it.
+pub(crate) fn run(bytes: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(bytes) else {
-        return;
+        return false;
     };
     let keys: Vec<(String, Vec<usize>)> = text
         .lines()
@@ -16,12 +16,15 @@ pub(crate) fn run(bytes: &[u8]) {
             (name, words.filter_map(|side| side.parse().ok()).collect())
         })
         .collect();
-    if let Ok(mapping) = recognise(&keys) {
-        let accounted = mapping.used.len() + mapping.dropped.len() + mapping.unknown.len();
-        // `misshapen` is not added: a tensor of the wrong shape is in `used` as well.
-        assert!(accounted <= keys.len(), "a tensor is in two lists");
-        if mapping.check().is_ok() {
-            assert_eq!(accounted, keys.len(), "a tensor is in no list");
-        }
+    let Ok(mapping) = recognise(&keys) else {
+        return false;
+    };
+    let accounted = mapping.used.len() + mapping.dropped.len() + mapping.unknown.len();
+    // `misshapen` is not added: a tensor of the wrong shape is in `used` as well.
+    assert!(accounted <= keys.len(), "a tensor is in two lists");
+    let accepted = mapping.check().is_ok();
+    if accepted {
+        assert_eq!(accounted, keys.len(), "a tensor is in no list");
     }
+    accepted
 }

@@ -39,10 +39,10 @@ static SETS: LazyLock<[PathBuf; 3]> = LazyLock::new(|| {
     [labelled, boxes, root.join("points.csv")]
 });
 
-/// What the target does with an input.
-pub(crate) fn run(bytes: &[u8]) {
+/// What the target does with an input; whether the reader accepted it.
+pub(crate) fn run(bytes: &[u8]) -> bool {
     let Some((&reader, bytes)) = bytes.split_first() else {
-        return;
+        return false;
     };
     let [labelled, boxes, points] = &*SETS;
     let write = |path: &Path| fs::write(path, bytes).expect("a temporary file");
@@ -51,22 +51,27 @@ pub(crate) fn run(bytes: &[u8]) {
             if let Some(paths) = paths_in(bytes.to_vec(), Path::new("folder")) {
                 // UTF-16 may need a byte more for each two.
                 assert!(paths.len() <= bytes.len() + 1, "more paths than bytes");
+                true
+            } else {
+                false
             }
         }
         1 => {
             write(&labelled.join("val.txt"));
             let settings = LinearSettings::default();
-            let _ = LinearSeg::new(labelled, &Splits::default(), Look::AT_CELLS, settings);
+            LinearSeg::new(labelled, &Splits::default(), Look::AT_CELLS, settings).is_ok()
         }
         2 => {
             write(&boxes.join("ImageSets/Main/val.txt"));
-            if let Ok(found) = Objects::read(boxes) {
-                assert_eq!(found.train.len(), 1);
-            }
+            let Ok(found) = Objects::read(boxes) else {
+                return false;
+            };
+            assert_eq!(found.train.len(), 1);
+            true
         }
         _ => {
             write(points);
-            let _ = Correspondence::new(&points.to_string_lossy(), Look::FOR_MATCHES, None);
+            Correspondence::new(&points.to_string_lossy(), Look::FOR_MATCHES, None).is_ok()
         }
     }
 }

@@ -2,10 +2,12 @@
 //! `fuzz/replay`, without a sanitizer.
 
 pub(crate) mod boxes;
+pub(crate) mod checkpoint;
 pub(crate) mod image;
 pub(crate) mod index;
 pub(crate) mod keys;
 pub(crate) mod lists;
+pub(crate) mod pack;
 pub(crate) mod run_files;
 pub(crate) mod settings;
 pub(crate) mod torch;
@@ -25,13 +27,19 @@ pub(crate) fn scratch(target: &str) -> PathBuf {
     folder
 }
 
+/// What a target does with an input; whether the reader accepted it. The tests see by that that an input of the
+/// corpus reaches more than the first check.
+pub(crate) type Run = fn(&[u8]) -> bool;
+
 /// Every target by its name.
-pub(crate) const TARGETS: [(&str, fn(&[u8])); 12] = [
+pub(crate) const TARGETS: [(&str, Run); 14] = [
     ("boxes", boxes::run),
+    ("checkpoint", checkpoint::run),
     ("image", image::run),
     ("index", index::run),
     ("keys", keys::run),
     ("lists", lists::run),
+    ("pack", pack::run),
     ("run_files", run_files::run),
     ("settings", settings::run),
     ("torch", torch::run),

@@ -9,11 +9,13 @@ use super::scratch;
 
 static FILE: LazyLock<PathBuf> = LazyLock::new(|| scratch("run_files").join("metrics.jsonl"));
 
-/// What the target does with an input.
-pub(crate) fn run(bytes: &[u8]) {
+/// What the target does with an input; whether the reader accepted it.
+pub(crate) fn run(bytes: &[u8]) -> bool {
     std::fs::write(&*FILE, bytes).expect("a temporary file");
-    if let Ok(rows) = read_jsonl(&FILE) {
-        let lines = bytes.split(|&byte| byte == b'\n').count();
-        assert!(rows.len() <= lines, "more rows than lines");
-    }
+    let Ok(rows) = read_jsonl(&FILE) else {
+        return false;
+    };
+    let lines = bytes.split(|&byte| byte == b'\n').count();
+    assert!(rows.len() <= lines, "more rows than lines");
+    true
 }

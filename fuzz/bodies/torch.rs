@@ -3,12 +3,13 @@
 
 use densecl::foreign::torch::TorchFile;
 
-/// What the target does with an input.
-pub(crate) fn run(bytes: &[u8]) {
+/// What the target does with an input; whether the reader accepted it.
+pub(crate) fn run(bytes: &[u8]) -> bool {
     let Ok(file) = TorchFile::parse(bytes) else {
-        return;
+        return false;
     };
-    if let Ok(found) = file.state_dict() {
+    let state_dict = file.state_dict();
+    if let Ok(found) = &state_dict {
         let numbers: usize = found.tensors.iter().map(|(_, t)| t.values.len()).sum();
         assert!(numbers <= bytes.len(), "more numbers than bytes");
         for (name, tensor) in &found.tensors {
@@ -30,4 +31,5 @@ pub(crate) fn run(bytes: &[u8]) {
             }
         }
     }
+    state_dict.is_ok()
 }

@@ -6,18 +6,20 @@ use densecl::foreign::torch::state_dict;
 /// The content of each tensor storage.
 const STORAGE: [u8; 64] = [0x3f; 64];
 
-/// What the target does with an input.
-pub(crate) fn run(pickle: &[u8]) {
+/// What the target does with an input; whether the reader accepted it.
+pub(crate) fn run(pickle: &[u8]) -> bool {
     let archive = zip(&[
         ("a/data.pkl", pickle),
         ("a/data/0", &STORAGE),
         ("a/data/1", &STORAGE),
         ("a/data/2", &STORAGE),
     ]);
-    if let Ok(found) = state_dict(&archive) {
-        let numbers: usize = found.tensors.iter().map(|(_, t)| t.values.len()).sum();
-        assert!(numbers <= archive.len(), "more numbers than bytes");
-    }
+    let Ok(found) = state_dict(&archive) else {
+        return false;
+    };
+    let numbers: usize = found.tensors.iter().map(|(_, t)| t.values.len()).sum();
+    assert!(numbers <= archive.len(), "more numbers than bytes");
+    true
 }
 
 /// Builds a zip archive of uncompressed entries.

@@ -10,15 +10,15 @@ use super::scratch;
 
 static FILE: LazyLock<PathBuf> = LazyLock::new(|| scratch("truth").join("file"));
 
-/// What the target does with an input.
-pub(crate) fn run(bytes: &[u8]) {
+/// What the target does with an input; whether the reader accepted it.
+pub(crate) fn run(bytes: &[u8]) -> bool {
     let Some((&reader, bytes)) = bytes.split_first() else {
-        return;
+        return false;
     };
     // A header may declare a hundred megapixels, which is within the reader's limit but takes a second for
     // each input.
     if reader % 3 == 2 && area(bytes) > 1 << 20 {
-        return;
+        return false;
     }
     std::fs::write(&*FILE, bytes).expect("a temporary file");
     let read = match reader % 3 {
@@ -26,10 +26,12 @@ pub(crate) fn run(bytes: &[u8]) {
         1 => fields::read_npy(&FILE, [20, 30]),
         _ => fields::read_disparity(&FILE, &FILE),
     };
-    if let Ok(field) = read {
-        let pixels = field.width as usize * field.height as usize;
-        assert_eq!([field.target.len(), field.visible.len()], [pixels; 2]);
-    }
+    let Ok(field) = read else {
+        return false;
+    };
+    let pixels = field.width as usize * field.height as usize;
+    assert_eq!([field.target.len(), field.visible.len()], [pixels; 2]);
+    true
 }
 
 /// Width times height from a PNG's header chunk; 0 if the input is too short.

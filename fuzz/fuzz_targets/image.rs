@@ -5,4 +5,6 @@
 #[path = "../bodies/mod.rs"]
 mod bodies;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| bodies::image::run(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    bodies::image::run(bytes);
+});

@@ -92,13 +92,8 @@ pub(crate) struct Device {
 pub(crate) struct Part {
     /// Of another program's weights only the tensors whose names begin with this, and without it, such as
     /// `model.encoder.`
-    #[arg(
-        long,
-        value_name = "PREFIX",
-        default_value = "",
-        hide_default_value = true
-    )]
-    pub(crate) prefix: String,
+    #[arg(long, value_name = "PREFIX")]
+    pub(crate) prefix: Option<String>,
     /// Leave out tensors of another program's weights with such names, * for any characters; may be given
     /// often
     #[arg(long, value_name = "PATTERN")]
@@ -108,7 +103,7 @@ pub(crate) struct Part {
 impl From<&Part> for Selection {
     fn from(part: &Part) -> Self {
         Self {
-            prefix: part.prefix.clone(),
+            prefix: part.prefix.clone().unwrap_or_default(),
             ignore: part.ignore.clone(),
         }
     }

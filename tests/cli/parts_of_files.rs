@@ -33,7 +33,7 @@ fn a_part_of_a_file_is_taken_by_prefix_and_patterns() {
     assert_eq!(reasons(&part), ["ignored, as head.fc.*"; 2]);
 
     let matches = |options: &str| {
-        let run = "match p/000.jpg p/001.png --size 64 --out m.png --json - --device cpu";
+        let run = "match p/below/000.jpg p/001.png --size 64 --out m.png --json - --device cpu";
         let ran = sandbox.run(&format!("{run} --weights {file} {options}"));
         ran.succeeded().stdout
     };

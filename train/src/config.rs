@@ -162,8 +162,8 @@ impl Default for CheckpointConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LogConfig {
-    /// Steps between rows of `metrics.jsonl`; a small number slows training, because reading the figures waits
-    /// for the device.
+    /// Steps between rows of `metrics.jsonl`; a small number slows training, because reading the figures waits for the
+    /// device.
     pub every_steps: u64,
     /// Write TensorBoard event files too.
     pub tensorboard: bool,

@@ -1,5 +1,5 @@
-//! Whether a training step fits in memory: the core's estimate compared with the available memory, and settings
-//! that would fit.
+//! Whether a training step fits in memory: the core's estimate compared with the available memory, and settings that
+//! would fit.
 //!
 //! wgpu does not report how much memory a graphics card has. There only the size of single tensors is checked
 //! beforehand; running out of memory is an error of the step (`advice`).
@@ -24,8 +24,7 @@ pub(crate) use resident::resident;
 /// Factor by which the estimate may be too high or too low; `tests/cli/memory.rs` checks it.
 const ESTIMATE_ERROR: f64 = 1.25;
 
-/// Memory in bytes of the program itself: code, threads, buffers, and pages that the allocator keeps between
-/// steps.
+/// Memory in bytes of the program itself: code, threads, buffers, and pages that the allocator keeps between steps.
 const PROGRAM: u64 = 140_000_000;
 
 /// Batches of views in host memory besides the `data.prefetch` waiting ones: the one being trained on and the one
@@ -55,8 +54,7 @@ impl Needed {
         });
         let batches = config.data.prefetch as u64 + BATCHES_BESIDES;
         let views = step.views.saturating_mul(batches);
-        // A checkpoint is written between steps, when memory holds only the learner's state and the copy being
-        // saved.
+        // A checkpoint is written between steps, when memory holds only the learner's state and the copy being saved.
         let step_or_saving = if on.is_the_hosts {
             step.device().max(step.state.saturating_add(step.saving))
         } else {
@@ -175,9 +173,8 @@ pub(crate) fn advice(plan: &Plan) -> String {
         },
     };
     let needed = Needed::estimate(&plan.config, plan.queue_len, &place).device;
-    // The size of the device's memory is unknown. A step did not fit, so the size is assumed to be what the
-    // device had reserved, and at most what the step needs. If the reserved amount is unknown too, half of the
-    // need is assumed.
+    // The size of the device's memory is unknown. A step did not fit, so the size is assumed to be what the device had
+    // reserved, and at most what the step needs. If the reserved amount is unknown too, half of the need is assumed.
     place.had.device = Some(reserved.map_or(needed / 2, |reserved| reserved.min(needed)));
     let gave = match reserved {
         Some(bytes) => format!(", and the device gave {}", Bytes(bytes)),
@@ -243,8 +240,8 @@ mod tests {
     use super::*;
     use crate::settings;
 
-    /// The verdict on a network whose activations take more memory than its parameters, given `host` bytes of
-    /// memory and the largest permitted tensor.
+    /// The verdict on a network whose activations take more memory than its parameters, given `host` bytes of memory
+    /// and the largest permitted tensor.
     fn of(host: u64, largest_tensor: Option<u64>, sets: &[&str]) -> anyhow::Result<String> {
         let mut all = vec![
             "model.backbone=resnet18",
@@ -298,8 +295,7 @@ mod tests {
         let insisted = of(too_little, None, &["train.exceeds_memory=true"]);
         assert!(insisted.expect("insisted").contains("it may not fit"));
 
-        // With exactly the estimated memory the run starts, but with a warning, because the estimate may be 25
-        // % off.
+        // With exactly the estimated memory the run starts, but with a warning, because the estimate may be 25 % off.
         let warned = of(needed(), None, &[]).expect("may be enough");
         assert!(warned.contains("it may not fit"), "{warned}");
     }

@@ -147,7 +147,8 @@ async function loadBundle(url, sha256, progress, signal) {
     for (const file of files.slice(parts.length)) file.drop();
   }
   const bytes = join(parts, manifest.bytes);
-  if (parts.length > 1 && (await sha256(bytes)) !== manifest.sha256) {
+  const whole = parts.length > 1 ? await sha256(bytes) : manifest.shards[0].sha256;
+  if (whole !== manifest.sha256) {
     throw new EngineError("hash-mismatch", "The parts of the weights do not make the file that the manifest describes. They have to be exported anew.");
   }
   for (const shard of manifest.shards) kept.delete(shard.sha256);

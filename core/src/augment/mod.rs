@@ -203,11 +203,9 @@ pub fn draw_two(
     seed: u64,
     index: u64,
 ) -> [ViewParams; 2] {
-    let mut rng = rng::stream(seed, Purpose::Views, index);
-    std::array::from_fn(|number| {
-        let config = config.of_view(number);
-        ViewParams::draw(&mut rng, source_width, source_height, &config)
-    })
+    let (source, stage) = ([source_width, source_height], Stage::whole(config.size));
+    let views = draw_views(source, config, stage, seed, index, 2);
+    views.try_into().expect("two views")
 }
 
 /// The two views of the sample at position `index` of the run with this `seed`, without a curriculum.

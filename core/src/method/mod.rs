@@ -1,5 +1,5 @@
-//! The interface between a pre-training method and the rest of the program: the trait [`Method`] gives the
-//! method's views, state and figures by name, and its training step.
+//! The interface between a pre-training method and the rest of the program: the trait [`Method`] gives the method's
+//! views, state and figures by name, and its training step.
 //!
 //! [`DenseCl`] is the default method; with λ = 0 it is MoCo v2. [`Byol`] has neither queue nor negatives, and [`UniVip`]
 //! adds instances to it. The
@@ -40,8 +40,8 @@ pub trait Method: std::fmt::Debug {
     /// Its name in files, such as `densecl`.
     fn name(&self) -> &'static str;
 
-    /// The method that files of weights name. It differs from [`Method::name`] where one implementation covers
-    /// two published methods.
+    /// The method that files of weights name. It differs from [`Method::name`] where one implementation covers two
+    /// published methods.
     fn published_name(&self) -> &'static str {
         self.name()
     }
@@ -167,8 +167,7 @@ pub struct MicroBatch {
 pub struct ViewBatch {
     /// Normalised pixels [B, 3, S, S], without a gradient graph.
     pub pixels: Tensor<4>,
-    /// The place of each view in its image, B entries. Only methods whose positives come from the geometry need
-    /// it.
+    /// The place of each view in its image, B entries. Only methods whose positives come from the geometry need it.
     pub geometry: Option<Vec<ViewGeometry>>,
 }
 

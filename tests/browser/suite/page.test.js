@@ -361,7 +361,7 @@ test("the element further down the page shares the page's worker and weights", a
   await page.locator("#embed").scrollIntoViewIfNeeded();
   const element = page.locator("dense-match").first();
   await element.locator('[part~="badge"]').first().waitFor();
-  await element.locator('[part~="badge"]').getByText(/ms|\ds/).first().waitFor({ timeout: 60_000 });
+  await element.locator('[part~="badge"]').getByText(/\d\s(ms|s)/).first().waitFor({ timeout: 60_000 });
   assert.equal(page.workers().length, 1);
   assert.equal(site.count(/densecl_r18_photos-000\.bin$/), 1);
   assert.equal(site.count(/\.wasm$/), 1);

@@ -76,6 +76,10 @@ test("each way in which a bundle can be wrong has its type", async () => {
 
 test("a hash of the whole that is wrong is found even when its parts are right", async () => {
   await fails("hash-mismatch", (manifest) => (manifest.sha256 = hash(Uint8Array.of(9))));
+  await fails("hash-mismatch", (manifest) => {
+    manifest.shards.pop();
+    manifest.bytes = 4;
+  });
 });
 
 test("a safetensors file that ends early is called truncated", async () => {
@@ -87,4 +91,56 @@ test("a safetensors file that ends early is called truncated", async () => {
   const whole = new Uint8Array(bytes.length + 1);
   whole.set(bytes);
   assert.equal((await load({}, { blob: new Blob([whole]) })).bytes.length, whole.length);
+});
+
+/** Numbers below `most` from a seed, the same on every machine (mulberry32). */
+function numbers(seed) {
+  return (most) => {
+    seed = (seed + 0x6d2b79f5) | 0;
+    let t = Math.imul(seed ^ (seed >>> 15), 1 | seed);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) % most;
+  };
+}
+
+/** A value that a manifest should not hold at the place where it is put. */
+const ODD = [null, true, -1, 0, 1.5, 1e308, 2 ** 53, "", "..", "a/b", "\u0000", "é".repeat(9), [], [[]], {}, { length: 2 }, "__proto__"];
+
+/** Replaces, deletes or repeats one value somewhere in `node`. */
+function damage(node, below) {
+  const keys = Object.keys(node);
+  if (keys.length === 0) return;
+  const key = keys[below(keys.length)];
+  const inner = node[key];
+  if (inner && typeof inner === "object" && below(4) > 0) return damage(inner, below);
+  const way = below(4);
+  if (way === 0) delete node[key];
+  else if (way === 1 && Array.isArray(node)) node.push(structuredClone(inner));
+  else node[key] = ODD[below(ODD.length)];
+}
+
+test("a damaged manifest is refused as such or loads the bytes it promises, and asks for no other file", async () => {
+  const outcomes = { loaded: 0, refused: 0 };
+  for (let seed = 0; seed < 3000; seed++) {
+    const below = numbers(seed);
+    const files = bundle((manifest) => {
+      for (let times = 1 + below(3); times > 0; times--) damage(manifest, below);
+    });
+    if (below(3) === 0) {
+      const bytes = files["manifest.json"];
+      for (let times = 1 + below(4); times > 0; times--) bytes[below(bytes.length)] = below(256);
+      if (below(2)) files["manifest.json"] = bytes.slice(0, below(bytes.length));
+    }
+    const [asked, error] = await load(files).then(
+      ({ bytes, sha256, asked }) => {
+        assert.equal(hash(bytes), sha256, `seed ${seed}`);
+        return [asked, null];
+      },
+      (error) => [error.asked, error],
+    );
+    outcomes[error ? "refused" : "loaded"]++;
+    if (error) assert.ok(["unsupported-weights", "hash-mismatch", "truncated", "not-found", "network"].includes(error.type), `seed ${seed}: ${error.stack}`);
+    assert.ok(asked.every((file) => /^[\w-][\w.-]*$/.test(file)), `seed ${seed}: ${asked}`);
+  }
+  assert.ok(outcomes.loaded > 10 && outcomes.refused > 1000, JSON.stringify(outcomes));
 });

@@ -132,7 +132,7 @@ def steps(goldens: Goldens, file: str, case: dict) -> None:
     learned = {name: tensor for name, tensor in online.items() if tensor.requires_grad}
     sgd = optimizer(learned.values(), case)
     for step in range(cases.STEPS):
-        views = [torch.from_numpy(cases.images(file, step, view)) for view in ("first", "second")]
+        views = [torch.from_numpy(cases.images(case["views"], step, view)) for view in ("first", "second")]
         with torch.no_grad():
             targets = [branch(view, target) for view in views]
         projections = [branch(views[0], online)]

@@ -39,7 +39,7 @@ def steps(goldens, file, case, kind=np.float64):
     online, target = cases.filled("", names, kind), cases.filled("target.", cases.shapes(False), kind)
     velocity = {name: np.zeros(shape, kind) for name, shape in names.items() if not cases.is_buffer(name)}
     for step in range(cases.STEPS):
-        views = [cases.images(file, step, view).astype(kind) for view in ("first", "second")]
+        views = [cases.images(case["views"], step, view).astype(kind) for view in ("first", "second")]
         loss, gradient, projections, targets = byol.loss_and_gradient(online, target, views)
         key = f"step{step}"
         goldens.add(file, f"{key}/loss", loss)

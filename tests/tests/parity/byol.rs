@@ -30,6 +30,8 @@ const NOTHING: f32 = 1e-4;
 
 struct Case {
     file: &'static str,
+    /// Name of the inputs, as in `golden/byol/cases.py`.
+    views: &'static str,
     optim: OptimConfig,
     learning_rate: f64,
     momentum: f64,
@@ -96,7 +98,7 @@ impl Case {
     }
 
     fn images(&self, step: u64) -> String {
-        format!("byol/{}/step{step}", self.file)
+        format!("byol/{}/step{step}", self.views)
     }
 
     /// Projections and gradients of the first step, whatever the optimizer.
@@ -157,6 +159,7 @@ pub(super) fn agrees(golden: &Golden, file: &str, key: &str, got: &[f32]) {
 fn three_steps_with_sgd_agree() {
     let case = Case {
         file: "step_sgd",
+        views: "step_sgd",
         optim: OptimConfig {
             weight_decay: 1e-2,
             ..OptimConfig::default()
@@ -172,6 +175,7 @@ fn three_steps_with_sgd_agree() {
 fn three_steps_with_lars_agree() {
     let case = Case {
         file: "step_lars",
+        views: "step_lars g",
         optim: OptimConfig {
             name: OptimizerName::Lars,
             weight_decay: 1e-2,

@@ -4,10 +4,10 @@
 //! length of the run. So a resumed run gets the same batches as an uninterrupted one, and they are equal to the
 //! bit for any number of threads.
 //!
-//! The unit of work is one sample. Workers take samples in the order in which batches need them and return them
-//! in any order; [`Batches::next`] sorts them into their batch. Only the `prefetch` batches after the one last
-//! returned are queued, which bounds the memory: at most `prefetch` batches are in work or waiting, and one is
-//! being assembled.
+//! The unit of work is one sample. Workers take samples in the order in which batches need them and return them in
+//! any order; [`Batches::next`] sorts them into their batch. Only the `prefetch` batches after the one last returned
+//! are queued, which bounds the memory: at most `prefetch` batches are in work or waiting, and one is being
+//! assembled.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -173,8 +173,8 @@ impl Loader {
         Ok(loader)
     }
 
-    /// Batches per pass over the data. The images that are left over when the last batch is full are skipped in
-    /// this pass; each epoch skips different ones.
+    /// Batches per pass over the data. The images that are left over when the last batch is full are skipped in this
+    /// pass; each epoch skips different ones.
     pub(crate) fn steps_per_epoch(&self) -> u64 {
         (self.images / self.config.batch_size) as u64
     }
@@ -201,8 +201,8 @@ impl Loader {
             views: sizes.map(empty).collect(),
             images: Vec::with_capacity(batch_size),
         };
-        // Samples are taken in the order of the batch, so that bad files are reported and counted in the same
-        // order on every machine.
+        // Samples are taken in the order of the batch, so that bad files are reported and counted in the same order on
+        // every machine.
         for place in 0..batch_size {
             let sample = match self.wait_for(step, place)? {
                 Ok(sample) => sample,

@@ -52,8 +52,8 @@ pub struct Stages {
     pub rest: f64,
 }
 
-/// Measures the loader on `data`, a folder, a list or a pack, for `seconds`, and its stages for half as long.
-/// `size` is the side of a view in pixels; 0 threads means as many as cores.
+/// Measures the loader on `data`, a folder, a list or a pack, for `seconds`, and its stages for half as long. `size`
+/// is the side of a view in pixels; 0 threads means as many as cores.
 ///
 /// # Errors
 /// One line for the user.

@@ -78,8 +78,8 @@ pub(super) struct WorkerPool {
 }
 
 impl WorkerPool {
-    /// Starts `count` threads that turn jobs into samples. A thread gives up after `longest_search` files in a
-    /// row that do not decode.
+    /// Starts `count` threads that turn jobs into samples. A thread gives up after `longest_search` files in a row that
+    /// do not decode.
     pub(super) fn start(
         count: usize,
         source: &Arc<Source>,
@@ -182,8 +182,8 @@ impl Worker {
             if self.stop.load(Ordering::Relaxed) {
                 return;
             }
-            // Without a result for this job the loader would wait forever. After a panic the thread can go on:
-            // every sample refills its buffers.
+            // Without a result for this job the loader would wait forever. After a panic the thread can go on: every
+            // sample refills its buffers.
             let sample = panics::catch(|| self.sample(&job))
                 .unwrap_or_else(|panic| Err(SampleError::Panicked(panic)));
             if results.send((job, sample)).is_err() {

@@ -71,8 +71,8 @@ pub struct PreparedRun {
 pub type MakeMethod = Box<dyn FnOnce(&Plan) -> Box<dyn Method>>;
 
 impl PreparedRun {
-    /// Reads and validates the settings and the training state to continue, if any. Locks the folder of a run
-    /// that is resumed.
+    /// Reads and validates the settings and the training state to continue, if any. Locks the folder of a run that
+    /// is resumed.
     ///
     /// # Errors
     /// One line for the user.
@@ -175,8 +175,7 @@ impl PreparedRun {
                 (learner, first_step)
             }
         };
-        // A resumed run saves its settings too: the number of steps may have been changed, and later resumes
-        // use it.
+        // A resumed run saves its settings too: the number of steps may have been changed, and later resumes use it.
         let text = settings::to_toml(&plan.config)?;
         write_atomically(&run.config(), text.as_bytes())?;
         let images = Images {

@@ -56,7 +56,7 @@ pub(crate) fn learner(
         .begin(&mut *learner, &plan.config.model)
         .with_context(|| format!("--init {}", path.display()))?;
     let begun = |there| if there { "from it" } else { "at random" };
-    // A head that the method does not train is not worth a word.
+    // Heads that the method does not have are not mentioned.
     let encoder = learner.encoder();
     let parts = [
         ("global head", encoder.global_head.is_some(), heads.global),

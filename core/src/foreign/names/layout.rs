@@ -150,8 +150,7 @@ impl Scheme {
         if self.both { QUERY } else { "" }
     }
 
-    /// The axis of a queue whose length is the number of keys: 0 for ours, [K, dim]; 1 for other programs,
-    /// [dim, K].
+    /// The axis of a queue whose length is the number of keys: 0 for ours, [K, dim]; 1 for other programs, [dim, K].
     pub(super) fn queue_axis(&self) -> usize {
         usize::from(self.layout != Layout::Densecl)
     }

@@ -96,8 +96,8 @@ fn a_batch_is_laid_out_as_documented() {
     assert_eq!(loader.bad_files(), []);
 }
 
-/// The expected batch is computed here without threads: images in the order of the epoch, and the views drawn
-/// for each sample's number.
+/// The expected batch is computed here without threads: images in the order of the epoch, and the views drawn for each
+/// sample's number.
 #[test]
 fn a_batch_is_a_function_of_seed_and_step() {
     use densecl::augment;

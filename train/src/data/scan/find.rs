@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
+use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-use walkdir::WalkDir;
+use walkdir::{DirEntry, WalkDir};
 
 use super::names::{LeftOut, is_clutter, is_extension, is_image_name};
 use super::skip_or_fail;
@@ -21,11 +22,21 @@ pub fn pictures_below(folder: &Path) -> anyhow::Result<(Vec<PathBuf>, LeftOut)> 
 fn search(folder: &Path, depth: usize) -> anyhow::Result<(Vec<PathBuf>, LeftOut)> {
     let mut pictures = Vec::new();
     let mut left_out = LeftOut::default();
+    let root = fs::canonicalize(folder).ok();
+    // `WalkDir` itself leaves out links to `folder` and below it that are circles.
+    let leads_above = |entry: &DirEntry| {
+        let target = (entry.path_is_symlink() && entry.file_type().is_dir())
+            .then(|| fs::canonicalize(entry.path()).ok())
+            .flatten();
+        matches!((&root, target), (Some(root), Some(target)) if root.starts_with(&target))
+    };
     let entries = WalkDir::new(folder)
         .max_depth(depth)
         .follow_links(true)
         .into_iter()
-        .filter_entry(|entry| entry.depth() == 0 || !is_clutter(entry.file_name()));
+        .filter_entry(|entry| {
+            entry.depth() == 0 || !(is_clutter(entry.file_name()) || leads_above(entry))
+        });
     for entry in entries {
         match entry {
             Ok(entry) if !entry.file_type().is_file() => {}
@@ -213,6 +224,22 @@ mod tests {
         }
         assert_eq!(pictures.paths().len(), 5);
         assert_eq!(pictures.left_out().to_string(), "1 .txt");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_that_leads_above_the_folder_is_a_circle() {
+        let root = tree(&["a/1.jpg", "b/2.jpg", "c/3.jpg"]);
+        let link = |to: &str, at: &str| {
+            std::os::unix::fs::symlink(to, root.path().join(at)).expect("a link");
+        };
+        link("..", "a/up");
+        link("../a", "a/here");
+        link("../b", "a/beside");
+        let (mut pictures, _) = pictures_below(&root.path().join("a")).expect("listed");
+        pictures.sort();
+        let expected = ["a/1.jpg", "a/beside/2.jpg"].map(|name| root.path().join(name));
+        assert_eq!(pictures, expected);
     }
 
     #[test]

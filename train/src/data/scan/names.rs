@@ -43,8 +43,9 @@ pub fn is_image_name(path: &Path) -> bool {
 
 /// Whether this is, in any case, the extension of a picture that is read.
 pub(super) fn is_extension(found: &str) -> bool {
-    let known = |known: &&str| found.eq_ignore_ascii_case(known);
-    EXTENSIONS.iter().any(|extension| known(&extension))
+    EXTENSIONS
+        .iter()
+        .any(|known| found.eq_ignore_ascii_case(known))
 }
 
 /// Whether a file or folder of this name is left out of every search, without a word: it is hidden, or a program

@@ -132,8 +132,8 @@ fn reference(
     }
 }
 
-/// The curves of the figures that belong to the panels `there`. The first figure of a panel comes last, so that
-/// it is drawn on top. Figures with the same label have the same colour in all panels.
+/// The curves of the figures that belong to the panels `there`. The first figure of a panel comes last, so that it is
+/// drawn on top. Figures with the same label have the same colour in all panels.
 fn of_figures(history: &[MetricRow], figures: &[Figure], there: &[Shown]) -> Vec<Series> {
     let mut labels: Vec<&str> = Vec::new();
     for figure in figures {
