@@ -1,7 +1,7 @@
 """The goldens of UniVIP by PyTorch, in float64, rounded once to float32.
 
     pip install torch==2.5.1 torchvision==0.20.1 numpy pillow
-    python -B generate_univip.py            # compares with the files on disk
+    python -B generate_univip.py            # also checks that float32 gives the same; compares with the files on disk
     python -B generate_univip.py --write    # writes them instead
 
 Networks, layers and inputs are those of ../byol; gradients are autograd's. The plan is computed by scaling exp(-C/eps),
@@ -72,8 +72,9 @@ def instance_loss(online, target, plan):
     return -(cosine * plan).sum((1, 2)).mean()
 
 
-def images(step, view, side):
-    return torch.from_numpy(cases.inputs(f"univip/step{step}/{view}", (cases.BATCH, 3, side, side)))
+def images(step, view, side, kind):
+    values = cases.inputs(f"univip/step{step}/{view}", (cases.BATCH, 3, side, side))
+    return torch.from_numpy(values.astype(kind))
 
 
 def shapes():
@@ -88,15 +89,15 @@ def by_image(vectors):
     return vectors.reshape(COUNT, cases.BATCH, cases.DIM).transpose(0, 1)
 
 
-def steps(goldens):
-    online = tensors({n: parameter(n, s).astype("float64") for n, s in shapes().items()}, learned=True)
-    target = tensors(cases.filled("target.", cases.shapes(False)), learned=False)
+def steps(goldens, kind="float64"):
+    online = tensors({n: parameter(n, s).astype(kind) for n, s in shapes().items()}, learned=True)
+    target = tensors(cases.filled("target.", cases.shapes(False), kind), learned=False)
     learned = {name: tensor for name, tensor in online.items() if tensor.requires_grad}
     sgd = torch.optim.SGD(learned.values(), lr=STEP["lr"], momentum=STEP["momentum"], weight_decay=STEP["decay"])
     for step in range(STEPS):
-        scenes = [images(step, view, cases.SIDE) for view in SCENES]
-        instances = torch.cat([images(step, f"instance{k}", INSTANCE_SIDE) for k in range(COUNT)])
-        others = torch.cat([images(step, f"other{k}", INSTANCE_SIDE) for k in range(COUNT)])
+        scenes = [images(step, view, cases.SIDE, kind) for view in SCENES]
+        instances = torch.cat([images(step, f"instance{k}", INSTANCE_SIDE, kind) for k in range(COUNT)])
+        others = torch.cat([images(step, f"other{k}", INSTANCE_SIDE, kind) for k in range(COUNT)])
         with torch.no_grad():
             g = [branch(scene, target) for scene in scenes]
             t = by_image(branch(others, target))
@@ -168,8 +169,10 @@ def parts(goldens):
 
 
 if __name__ == "__main__":
-    goldens = Goldens()
+    goldens, single = Goldens(), Goldens()
     steps(goldens)
+    steps(single, "float32")
+    goldens.assert_conditioned(single, 5e-5)
     parts(goldens)
     if "--write" in sys.argv:
         goldens.write()

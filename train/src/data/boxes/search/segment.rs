@@ -213,8 +213,10 @@ mod tests {
 
     #[test]
     fn a_smooth_slope_is_one_component_and_small_ones_are_joined() {
+        // The columns are joined first, of 10 pixels each; the next edges weigh 4·√3 = 6.9, and the limit is k/10.
         let slope = planes(60, 10, |x, _| 4.0 * x as f32);
-        assert_eq!(segment(&slope, 50.0, 1).count, 1);
+        assert_eq!(segment(&slope, 100.0, 1).count, 1);
+        assert_eq!(segment(&slope, 50.0, 1).count, 60);
         let spot = planes(20, 20, |x, y| if (x, y) == (7, 7) { 255.0 } else { 0.0 });
         assert_eq!(segment(&spot, 1.0, 1).count, 2);
         assert_eq!(segment(&spot, 1.0, 2).count, 1);
