@@ -15,8 +15,9 @@ use densecl::loss_scale::LossScale;
 use densecl::method::{
     Figure, FigureSums, Method, MicroBatch, Panel, StateVisitor, StepOutput, StepSettings, ViewSpec,
 };
-use densecl::model::{Encoder, Tensors};
+use densecl::model::{Encoder, RunningStatistics, Tensors};
 use densecl::optim::{ParameterGradients, Sgd};
+use densecl::world::{Share, World};
 use densecl_train::events::{Observer, TrainEvent};
 use densecl_train::run::{PreparedRun, RunRequest};
 
@@ -86,19 +87,27 @@ impl Method for SimClr {
         &mut self,
         micro_batches: Vec<MicroBatch>,
         settings: &StepSettings,
+        world: &mut dyn World,
     ) -> densecl::Result<StepOutput> {
         let mut gradients = ParameterGradients::default();
         let mut sums = FigureSums::default();
-        let count = micro_batches.len() as f64;
+        let Share { count, .. } = Share::of(world, micro_batches.len());
+        let mut statistics = RunningStatistics::begin(&mut self.encoder, world);
         for batch in micro_batches {
             let [a, b] = [0, 1].map(|view| {
                 let pixels = batch.views[view].pixels.clone().autodiff();
-                self.encoder.forward_train(pixels, 1).global
+                let embeddings = self.encoder.forward_train(pixels, 1);
+                statistics.passed(&mut self.encoder);
+                embeddings.global
             });
             let loss = self.loss(a.clone(), b.clone()) + self.loss(b, a);
-            gradients.accumulate(&self.encoder, &(loss.clone() / count).backward());
+            gradients.accumulate(&self.encoder, &(loss.clone() / count as f64).backward());
             sums.add(vec![("loss", loss.inner())]);
         }
+        // On several devices or machines: adds what the others computed.
+        gradients.sum_over(world)?;
+        sums.gather(world)?;
+        statistics.finish(&mut self.encoder, world)?;
         let rate = settings.learning_rate;
         let norm = self.optimizer.step(&mut self.encoder, gradients, rate);
         Ok(sums.output(norm, Vec::new(), Vec::new(), false))

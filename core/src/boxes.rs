@@ -89,16 +89,21 @@ pub struct Detection {
 
 /// Greedy non-maximum suppression within each class: a detection is dropped when its IoU with a kept
 /// one of the same class and a higher score is above `bound`. At most `keep` detections remain, in
-/// descending order of score (equal scores in the given order).
-pub fn suppress(mut detections: Vec<Detection>, bound: f64, keep: usize) -> Vec<Detection> {
-    detections.sort_by(|a, b| b.score.total_cmp(&a.score));
-    let mut kept: Vec<Detection> = Vec::new();
+/// descending order of score (equal scores in the given order). Each is returned with what came with it.
+pub fn suppress<T>(
+    mut detections: Vec<(Detection, T)>,
+    bound: f64,
+    keep: usize,
+) -> Vec<(Detection, T)> {
+    detections.sort_by(|(a, _), (b, _)| b.score.total_cmp(&a.score));
+    let mut kept: Vec<(Detection, T)> = Vec::new();
     for candidate in detections {
         if kept.len() == keep {
             break;
         }
-        let same = |better: &Detection| {
-            better.class == candidate.class && better.rect.iou(&candidate.rect) > bound
+        let (found, _) = &candidate;
+        let same = |(better, _): &(Detection, T)| {
+            better.class == found.class && better.rect.iou(&found.rect) > bound
         };
         if !kept.iter().any(same) {
             kept.push(candidate);
@@ -136,9 +141,10 @@ mod tests {
             at(0.5, 1, 0.7),
             at(30.0, 0, 0.1),
         ];
+        let given: Vec<(Detection, usize)> = given.into_iter().zip(0..).collect();
         let kept = suppress(given.clone(), 0.6, 100);
-        let scores: Vec<f64> = kept.iter().map(|d| d.score).collect();
-        assert_eq!(scores, [0.9, 0.7, 0.1]);
+        let kept: Vec<(f64, usize)> = kept.iter().map(|(d, i)| (d.score, *i)).collect();
+        assert_eq!(kept, [(0.9, 1), (0.7, 2), (0.1, 3)]);
         assert_eq!(suppress(given, 0.6, 1).len(), 1);
     }
 }

@@ -35,6 +35,9 @@ pub enum Error {
     /// A request needs more memory than is permitted.
     #[error("{0}")]
     TooLarge(String),
+    /// The ranks of a run cannot go on together: one of them has ended, or they disagree.
+    #[error("{0}")]
+    Ranks(String),
     /// The requested device does not exist, could not be opened, or failed while computing.
     #[error("{0}")]
     Device(String),

@@ -35,6 +35,7 @@
 //! | [`ops`] | convolution, normalisation, pooling, InfoNCE and SGD, for each kind of device |
 //! | [`queue`], [`matching`], [`loss`], [`schedule`], [`metrics`] | functions of tensors, independent of the model |
 //! | [`method`], [`optim`], [`loss_scale`] | the interface of a method; one training step |
+//! | [`world`] | the ranks that train one run together: several devices or machines |
 //! | [`memory`] | an estimate of the memory of a training step, from the settings |
 //! | [`checkpoint`], [`weights`] | training states and networks as bytes |
 //! | [`foreign`] | formats and names of other programs, read and written; nothing in a file is executed |
@@ -65,6 +66,7 @@ pub mod interpolate;
 pub mod loss;
 #[cfg(feature = "train")]
 pub mod loss_scale;
+pub mod mask;
 pub mod matching;
 #[cfg(feature = "train")]
 pub mod memory;
@@ -87,5 +89,7 @@ pub mod synthetic;
 pub mod transfer;
 pub mod visualize;
 pub mod weights;
+#[cfg(feature = "train")]
+pub mod world;
 
 pub use error::{Error, Result};

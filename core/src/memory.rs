@@ -17,8 +17,11 @@ const F32: f64 = 4.0;
 
 /// Temporary arrays of the size of the largest feature map: its patches for a convolution, and its gradient.
 const PASSING: f64 = 2.0;
-/// Arrays of the size of the parameters within a step: the gradient, and the parameters that are being replaced.
+/// Arrays of the size of the parameters within an update: the gradient, and the parameters that are being replaced.
 const UPDATE: f64 = 2.0;
+/// Copies of the gradient in host memory while the ranks add theirs: the rank's own, the parts of the others, and the
+/// sum.
+const EXCHANGE: f64 = 3.0;
 /// Copies of the state while a checkpoint is written: the values, and the bytes of the file.
 const SAVING: f64 = 2.0;
 
@@ -33,6 +36,8 @@ pub struct StepShape<'a> {
     pub batch: usize,
     /// Number of micro-batches per step; divides `batch`.
     pub accumulate: usize,
+    /// Number of ranks that share the micro-batches; divides `accumulate`. The estimate is that of one rank.
+    pub ranks: usize,
     /// Side of a view, in pixels.
     pub size: usize,
     /// Keys in each queue; 0 for a method without queues.
@@ -48,9 +53,9 @@ pub struct StepShape<'a> {
 pub struct StepMemory {
     /// What exists between steps: both networks, the optimizer's velocity and the queues.
     pub state: u64,
-    /// The gradient, and the parameters that are being replaced.
+    /// The gradients, and the parameters that are being replaced.
     pub update: u64,
-    /// The views of the whole batch.
+    /// The views of the whole batch, or of the rank's part of it.
     pub views: u64,
     /// What the forward pass of a micro-batch keeps for the backward pass.
     pub activations: u64,
@@ -60,6 +65,8 @@ pub struct StepMemory {
     pub largest_tensor: u64,
     /// Memory of the host while a checkpoint is written, whatever the device.
     pub saving: u64,
+    /// Memory of the host while several ranks add their gradients, whatever the device; 0 for one rank.
+    pub exchange: u64,
 }
 
 impl StepMemory {
@@ -71,14 +78,16 @@ impl StepMemory {
             method,
             batch,
             accumulate,
+            ranks,
             size,
             queue,
             device,
             precision,
         } = *shape;
+        let (accumulate, ranks) = (accumulate.max(1), ranks.max(1));
         let dtype = precision.dtype().into();
         let footprint = ops::on(device, dtype).footprint(dtype);
-        let micro = (batch / accumulate.max(1)) as f64;
+        let micro = (batch / accumulate) as f64;
         let network = Network::new(model);
         let maps = network.maps([size; 2]);
         let [_, _, _, [side, _]] = network.stage_sides([size; 2]);
@@ -89,9 +98,12 @@ impl StepMemory {
         let cells = (grid as f64).powi(2);
         let own = MethodMemory::of(method, model, &footprint, micro, cells, queue);
         let scene = (size as f64).powi(2);
-        let views = F32 * 2.0 * 3.0 * batch as f64 * (scene + own.instances);
+        let views = F32 * 2.0 * 3.0 * (batch / ranks) as f64 * (scene + own.instances);
         // Scenes and instances go through the networks one after the other.
         let passing = micro * (own.instances / scene).max(1.0);
+        // Gradients are added pairwise: of n passes up to log₂ n + 1 sums exist together.
+        let passes = (own.passes * accumulate).div_ceil(ranks);
+        let gradients = f64::from(passes.next_power_of_two().ilog2() + 1);
 
         let kept: f64 = maps
             .iter()
@@ -105,16 +117,21 @@ impl StepMemory {
         let bytes = |x: f64| x as u64; // saturates
         Self {
             state: bytes(state),
-            update: bytes(UPDATE * F32 * own.learned),
+            update: bytes(UPDATE.max(gradients) * F32 * own.learned),
             views: bytes(views),
             activations: bytes(kept + pool + F32 * own.heads),
             workspace: bytes((F32 * own.loss).max(PASSING * largest_map)),
             largest_tensor: bytes(
                 largest_map
                     .max(F32 * own.largest)
-                    .max(views / 2.0 / accumulate.max(1) as f64),
+                    .max(views / 2.0 / accumulate.div_ceil(ranks) as f64),
             ),
             saving: bytes(SAVING * state),
+            exchange: if ranks > 1 {
+                bytes(EXCHANGE * F32 * own.learned)
+            } else {
+                0
+            },
         }
     }
 
@@ -216,11 +233,37 @@ mod tests {
             method: &MethodConfig::default(),
             batch,
             accumulate,
+            ranks: 1,
             size,
             queue,
             device: &Device::flex(),
             precision: Precision::F32,
         })
+    }
+
+    #[test]
+    fn a_rank_holds_its_part_of_the_batch_and_the_tree_of_its_gradients() {
+        let shared = |accumulate, ranks| {
+            StepMemory::estimate(&StepShape {
+                model: &ModelConfig::default(),
+                method: &MethodConfig::default(),
+                batch: 256,
+                accumulate,
+                ranks,
+                size: 224,
+                queue: 65_536,
+                device: &Device::flex(),
+                precision: Precision::F32,
+            })
+        };
+        let (alone, four) = (shared(8, 1), shared(8, 4));
+        assert_eq!(four.views, alone.views / 4);
+        assert_eq!(four.activations, alone.activations);
+        assert_eq!(four.largest_tensor, alone.largest_tensor);
+        // 8 gradients alone: at most 4 sums. 2 for each of 4 ranks: 2, as many as an update needs.
+        assert_eq!(alone.update, 2 * four.update);
+        assert_eq!(four.update, shared(1, 1).update);
+        assert_eq!((alone.exchange, four.exchange), (0, 3 * four.update / 2));
     }
 
     #[test]

@@ -3,40 +3,96 @@
 
 mod lars;
 
-use burn::tensor::{Gradients, Tensor};
+use burn::tensor::{Gradients, Tensor, TensorData};
 
 use self::lars::Lars;
 use crate::{
     config::{OptimConfig, OptimizerName},
+    error::Result,
     model::{AnyNetwork, Kind, NamedTensor, TensorVisitor, Tensors, visit::take},
     ops::{self, SgdSettings},
+    world::{self, World},
 };
 
 /// The gradient of each parameter of a network, flattened, in the order of the network; `None` for a parameter
 /// on which the loss does not depend.
+type Flat = Vec<Option<Tensor<1>>>;
+
+/// The sum of the gradients of a network's parameters over several backward passes.
+///
+/// The gradients are added pairwise, as the leaves of one binary tree: the first with the second, the third with the
+/// fourth, then both sums. So the parts of a sum that several ranks compute are subtrees of it, and the number of
+/// ranks does not change its bits ([`crate::world`]). Up to log₂ n + 1 gradients exist together after n passes.
 #[derive(Debug, Clone, Default)]
-pub struct ParameterGradients(Vec<Option<Tensor<1>>>);
+pub struct ParameterGradients {
+    /// Sums of 2ˡ consecutive gradients with their level l; the levels fall.
+    sums: Vec<(u32, Flat)>,
+}
 
 impl ParameterGradients {
-    /// Adds the gradients of `network`'s parameters from a backward pass.
+    /// Adds the gradients of `network`'s parameters from a backward pass, as one leaf of the tree.
     pub fn accumulate<M: Tensors>(&mut self, network: &M, gradients: &Gradients) {
         let mut collect = Collect {
             gradients,
             found: Vec::new(),
         };
         network.clone().visit("", &mut collect);
-        self.0.resize(collect.found.len(), None);
-        for (sum, new) in self.0.iter_mut().zip(collect.found) {
-            *sum = match (sum.take(), new) {
-                (Some(a), Some(b)) => Some(a + b),
-                (a, b) => a.or(b),
-            };
+        self.push(collect.found);
+    }
+
+    /// Adds the sum of `part` as one leaf of the tree: for a step with another number of backward passes in each
+    /// micro-batch than a power of two, because only micro-batches are shared by ranks.
+    pub fn add(&mut self, mut part: Self) {
+        let total = std::mem::take(part.total());
+        self.push(total);
+    }
+
+    fn push(&mut self, leaf: Flat) {
+        let mut newest = (0, leaf);
+        while let Some((_, before)) = self.sums.pop_if(|(level, _)| *level == newest.0) {
+            newest = (newest.0 + 1, add(before, newest.1));
         }
+        self.sums.push(newest);
+    }
+
+    /// Replaces the sum by that over all ranks. Waits for the device, unless this rank is alone.
+    ///
+    /// # Errors
+    /// When the device failed, or another rank has ended.
+    pub fn sum_over(&mut self, world: &mut dyn World) -> Result<()> {
+        if world.size() == 1 {
+            return Ok(());
+        }
+        let total = self.total();
+        let own: Vec<Tensor<1>> = total.iter().flatten().cloned().collect();
+        let Some(device) = own.first().map(Tensor::device) else {
+            return Ok(());
+        };
+        // One transfer for all parameters.
+        let flat = world::read(Tensor::cat(own, 0))?;
+        let count = flat.len();
+        let sum = TensorData::new(world.sum(flat)?, [count]);
+        let sum = Tensor::<1>::from_data(sum, &device);
+        let mut start = 0;
+        for gradient in total.iter_mut().flatten() {
+            let length = gradient.dims()[0];
+            *gradient = sum.clone().narrow(0, start, length);
+            start += length;
+        }
+        Ok(())
+    }
+
+    /// The sum over all passes so far.
+    fn total(&mut self) -> &mut Flat {
+        let sums = std::mem::take(&mut self.sums).into_iter().rev();
+        let total = sums.reduce(|(_, later), (level, before)| (level, add(before, later)));
+        self.sums.push(total.unwrap_or_default());
+        &mut self.sums[0].1
     }
 
     /// The L2 norm over all parameters, one element; `None` if no parameter has a gradient.
-    pub fn norm(&self) -> Option<Tensor<1>> {
-        let squares = self.0.iter().flatten().map(|gradient| {
+    pub fn norm(&mut self) -> Option<Tensor<1>> {
+        let squares = self.total().iter().flatten().map(|gradient| {
             let gradient = gradient.clone();
             ops::on(&gradient.device(), gradient.dtype()).sum_of_squares(gradient)
         });
@@ -45,7 +101,7 @@ impl ParameterGradients {
 
     /// Multiplies every gradient by `factor`.
     pub(crate) fn multiply(&mut self, factor: f64) {
-        for gradient in self.0.iter_mut().flatten() {
+        for gradient in self.total().iter_mut().flatten() {
             *gradient = gradient.clone() * factor;
         }
     }
@@ -54,10 +110,19 @@ impl ParameterGradients {
     fn clip(&mut self, norm: &Tensor<1>, limit: f64) {
         // The same formula as torch.nn.utils.clip_grad_norm_.
         let scale = ((norm.clone() + 1e-6).recip() * limit).clamp_max(1.0);
-        for gradient in self.0.iter_mut().flatten() {
+        for gradient in self.total().iter_mut().flatten() {
             *gradient = gradient.clone() * scale.clone();
         }
     }
+}
+
+fn add(a: Flat, b: Flat) -> Flat {
+    let pairs = a.into_iter().zip(b);
+    let sums = pairs.map(|pair| match pair {
+        (Some(a), Some(b)) => Some(a + b),
+        (a, b) => a.or(b),
+    });
+    sums.collect()
 }
 
 struct Collect<'a> {
@@ -113,12 +178,13 @@ impl Sgd {
         if let Some(norm) = norm.as_ref().filter(|_| self.clip_norm > 0.0) {
             gradients.clip(norm, self.clip_norm);
         }
-        self.velocity.resize(gradients.0.len(), None);
+        let gradients = std::mem::take(gradients.total());
+        self.velocity.resize(gradients.len(), None);
         network.visit(
             "",
             &mut Update {
                 sgd: self,
-                gradients: gradients.0,
+                gradients,
                 learning_rate,
                 index: 0,
             },

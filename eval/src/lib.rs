@@ -35,6 +35,7 @@
 //! | [`compare`] | a table of several evaluations of several backbones |
 //! | [`correspondence`] | pairs with known correspondence: PCK, end-point error, mutual precision |
 //! | [`segmentation`] | linear, nearest-neighbour and fine-tuned segmentation |
+//! | [`propagation`] | masks carried through videos: J and F as in DAVIS |
 //! | [`classify`] | whole pictures, by nearest neighbours or a linear layer |
 //! | [`detect`], [`objects`] | a small detector on features, average precision; data sets of boxes |
 //! | [`matching`] | matches between two pictures |
@@ -52,7 +53,9 @@ pub mod embedding;
 pub mod figures;
 pub mod matching;
 pub mod objects;
+pub mod propagation;
 pub mod report;
+mod scenes;
 pub mod segmentation;
 mod split;
 pub mod stream;
@@ -100,6 +103,11 @@ impl Look {
     pub const FOR_MATCHES: Self = Self {
         feature: Feature::MATCHING,
         ..Self::AT_CELLS
+    };
+    /// Default of the evaluation of videos.
+    pub const FOR_VIDEOS: Self = Self {
+        stride: Some(8),
+        ..Self::FOR_MATCHES
     };
     /// Default of evaluations of whole pictures.
     pub const AT_PICTURES: Self = Self {

@@ -67,6 +67,11 @@ pub(crate) enum Command {
     /// Measure how fast views are made from files, stage by stage
     #[command(hide = true)]
     LoaderSpeed(LoaderSpeed),
+    /// Measure how fast ranks add a gradient, as threads or under mpiexec
+    #[command(hide = true)]
+    SumSpeed(SumSpeed),
+    /// List the devices of this machine, by the names that --device and --devices take
+    Devices,
     /// List presets, or print the settings that a preset or file resolves to
     Config(Config),
     /// Print a completion script for your shell
@@ -78,6 +83,19 @@ pub(crate) enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SumSpeed {
+    /// Numbers in the gradient
+    #[arg(long, default_value_t = 25_557_032)]
+    pub(crate) numbers: usize,
+    /// Ranks, where no launcher has started processes
+    #[arg(long, default_value_t = 2, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=256))]
+    pub(crate) threads: usize,
+    /// Sums
+    #[arg(long, default_value_t = 9)]
+    pub(crate) repeat: usize,
 }
 
 #[derive(Debug, Args)]
@@ -272,13 +290,15 @@ pub(crate) struct LoaderSpeed {
   densecl import runs/mine/weights.safetensors --half --out mine.safetensors
   densecl import caffe_r50.pth --stride-in-1x1 --out r50.safetensors
   densecl import mine.ckpt --prefix net.encoder. --ignore '*.projector.*' --out mine.safetensors
+  densecl import package/ResNet50 --out supervised.safetensors    a folder with TensorFlow.js's model.json
 
-Reads what torch.save writes, without running anything in it, safetensors, and detectron2's .pkl:
+Reads what torch.save writes, without running anything in it, safetensors, detectron2's .pkl, and
+Keras' ResNets as layers models of TensorFlow.js:
 backbones and training states of the authors, MoCo v1 to v3, torchvision, mmselfsup, mmpretrain, lightly,
 solo-learn, SwAV, VISSL, Barlow Twins, DINO and detectron2. Every command that takes weights reads them
 directly, too. To go on training from a training state, see `pretrain --continue-from`.")]
 pub(crate) struct Import {
-    /// A checkpoint: .pth, .pth.tar, .pt or .safetensors
+    /// A checkpoint: .pth, .pth.tar, .pt, .safetensors, .pkl, or the folder of a model.json
     #[arg(value_hint = ValueHint::FilePath)]
     pub(crate) file: PathBuf,
     #[command(flatten)]

@@ -5,6 +5,7 @@ mod commands;
 mod console;
 mod device;
 mod export;
+mod mpi;
 mod outputs;
 mod panics;
 mod results;

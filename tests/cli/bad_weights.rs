@@ -177,3 +177,32 @@ fn safetensors(header: &str, zeros: usize) -> Vec<u8> {
     let length = header.len() as u64;
     [&length.to_le_bytes(), header.as_bytes(), &vec![0; zeros]].concat()
 }
+
+#[test]
+fn a_layers_model_is_read_with_the_files_it_names() {
+    let sandbox = Sandbox::new();
+    let model = |paths: &str| {
+        format!(
+            r#"{{"format": "layers-model", "modelTopology": {{"config": {{"layers": []}}}},
+               "weightsManifest": [{{"paths": [{paths}], "weights": []}}]}}"#
+        )
+    };
+    sandbox.write("keras/model.json", model(r#""a.bin""#));
+    for path in ["keras", "keras/model.json"] {
+        sandbox
+            .run(&format!("import {path}"))
+            .refused(&["keras/a.bin", "No such file"]);
+    }
+    sandbox.write("keras/a.bin", "four");
+    sandbox
+        .run("import keras")
+        .refused(&["keras cannot be used", "4 bytes", "need 0"]);
+    sandbox.write("keras/model.json", model(r#""../a.bin""#));
+    sandbox
+        .run("import keras")
+        .refused(&["keras/model.json cannot be used", "not in its folder"]);
+    sandbox.write("keras/model.json", "{}");
+    sandbox
+        .run("import keras/model.json")
+        .refused(&["model.json", "TensorFlow.js"]);
+}

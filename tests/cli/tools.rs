@@ -192,6 +192,12 @@ fn every_command_has_help_with_examples_and_shells_complete() {
         "eval correspondence",
         "eval linear-seg",
         "eval knn-seg",
+        "eval propagation",
+        "eval detect",
+        "eval instances",
+        "eval knn",
+        "eval linear",
+        "eval compare",
         "config",
         "completions",
     ] {

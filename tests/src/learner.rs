@@ -6,6 +6,7 @@ use densecl::{
     config::{Backbone, MethodConfig, ModelConfig, OptimConfig},
     method::{DenseCl, Figures, MicroBatch, StepOutput, StepSettings, ViewBatch},
     model::Tensors,
+    world::Alone,
 };
 
 use crate::{
@@ -84,7 +85,8 @@ pub struct Views {
 }
 
 impl Views {
-    fn micro_batch(self) -> MicroBatch {
+    /// The views as the input of a step.
+    pub fn micro_batch(self) -> MicroBatch {
         let geometry = |view: usize| {
             let pairs = self.geometry.as_ref()?.iter();
             Some(pairs.map(|pair| pair[view]).collect())
@@ -98,7 +100,7 @@ impl Views {
     }
 }
 
-/// A step in which the keys of each micro-batch are encoded in its `key_order`.
+/// A step of one rank in which the keys of each micro-batch are encoded in its `key_order`.
 ///
 /// # Errors
 /// Those of the step.
@@ -109,7 +111,7 @@ pub fn step(
 ) -> densecl::Result<StepOutput> {
     let orders: Vec<Vec<usize>> = views.iter().map(|views| views.key_order.clone()).collect();
     let batches = views.into_iter().map(Views::micro_batch).collect();
-    learner.step_in_order(batches, &orders, settings)
+    learner.step_in_order(batches, &orders, settings, &mut Alone)
 }
 
 /// The named figures of a step, in f32 as the device computed them.

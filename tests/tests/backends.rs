@@ -12,6 +12,7 @@ use densecl::{
     device::{DeviceChoice, DeviceMemory, Selected, select},
     method::{DenseCl, Method},
     self_test,
+    world::{Alone, World},
 };
 use densecl_tests::{
     byol::{self, TinyByol},
@@ -26,6 +27,7 @@ use densecl_tests::{
 use densecl_train::{
     events::{Observer, TrainEvent},
     run::{PreparedRun, RunRequest},
+    threads::Threads,
 };
 
 /// Largest relative error allowed between the backends. Both compute in f32, but GPUs sum in another order,
@@ -106,6 +108,56 @@ fn agrees(tiny: &Tiny, selected: &Selected) {
     }
 }
 
+/// Two ranks as threads, both on the same adapter, against one rank on the CPU, two steps long.
+#[test]
+fn two_ranks_on_one_adapter_agree_with_the_cpu() {
+    let _alone = alone();
+    let Some(selected) = needs::gpu() else { return };
+    let mut tiny = Tiny::default();
+    tiny.method.bn_groups = 2;
+    let run = |device: &Device, world: &mut dyn World| {
+        let mut learner = tiny.learner(device);
+        let own = 2 / world.size();
+        for step in 0..2 {
+            let part = world.rank() * own..(world.rank() + 1) * own;
+            let batches = part.map(|index| {
+                let name = format!("backends {step} {index}");
+                views(&name, 4, device).micro_batch()
+            });
+            let output = learner.step(batches.collect(), &settings(step), world);
+            output
+                .expect("a step")
+                .figures()
+                .expect("the device answers");
+        }
+        state(&learner)
+    };
+    let want = run(&cpu(), &mut Alone);
+    let ranks: Vec<_> = std::thread::scope(|scope| {
+        let started = Threads::worlds(2).into_iter().map(|mut world| {
+            let (run, device) = (&run, &selected.device);
+            scope.spawn(move || {
+                let guard = world.guard();
+                let state = run(device, &mut world);
+                guard.finished();
+                state
+            })
+        });
+        let started: Vec<_> = started.collect();
+        let ended = started
+            .into_iter()
+            .map(|rank| rank.join().expect("no panic"));
+        ended.collect()
+    });
+    for got in &ranks {
+        assert_eq!(got.len(), want.len());
+        for ((name, got), (_, want)) in got.iter().zip(&want) {
+            assert_close(name, got, want, AGREEMENT);
+        }
+    }
+    assert!(ranks[0] == ranks[1], "the ranks have different states");
+}
+
 /// Both networks, both terms of the loss, projector and predictor, LARS, and the target's update.
 #[test]
 fn a_step_of_byol_agrees_with_the_cpu() {
@@ -115,7 +167,9 @@ fn a_step_of_byol_agrees_with_the_cpu() {
     let step = |device: &Device| {
         let mut learner = tiny.learner(device);
         let batch = byol::batch("backends", 8, device);
-        let output = learner.step(vec![batch], &settings(0)).expect("a step");
+        let output = learner
+            .step(vec![batch], &settings(0), &mut Alone)
+            .expect("a step");
         let figures = output.figures().expect("the device answers");
         let figures: Vec<_> = figures.iter().collect();
         (figures, byol::state(&learner))
@@ -144,7 +198,9 @@ fn a_step_of_univip_agrees_with_the_cpu() {
     let step = |device: &Device| {
         let mut learner = tiny.learner(device);
         let batch = univip::sized_batch("univip/step0", 8, 3, [96, 64], device);
-        let output = learner.step(vec![batch], &settings(0)).expect("a step");
+        let output = learner
+            .step(vec![batch], &settings(0), &mut Alone)
+            .expect("a step");
         let figures = output.figures().expect("the device answers");
         let figures: Vec<_> = figures.iter().collect();
         (figures, univip::state(&learner))

@@ -2,7 +2,8 @@
 
 use densecl::augment::ViewGeometry;
 
-/// The input of one training step. Sample b of the batch is image `images[b]`.
+/// The input of one training step, or the part of it that belongs to a rank. Sample b of the batch is image
+/// `images[b]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Batch {
     /// Which step of the run this is, from 0.

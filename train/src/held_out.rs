@@ -10,7 +10,7 @@ use densecl::features::{Feature, dense_features, image_batch, map_similarity};
 use densecl::matching::{MutualMatch, best_match, cell_center, lead, mutual_matches};
 use densecl::metrics::CorrespondenceAccuracy;
 use densecl::model::Encoder;
-use densecl::synthetic::{Correspondence, SceneConfig, ScenePair, scene_pair};
+use densecl::synthetic::{Correspondence, Frame, SceneConfig, ScenePair, scene_frame, scene_pair};
 use densecl::visualize::MatchLine;
 use image::RgbImage;
 use image::imageops::flip_horizontal;
@@ -127,6 +127,13 @@ impl Pair {
 /// The `number`-th scene that is kept out of training.
 pub fn held_out_scene(seed: u64, number: usize, config: &SceneConfig) -> ScenePair {
     scene_pair(seed, FIRST_HELD_OUT_SCENE + number as u64, config)
+}
+
+/// A frame of the `number`-th video of a scene that is kept out of training; `share` is its place in the video, from 0
+/// to 1.
+pub fn held_out_frame(seed: u64, number: usize, share: f32, config: &SceneConfig) -> Frame {
+    let index = FIRST_HELD_OUT_SCENE + number as u64;
+    scene_frame(seed, index, share, config)
 }
 
 /// The untrained network of a run, its batch normalisation calibrated on `batches`; `None` when `stop` was set

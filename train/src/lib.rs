@@ -44,6 +44,7 @@
 //! | [`plan`] | number of steps, queue length and schedules, from settings, device and number of images |
 //! | [`batch`] | the input of a step, and the trait that supplies it |
 //! | [`trainer`] | the loop: batches in, events out |
+//! | [`agree`] | decisions that all ranks of a run take together |
 //! | [`events`], [`row`] | the events of a run; the figures of a logged step |
 //! | [`held_out`] | held-out pairs with known correspondence, and the accuracy on them |
 //! | [`notes`], [`watch`] | messages for the user; progress of long work |
@@ -55,11 +56,13 @@
 //! | `run` | a run and its folder: start, checkpoints, result, pictures |
 //! | `data` | folders and packs of pictures; decoding; batches made ahead on other threads |
 //! | `report` | `metrics.jsonl`, TensorBoard event files, the figure of the curves; text in pictures |
+//! | `threads` | ranks as threads of one process |
 //! | `weights` | reading weight files and the embedded weights |
 //! | `memory` | whether a step fits in memory, and settings that would |
 //! | `files`, `folder_lock`, `paths`, `npy` | atomic writes; one writer per folder; paths as text; NumPy's format |
 //! | `panics` | catching expected panics; text of unexpected ones for a program's panic hook |
 
+pub mod agree;
 pub mod batch;
 pub mod config;
 pub mod events;
@@ -90,5 +93,7 @@ pub mod paths;
 pub mod report;
 #[cfg(feature = "files")]
 pub mod run;
+#[cfg(feature = "files")]
+pub mod threads;
 #[cfg(feature = "files")]
 pub mod weights;

@@ -16,7 +16,7 @@ use densecl::memory::{StepMemory, StepShape};
 
 use crate::config::RunConfig;
 use crate::panics;
-use crate::plan::Plan;
+use crate::plan::{Plan, Seat};
 use bytes::Bytes;
 pub use forward::ensure_fits;
 pub(crate) use resident::resident;
@@ -42,11 +42,13 @@ struct Needed {
 
 impl Needed {
     fn estimate(config: &RunConfig, queue: usize, on: &Place) -> Self {
+        let ranks = on.seat.ranks;
         let step = StepMemory::estimate(&StepShape {
             model: &config.model,
             method: &config.method,
             batch: config.train.batch_size,
             accumulate: config.optim.accumulate,
+            ranks,
             size: config.largest_view() as usize,
             queue,
             device: on.device,
@@ -62,7 +64,9 @@ impl Needed {
         };
         Self {
             device: step.device(),
-            host: PROGRAM.saturating_add(views).saturating_add(step_or_saving),
+            host: [views, step_or_saving, step.exchange]
+                .into_iter()
+                .fold(PROGRAM, u64::saturating_add),
             largest_tensor: step.largest_tensor,
         }
     }
@@ -81,7 +85,7 @@ impl Needed {
 
 /// The memory that is available, in bytes.
 struct Had {
-    /// `None` where the system does not report it.
+    /// For this rank: ranks of the same machine share it. `None` where the system does not report it.
     host: Option<u64>,
     /// What the device had allocated when it ran out of memory; only known after that.
     device: Option<u64>,
@@ -94,25 +98,73 @@ struct Place<'a> {
     name: &'a str,
     /// Whether the device uses the host's memory.
     is_the_hosts: bool,
+    seat: Seat,
     had: Had,
 }
 
-/// Checks that a step of `plan` fits in memory; returns a line with the needed and the available memory.
+impl<'a> Place<'a> {
+    fn of(selected: &'a Selected, seat: Seat) -> Self {
+        let share = |bytes| bytes / seat.neighbours as u64;
+        Self {
+            device: &selected.device,
+            name: &selected.name,
+            is_the_hosts: selected.memory.is_the_hosts,
+            seat,
+            had: Had {
+                host: available::memory().map(share),
+                device: None,
+                largest_tensor: selected.memory.largest_tensor,
+            },
+        }
+    }
+}
+
+/// `optim.accumulate`, where 0 leaves it open: the number of ranks, or as many times 2, 4, 8 … as a step needs so that
+/// [`check`] does not refuse it. The number of ranks where nothing fits.
+pub(crate) fn accumulate(
+    config: &RunConfig,
+    images: usize,
+    selected: &Selected,
+    seat: Seat,
+) -> usize {
+    if config.optim.accumulate > 0 {
+        return config.optim.accumulate;
+    }
+    parts(config, images, &Place::of(selected, seat))
+}
+
+fn parts(config: &RunConfig, images: usize, place: &Place) -> usize {
+    let ranks = place.seat.ranks;
+    let fits = |parts: &usize| {
+        let mut config = config.clone();
+        config.optim.accumulate = *parts;
+        let queue = config.method.queue_len(images, config.train.batch_size);
+        config.validate().is_ok()
+            && queue.is_ok_and(|queue| {
+                let needed = Needed::estimate(&config, queue, place);
+                needed.fits(&place.had, 1.0 / ESTIMATE_ERROR)
+            })
+    };
+    let mut ways = std::iter::successors(Some(ranks), |parts| Some(2 * parts))
+        .take_while(|&parts| parts <= config.train.batch_size);
+    ways.find(fits).unwrap_or(ranks)
+}
+
+/// How much memory the system can give, in words.
+pub fn available_text() -> String {
+    match available::memory() {
+        Some(bytes) => format!("{} available", Bytes(bytes)),
+        None => "the system does not say how much memory there is".to_string(),
+    }
+}
+
+/// Checks that a step of `plan` on the rank at `seat` fits in memory; returns a line with the needed and the available memory.
 ///
 /// # Errors
 /// When the step clearly does not fit and `train.exceeds_memory` is not set: one line with the needed and the
 /// available memory and settings that would fit.
-pub(crate) fn check(plan: &Plan, selected: &Selected) -> anyhow::Result<String> {
-    let place = Place {
-        device: &selected.device,
-        name: &selected.name,
-        is_the_hosts: selected.memory.is_the_hosts,
-        had: Had {
-            host: available::memory(),
-            device: None,
-            largest_tensor: selected.memory.largest_tensor,
-        },
-    };
+pub(crate) fn check(plan: &Plan, selected: &Selected, seat: Seat) -> anyhow::Result<String> {
+    let place = Place::of(selected, seat);
     verdict(&plan.config, plan.images, &place)
 }
 
@@ -123,8 +175,13 @@ fn verdict(config: &RunConfig, images: usize, place: &Place) -> anyhow::Result<S
         Some(bytes) => format!("{} are available", Bytes(bytes)),
         None => "the system does not say how much there is".to_string(),
     };
+    let per_rank = if place.seat.ranks > 1 {
+        " for each rank"
+    } else {
+        ""
+    };
     let on_host = format!(
-        "a step needs about {} of memory, {available}",
+        "a step needs about {} of memory, {available}{per_rank}",
         Bytes(needed.host)
     );
     if needed.fits(had, 1.0 / ESTIMATE_ERROR) || config.train.exceeds_memory {
@@ -158,7 +215,7 @@ fn verdict(config: &RunConfig, images: usize, place: &Place) -> anyhow::Result<S
 }
 
 /// After the device ran out of memory: what a step of `plan` needs, and settings that would fit.
-pub(crate) fn advice(plan: &Plan) -> String {
+pub(crate) fn advice(plan: &Plan, seat: Seat) -> String {
     // The query can panic when the GPU runtime has failed.
     let usage = panics::catch(|| plan.device.memory_pool_usage());
     let reserved = usage.ok().flatten().map(|usage| usage.bytes_reserved);
@@ -166,6 +223,7 @@ pub(crate) fn advice(plan: &Plan) -> String {
         device: &plan.device,
         name: "the device",
         is_the_hosts: false,
+        seat,
         had: Had {
             host: available::memory(),
             device: None,
@@ -194,6 +252,7 @@ fn that_would_fit(config: &RunConfig, images: usize, place: &Place) -> String {
         change(&mut config);
         let queue = config.method.queue_len(images, config.train.batch_size);
         config.validate().is_ok()
+            && config.ensure_divides(place.seat.ranks).is_ok()
             && queue.is_ok_and(|queue| {
                 Needed::estimate(&config, queue, place).fits(&place.had, ESTIMATE_ERROR)
             })
@@ -236,110 +295,4 @@ fn that_would_fit(config: &RunConfig, images: usize, place: &Place) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::settings;
-
-    /// The verdict on a network whose activations take more memory than its parameters, given `host` bytes of memory
-    /// and the largest permitted tensor.
-    fn of(host: u64, largest_tensor: Option<u64>, sets: &[&str]) -> anyhow::Result<String> {
-        let mut all = vec![
-            "model.backbone=resnet18",
-            "model.width=16",
-            "views.size=224",
-            "train.batch_size=64",
-            "method.bn_groups=4",
-            "data.prefetch=1",
-        ];
-        all.extend(sets);
-        let sets: Vec<String> = all.into_iter().map(String::from).collect();
-        let config: RunConfig = settings::resolve(&[], &sets).expect("settings");
-        config.validate().expect("valid settings");
-        let place = Place {
-            device: &Device::flex(),
-            name: "it",
-            is_the_hosts: true,
-            had: Had {
-                host: Some(host),
-                device: None,
-                largest_tensor,
-            },
-        };
-        verdict(&config, 1000, &place)
-    }
-
-    /// The bytes that a step needs, read from the note of [`of`].
-    fn needed() -> u64 {
-        let note = of(64 << 30, None, &[]).expect("enough");
-        let mut words = note.split_whitespace().skip(4);
-        let number = words.next().and_then(|n| n.parse::<f64>().ok());
-        assert_eq!(words.next(), Some("MB"), "{note}");
-        (number.expect("a number") * 1e6) as u64
-    }
-
-    #[test]
-    fn enough_is_noted_too_little_is_refused_and_what_lies_between_is_warned_of() {
-        let note = of(64 << 30, None, &[]).expect("enough");
-        assert!(note.starts_with("a step needs about"), "{note}");
-        assert!(!note.contains("fit"), "{note}");
-
-        let too_little = 100_000_000;
-        let refused = of(too_little, None, &[]).expect_err("refused").to_string();
-        for part in [
-            "a step needs about",
-            "100.00 MB are available",
-            "train.exceeds_memory = true",
-        ] {
-            assert!(refused.contains(part), "`{part}` is not in: {refused}");
-        }
-        let insisted = of(too_little, None, &["train.exceeds_memory=true"]);
-        assert!(insisted.expect("insisted").contains("it may not fit"));
-
-        // With exactly the estimated memory the run starts, but with a warning, because the estimate may be 25 % off.
-        let warned = of(needed(), None, &[]).expect("may be enough");
-        assert!(warned.contains("it may not fit"), "{warned}");
-    }
-
-    /// The number that `text` suggests for `key`.
-    fn suggested(text: &str, key: &str) -> usize {
-        let rest = text.split(&format!("--set {key}=")).nth(1);
-        let rest = rest.unwrap_or_else(|| panic!("no {key} in: {text}"));
-        let digits = rest.split(|c: char| !c.is_ascii_digit()).next();
-        let number = digits.and_then(|digits| digits.parse().ok());
-        number.expect("a number")
-    }
-
-    #[test]
-    fn what_is_suggested_fits_and_what_is_next_to_it_does_not() {
-        let had = needed() / 7 * 5;
-        let refused = of(had, None, &[]).expect_err("too little").to_string();
-        let fits = |set: String| {
-            let note = of(had, None, &[&set]);
-            note.is_ok_and(|note| !note.contains("it may not fit"))
-        };
-        let parts = suggested(&refused, "optim.accumulate");
-        assert!(parts > 1 && 64 % parts == 0, "{refused}");
-        assert!(fits(format!("optim.accumulate={parts}")));
-        assert!(!fits(format!("optim.accumulate={}", parts / 2)));
-        let batch = suggested(&refused, "train.batch_size");
-        assert!(fits(format!("train.batch_size={batch}")));
-        assert!(!fits(format!("train.batch_size={}", batch + 4)));
-        let size = suggested(&refused, "views.size");
-        assert!(fits(format!("views.size={size}")));
-        assert!(!fits(format!("views.size={}", size + 32)));
-
-        let hopeless = of(1 << 20, None, &[]).expect_err("nothing").to_string();
-        assert!(hopeless.contains("smaller model.backbone"), "{hopeless}");
-    }
-
-    #[test]
-    fn a_tensor_larger_than_the_device_takes_is_refused_beforehand() {
-        // 64 maps of 16 channels at 112 x 112: 51.4 MB.
-        let refused = of(64 << 30, Some(26_000_000), &[]);
-        let refused = refused.expect_err("too large").to_string();
-        let limit = "it takes at most 26.00 MB in one";
-        assert!(refused.contains(limit), "{refused}");
-        assert_eq!(suggested(&refused, "optim.accumulate"), 2);
-        assert_eq!(suggested(&refused, "train.batch_size"), 32);
-    }
-}
+mod tests;

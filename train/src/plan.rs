@@ -25,12 +25,33 @@ pub struct Plan {
     pub total_steps: u64,
 }
 
+/// The place of a rank among the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seat {
+    /// Its number, from 0.
+    pub rank: usize,
+    /// The number of ranks.
+    pub ranks: usize,
+    /// The number of ranks on its machine, itself included: they share cores and memory.
+    pub neighbours: usize,
+}
+
+impl Seat {
+    /// The place of a rank that is alone.
+    pub const ALONE: Self = Self {
+        rank: 0,
+        ranks: 1,
+        neighbours: 1,
+    };
+}
+
 impl Plan {
-    /// The plan for a number of images.
+    /// The plan for a number of images. An `optim.accumulate` of 0 becomes 1.
     ///
     /// # Errors
     /// When there are fewer images than a batch holds, or the queue does not fit the settings.
-    pub fn new(config: RunConfig, device: Device, images: usize) -> anyhow::Result<Self> {
+    pub fn new(mut config: RunConfig, device: Device, images: usize) -> anyhow::Result<Self> {
+        config.optim.accumulate = config.optim.accumulate.max(1);
         let batch = config.train.batch_size;
         if images < batch {
             bail!(
@@ -81,10 +102,11 @@ impl Plan {
         )
     }
 
-    /// Uploads the views of a batch as `optim.accumulate` micro-batches, each for one forward and backward pass.
+    /// Uploads the views of a batch, or of the part of it that belongs to a rank, as micro-batches for one forward and
+    /// backward pass each. A whole batch has `optim.accumulate` of them.
     pub fn micro_batches(&self, batch: &Batch) -> Vec<MicroBatch> {
-        let count = self.config.optim.accumulate;
-        let images = self.config.train.batch_size / count;
+        let images = self.config.train.batch_size / self.config.optim.accumulate;
+        let count = batch.images.len() / images;
         let part = |number: usize| {
             let views = batch.views.iter().map(|view| {
                 let bytes = view.pixels.len() / count;

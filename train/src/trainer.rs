@@ -2,6 +2,9 @@
 //!
 //! It uses no files, threads or clock: the caller supplies [`Batches`], and a [`Host`] with the time and a store for
 //! checkpoints. So a browser can call [`Trainer::advance`] once per task and draw in between.
+//!
+//! Each rank of a run has its own loop. They take the same steps: whatever ends a loop is decided together. Rank 0
+//! alone stores checkpoints.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +13,9 @@ use densecl::checkpoint;
 use densecl::device;
 use densecl::method::{Method, StepOutput, StepSettings};
 use densecl::metrics::CorrespondenceAccuracy;
+use densecl::world::World;
 
+use crate::agree;
 use crate::batch::{Batch, Batches, ViewBytes};
 use crate::config::RunConfig;
 use crate::events::{Observer, TrainEvent};
@@ -39,6 +44,8 @@ pub enum Failure {
     NotFinite(u64),
     /// The device was lost or ran out of memory; the message of the read that failed.
     Device(String),
+    /// Another rank has ended; its number and why.
+    Rank(String),
     /// There is no next batch, for instance because too many files are unreadable.
     Data {
         /// Why.
@@ -54,6 +61,7 @@ impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
         match error.downcast_ref::<densecl::Error>() {
             Some(densecl::Error::Device(why)) => Self::Device(why.clone()),
+            Some(densecl::Error::Ranks(why)) => Self::Rank(why.clone()),
             _ => Self::Other(error),
         }
     }
@@ -77,13 +85,24 @@ pub struct Ended {
     pub seconds: f64,
 }
 
+/// What the loop works with.
+pub struct Services<'a> {
+    /// The batches, or the rank's part of each.
+    pub batches: &'a mut dyn Batches,
+    /// Clock and store of this machine.
+    pub host: &'a mut dyn Host,
+    /// Receives the events.
+    pub observer: &'a mut dyn Observer,
+    /// The ranks; [`Alone`](densecl::world::Alone) for one.
+    pub world: &'a mut dyn World,
+    /// Setting it ends the run after the current step. With several ranks it is enough to set it for one.
+    pub stop: &'a AtomicBool,
+}
+
 /// A run of the training loop, one step at a time.
 pub struct Trainer<'a> {
     plan: &'a Plan,
-    batches: &'a mut dyn Batches,
-    host: &'a mut dyn Host,
-    observer: &'a mut dyn Observer,
-    stop: &'a AtomicBool,
+    with: Services<'a>,
     learner: Box<dyn Method>,
     /// Steps taken, and the step of the last stored checkpoint.
     step: u64,
@@ -93,23 +112,19 @@ pub struct Trainer<'a> {
 }
 
 impl<'a> Trainer<'a> {
-    /// Continues `learner` after `first_step` steps and `seconds` of training. Setting `stop` ends the run after the
-    /// current step.
+    /// Continues `learner` after `first_step` steps and `seconds` of training.
     ///
     /// # Errors
-    /// When the observer fails.
+    /// When the observer fails, or another rank has ended.
     pub fn new(
         plan: &'a Plan,
         learner: Box<dyn Method>,
         (first_step, seconds): (u64, f64),
-        batches: &'a mut dyn Batches,
-        host: &'a mut dyn Host,
-        observer: &'a mut dyn Observer,
-        stop: &'a AtomicBool,
+        with: Services<'a>,
     ) -> Result<Self, Failure> {
-        let clock = Clock::start(seconds, first_step, host.seconds());
-        let stopping = stop.load(Ordering::SeqCst);
-        observer.event(&TrainEvent::Started {
+        let clock = Clock::start(seconds, first_step, with.host.seconds());
+        let stopping = agree::any(with.world, with.stop.load(Ordering::SeqCst))?;
+        with.observer.event(&TrainEvent::Started {
             step: first_step,
             total_steps: plan.total_steps,
             steps_per_epoch: plan.steps_per_epoch,
@@ -117,10 +132,7 @@ impl<'a> Trainer<'a> {
         })?;
         Ok(Self {
             plan,
-            batches,
-            host,
-            observer,
-            stop,
+            with,
             learner,
             step: first_step,
             saved: first_step,
@@ -149,7 +161,7 @@ impl<'a> Trainer<'a> {
     pub fn end(self) -> Ended {
         Ended {
             interrupted: self.step < self.plan.total_steps,
-            seconds: self.clock.total(self.host.seconds()),
+            seconds: self.clock.total(self.with.host.seconds()),
             learner: self.learner,
             step: self.step,
         }
@@ -162,7 +174,7 @@ impl<'a> Trainer<'a> {
     /// unchanged.
     pub fn advance(&mut self) -> Result<(), Failure> {
         let plan = self.plan;
-        let batch = match self.batches.next() {
+        let batch = match agree::all(self.with.world, self.with.batches.next())? {
             Ok(batch) => batch,
             Err(why) => {
                 let unsaved = (self.step > self.saved).then(|| self.save().err());
@@ -173,18 +185,21 @@ impl<'a> Trainer<'a> {
             }
         };
         let settings = plan.step_settings(self.step);
-        let output = self.learner.step(plan.micro_batches(&batch), &settings)?;
+        let micro_batches = plan.micro_batches(&batch);
+        let world = &mut *self.with.world;
+        let output = self.learner.step(micro_batches, &settings, world)?;
         let scale = self.learner.loss_scale();
         if scale.is_some_and(|scale| scale.is_exhausted()) {
             return Err(Failure::NotFinite(self.step + 1));
         }
         self.step += 1;
         let step = self.step;
-        self.observer.event(&TrainEvent::Stepped { step })?;
+        self.with.observer.event(&TrainEvent::Stepped { step })?;
 
         // The flag can be set at any time. It is read only once per step, so that the loop always logs and saves the
         // step after which it ends.
-        self.stopping = self.stop.load(Ordering::SeqCst);
+        let stop = self.with.stop.load(Ordering::SeqCst);
+        self.stopping = agree::any(self.with.world, stop)?;
         let last = self.is_done();
         if last || step.is_multiple_of(plan.config.log.every_steps) {
             let row = self.row(&settings, &output, &batch)?;
@@ -192,7 +207,7 @@ impl<'a> Trainer<'a> {
             if !finite && !output.skipped {
                 return Err(Failure::NotFinite(step));
             }
-            self.observer.event(&TrainEvent::Row(&row))?;
+            self.with.observer.event(&TrainEvent::Row(&row))?;
         }
         let every = plan.config.checkpoint.every_steps;
         if last || (every > 0 && step.is_multiple_of(every)) {
@@ -203,6 +218,9 @@ impl<'a> Trainer<'a> {
     }
 
     fn save(&mut self) -> Result<(), Failure> {
+        if self.with.world.rank() > 0 {
+            return Ok(());
+        }
         let RunConfig { model, train, .. } = &self.plan.config;
         let images = self.plan.images;
         let state = match checkpoint::save(&mut *self.learner, model, train.seed, images, self.step)
@@ -211,11 +229,14 @@ impl<'a> Trainer<'a> {
             Err(densecl::Error::NotFinite(_)) => return Err(Failure::NotFinite(self.step)),
             state => state?,
         };
-        let path = self.host.keep(self.step, &state)?;
-        Ok(self.observer.event(&TrainEvent::Saved { path: &path })?)
+        let path = self.with.host.keep(self.step, &state)?;
+        Ok(self
+            .with
+            .observer
+            .event(&TrainEvent::Saved { path: &path })?)
     }
 
-    /// The figures of the last step, read back from the device.
+    /// The figures of the last step, read back from the device; the same on all ranks except for times and memory.
     fn row(
         &mut self,
         settings: &StepSettings,
@@ -223,10 +244,10 @@ impl<'a> Trainer<'a> {
         batch: &Batch,
     ) -> Result<MetricRow, Failure> {
         let (plan, step) = (self.plan, self.step);
-        let (now, waited) = (self.host.seconds(), self.batches.seconds_waited());
+        let (now, waited) = (self.with.host.seconds(), self.with.batches.seconds_waited());
         let lap = self.clock.lap(step, now, waited);
         let figures = output.figures()?;
-        let correspondence = correspondence(output, &batch.views)?;
+        let correspondence = correspondence(output, &batch.views, self.with.world)?;
         let images = lap.steps as f64 * plan.config.train.batch_size as f64;
         let scale = self.learner.loss_scale();
         let of_the_method = figures
@@ -250,13 +271,31 @@ impl<'a> Trainer<'a> {
             seconds: lap.total,
             loss_scale: scale.map(|scale| scale.factor),
             skipped_steps: scale.map(|scale| scale.skipped),
-            resident_bytes: self.host.resident_bytes(),
+            resident_bytes: self.with.host.resident_bytes(),
         })
     }
 }
 
-/// Counts the matches of a step that lie within one cell of the position given by the geometry of the views.
+/// Counts the matches of a step, on all ranks, that lie within one cell of the position given by the geometry of the
+/// views.
 fn correspondence(
+    output: &StepOutput,
+    views: &[ViewBytes],
+    world: &mut dyn World,
+) -> densecl::Result<CorrespondenceAccuracy> {
+    let own = own_correspondence(output, views)?;
+    if world.size() == 1 {
+        return Ok(own);
+    }
+    let mut all = CorrespondenceAccuracy::default();
+    for counts in world.gather(own.to_bytes().to_vec())? {
+        let counts = CorrespondenceAccuracy::from_bytes(&counts);
+        all.merge(&counts.unwrap_or_default());
+    }
+    Ok(all)
+}
+
+fn own_correspondence(
     output: &StepOutput,
     views: &[ViewBytes],
 ) -> densecl::Result<CorrespondenceAccuracy> {

@@ -8,9 +8,11 @@ use std::path::Path;
 use anyhow::Context;
 use burn::tensor::Device;
 use densecl::foreign::names::{Layout, Selection};
+use densecl::foreign::tfjs;
 use densecl::model::Encoder;
 use densecl::weights::{Account, Weights, WeightsInfo};
 
+use crate::files::folder_of;
 use crate::notes::note;
 
 /// The value of `--weights` for the embedded weights: ResNet-18, trained on photographs.
@@ -21,7 +23,8 @@ pub const PHOTOS: &str = "photos";
 static PHOTOS_FILE: &[u8] = include_bytes!("../../weights/densecl_r18_photos.safetensors");
 
 /// The bytes of a weight file. The path [`PHOTOS`] gives the embedded weights, unless there is a file of that name
-/// (a folder does not count).
+/// (a folder does not count). A layers model of TensorFlow.js, given as `model.json` or as its folder, is read with the
+/// files of numbers beside it and [`tfjs::joined`].
 ///
 /// # Errors
 /// When the file cannot be read.
@@ -29,8 +32,21 @@ pub fn bytes(path: &Path) -> anyhow::Result<Cow<'static, [u8]>> {
     if path == Path::new(PHOTOS) && !path.is_file() {
         return Ok(Cow::Borrowed(PHOTOS_FILE));
     }
-    let bytes = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
-    Ok(Cow::Owned(bytes))
+    let model = path.join("model.json");
+    let path = if model.is_file() { &model } else { path };
+    let read = |path: &Path| fs::read(path).with_context(|| format!("reading {}", path.display()));
+    let bytes = read(path)?;
+    if !tfjs::is_layers_model(&bytes) {
+        return Ok(Cow::Owned(bytes));
+    }
+    let files =
+        tfjs::files(&bytes).with_context(|| format!("{} cannot be used", path.display()))?;
+    let folder = folder_of(path);
+    let numbers: Vec<Vec<u8>> = files
+        .iter()
+        .map(|file| read(&folder.join(file)))
+        .collect::<anyhow::Result<_>>()?;
+    Ok(Cow::Owned(tfjs::joined(&bytes, &numbers)))
 }
 
 /// Reads weights of this or another program; of another program's file what `selection` selects, and a note lists

@@ -5,6 +5,7 @@ use std::time::Instant;
 use burn::tensor::Device;
 use densecl::config::{MethodConfig, OptimConfig};
 use densecl::method::{DenseCl, Method, MicroBatch, StepSettings, ViewBatch};
+use densecl::world::Alone;
 
 use super::{Iteration, model, random};
 use crate::work::Network;
@@ -47,7 +48,7 @@ pub(super) fn iteration(network: Network, device: &Device) -> Iteration {
         };
         step += 1;
         let start = Instant::now();
-        let output = learner.step(vec![views.clone()], &settings)?;
+        let output = learner.step(vec![views.clone()], &settings, &mut Alone)?;
         output.figures()?;
         Ok(start.elapsed())
     })

@@ -6,11 +6,13 @@ use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use image::RgbImage;
 use rand::RngExt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::boxes::Rect;
 use crate::rng::Rng;
 
 /// A rectangle of whole source pixels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CropBox {
     /// First column.
     pub left: u32,

@@ -91,6 +91,12 @@ impl TrainingState {
             state.stride_in_1x1 = written.model.map(|model| model.stride_in_1x1);
             return Ok(state);
         }
+        if container == Container::LayersModel {
+            return Err(Error::Mismatch(
+                "weights of Keras, not a training state; start a run from them with --init"
+                    .to_string(),
+            ));
+        }
         let torch = TorchFile::parse(bytes)?;
         let file = OpenFile::torch(&torch)?;
         let (mapping, mut imported) = gather(&file)?;

@@ -7,6 +7,7 @@
 mod begin;
 mod foreign;
 mod restore;
+mod share;
 
 use std::collections::BTreeMap;
 
@@ -25,7 +26,10 @@ use crate::{
     weights::{Archive, FORMAT_VERSION},
 };
 
-pub use self::foreign::{TrainedFor, TrainingState};
+pub use self::{
+    foreign::{TrainedFor, TrainingState},
+    share::share,
+};
 
 /// The metadata of a checkpoint.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -103,6 +107,8 @@ struct Save {
     archive: Archive,
     positions: BTreeMap<String, usize>,
     loss_scale: Option<LossScale>,
+    /// Whether an optimizer has velocities.
+    velocities: bool,
 }
 
 impl StateVisitor for Save {
@@ -118,6 +124,7 @@ impl StateVisitor for Save {
     ) -> Result<()> {
         for velocity in optimizer.state(network) {
             let name = format!("{name}.{}", velocity.name);
+            self.velocities = true;
             self.archive
                 .insert(name, velocity.shape, &velocity.values)?;
         }

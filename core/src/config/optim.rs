@@ -86,7 +86,8 @@ pub struct OptimConfig {
     pub schedule: SchedulePer,
     /// Gradients with a larger L2 norm, over all parameters, are scaled down to this norm; 0 = no clipping.
     pub clip_norm: f64,
-    /// Number of micro-batches into which a batch is split; their gradients are averaged. At least 1.
+    /// A: the number of micro-batches into which a batch is split, on all ranks together; their gradients are averaged.
+    /// 0 = one for each rank, or as many as memory needs.
     pub accumulate: usize,
     /// The number format of convolutions and activations.
     pub precision: Precision,
@@ -104,7 +105,7 @@ impl Default for OptimConfig {
             warmup_epochs: 0.0,
             schedule: SchedulePer::Epoch,
             clip_norm: 0.0,
-            accumulate: 1,
+            accumulate: 0,
             precision: Precision::F32,
         }
     }
@@ -143,12 +144,6 @@ impl OptimConfig {
             clip,
             not_negative(clip),
             "0 (no clipping) or above",
-        )?;
-        Error::ensure(
-            "optim.accumulate",
-            self.accumulate,
-            self.accumulate >= 1,
-            "at least 1",
         )
     }
 }

@@ -10,7 +10,7 @@ use burn::tensor::{
     wgpu::{WgpuBackend, wgpu},
 };
 
-use super::{DeviceChoice, DeviceMemory, Selected};
+use super::{DeviceChoice, DeviceMemory, DeviceRequest, Listed, Selected};
 use crate::error::{Error, Result};
 
 /// An adapter of wgpu: a GPU or a software rasteriser.
@@ -20,6 +20,7 @@ struct Adapter {
     /// Its index among the adapters of the same type and graphics API, as Burn's runtime numbers them.
     index: usize,
     has_timestamps: bool,
+    limits: wgpu::Limits,
 }
 
 impl Adapter {
@@ -34,6 +35,25 @@ impl Adapter {
             wgpu::DeviceType::VirtualGpu => DeviceKind::VirtualGpu(self.index),
             wgpu::DeviceType::Cpu => DeviceKind::Cpu,
             wgpu::DeviceType::Other => DeviceKind::DefaultDevice,
+        }
+    }
+
+    fn kind_in_words(&self) -> &'static str {
+        match self.info.device_type {
+            wgpu::DeviceType::DiscreteGpu => "discrete GPU",
+            wgpu::DeviceType::IntegratedGpu => "integrated GPU",
+            wgpu::DeviceType::VirtualGpu => "virtual GPU",
+            wgpu::DeviceType::Cpu => "software adapter",
+            wgpu::DeviceType::Other => "other adapter",
+        }
+    }
+
+    /// The choice that names its graphics API.
+    fn choice(&self) -> DeviceChoice {
+        match self.info.backend {
+            wgpu::Backend::Vulkan => DeviceChoice::Vulkan,
+            wgpu::Backend::Metal => DeviceChoice::Metal,
+            _ => DeviceChoice::Wgpu,
         }
     }
 
@@ -73,6 +93,7 @@ async fn adapters(backends: wgpu::Backends) -> Vec<Adapter> {
             info,
             index,
             has_timestamps,
+            limits: adapter.limits(),
         });
     }
     found.sort_by_key(Adapter::rank);
@@ -107,16 +128,64 @@ pub(super) async fn best() -> std::result::Result<Selected, String> {
     })
 }
 
-/// Opens the best adapter of the graphics API that `choice` names, including software adapters.
-pub(super) async fn named(choice: DeviceChoice) -> Result<Selected> {
-    let backends = match choice {
+/// Opens the GPU of this number that is not a software adapter; `None` if there are no GPUs.
+pub(super) async fn numbered(number: usize) -> Result<Option<Selected>> {
+    let mut adapters = adapters(wgpu::Backends::PRIMARY).await;
+    adapters.retain(|adapter| !adapter.is_software());
+    if adapters.is_empty() {
+        return Ok(None);
+    }
+    let Some(adapter) = adapters.get(number) else {
+        return Err(Error::Device(format!(
+            "this machine has {} GPUs, and rank {number} on it would need one of its own: start fewer processes here, or \
+             share a GPU by naming it (`densecl devices` lists them)",
+            adapters.len()
+        )));
+    };
+    let (device, memory) = open(adapter).await?;
+    Ok(Some(Selected {
+        device,
+        name: adapter.to_string(),
+        reason: format!("{adapter}: GPU {number} of this machine"),
+        memory,
+    }))
+}
+
+/// The adapters of all graphics APIs, each numbered among those of its API.
+pub(super) async fn list() -> Vec<Listed> {
+    let adapters = adapters(wgpu::Backends::PRIMARY).await;
+    let numbered = adapters.iter().enumerate().map(|(place, adapter)| {
+        let choice = adapter.choice();
+        let before = adapters[..place].iter();
+        let number = match choice {
+            // Numbered among all adapters, because the name stands for every API.
+            DeviceChoice::Wgpu => place,
+            _ => before.filter(|other| other.choice() == choice).count(),
+        };
+        Listed {
+            request: DeviceRequest {
+                choice,
+                number: Some(number),
+            },
+            name: adapter.info.name.clone(),
+            kind: adapter.kind_in_words(),
+            memory: memory(adapter, &adapter.limits),
+        }
+    });
+    numbered.collect()
+}
+
+/// Opens the best adapter of the graphics API that the request names, or that of its number, including software
+/// adapters.
+pub(super) async fn named(request: DeviceRequest) -> Result<Selected> {
+    let backends = match request.choice {
         DeviceChoice::Vulkan => wgpu::Backends::VULKAN,
         DeviceChoice::Metal => wgpu::Backends::METAL,
         _ => wgpu::Backends::PRIMARY,
     };
     let adapters = adapters(backends).await;
-    let Some(adapter) = adapters.first() else {
-        return Err(nothing_answers(choice).await);
+    let Some(adapter) = adapters.get(request.number.unwrap_or(0)) else {
+        return Err(nothing_answers(request).await);
     };
     let (device, memory) = open(adapter).await?;
     let name = adapter.to_string();
@@ -129,17 +198,16 @@ pub(super) async fn named(choice: DeviceChoice) -> Result<Selected> {
 }
 
 /// The error for a device that does not exist; lists those that do.
-async fn nothing_answers(choice: DeviceChoice) -> Error {
+async fn nothing_answers(request: DeviceRequest) -> Error {
     let mut there = vec!["cpu".to_string()];
     there.extend(
-        adapters(wgpu::Backends::PRIMARY)
+        list()
             .await
             .iter()
-            .map(|a| format!("wgpu: {a}")),
+            .map(|listed| format!("{}: {}", listed.request, listed.name)),
     );
     Error::Device(format!(
-        "--device {}: no such adapter answers on this machine; there is {}",
-        choice.name(),
+        "--device {request}: no such adapter answers on this machine; there is {}",
         there.join(", ")
     ))
 }
@@ -159,11 +227,13 @@ fn opened(adapter: &Adapter) -> Option<(Device, DeviceMemory)> {
     let opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
     let same = |o: &&Opened| o.api == adapter.info.backend && o.kind == adapter.kind();
     let found = opened.iter().find(same)?;
-    Some((found.device.clone(), memory(adapter, &found.handle)))
+    Some((
+        found.device.clone(),
+        memory(adapter, &found.handle.limits()),
+    ))
 }
 
-fn memory(adapter: &Adapter, handle: &wgpu::Device) -> DeviceMemory {
-    let limits = handle.limits();
+fn memory(adapter: &Adapter, limits: &wgpu::Limits) -> DeviceMemory {
     let shared = [wgpu::DeviceType::IntegratedGpu, wgpu::DeviceType::Cpu];
     DeviceMemory {
         is_the_hosts: shared.contains(&adapter.info.device_type),
@@ -216,7 +286,7 @@ async fn open(adapter: &Adapter) -> Result<(Device, DeviceMemory)> {
         .init_with_setup_async()
         .await
         .map_err(|e| Error::Device(format!("{adapter} could not be opened: {e}")))?;
-    let memory = memory(adapter, &setup.device);
+    let memory = memory(adapter, &setup.device.limits());
     let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
     opened.push(Opened {
         api: adapter.info.backend,

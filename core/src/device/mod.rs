@@ -14,19 +14,33 @@ use crate::error::{Error, Result};
 
 #[cfg(feature = "wgpu")]
 mod gpu;
+mod request;
 pub use gpu::watch;
+pub use request::{DeviceRequest, Listed};
+
+/// Whether this build chooses GPU kernels by timing them. Ranks could then choose different kernels, and their states
+/// would drift apart.
+pub const AUTOTUNES: bool = cfg!(feature = "autotune");
 
 /// Replaces the module `gpu` in builds without wgpu.
 #[cfg(not(feature = "wgpu"))]
 mod gpu {
-    use super::{DeviceChoice, Result, Selected, absent};
+    use super::{DeviceRequest, Listed, Result, Selected, absent};
 
     pub(super) async fn best() -> std::result::Result<Selected, String> {
         Err("this build has no GPU backend".to_string())
     }
 
-    pub(super) async fn named(choice: DeviceChoice) -> Result<Selected> {
-        Err(absent(choice, "wgpu"))
+    pub(super) async fn numbered(_: usize) -> Result<Option<Selected>> {
+        Ok(None)
+    }
+
+    pub(super) async fn named(request: DeviceRequest) -> Result<Selected> {
+        Err(absent(request.choice, "wgpu"))
+    }
+
+    pub(super) async fn list() -> Vec<Listed> {
+        Vec::new()
     }
 
     /// Does nothing: this build has no GPU backend.
@@ -137,20 +151,41 @@ impl Selected {
     }
 }
 
-/// Opens the requested device. A second call with the same choice returns the same device.
+/// Opens the requested device: a [`DeviceChoice`] or a [`DeviceRequest`] with a number. A second call with the same
+/// request returns the same device. `auto` with a number is the GPU of this number that is not a software adapter, and
+/// the CPU where there is no such GPU at all.
 ///
 /// # Errors
 /// [`Error::Device`] when it does not exist, with a list of those that do, or cannot be opened.
-pub async fn select(choice: DeviceChoice) -> Result<Selected> {
-    match choice {
-        DeviceChoice::Cpu => cpu("as asked".to_string()),
-        DeviceChoice::Auto => match gpu::best().await {
+pub async fn select(request: impl Into<DeviceRequest>) -> Result<Selected> {
+    let request = request.into();
+    match (request.choice, request.number) {
+        (DeviceChoice::Cpu, _) => cpu("as asked".to_string()),
+        (DeviceChoice::Auto, None) => match gpu::best().await {
             Ok(selected) => Ok(selected),
             Err(why) => cpu(why),
         },
-        DeviceChoice::Wgpu | DeviceChoice::Vulkan | DeviceChoice::Metal => gpu::named(choice).await,
-        DeviceChoice::Cuda => cuda(),
+        (DeviceChoice::Auto, Some(number)) => match gpu::numbered(number).await? {
+            Some(selected) => Ok(selected),
+            None => cpu("there is no GPU".to_string()),
+        },
+        (DeviceChoice::Wgpu | DeviceChoice::Vulkan | DeviceChoice::Metal, _) => {
+            gpu::named(request).await
+        }
+        (DeviceChoice::Cuda, number) => cuda(number.unwrap_or(0)),
     }
+}
+
+/// The devices of this machine by the names under which [`select`] opens them, except those of CUDA. Software adapters
+/// are included; each graphics API numbers its adapters, the best one first.
+pub async fn list() -> Vec<Listed> {
+    let cpu = cpu(String::new()).map(|selected| Listed {
+        request: DeviceChoice::Cpu.into(),
+        name: "CPU".to_string(),
+        kind: "CPU",
+        memory: selected.memory,
+    });
+    cpu.into_iter().chain(gpu::list().await).collect()
 }
 
 /// Whether this is the CPU backend.
@@ -183,11 +218,11 @@ fn cpu(_: String) -> Result<Selected> {
 }
 
 #[cfg(feature = "cuda")]
-fn cuda() -> Result<Selected> {
+fn cuda(number: usize) -> Result<Selected> {
     Ok(Selected {
-        device: Device::cuda(0),
-        name: "cuda:0".to_string(),
-        reason: "cuda:0: as asked".to_string(),
+        device: Device::cuda(number),
+        name: format!("cuda:{number}"),
+        reason: format!("cuda:{number}: as asked"),
         memory: DeviceMemory {
             is_the_hosts: false,
             largest_tensor: None,
@@ -196,7 +231,7 @@ fn cuda() -> Result<Selected> {
 }
 
 #[cfg(not(feature = "cuda"))]
-fn cuda() -> Result<Selected> {
+fn cuda(_: usize) -> Result<Selected> {
     Err(absent(DeviceChoice::Cuda, "cuda"))
 }
 

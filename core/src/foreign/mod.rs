@@ -1,7 +1,7 @@
 //! Reading and writing files of other programs.
 //!
 //! This module contains the file formats of other programs ([`torch`], [`detectron2`], [`onnx`],
-//! [`safetensors`]) and their names for the tensors of a ResNet ([`names`], in both directions).
+//! [`tfjs`], [`safetensors`]) and their names for the tensors of a ResNet ([`names`], in both directions).
 //! [`crate::weights`] chooses the reader for a file, and which tensors of a network are written.
 //!
 //! A writer is a function from a [`StateDict`] or a [`Source`] to the bytes of a file; the caller stores them.
@@ -12,6 +12,7 @@ pub mod onnx;
 mod pickle_writer;
 pub mod safetensors;
 mod state_dict;
+pub mod tfjs;
 pub mod torch;
 
 use std::collections::BTreeMap;

@@ -26,9 +26,10 @@ use crate::{
     error::Result,
     loss_scale::LossScale,
     matching::l2_normalize,
-    model::{Encoder, Heads, Init, TensorVisitor, Tensors, follow, head::pool},
+    model::{Encoder, Heads, Init, RunningStatistics, TensorVisitor, Tensors, follow, head::pool},
     optim::{ParameterGradients, Sgd},
     schedule,
+    world::{Share, World},
 };
 
 /// The whole learner: two networks, one optimizer.
@@ -228,9 +229,10 @@ impl Method for Byol {
         &mut self,
         micro_batches: Vec<MicroBatch>,
         settings: &StepSettings,
+        world: &mut dyn World,
     ) -> Result<StepOutput> {
-        let count = micro_batches.len();
-        assert!(count > 0, "a step needs a batch");
+        assert!(!micro_batches.is_empty(), "a step needs a batch");
+        let Share { count, .. } = Share::of(world, micro_batches.len());
         let groups = self.method.bn_groups;
         let dtype = self.precision.dtype();
         let momentum = momentum(&self.method, settings);
@@ -240,11 +242,15 @@ impl Method for Byol {
         let before = (self.loss_scale).map(|_| (self.online.clone(), self.target.clone()));
         let factor = self.loss_scale.map_or(1.0, |scale| scale.factor);
 
+        let mut of_online = RunningStatistics::begin(&mut self.online, world);
+        let mut of_target = RunningStatistics::begin(&mut self.target, world);
         for batch in micro_batches {
             let views = [0, 1].map(|view| batch.views[view].pixels.clone().cast(dtype));
-            let targets = views
-                .clone()
-                .map(|view| self.target.forward_train(view, groups));
+            let targets = views.clone().map(|view| {
+                let target = self.target.forward_train(view, groups);
+                of_target.passed(&mut self.target);
+                target
+            });
             let target_std = feature_std(l2_normalize(targets[0].clone(), 1));
 
             // The two terms share no activations, so each is differentiated by itself, and what one keeps for its
@@ -259,6 +265,7 @@ impl Method for Byol {
                     feature_std(l2_normalize(projection.clone().inner(), 1))
                 });
                 let prediction = self.online.predictor.forward_train(projection, groups);
+                of_online.passed(&mut self.online);
                 let loss = regression_loss(prediction, target);
                 let backward = (loss.clone() / (count as f64 / factor)).backward();
                 gradients.accumulate(&self.online, &backward);
@@ -274,6 +281,12 @@ impl Method for Byol {
                 ("target_std", target_std),
             ]);
         }
+
+        // Adds what the other ranks computed.
+        gradients.sum_over(world)?;
+        sums.gather(world)?;
+        of_online.finish(&mut self.online, world)?;
+        of_target.finish(&mut self.target, world)?;
 
         let known = vec![("momentum", momentum)];
         if let Some(scale) = &mut self.loss_scale

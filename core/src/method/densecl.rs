@@ -16,11 +16,12 @@ use crate::{
     loss::{self, in_view, info_nce, weighted},
     loss_scale::LossScale,
     matching::gather_cells,
-    model::{Embeddings, Encoder, Tensors, follow},
+    model::{Embeddings, Encoder, RunningStatistics, Tensors, follow},
     optim::{ParameterGradients, Sgd},
     queue::Queue,
     rng::{Purpose, stream},
     schedule,
+    world::{Share, World, gather},
 };
 
 /// The state of DenseCL training: two encoders, two queues, one optimizer.
@@ -100,8 +101,8 @@ impl DenseCl {
         }
     }
 
-    /// [`Method::step`] with a given order of the keys: `key_orders` has for each micro-batch a permutation of
-    /// 0..B, in which the key encoder receives its images. With split batch normalisation, a key is then
+    /// [`Method::step`] with a given order of the keys: `key_orders` has for each of the rank's micro-batches a
+    /// permutation of 0..B, in which the key encoder receives its images. With split batch normalisation, a key is then
     /// normalised with other images than its query (shuffling BN: He et al. 2020, section 3.3).
     ///
     /// With a loss scale (f16), the step waits for the device, because it has to read whether the gradient is
@@ -114,10 +115,12 @@ impl DenseCl {
         micro_batches: Vec<MicroBatch>,
         key_orders: &[Vec<usize>],
         settings: &StepSettings,
+        world: &mut dyn World,
     ) -> Result<StepOutput> {
-        let count = micro_batches.len();
-        assert!(count > 0, "a step needs a batch");
-        assert_eq!(key_orders.len(), count, "an order for each micro-batch");
+        let own = micro_batches.len();
+        assert!(own > 0, "a step needs a batch");
+        assert_eq!(key_orders.len(), own, "an order for each micro-batch");
+        let Share { first, count } = Share::of(world, own);
         if self.method.needs_geometry() && !micro_batches.iter().all(has_geometry) {
             return Err(Error::NoGeometry);
         }
@@ -126,8 +129,9 @@ impl DenseCl {
         let tau = self.method.temperature;
         let groups = self.method.bn_groups;
         let mut gradients = ParameterGradients::default();
-        let mut keys = Vec::with_capacity(count);
-        let mut matches = Vec::with_capacity(count);
+        let mut keys = Vec::with_capacity(own);
+        let mut dense_keys = Vec::with_capacity(own);
+        let mut matches = Vec::with_capacity(own);
         let mut sums = FigureSums::default();
         let dtype = self.precision.dtype();
         // Both encoders are restored if the gradient overflows. Tensors are reference-counted handles, so these
@@ -144,12 +148,16 @@ impl DenseCl {
         );
         follow(&mut self.key, &self.query, momentum);
 
+        let mut of_query = RunningStatistics::begin(&mut self.query, world);
+        let mut of_key = RunningStatistics::begin(&mut self.key, world);
         for (index, batch) in micro_batches.into_iter().enumerate() {
-            let draw = settings.draw(index, count);
+            let draw = settings.draw(first + index, count);
             let [query, key] =
                 [QUERY, KEY].map(|view| batch.views[view].pixels.clone().cast(dtype));
             let q = self.query.forward_train(query.autodiff(), groups);
             let k = self.encode_keys(key, &key_orders[index], groups);
+            of_query.passed(&mut self.query);
+            of_key.passed(&mut self.key);
 
             // c_i = argmax_j sim(f_i, f'_j), without a gradient; with matching = "geometry" the true cell
             let geometry = pairs(&batch);
@@ -208,9 +216,18 @@ impl DenseCl {
                 figures.push(("accuracy_in_view", in_view.accuracy));
             }
             sums.add(figures);
-            keys.push((k.global, k.dense_pooled));
+            keys.push(k.global);
+            dense_keys.push(k.dense_pooled);
             matches.push(chosen);
         }
+
+        // Adds what the other ranks computed.
+        gradients.sum_over(world)?;
+        sums.gather(world)?;
+        of_query.finish(&mut self.query, world)?;
+        of_key.finish(&mut self.key, world)?;
+        let keys = gather(world, keys)?;
+        let dense_keys = gather(world, dense_keys)?;
 
         let known = vec![
             ("lambda", lambda),
@@ -226,7 +243,7 @@ impl DenseCl {
             .optimizer
             .step(&mut self.query, gradients, settings.learning_rate);
 
-        for (global, dense_pooled) in keys {
+        for (global, dense_pooled) in keys.into_iter().zip(dense_keys) {
             self.global_queue.enqueue(global);
             self.dense_queue.enqueue(dense_pooled);
         }
@@ -324,18 +341,19 @@ impl Method for DenseCl {
         &mut self,
         micro_batches: Vec<MicroBatch>,
         settings: &StepSettings,
+        world: &mut dyn World,
     ) -> Result<StepOutput> {
-        let count = micro_batches.len();
+        let Share { first, count } = Share::of(world, micro_batches.len());
         let orders = micro_batches.iter().enumerate().map(|(index, batch)| {
             let [images, ..] = batch.views[KEY].pixels.dims();
             if self.method.shuffle_keys {
-                key_order(images, self.seed, settings.draw(index, count))
+                key_order(images, self.seed, settings.draw(first + index, count))
             } else {
                 (0..images).collect()
             }
         });
         let orders: Vec<Vec<usize>> = orders.collect();
-        self.step_in_order(micro_batches, &orders, settings)
+        self.step_in_order(micro_batches, &orders, settings, world)
     }
 }
 

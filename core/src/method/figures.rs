@@ -4,7 +4,11 @@ use std::ops::Index;
 
 use burn::tensor::{Int, Tensor};
 
-use crate::{device::failure, error::Result};
+use crate::{
+    device::failure,
+    error::Result,
+    world::{self, World},
+};
 
 /// A figure of a training step: its names, and where it is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +64,7 @@ pub struct StepOutput {
     known: Vec<(&'static str, f64)>,
     /// Whether the gradient overflowed, so that only the loss scale has changed.
     pub skipped: bool,
-    /// For each micro-batch, the index of the key cell that the features match to each query cell [B, N]. Empty
+    /// For each micro-batch of this rank, the index of the key cell that the features match to each query cell [B, N]. Empty
     /// for a method that matches no cells.
     pub matches: Vec<Tensor<2, Int>>,
 }
@@ -69,8 +73,8 @@ pub struct StepOutput {
 #[derive(Debug, Default)]
 pub struct FigureSums {
     names: Vec<&'static str>,
-    sum: Option<Tensor<1>>,
-    count: usize,
+    /// The figures of each micro-batch, in the order of `names`.
+    parts: Vec<Tensor<1>>,
 }
 
 impl FigureSums {
@@ -80,21 +84,25 @@ impl FigureSums {
     /// When `figures` is empty, or its names differ from those of the first micro-batch.
     pub fn add(&mut self, figures: Vec<(&'static str, Tensor<1>)>) {
         let (names, values): (Vec<_>, Vec<_>) = figures.into_iter().unzip();
-        let values = Tensor::cat(values, 0);
-        match self.sum.take() {
-            None => {
-                self.names = names;
-                self.sum = Some(values);
-            }
-            Some(sum) => {
-                assert_eq!(
-                    self.names, names,
-                    "the figures of one step have the same names"
-                );
-                self.sum = Some(sum + values);
-            }
+        if self.parts.is_empty() {
+            self.names = names;
+        } else {
+            assert_eq!(
+                self.names, names,
+                "the figures of one step have the same names"
+            );
         }
-        self.count += 1;
+        self.parts.push(Tensor::cat(values, 0));
+    }
+
+    /// Adds the figures of the other ranks' micro-batches, in the order of the step. Waits for the device, unless this
+    /// rank is alone.
+    ///
+    /// # Errors
+    /// When the device failed, or another rank has ended.
+    pub fn gather(&mut self, world: &mut dyn World) -> Result<()> {
+        self.parts = world::gather(world, std::mem::take(&mut self.parts))?;
+        Ok(())
     }
 
     /// The output of the step: the means over the micro-batches, `grad_norm`, and the figures `known`, which the
@@ -109,8 +117,9 @@ impl FigureSums {
         matches: Vec<Tensor<2, Int>>,
         skipped: bool,
     ) -> StepOutput {
-        let sum = self.sum.expect("at least one micro-batch");
-        let means = sum / self.count as f64;
+        let count = self.parts.len() as f64;
+        let sum = self.parts.into_iter().reduce(|a, b| a + b);
+        let means = sum.expect("at least one micro-batch") / count;
         let norm = grad_norm.unwrap_or_else(|| Tensor::zeros([1], &means.device()));
         let mut names = self.names;
         names.push("grad_norm");

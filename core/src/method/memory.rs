@@ -18,6 +18,8 @@ const HIDDEN: f64 = 3.0;
 /// What of a step depends on its method, in numbers of 4 bytes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct MethodMemory {
+    /// Backward passes for each micro-batch; every one leaves a gradient.
+    pub(crate) passes: usize,
     /// Parameters of the network that learns by gradient.
     pub(crate) learned: f64,
     /// Those of the network that follows it.
@@ -71,6 +73,7 @@ impl MethodMemory {
         let at_once = similarity.min(SIMILARITIES as f64);
         let in_view = if in_view { IN_VIEW * at_once } else { 0.0 };
         Self {
+            passes: 1,
             learned: parameters,
             followed: parameters,
             queues,
@@ -94,6 +97,7 @@ impl MethodMemory {
         let learned = followed + projector_parameters([dim, hidden, dim]);
         let layers = channels as f64 + 2.0 * (HIDDEN * hidden as f64 + 2.0 * dim as f64);
         Self {
+            passes: 2,
             learned: learned as f64,
             followed: followed as f64,
             queues: 0.0,
@@ -110,6 +114,7 @@ impl MethodMemory {
         let (count, dim) = (method.instances as f64, method.projector_dim as f64);
         let layer = count * dim * dim;
         Self {
+            passes: 3,
             learned: byol.learned + layer + dim,
             heads: byol.heads * count + micro * count * dim,
             loss: micro * count * count,

@@ -33,6 +33,7 @@ use crate::{
     error::Result,
     loss_scale::LossScale,
     model::Encoder,
+    world::World,
 };
 
 /// A method that trains an encoder without labels.
@@ -70,13 +71,20 @@ pub trait Method: std::fmt::Debug {
 
     /// One optimizer step on a batch, given as one or more micro-batches, over which gradients are averaged.
     ///
+    /// `micro_batches` are those of the rank of `world`, in the order of the batch; every rank has equally many, and
+    /// all call this function together. Afterwards all ranks have the same state and the same figures. One rank passes
+    /// [`Alone`](crate::world::Alone).
+    ///
     /// # Errors
     /// [`crate::Error::NoGeometry`] when the method needs the geometry of the views and [`ViewBatch::geometry`]
-    /// is `None`; the state is then unchanged.
+    /// is `None`; the state is then unchanged. [`crate::Error::Ranks`] when another rank has ended, and
+    /// [`crate::Error::Device`] when the device failed while the ranks exchanged results; the state must then not be
+    /// used any more.
     fn step(
         &mut self,
         micro_batches: Vec<MicroBatch>,
         settings: &StepSettings,
+        world: &mut dyn World,
     ) -> Result<StepOutput>;
 }
 
@@ -183,7 +191,8 @@ pub struct StepSettings {
 }
 
 impl StepSettings {
-    /// The index of the random stream of micro-batch `index` of `count`; unique in a run.
+    /// The index of the random stream of micro-batch `index` of the `count` of a step, counted over all ranks; unique
+    /// in a run.
     pub fn draw(&self, index: usize, count: usize) -> u64 {
         self.step * count as u64 + index as u64
     }

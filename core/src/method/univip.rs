@@ -36,8 +36,9 @@ use crate::{
     loss::Transport,
     loss_scale::LossScale,
     matching::l2_normalize,
-    model::{Encoder, Init, Linear, TensorVisitor, Tensors, follow},
+    model::{Encoder, Init, Linear, RunningStatistics, TensorVisitor, Tensors, follow},
     optim::{ParameterGradients, Sgd},
+    world::{Share, World},
 };
 
 /// The whole learner.
@@ -179,20 +180,24 @@ impl UniVip {
         )
     }
 
-    /// The gradients of a micro-batch, times `factor`, are added to `gradients`; returns its figures.
+    /// The gradients of a micro-batch, times `factor`, and its figures.
     fn differentiate(
         &mut self,
         batch: &MicroBatch,
-        gradients: &mut ParameterGradients,
+        [of_online, of_target]: [&mut RunningStatistics; 2],
         factor: f64,
-    ) -> Vec<(&'static str, Tensor<1>)> {
+    ) -> (ParameterGradients, Vec<(&'static str, Tensor<1>)>) {
         let groups = self.method.bn_groups;
+        let mut gradients = ParameterGradients::default();
         let (scenes, [instances, other_instances]) = self.pixels(batch);
-        let targets = scenes
-            .clone()
-            .map(|scene| self.target.forward_train(scene, groups));
+        let mut follow = |pixels| {
+            let target = self.target.forward_train(pixels, groups);
+            of_target.passed(&mut self.target);
+            target
+        };
+        let targets = scenes.clone().map(&mut follow);
         let target_std = feature_std(l2_normalize(targets[0].clone(), 1));
-        let target_instances = self.target.forward_train(other_instances, groups);
+        let target_instances = follow(other_instances);
         let target_instances = self.by_image(target_instances);
 
         // The scenes and the instances share no activations, because the plan is a constant: each is differentiated by
@@ -206,6 +211,7 @@ impl UniVip {
             let projection = branch.forward_train(scene.autodiff(), groups);
             spread.get_or_insert_with(|| feature_std(l2_normalize(projection.clone().inner(), 1)));
             let prediction = predictor.forward_train(projection, groups);
+            of_online.passed(&mut self.online);
             let loss = scene_loss(prediction.clone(), target);
             gradients.accumulate(&self.online, &(loss.clone() * factor).backward());
             scene_losses.push(loss.inner());
@@ -215,6 +221,7 @@ impl UniVip {
         let Online { branch, predictor } = &mut self.online.network;
         let projections = branch.forward_train(instances.autodiff(), groups);
         let online_instances = predictor.forward_train(projections, groups);
+        of_online.passed(&mut self.online);
         let online_instances = self.by_image(online_instances);
         let Transport { plan, residual } = instance_plan(
             [online_instances.clone(), target_instances.clone()],
@@ -232,7 +239,7 @@ impl UniVip {
         let scene = scene_losses.into_iter().reduce(|a, b| a + b);
         let scene = scene.expect("two terms");
         let [scene_instance, instance] = [scene_instance, instance].map(Tensor::inner);
-        vec![
+        let figures = vec![
             (
                 "loss",
                 scene.clone() + scene_instance.clone() + instance.clone(),
@@ -243,7 +250,8 @@ impl UniVip {
             ("transport_residual", residual),
             ("feature_std", spread.expect("two terms")),
             ("target_std", target_std),
-        ]
+        ];
+        (gradients, figures)
     }
 }
 
@@ -299,18 +307,30 @@ impl Method for UniVip {
         &mut self,
         micro_batches: Vec<MicroBatch>,
         settings: &StepSettings,
+        world: &mut dyn World,
     ) -> Result<StepOutput> {
-        let count = micro_batches.len();
-        assert!(count > 0, "a step needs a batch");
+        assert!(!micro_batches.is_empty(), "a step needs a batch");
+        let Share { count, .. } = Share::of(world, micro_batches.len());
         let momentum = momentum(&self.method, settings);
         let mut gradients = ParameterGradients::default();
         let mut sums = FigureSums::default();
         // What an overflow has to undo. A tensor is a handle: only what changes is held twice.
         let before = (self.loss_scale).map(|_| (self.online.clone(), self.target.clone()));
         let factor = self.loss_scale.map_or(1.0, |scale| scale.factor) / count as f64;
+        let mut of_online = RunningStatistics::begin(&mut self.online, world);
+        let mut of_target = RunningStatistics::begin(&mut self.target, world);
         for batch in micro_batches {
-            sums.add(self.differentiate(&batch, &mut gradients, factor));
+            let (own, figures) =
+                self.differentiate(&batch, [&mut of_online, &mut of_target], factor);
+            gradients.add(own);
+            sums.add(figures);
         }
+
+        // Adds what the other ranks computed.
+        gradients.sum_over(world)?;
+        sums.gather(world)?;
+        of_online.finish(&mut self.online, world)?;
+        of_target.finish(&mut self.target, world)?;
 
         let known = vec![("momentum", momentum)];
         if let Some(scale) = &mut self.loss_scale

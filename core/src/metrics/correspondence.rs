@@ -46,6 +46,39 @@ impl CorrespondenceAccuracy {
         }
     }
 
+    /// Adds the pairs that another rank has counted.
+    pub fn merge(&mut self, other: &Self) {
+        self.all += other.all;
+        self.cells += other.cells;
+        self.correct += other.correct;
+        self.same_place += other.same_place;
+        self.chance_sum += other.chance_sum;
+    }
+
+    /// The counts as bytes, to be sent to another rank.
+    pub fn to_bytes(&self) -> [u8; 40] {
+        let chance = self.chance_sum.to_bits();
+        let counts = [self.all, self.cells, self.correct, self.same_place, chance];
+        let mut bytes = [0; 40];
+        for (bytes, count) in bytes.as_chunks_mut().0.iter_mut().zip(counts) {
+            *bytes = count.to_le_bytes();
+        }
+        bytes
+    }
+
+    /// The counts from which [`Self::to_bytes`] made these bytes; `None` if there are not 40 of them.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let bytes: &[u8; 40] = bytes.try_into().ok()?;
+        let mut counts = bytes.as_chunks().0.iter().copied().map(u64::from_le_bytes);
+        Some(Self {
+            all: counts.next()?,
+            cells: counts.next()?,
+            correct: counts.next()?,
+            same_place: counts.next()?,
+            chance_sum: f64::from_bits(counts.next()?),
+        })
+    }
+
     /// Share of query cells whose true position lies inside the key view, in [0, 1]; `None` before the first pair.
     pub fn overlap(&self) -> Option<f64> {
         (self.all > 0).then(|| self.cells as f64 / self.all as f64)

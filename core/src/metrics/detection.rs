@@ -1,18 +1,22 @@
-//! Average precision as COCO defines it, equal to `pycocotools.cocoeval.COCOeval` for boxes.
+//! Average precision as COCO defines it, equal to `pycocotools.cocoeval.COCOeval` for boxes and for masks.
+
+mod curve;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
+use self::curve::{Curve, curve, linspace};
 use crate::boxes::{Detection, Rect};
+use crate::mask::Mask;
 
 /// Number of detections that are evaluated per picture and class, those with the highest scores.
 const MAX_DETECTIONS: usize = 100;
-/// Number of recalls at which the precision is sampled: 0, 0.01, …, 1.
-const RECALL_POINTS: usize = 101;
 /// Number of IoU thresholds: 0.5, 0.55, …, 0.95.
 const THRESHOLDS: usize = 10;
+/// COCO's range of areas for objects of all sizes, in pixels².
+const ALL_AREAS: [f64; 2] = [0.0, 1e10];
 
 /// An annotated object.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -70,6 +74,40 @@ pub struct Scene {
     pub found: Vec<Detection>,
 }
 
+/// The masks of a [`Scene`], in the order of its objects and detections.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SceneMasks {
+    /// Those of the objects.
+    pub truths: Vec<Mask>,
+    /// Those of the detections.
+    pub found: Vec<Mask>,
+}
+
+/// The objects and detections of one class in one picture, with their masks if these are compared instead of boxes.
+#[derive(Default)]
+struct OfClass<'a> {
+    truths: Vec<(&'a Truth, Option<&'a Mask>)>,
+    found: Vec<(&'a Detection, Option<&'a Mask>)>,
+}
+
+/// The overlap of an object and a detection: IoU, or for a crowd the intersection over the detection's area.
+fn overlap(
+    (truth, truth_mask): (&Truth, Option<&Mask>),
+    (found, found_mask): (&Detection, Option<&Mask>),
+) -> f64 {
+    match (truth_mask, found_mask) {
+        (Some(truth_mask), Some(found_mask)) if truth.crowd => {
+            let area = found_mask.area();
+            if area == 0 {
+                return 0.0;
+            }
+            truth_mask.intersection(found_mask) as f64 / area as f64
+        }
+        (Some(truth_mask), Some(found_mask)) => truth_mask.iou(found_mask),
+        _ => truth.overlap(&found.rect),
+    }
+}
+
 /// Average precisions in [0, 1]; `None` where no class has an object that counts.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct AveragePrecision {
@@ -91,15 +129,31 @@ pub struct AveragePrecision {
     pub per_class: Vec<Option<f64>>,
 }
 
-/// Evaluates the detections in all `scenes`; a class is an index below `classes`.
+/// Evaluates the detections in all `scenes` by their boxes; a class is an index below `classes`.
 ///
 /// # Panics
 /// When a class is not below `classes`.
 pub fn average_precision(scenes: &[Scene], classes: usize) -> AveragePrecision {
-    let judged = Judged::new(scenes, classes);
+    summary(scenes, None, classes)
+}
+
+/// The same by their masks, COCO's `segm`.
+///
+/// # Panics
+/// When a class is not below `classes`, or there is not a mask for each object and detection.
+pub fn mask_average_precision(
+    scenes: &[Scene],
+    masks: &[SceneMasks],
+    classes: usize,
+) -> AveragePrecision {
+    summary(scenes, Some(masks), classes)
+}
+
+fn summary(scenes: &[Scene], masks: Option<&[SceneMasks]>, classes: usize) -> AveragePrecision {
+    let judged = Judged::within(scenes, masks, classes, ALL_AREAS);
     let all = judged.curves(0..scenes.len());
     let sized = |areas| {
-        let judged = Judged::within(scenes, classes, areas);
+        let judged = Judged::within(scenes, masks, classes, areas);
         mean_precision(&judged.curves(0..scenes.len()), 0..THRESHOLDS)
     };
     AveragePrecision {
@@ -148,7 +202,15 @@ impl Judged {
     /// # Panics
     /// When a class is not below `classes`.
     pub fn new(scenes: &[Scene], classes: usize) -> Self {
-        Self::within(scenes, classes, [0.0, 1e10])
+        Self::within(scenes, None, classes, ALL_AREAS)
+    }
+
+    /// The same by their masks.
+    ///
+    /// # Panics
+    /// As [`mask_average_precision`].
+    pub fn by_masks(scenes: &[Scene], masks: &[SceneMasks], classes: usize) -> Self {
+        Self::within(scenes, Some(masks), classes, ALL_AREAS)
     }
 
     /// AP, AP50 and AP75 of the pictures with the indices `drawn`; a repeated index counts as often as it occurs.
@@ -158,21 +220,38 @@ impl Judged {
     }
 
     /// As [`Judged::new`], but objects with an area outside of `areas` are ignored.
-    fn within(scenes: &[Scene], classes: usize, areas: [f64; 2]) -> Self {
-        let judge_scene = |scene: &Scene| {
-            let mut by_class: BTreeMap<usize, Scene> = BTreeMap::new();
-            for truth in &scene.truths {
+    fn within(
+        scenes: &[Scene],
+        masks: Option<&[SceneMasks]>,
+        classes: usize,
+        areas: [f64; 2],
+    ) -> Self {
+        if let Some(masks) = masks {
+            let fits = |(scene, masks): (&Scene, &SceneMasks)| {
+                scene.truths.len() == masks.truths.len() && scene.found.len() == masks.found.len()
+            };
+            let all = scenes.len() == masks.len() && scenes.iter().zip(masks).all(fits);
+            assert!(all, "a mask for each object and detection");
+        }
+        let judge_scene = |(at, scene): (usize, &Scene)| {
+            let masks = masks.map(|masks| &masks[at]);
+            let mut by_class: BTreeMap<usize, OfClass> = BTreeMap::new();
+            for (i, truth) in scene.truths.iter().enumerate() {
                 assert!(truth.class < classes, "class {}", truth.class);
-                by_class.entry(truth.class).or_default().truths.push(*truth);
+                let own = by_class.entry(truth.class).or_default();
+                own.truths
+                    .push((truth, masks.map(|masks| &masks.truths[i])));
             }
-            for found in &scene.found {
+            for (i, found) in scene.found.iter().enumerate() {
                 assert!(found.class < classes, "class {}", found.class);
-                by_class.entry(found.class).or_default().found.push(*found);
+                let own = by_class.entry(found.class).or_default();
+                own.found.push((found, masks.map(|masks| &masks.found[i])));
             }
             let judged = by_class.into_iter().map(|(class, mut own)| {
-                own.found.sort_by(|a, b| b.score.total_cmp(&a.score));
+                own.found
+                    .sort_by(|(a, _), (b, _)| b.score.total_cmp(&a.score));
                 own.found.truncate(MAX_DETECTIONS);
-                let counts = own.truths.iter().filter(|truth| !truth.ignored(areas));
+                let counts = own.truths.iter().filter(|(truth, _)| !truth.ignored(areas));
                 ClassVerdicts {
                     class,
                     objects: counts.count(),
@@ -183,7 +262,7 @@ impl Judged {
         };
         Self {
             classes,
-            scenes: scenes.iter().map(judge_scene).collect(),
+            scenes: scenes.iter().enumerate().map(judge_scene).collect(),
         }
     }
 
@@ -209,32 +288,16 @@ fn mean_precision(curves: &[Option<[Curve; THRESHOLDS]>], at: Range<usize>) -> O
     mean(found.map(|curve| curve.precision))
 }
 
-/// Summary of one precision–recall curve.
-#[derive(Debug, Clone, Copy, Default)]
-struct Curve {
-    /// Mean of the interpolated precision over the sampled recalls.
-    precision: f64,
-    /// The largest recall.
-    recall: f64,
-}
-
-/// `numpy.linspace`, equal to the last bit, because recalls are fractions that often equal a sampled recall.
-fn linspace(from: f64, to: f64, points: usize, at: usize) -> f64 {
-    if at + 1 == points {
-        return to;
-    }
-    at as f64 * ((to - from) / (points - 1) as f64) + from
-}
-
 /// Matches the detections of one picture and class with its objects. By descending score each detection
 /// takes the unmatched object with the largest overlap, and an ignored object only if no other fits.
-fn judge(scene: &Scene, areas: [f64; 2]) -> Vec<Verdict> {
-    let mut truths: Vec<&Truth> = scene.truths.iter().collect();
-    truths.sort_by_key(|truth| truth.ignored(areas));
+fn judge(own: &OfClass, areas: [f64; 2]) -> Vec<Verdict> {
+    let mut sorted = own.truths.clone();
+    sorted.sort_by_key(|(truth, _)| truth.ignored(areas));
+    let truths: Vec<&Truth> = sorted.iter().map(|(truth, _)| *truth).collect();
     let mut taken: [Vec<bool>; THRESHOLDS] = std::array::from_fn(|_| vec![false; truths.len()]);
-    let judged = scene.found.iter().map(|found| {
-        let overlaps: Vec<f64> = truths.iter().map(|t| t.overlap(&found.rect)).collect();
-        let area = found.rect.area();
+    let judged = own.found.iter().map(|&(found, mask)| {
+        let overlaps: Vec<f64> = sorted.iter().map(|&t| overlap(t, (found, mask))).collect();
+        let area = mask.map_or_else(|| found.rect.area(), |mask| mask.area() as f64);
         let outside = area < areas[0] || area > areas[1];
         let mut verdict = Verdict {
             score: found.score,
@@ -269,99 +332,10 @@ fn judge(scene: &Scene, areas: [f64; 2]) -> Vec<Verdict> {
     judged.collect()
 }
 
-/// Computes the curve: the precision is made monotone from the right and sampled at the recalls.
-fn curve(verdicts: &[Verdict], at: usize, objects: usize) -> Curve {
-    let (mut right, mut wrong) = (0.0, 0.0);
-    let mut points: Vec<[f64; 2]> = Vec::with_capacity(verdicts.len());
-    for verdict in verdicts.iter().filter(|v| v.ignored >> at & 1 == 0) {
-        if verdict.right >> at & 1 == 1 {
-            right += 1.0;
-        } else {
-            wrong += 1.0;
-        }
-        points.push([right / objects as f64, right / (right + wrong)]);
-    }
-    for i in (1..points.len()).rev() {
-        points[i - 1][1] = points[i - 1][1].max(points[i][1]);
-    }
-    let sum: f64 = (0..RECALL_POINTS)
-        .map(|point| {
-            let wanted = linspace(0.0, 1.0, RECALL_POINTS, point);
-            let reached = points.partition_point(|[recall, _]| *recall < wanted);
-            points.get(reached).map_or(0.0, |[_, precision]| *precision)
-        })
-        .sum();
-    Curve {
-        precision: sum / RECALL_POINTS as f64,
-        recall: right / objects as f64,
-    }
-}
-
 fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
     let (sum, count) = values.fold((0.0, 0u32), |(sum, n), value| (sum + value, n + 1));
     (count > 0).then(|| sum / f64::from(count))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn found(x: f64, score: f64) -> Detection {
-        Detection {
-            rect: Rect::new(x, 0.0, x + 10.0, 10.0),
-            class: 0,
-            score,
-        }
-    }
-
-    fn truth(x: f64) -> Truth {
-        Truth::new(found(x, 0.0).rect, 0)
-    }
-
-    #[test]
-    fn all_found_is_1_nothing_found_is_0_and_no_object_is_none() {
-        let perfect = Scene {
-            truths: vec![truth(0.0), truth(20.0)],
-            found: vec![found(20.0, 0.9), found(0.0, 0.8)],
-        };
-        let ap = average_precision(std::slice::from_ref(&perfect), 2);
-        assert_eq!((ap.ap, ap.recall), (Some(1.0), Some(1.0)));
-        assert_eq!(ap.per_class, [Some(1.0), None]);
-        let blind = Scene {
-            found: vec![],
-            ..perfect
-        };
-        assert_eq!(average_precision(&[blind], 1).ap, Some(0.0));
-        assert_eq!(average_precision(&[Scene::default()], 1).ap, None);
-    }
-
-    #[test]
-    fn a_second_detection_of_an_object_is_wrong_and_one_of_a_difficult_object_is_not() {
-        // Computed by hand: the detections of rank 1 and 3 are correct, that of rank 2 is wrong. The precision
-        // is 1 up to a recall of 0.5 (51 points) and 2/3 beyond (50 points).
-        let scene = Scene {
-            truths: vec![truth(0.0), truth(20.0)],
-            found: vec![found(0.0, 0.9), found(0.0, 0.8), found(20.0, 0.7)],
-        };
-        let expected = (51.0 + 50.0 * 2.0 / 3.0) / 101.0;
-        let ap = average_precision(std::slice::from_ref(&scene), 1);
-        assert!((ap.ap50.expect("objects") - expected).abs() < 1e-12);
-
-        let mut difficult = scene;
-        difficult.truths.push(Truth {
-            difficult: true,
-            ..truth(40.0)
-        });
-        difficult.found = vec![found(0.0, 0.9), found(40.0, 0.8), found(20.0, 0.7)];
-        assert_eq!(
-            average_precision(std::slice::from_ref(&difficult), 1).ap50,
-            Some(1.0)
-        );
-        // A picture that is drawn twice counts twice, one that is not drawn does not count.
-        let empty = Scene::default();
-        let judged = Judged::new(&[difficult, empty], 1);
-        let again = judged.precision(&[0, 0, 1]);
-        assert_eq!(again[1], Some(1.0));
-        assert_eq!(judged.precision(&[1]), [None; 3]);
-    }
-}
+mod tests;

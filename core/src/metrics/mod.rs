@@ -3,12 +3,16 @@
 mod classification;
 mod correspondence;
 mod detection;
+mod masks;
 mod points;
 mod segmentation;
 
 pub use classification::{in_top_k, knn_votes, top_k_accuracy};
 pub use correspondence::{CorrespondenceAccuracy, within_one_cell};
-pub use detection::{AveragePrecision, Judged, Scene, Truth, average_precision};
+pub use detection::{
+    AveragePrecision, Judged, Scene, SceneMasks, Truth, average_precision, mask_average_precision,
+};
+pub use masks::{boundary_accuracy, region_similarity};
 pub use points::{FoundPoint, PCK_BOUNDS, PairScore, PointErrors};
 pub use segmentation::{ClassCounts, IGNORE};
 

@@ -7,6 +7,8 @@ mod layers;
 mod momentum;
 mod norm;
 mod resnet;
+#[cfg(feature = "train")]
+mod running;
 pub(crate) mod visit;
 
 pub use block::Block;
@@ -16,4 +18,6 @@ pub use layers::{Conv2d, Init, Linear};
 pub use momentum::follow;
 pub use norm::{BatchNorm, EPSILON, GroupNorm};
 pub use resnet::{ResNet, Stages};
+#[cfg(feature = "train")]
+pub use running::RunningStatistics;
 pub use visit::{AnyNetwork, Kind, NamedTensor, TensorVisitor, Tensors};

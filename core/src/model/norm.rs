@@ -164,7 +164,12 @@ impl Tensors for GroupNorm {
 }
 
 fn follow(running: &mut Tensor<1>, batch: Tensor<1>) {
-    *running = running.clone() * (1.0 - MOMENTUM) + batch * MOMENTUM;
+    follow_weighted(running, batch * MOMENTUM);
+}
+
+/// The update of running statistics by those of a batch, which are already multiplied by [`MOMENTUM`].
+pub(super) fn follow_weighted(running: &mut Tensor<1>, weighted: Tensor<1>) {
+    *running = running.clone() * (1.0 - MOMENTUM) + weighted;
 }
 
 impl Tensors for BatchNorm {

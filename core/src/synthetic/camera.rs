@@ -95,6 +95,21 @@ impl Camera {
         ]
     }
 
+    /// A camera between this one (`share` 0) and `other` (1), on the straight line between their origins.
+    pub(super) fn towards(&self, other: &Camera, share: f32) -> Camera {
+        let forward = self.forward.mix(other.forward, share).normalized();
+        let right = self.right.mix(other.right, share);
+        let right = (right - forward * right.dot(forward)).normalized();
+        Camera {
+            origin: self.origin.mix(other.origin, share),
+            right,
+            up: right.cross(forward),
+            forward,
+            focal: self.focal + (other.focal - self.focal) * share,
+            middle: self.middle,
+        }
+    }
+
     /// The unit direction of the ray through an image position in pixels.
     #[inline]
     pub(super) fn ray(&self, x: f32, y: f32) -> Vec3 {

@@ -41,7 +41,7 @@ use image::{GrayImage, RgbImage};
 use serde::{Deserialize, Serialize};
 
 pub use self::correspondence::Correspondence;
-use self::scene::{Scene, View};
+use self::scene::{Hit, Scene, View};
 pub use self::warp::{Homography, Warp, WarpMap, warp};
 use crate::boxes::Rect;
 use crate::rng::{Purpose, stream};
@@ -150,6 +150,16 @@ pub struct ScenePair {
 }
 
 impl Frame {
+    /// Renders a view; `hits` is what the ray through each pixel meets.
+    fn of(view: &View<'_>, hits: &[Hit], config: &SceneConfig) -> Self {
+        let (labels, instances) = render::label_maps(view.scene, hits, config.size);
+        Frame {
+            image: render::picture(view, config.size, config.supersample),
+            labels,
+            instances,
+        }
+    }
+
     /// The box in pixels around the visible part of each object, and its class. Objects with fewer than
     /// `least` visible pixels are left out.
     pub fn objects(&self, least: u32) -> Vec<(Rect, usize)> {
@@ -188,20 +198,28 @@ pub fn scene_pair(seed: u64, index: u64, config: &SceneConfig) -> ScenePair {
     let size = config.size;
     let hits_a = render::centre_hits(&view_a, size);
     let hits_b = render::centre_hits(&view_b, size);
-    let frame = |view, hits| {
-        let (labels, instances) = render::label_maps(&scene, hits, size);
-        Frame {
-            image: render::picture(view, size, config.supersample),
-            labels,
-            instances,
-        }
-    };
     ScenePair {
-        a: frame(&view_a, &hits_a),
-        b: frame(&view_b, &hits_b),
+        a: Frame::of(&view_a, &hits_a, config),
+        b: Frame::of(&view_b, &hits_b, config),
         a_to_b: Correspondence::between(&view_a, &hits_a, &view_b, size),
         b_to_a: Correspondence::between(&view_b, &hits_b, &view_a, size),
     }
+}
+
+/// Renders one frame of a video of the same scene: the camera moves from the first viewpoint (`share` 0) on a
+/// straight line to the second (`share` 1). Object numbers are the same in all frames.
+///
+/// # Panics
+///
+/// When `config` is not valid, see [`SceneConfig::validate`], or `share` is not in [0, 1].
+pub fn scene_frame(seed: u64, index: u64, share: f32, config: &SceneConfig) -> Frame {
+    assert!((0.0..=1.0).contains(&share), "a share of {share}");
+    let scene = random_scene(seed, index, config);
+    let [first, second] = &scene.cameras;
+    let camera = first.towards(second, share);
+    let view = View::new(&scene, &camera);
+    let hits = render::centre_hits(&view, config.size);
+    Frame::of(&view, &hits, config)
 }
 
 /// Renders the first view's picture alone: equal to `scene_pair(seed, index, config).a.image`, but faster.

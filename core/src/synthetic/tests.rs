@@ -49,6 +49,26 @@ fn the_same_numbers_give_the_same_scene() {
     assert!(first.a.image != scene_pair(4, 5, &config()).a.image);
 }
 
+#[test]
+fn a_video_leads_from_the_first_view_to_the_second() {
+    let pair = scene_pair(3, 5, &config());
+    // The cameras at the ends are equal but for rounding, so only pixels at edges may differ.
+    for (at, view) in [(0.0, &pair.a), (1.0, &pair.b)] {
+        let frame = scene_frame(3, 5, at, &config());
+        let same = frame.instances.pixels().zip(view.instances.pixels());
+        assert!(share(same.map(|(a, b)| a == b)) > 0.99, "{at}");
+    }
+    // Each object moves a little from frame to frame, and not at once.
+    let middle = scene_frame(3, 5, 0.5, &config());
+    let overlap = |other: &Frame| {
+        let pixels = middle.instances.pixels().zip(other.instances.pixels());
+        share(pixels.map(|(a, b)| a == b))
+    };
+    let ends = pair.a.instances.pixels().zip(pair.b.instances.pixels());
+    let ends = share(ends.map(|(a, b)| a == b));
+    assert!(overlap(&pair.a) > ends && overlap(&pair.b) > ends && ends < 0.95);
+}
+
 /// The bytes are part of the interface: a change of this hash changes the data of everybody's quick start.
 #[test]
 fn pictures_are_the_same_on_every_platform() {

@@ -1,6 +1,7 @@
 //! Transfer of a backbone to other tasks by small heads on its features.
 
 pub mod detection;
+pub mod instances;
 pub mod linear;
 pub mod segmentation;
 

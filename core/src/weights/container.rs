@@ -7,7 +7,10 @@ use safetensors::SafeTensors;
 use super::archive::{damaged, stored};
 use crate::{
     error::{Error, Result},
-    foreign::torch::{self, Listing, TorchFile},
+    foreign::{
+        tfjs::{self, LayersModel},
+        torch::{self, Listing, TorchFile},
+    },
     stored::Stored,
 };
 
@@ -22,6 +25,8 @@ pub enum Container {
     TorchLegacy,
     /// A pickle of NumPy arrays, as in detectron2's model zoo.
     NumpyPickle,
+    /// A layers model of TensorFlow.js, see [`tfjs`].
+    LayersModel,
 }
 
 impl fmt::Display for Container {
@@ -31,6 +36,7 @@ impl fmt::Display for Container {
             Self::TorchZip => "torch.save",
             Self::TorchLegacy => "torch.save, the format before 1.6",
             Self::NumpyPickle => "a pickle of numpy arrays",
+            Self::LayersModel => "a layers model of TensorFlow.js",
         })
     }
 }
@@ -55,6 +61,9 @@ impl Container {
                 Self::TorchZip
             });
         }
+        if tfjs::is_layers_model(bytes) {
+            return Ok(Self::LayersModel);
+        }
         Err(Error::Format(if bytes.is_empty() {
             "an empty file".to_string()
         } else if bytes.starts_with(b"version https://git-lfs") {
@@ -70,6 +79,7 @@ impl Container {
 pub(crate) enum OpenFile<'f, 'a> {
     Safetensors(SafeTensors<'a>),
     Torch(Listing<'f, 'a>, HashMap<String, usize>),
+    LayersModel(&'f LayersModel<'a>),
 }
 
 impl<'a> OpenFile<'_, 'a> {
@@ -106,6 +116,7 @@ impl<'f, 'a> OpenFile<'f, 'a> {
                     .collect()
             }
             Self::Torch(listing, _) => listing.keys(),
+            Self::LayersModel(model) => model.keys(),
         }
     }
 
@@ -121,6 +132,7 @@ impl<'f, 'a> OpenFile<'f, 'a> {
                 let view = file.tensor(name).map_err(|_| gone())?;
                 stored(name, &view)
             }
+            Self::LayersModel(model) => model.read(name),
             Self::Torch(listing, places) => listing.read(*places.get(name).ok_or_else(gone)?),
         }
     }
@@ -128,7 +140,7 @@ impl<'f, 'a> OpenFile<'f, 'a> {
     /// The dotted key under which the tensors were found (empty at the top level), and the keys that were not read.
     pub(crate) fn surroundings(&self) -> (String, Vec<String>) {
         match self {
-            Self::Safetensors(_) => (String::new(), Vec::new()),
+            Self::Safetensors(_) | Self::LayersModel(_) => (String::new(), Vec::new()),
             Self::Torch(listing, _) => (listing.under.clone(), listing.beside.clone()),
         }
     }

@@ -13,6 +13,7 @@ use crate::{
     foreign::{
         detectron2,
         names::{Layout, Mapping, Reason, Selection, recognise_selected},
+        tfjs::LayersModel,
         torch::TorchFile,
     },
     model::{Encoder, Heads},
@@ -63,8 +64,9 @@ pub struct Weights {
 }
 
 impl Weights {
-    /// Reads our own weights and checkpoints, safetensors of other programs, files of `torch.save`, and
-    /// detectron2's pickles, in every layout of [`Layout`]. From a training state it takes the query encoder.
+    /// Reads our own weights and checkpoints, safetensors of other programs, files of `torch.save`, detectron2's
+    /// pickles, and [layers models](crate::foreign::tfjs) of TensorFlow.js, in every layout of [`Layout`]. From a
+    /// training state it takes the query encoder.
     ///
     /// Tensors are copied only after the shapes in the file have been checked to be those of a network, and
     /// each tensor is copied once, as f32. So a damaged file cannot cause allocations much larger than itself.
@@ -91,6 +93,14 @@ impl Weights {
                 written,
                 selection,
             )
+        } else if container == Container::LayersModel {
+            let model = LayersModel::open(bytes)?;
+            let file = OpenFile::LayersModel(&model);
+            let weights = gather(container, &file, None, selection)?;
+            if model.stride_in_1x1() == Some(true) {
+                return weights.with_stride_in_1x1();
+            }
+            Ok(weights)
         } else {
             let file = TorchFile::parse(bytes)?;
             let container = if file.is_numpy() {
@@ -121,8 +131,8 @@ impl Weights {
     }
 
     /// The same weights for a network with the stride of bottlenecks in their first 1×1 convolution. Files of
-    /// other programs do not contain the placement of the stride with which the weights were trained, so the user
-    /// has to give it.
+    /// torch do not contain the placement of the stride with which the weights were trained, so the user has to
+    /// give it.
     ///
     /// # Errors
     /// [`Error::Config`] when the backbone has no bottlenecks.

@@ -13,6 +13,9 @@ use super::pairs::Truth;
 /// The matches of a pair. Ends of lines are in [0, 1], relative to the size of the picture.
 pub(super) struct PairMatches {
     pub(super) score: PairScore,
+    /// Share of the points within each of [`PCK_BOUNDS`], as shares of the larger side of the object's box, where the
+    /// points are of an object.
+    pub(super) by_object: Option<[f64; 2]>,
     pub(super) lines: Vec<MatchLine>,
 }
 
@@ -74,15 +77,12 @@ pub(super) fn match_pair(
     let best_in_a: Vec<usize> = (0..cells_b)
         .map(|cell| best((0..cells_a).map(|i| all[i * cells_b + cell])))
         .collect();
+    let mut object = None;
     let queries: Vec<Query>;
     let rows: Vec<f32>;
     if let Truth::Points(points) = truth {
-        let inside = |[x, y]: [f32; 2], [width, height]: [u32; 2]| {
-            (0.0..width as f32).contains(&x) && (0.0..height as f32).contains(&y)
-        };
-        let points = points
-            .iter()
-            .filter(|point| inside(point.a, size_a) && inside(point.b, size_b));
+        object = points.object;
+        let points = points.inside([size_a, size_b]);
         let places: Vec<[f32; 2]> = points.clone().map(|p| cells(p.a, grid_a, size_a)).collect();
         if places.is_empty() {
             return Ok(None);
@@ -146,7 +146,14 @@ pub(super) fn match_pair(
             }
         })
         .collect();
-    Ok(Some(PairMatches { score, lines }))
+    let by_object = object
+        .and_then(|side| PairScore::new(&points, &candidates, side))
+        .map(|score| score.found.pck);
+    Ok(Some(PairMatches {
+        score,
+        by_object,
+        lines,
+    }))
 }
 
 /// Index of the largest value; of equal ones the first, and 0 if all are NaN.
@@ -165,7 +172,7 @@ mod tests {
     use burn::tensor::{Device, TensorData};
 
     use super::*;
-    use crate::correspondence::pairs::KeyPoint;
+    use crate::correspondence::key_points::{KeyPoint, KeyPoints};
 
     /// A map whose cell i is the unit vector with index `cells[i]`.
     fn map(cells: &[usize], [rows, columns]: [usize; 2]) -> Tensor<4> {
@@ -211,16 +218,19 @@ mod tests {
     fn key_points_are_looked_for_where_they_are() {
         let (a, b) = (map(&[0, 1, 2, 3], [2, 2]), map(&[3, 2, 1, 0], [2, 2]));
         let point = |a, b| KeyPoint { a, b };
-        let truth = Truth::Points(vec![
+        let points = vec![
             point([5.0, 5.0], [15.0, 15.0]),
             point([15.0, 5.0], [5.0, 15.0]),
             // Outside the picture: not evaluated.
             point([25.0, 5.0], [5.0, 15.0]),
-        ]);
+        ];
+        let object = Some(100.0);
+        let truth = Truth::Points(KeyPoints { points, object });
         let found = match_pair(a, b, [[20, 20]; 2], &truth, false)
             .expect("on the CPU")
             .expect("points");
         assert_eq!((found.score.points, found.score.found.end_point), (2, 0.0));
         assert_eq!(found.score.mutual, 1.0);
+        assert_eq!(found.by_object, Some([1.0, 1.0]));
     }
 }

@@ -6,8 +6,10 @@
 //! position of a cell instead of its contents (see `probe`).
 
 pub mod fields;
+mod key_points;
 mod matches;
 mod pairs;
+mod spair;
 
 use anyhow::bail;
 use densecl::features::network_picture;
@@ -22,6 +24,7 @@ use super::backbone::Backbone;
 use super::figures::{Figure, bootstrap};
 use super::{Evaluation, Look, Measured, spread};
 use crate::matching;
+use densecl_train::notes::note;
 use densecl_train::report::caption;
 use matches::match_pair;
 use pairs::{Opened, Pair, Truth};
@@ -86,7 +89,17 @@ struct Found {
     score: PairScore,
     /// The errors with B mirrored, where matching by position is wrong.
     mirrored: PointErrors,
+    /// PCK relative to the object's box, where the points are of an object.
+    by_object: Option<[f64; 2]>,
     lines: Vec<MatchLine>,
+}
+
+/// The errors of a pair.
+#[derive(Debug, Clone, Copy)]
+struct Scored {
+    score: PairScore,
+    mirrored: PointErrors,
+    by_object: Option<[f64; 2]>,
 }
 
 impl Evaluation for Correspondence {
@@ -115,10 +128,14 @@ impl Evaluation for Correspondence {
                 self.data
             );
         }
-        let scores: Vec<(PairScore, PointErrors)> = found
+        let scores: Vec<Scored> = found
             .iter()
             .flatten()
-            .map(|one| (one.score, one.mirrored))
+            .map(|one| Scored {
+                score: one.score,
+                mirrored: one.mirrored,
+                by_object: one.by_object,
+            })
             .collect();
         let by_score = |&i: &usize| found[i].as_ref().map_or(0.0, |one| one.score.found.pck[1]);
         let order = |a: &&usize, b: &&usize| by_score(a).total_cmp(&by_score(b));
@@ -137,12 +154,14 @@ impl Evaluation for Correspondence {
         let details: Vec<_> = judged
             .iter()
             .zip(&scores)
-            .map(|(&i, (score, mirrored))| {
+            .map(|(&i, one)| {
+                let score = one.score;
                 json!({
                     "pair": self.pairs[i].name,
                     "points": score.points,
                     "pck": score.found.pck,
-                    "pck_mirrored": mirrored.pck,
+                    "pck_mirrored": one.mirrored.pck,
+                    "pck_by_object": one.by_object,
                     "end_point_error": score.found.end_point,
                     "mutual_precision": score.mutual_precision,
                 })
@@ -158,10 +177,10 @@ impl Evaluation for Correspondence {
 }
 
 /// Means over pairs, so that each pair has the same weight whatever its size.
-fn figures(scores: &[(PairScore, PointErrors)]) -> Vec<Figure> {
-    type Value<'a> = &'a (dyn Fn(&PairScore, &PointErrors) -> Option<f64> + Sync);
+fn figures(scores: &[Scored]) -> Vec<Figure> {
+    type Value<'a> = &'a (dyn Fn(&Scored) -> Option<f64> + Sync);
     let mean = |value: Value, drawn: &[usize]| {
-        let values = drawn.iter().map(|&i| value(&scores[i].0, &scores[i].1));
+        let values = drawn.iter().map(|&i| value(&scores[i]));
         let values: Vec<f64> = values.flatten().collect();
         (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
     };
@@ -170,12 +189,12 @@ fn figures(scores: &[(PairScore, PointErrors)]) -> Vec<Figure> {
         make(&name, mean(value, &all).unwrap_or(0.0))
             .with_interval(bootstrap(scores.len(), |drawn| mean(value, drawn)))
     };
-    type Of = for<'a> fn(&'a PairScore, &'a PointErrors) -> &'a PointErrors;
+    type Of = fn(&Scored) -> &PointErrors;
     let whose: [(&str, Of, bool); 4] = [
-        ("", |score, _| &score.found, true),
-        (" with B mirrored", |_, mirrored| mirrored, true),
-        (" by chance", |score, _| &score.chance, false),
-        (" at the same place", |score, _| &score.same_place, false),
+        ("", |one| &one.score.found, true),
+        (" with B mirrored", |one| &one.mirrored, true),
+        (" by chance", |one| &one.score.chance, false),
+        (" at the same place", |one| &one.score.same_place, false),
     ];
     let mut figures = Vec::new();
     for (suffix, of, of_backbone) in whose {
@@ -188,28 +207,34 @@ fn figures(scores: &[(PairScore, PointErrors)]) -> Vec<Figure> {
         };
         for (index, bound) in PCK_BOUNDS.iter().enumerate().rev() {
             let name = format!("PCK@{bound}{suffix}");
-            add(figure(Figure::share, name, &move |score, mirrored| {
-                Some(of(score, mirrored).pck[index])
+            add(figure(Figure::share, name, &move |one| {
+                Some(of(one).pck[index])
             }));
         }
         let name = format!("end-point error{suffix}");
-        add(figure(
-            Figure::error_pixels,
-            name,
-            &move |score, mirrored| Some(of(score, mirrored).end_point),
-        ));
+        add(figure(Figure::error_pixels, name, &move |one| {
+            Some(of(one).end_point)
+        }));
+    }
+    if scores.iter().any(|one| one.by_object.is_some()) {
+        for (index, bound) in PCK_BOUNDS.iter().enumerate().rev() {
+            let name = format!("PCK@{bound} of the object's box");
+            figures.push(figure(Figure::share, name, &move |one| {
+                one.by_object.map(|pck| pck[index])
+            }));
+        }
     }
     for (index, bound) in PCK_BOUNDS.iter().enumerate() {
         let name = format!("mutual precision@{bound}");
-        figures.push(figure(Figure::share, name, &move |score, _| {
-            score.mutual_precision.map(|precision| precision[index])
+        figures.push(figure(Figure::share, name, &move |one| {
+            one.score.mutual_precision.map(|precision| precision[index])
         }));
     }
-    let mutual = figure(Figure::share, "mutual matches".to_string(), &|score, _| {
-        Some(score.mutual)
+    let mutual = figure(Figure::share, "mutual matches".to_string(), &|one| {
+        Some(one.score.mutual)
     });
     figures.push(mutual.baseline());
-    let points = scores.iter().map(|(score, _)| score.points).sum();
+    let points = scores.iter().map(|one| one.score.points).sum();
     figures.push(Figure::count("points", points));
     figures.push(Figure::count("pairs", scores.len()));
     figures
@@ -220,6 +245,7 @@ impl Correspondence {
     fn matches(&self, backbone: &Backbone) -> anyhow::Result<Vec<Option<Found>>> {
         let gauge = backbone.watch.begin("pairs", self.pairs.len() as u64);
         let mut found = Vec::with_capacity(self.pairs.len());
+        let (mut outside, mut first) = (0, None);
         for chunk in self.pairs.chunks(CHUNK) {
             let opened = chunk.par_iter().map(|pair| {
                 let Opened { a, b, truth } = pair.open()?;
@@ -228,9 +254,22 @@ impl Correspondence {
                 Ok((a, b, sizes, truth))
             });
             for one in opened.collect::<anyhow::Result<Vec<_>>>()? {
+                if let (_, _, sizes, Truth::Points(points)) = &one {
+                    let beyond = points.points.len() - points.inside(*sizes).count();
+                    if beyond > 0 {
+                        outside += beyond;
+                        first.get_or_insert(&self.pairs[found.len()].name);
+                    }
+                }
                 found.push(self.match_one(backbone, one)?);
                 gauge.advance(1);
             }
+        }
+        if let Some(first) = first {
+            note(format_args!(
+                "{}: {outside} key points are outside their picture and left out, the first of {first}",
+                self.data
+            ));
         }
         Ok(found)
     }
@@ -251,6 +290,7 @@ impl Correspondence {
         Ok(plain.zip(mirrored).map(|(plain, mirrored)| Found {
             score: plain.score,
             mirrored: mirrored.score.found,
+            by_object: plain.by_object,
             lines: plain.lines,
         }))
     }

@@ -1,6 +1,5 @@
 //! Lists pairs of pictures with known correspondence in several layouts, and opens them.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -9,8 +8,11 @@ use densecl::synthetic::{Correspondence, SceneConfig};
 use image::RgbImage;
 
 use super::fields::{read_disparity, read_flo, read_npy};
+use super::key_points::{self, KeyPoints};
+use super::spair;
+use crate::scenes;
 use densecl_train::data::decode::{DecodeLimits, decode};
-use densecl_train::data::scan::{Pictures, is_clutter, with_extension_in_any_case};
+use densecl_train::data::scan::{Pictures, is_clutter};
 use densecl_train::files::read_text;
 use densecl_train::held_out::held_out_scene;
 
@@ -39,17 +41,10 @@ enum Source {
 #[derive(Debug, Clone, PartialEq)]
 enum TruthFile {
     Homography([f64; 9]),
-    Points(Vec<KeyPoint>),
+    Points(KeyPoints),
     Flow(PathBuf),
     Npy(PathBuf),
     Disparity([PathBuf; 2]),
-}
-
-/// A point in both pictures, (x, y) in pixels, pixel centres at +0.5.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct KeyPoint {
-    pub(super) a: [f32; 2],
-    pub(super) b: [f32; 2],
 }
 
 /// The decoded pictures, and the truth.
@@ -68,7 +63,7 @@ pub(super) enum Truth {
     /// A homography; pixel centres are at whole numbers, as in its file.
     Homography([f64; 9]),
     /// Only for some points.
-    Points(Vec<KeyPoint>),
+    Points(KeyPoints),
 }
 
 impl Truth {
@@ -96,16 +91,7 @@ impl Truth {
 /// # Errors
 /// When there are none, or a file of truth cannot be used; one line that names it.
 pub(super) fn find(data: &str) -> anyhow::Result<Vec<Pair>> {
-    if let Some(rest) = data.strip_prefix("scenes")
-        && !Path::new(data).exists()
-    {
-        let count = match rest.strip_prefix(':') {
-            Some(count) => count.parse().ok().filter(|&count| count > 0),
-            None => rest.is_empty().then_some(SCENES),
-        };
-        let count: usize = count.with_context(|| {
-            format!("--data {data}: write scenes, or scenes:100 for 100 of them")
-        })?;
+    if let Some(count) = scenes::count(data, SCENES)? {
         let scene = |number| Pair {
             name: format!("scene {number}"),
             source: Source::Scene(number),
@@ -114,7 +100,10 @@ pub(super) fn find(data: &str) -> anyhow::Result<Vec<Pair>> {
     }
     let path = Path::new(data);
     if path.is_file() {
-        return key_points(path);
+        return key_points::csv(path);
+    }
+    if path.join(spair::ANNOTATIONS).is_dir() {
+        return spair::pairs(path);
     }
     let mut pairs = in_folder(path)?;
     if pairs.is_empty() {
@@ -125,13 +114,22 @@ pub(super) fn find(data: &str) -> anyhow::Result<Vec<Pair>> {
     if pairs.is_empty() {
         bail!(
             "{data} holds no pairs with truth: expected 1.jpg … with H_1_2.txt …, im2.png with \
-             disp2.png, images/ with flow/ or correspondence/, or a CSV of key points"
+             disp2.png, images/ with flow/ or correspondence/, PairAnnotation/ (SPair-71k), or a CSV of key points"
         );
     }
     Ok(pairs)
 }
 
 impl Pair {
+    /// Two pictures with key points.
+    pub(super) fn of_points(name: String, [a, b]: [PathBuf; 2], points: KeyPoints) -> Self {
+        let truth = TruthFile::Points(points);
+        Self {
+            name,
+            source: Source::Files { a, b, truth },
+        }
+    }
+
     /// Decodes the pictures and reads the truth.
     ///
     /// # Errors
@@ -185,7 +183,7 @@ impl Pair {
 }
 
 /// The entries of a folder, sorted.
-fn entries(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+pub(super) fn entries(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let unreadable = || format!("{} cannot be listed as a folder of pairs", folder.display());
     let mut paths = Vec::new();
     for entry in fs::read_dir(folder).with_context(unreadable)? {
@@ -286,63 +284,6 @@ fn homography(path: &Path) -> anyhow::Result<[f64; 9]> {
         .collect();
     let numbers: Option<[f64; 9]> = numbers.and_then(|numbers| numbers.try_into().ok());
     numbers.with_context(|| format!("{}: expected 3 x 3 numbers", path.display()))
-}
-
-/// The columns of a CSV of key points.
-const COLUMNS: &str = "image_a,image_b,xa,ya,xb,yb";
-
-/// Reads one point per row; paths are relative to the CSV file. Rows with the same two pictures form one pair.
-fn key_points(file: &Path) -> anyhow::Result<Vec<Pair>> {
-    let shown = file.display();
-    let text = read_text(file)?;
-    let mut lines = text
-        .lines()
-        .enumerate()
-        .map(|(i, line)| (i + 1, line.trim()));
-    let header = lines.next().map(|(_, line)| line.replace(' ', ""));
-    if header.as_deref() != Some(COLUMNS) {
-        bail!("{shown}: expected a CSV whose first line is {COLUMNS}");
-    }
-    let mut pairs: BTreeMap<[String; 2], Vec<KeyPoint>> = BTreeMap::new();
-    for (number, line) in lines.filter(|(_, line)| !line.is_empty()) {
-        let cells: Vec<&str> = line.split(',').map(str::trim).collect();
-        let coordinate = |cell: &str| cell.parse().ok().filter(|v: &f32| v.is_finite());
-        let point = match *cells {
-            [_, _, xa, ya, xb, yb] => [xa, ya, xb, yb]
-                .into_iter()
-                .map(coordinate)
-                .collect::<Option<Vec<f32>>>(),
-            _ => None,
-        };
-        let Some(&[xa, ya, xb, yb]) = point.as_deref() else {
-            bail!("{shown}, line {number}: expected {COLUMNS}, found \"{line}\"");
-        };
-        let key = [cells[0].to_string(), cells[1].to_string()];
-        pairs.entry(key).or_default().push(KeyPoint {
-            a: [xa, ya],
-            b: [xb, yb],
-        });
-    }
-    if pairs.is_empty() {
-        bail!("{shown} holds no key points below its first line");
-    }
-    let folder = file.parent().unwrap_or(Path::new(""));
-    // A picture that is not there is told by its name when its pair is opened.
-    let there = |name: &str| {
-        let path = folder.join(name);
-        with_extension_in_any_case(&path).unwrap_or(path)
-    };
-    Ok(pairs
-        .into_iter()
-        .map(|([a, b], points)| Pair {
-            name: format!("{a} {b}"),
-            source: Source::Files {
-                a: there(&a),
-                b: there(&b),
-                truth: TruthFile::Points(points),
-            },
-        })
-        .collect())
 }
 
 #[cfg(test)]

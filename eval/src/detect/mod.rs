@@ -1,5 +1,7 @@
-//! `eval detect`: a small FCOS detector on a frozen or fine-tuned backbone, measured by COCO's average precision.
+//! `eval detect` and `eval instances`: a small FCOS detector, without or with CondInst's masks, on a frozen or fine-tuned
+//! backbone, measured by COCO's average precision of boxes and masks.
 
+mod head;
 mod picture;
 mod pictures;
 mod train;
@@ -8,7 +10,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use densecl::features::Feature;
-use densecl::metrics::{Judged, Scene, average_precision};
+use densecl::metrics::{
+    AveragePrecision, Judged, Scene, SceneMasks, average_precision, mask_average_precision,
+};
 use densecl::transfer::detection::DecodeConfig;
 use serde::Serialize;
 use serde_json::json;
@@ -29,6 +33,8 @@ pub struct Settings {
     pub look: Look,
     /// Whether to train the backbone too.
     pub fine_tune: bool,
+    /// Whether to find the mask of each object, too.
+    pub masks: bool,
     /// Training steps.
     pub steps: u64,
     /// Pictures per step.
@@ -50,6 +56,7 @@ impl Default for Settings {
                 size: 256,
             },
             fine_tune: false,
+            masks: false,
             steps: 500,
             batch: 8,
             lr: 0.05,
@@ -100,9 +107,14 @@ impl Detect {
     /// For settings out of range, and for data that cannot be used.
     pub fn open(data: &Path, limit: Option<usize>, settings: Settings) -> anyhow::Result<Self> {
         settings.validate()?;
+        let objects = if settings.masks {
+            Objects::read_with_masks(data)?
+        } else {
+            Objects::read(data)?
+        };
         Ok(Self {
             data: data.to_path_buf(),
-            objects: Objects::read(data)?.limited(limit),
+            objects: objects.limited(limit),
             settings,
             decode: DecodeConfig::default(),
         })
@@ -110,48 +122,73 @@ impl Detect {
 
     fn measured(&self, backbone: &Backbone, seed: u64, one: Trained) -> anyhow::Result<Measured> {
         let classes = self.objects.classes.len();
-        let Trained { detections, losses } = one;
-        let scenes: Vec<Scene> = self
+        let Trained { findings, losses } = one;
+        let (scenes, masks): (Vec<Scene>, Vec<SceneMasks>) = self
             .objects
             .val
             .iter()
-            .zip(detections)
-            .map(|(picture, found)| Scene {
-                truths: picture.truths.clone(),
-                found,
+            .zip(findings)
+            .map(|(picture, found)| {
+                let scene = Scene {
+                    truths: picture.truths.clone(),
+                    found: found.detections,
+                };
+                let masks = SceneMasks {
+                    truths: picture.masks.clone(),
+                    found: found.masks,
+                };
+                (scene, masks)
             })
-            .collect();
-        let all = average_precision(&scenes, classes);
+            .unzip();
+        let with_masks = self.settings.masks;
+        let names = &self.objects.classes;
+        let of_boxes = average_precision(&scenes, classes);
+        let mut details = json!({
+            "seed": seed,
+            "stride": backbone.model.output_stride,
+            "average_precision": of_boxes,
+            "per_class": names.iter().zip(&of_boxes.per_class).collect::<Vec<_>>(),
+            "loss": losses,
+        });
+        let mut all = Vec::new();
+        if with_masks {
+            let of_masks = mask_average_precision(&scenes, &masks, classes);
+            details["mask_average_precision"] = json!(of_masks);
+            details["masks_per_class"] =
+                json!(names.iter().zip(&of_masks.per_class).collect::<Vec<_>>());
+            let judged = Judged::by_masks(&scenes, &masks, classes);
+            all.extend(figures("mask ", &of_masks, &judged, scenes.len()));
+        }
         let judged = Judged::new(&scenes, classes);
-        let figure = |name: &str, value: Option<f64>, index: usize| {
-            let interval = bootstrap(scenes.len(), |drawn| judged.precision(drawn)[index]);
-            Figure::share(name, value.unwrap_or(0.0)).with_interval(interval)
-        };
-        let per_class: Vec<_> = self.objects.classes.iter().zip(&all.per_class).collect();
+        all.extend(figures("", &of_boxes, &judged, scenes.len()));
+        let masks = with_masks.then_some(&masks[..]);
         Ok(Measured {
-            figures: vec![
-                figure("AP", all.ap, 0),
-                figure("AP50", all.ap50, 1),
-                figure("AP75", all.ap75, 2),
-            ],
-            picture: Some(picture::picture(&self.objects, &scenes)?),
-            details: json!({
-                "seed": seed,
-                "stride": backbone.model.output_stride,
-                "average_precision": all,
-                "per_class": per_class,
-                "loss": losses,
-            }),
+            figures: all,
+            picture: Some(picture::picture(&self.objects, &scenes, masks)?),
+            details,
         })
     }
 }
 
+/// AP, AP50 and AP75 with intervals over pictures; `what` begins their names.
+fn figures(what: &str, all: &AveragePrecision, judged: &Judged, pictures: usize) -> [Figure; 3] {
+    let named = [("AP", all.ap), ("AP50", all.ap50), ("AP75", all.ap75)];
+    let mut index = 0;
+    named.map(|(name, value)| {
+        let at = index;
+        index += 1;
+        let interval = bootstrap(pictures, |drawn| judged.precision(drawn)[at]);
+        Figure::share(&format!("{what}{name}"), value.unwrap_or(0.0)).with_interval(interval)
+    })
+}
+
 impl Evaluation for Detect {
     fn name(&self) -> &'static str {
-        if self.settings.fine_tune {
-            "fine-tune-detect"
-        } else {
-            "detect"
+        match (self.settings.masks, self.settings.fine_tune) {
+            (false, false) => "detect",
+            (false, true) => "fine-tune-detect",
+            (true, false) => "instances",
+            (true, true) => "fine-tune-instances",
         }
     }
 

@@ -1,7 +1,8 @@
-//! Draws detections and true boxes on some validation pictures.
+//! Draws what was found and what is there on some validation pictures, as boxes or as masks.
 
 use densecl::boxes::Rect;
-use densecl::metrics::Scene;
+use densecl::mask::Mask;
+use densecl::metrics::{Scene, SceneMasks};
 use densecl::visualize::{outline, side_by_side, stack_vertical};
 use image::{Rgb, RgbImage, imageops};
 
@@ -23,18 +24,24 @@ const EXTRA: usize = 1;
 const TRUTH: Rgb<u8> = Rgb([0, 158, 115]);
 const FOUND: Rgb<u8> = Rgb([213, 94, 0]);
 
-/// Draws some pictures that contain objects, with the true boxes and the best detections.
+/// Draws some pictures that contain objects, with the true objects and the best detections: their boxes, or their masks
+/// where there are any.
 ///
 /// # Errors
 /// When one cannot be decoded.
-pub(super) fn picture(objects: &Objects, scenes: &[Scene]) -> anyhow::Result<RgbImage> {
-    let pairs: Vec<(&Picture, &Scene)> = objects.val.iter().zip(scenes).collect();
+pub(super) fn picture(
+    objects: &Objects,
+    scenes: &[Scene],
+    masks: Option<&[SceneMasks]>,
+) -> anyhow::Result<RgbImage> {
+    let pairs: Vec<(&Picture, (usize, &Scene))> =
+        objects.val.iter().zip(scenes.iter().enumerate()).collect();
     let with_objects = pairs
         .into_iter()
-        .filter(|(_, scene)| !scene.truths.is_empty());
+        .filter(|(_, (_, scene))| !scene.truths.is_empty());
     let tiles: Vec<RgbImage> = spread(with_objects.collect(), Some(SHOWN))
         .into_iter()
-        .map(|(picture, scene)| tile(objects, picture, scene))
+        .map(|(picture, (at, scene))| tile(objects, picture, scene, masks.map(|masks| &masks[at])))
         .collect::<anyhow::Result<_>>()?;
     let rows = tiles.chunks(COLUMNS).filter_map(|row| {
         let joined = row.iter().cloned();
@@ -47,7 +54,12 @@ pub(super) fn picture(objects: &Objects, scenes: &[Scene]) -> anyhow::Result<Rgb
     Ok(stack_vertical(&parts, GAP, Rgb([255; 3])))
 }
 
-fn tile(objects: &Objects, picture: &Picture, scene: &Scene) -> anyhow::Result<RgbImage> {
+fn tile(
+    objects: &Objects,
+    picture: &Picture,
+    scene: &Scene,
+    masks: Option<&SceneMasks>,
+) -> anyhow::Result<RgbImage> {
     let image = decode(&picture.path, &DecodeLimits::default())
         .map_err(|reason| anyhow::anyhow!("{}: {reason}", picture.path.display()))?;
     let (width, height) = image.dimensions();
@@ -63,11 +75,20 @@ fn tile(objects: &Objects, picture: &Picture, scene: &Scene) -> anyhow::Result<R
         )
     };
     let best = &scene.found[..scene.found.len().min(scene.truths.len() + EXTRA)];
-    for truth in &scene.truths {
-        outline(&mut image, &place(&truth.rect), TRUTH, 3);
-    }
-    for found in best.iter().rev() {
-        outline(&mut image, &place(&found.rect), FOUND, 2);
+    if let Some(masks) = masks {
+        for mask in &masks.truths {
+            paint(&mut image, mask, TRUTH);
+        }
+        for mask in masks.found.iter().take(best.len()).rev() {
+            paint(&mut image, mask, FOUND);
+        }
+    } else {
+        for truth in &scene.truths {
+            outline(&mut image, &place(&truth.rect), TRUTH, 3);
+        }
+        for found in best.iter().rev() {
+            outline(&mut image, &place(&found.rect), FOUND, 2);
+        }
     }
     let named = best.iter().map(|found| {
         let name = &objects.classes[found.class];
@@ -78,4 +99,17 @@ fn tile(objects: &Objects, picture: &Picture, scene: &Scene) -> anyhow::Result<R
     imageops::replace(&mut tile, &image, 0, 0);
     let text = caption(&named.join(" · "), TILE[0])?;
     Ok(stack_vertical(&[&tile, &text], 0, Rgb([255; 3])))
+}
+
+/// Tints the pixels of a mask in a picture that may be smaller than the mask's.
+fn paint(image: &mut RgbImage, mask: &Mask, color: Rgb<u8>) {
+    let pixels = mask.pixels();
+    let [width, height] = mask.size();
+    let (w, h) = image.dimensions();
+    for (x, y, pixel) in image.enumerate_pixels_mut() {
+        let (column, row) = (x * width / w, y * height / h);
+        if pixels[(row * width + column) as usize] {
+            *pixel = Rgb([0, 1, 2].map(|i| pixel.0[i] / 2 + color.0[i] / 2));
+        }
+    }
 }

@@ -3,6 +3,8 @@
 
 use burn::tensor::Tensor;
 use densecl::boxes::{Detection, Rect};
+use densecl::interpolate::taps;
+use densecl::mask::Mask;
 use image::{RgbImage, imageops};
 
 use super::Settings;
@@ -24,6 +26,8 @@ pub(super) struct Placement {
     scale: [f64; 2],
     /// Whether the picture is mirrored left to right.
     mirrored: bool,
+    /// Side of the square in pixels.
+    side: f64,
 }
 
 impl Placement {
@@ -36,6 +40,68 @@ impl Placement {
             (if self.mirrored { mirrored } else { rect }, truth.class)
         });
         placed.collect()
+    }
+
+    /// The mask of the `object`-th of [`Self::objects`] on the square, 1 inside and 0 outside, in [rows, columns] cells
+    /// over the square: the pixel at each cell's centre.
+    ///
+    /// # Panics
+    /// When the picture has no masks.
+    pub(super) fn mask(
+        &self,
+        picture: &Picture,
+        object: usize,
+        [rows, columns]: [usize; 2],
+    ) -> Vec<f32> {
+        let single = picture.truths.iter().zip(&picture.masks);
+        let mut single = single.filter(|(truth, _)| !truth.crowd);
+        let (_, mask) = single.nth(object).expect("a mask for each object");
+        let pixels = mask.pixels();
+        let [width, height] = picture.size.map(|side| side as usize);
+        let at = |i: usize| {
+            let x = ((i % columns) as f64 + 0.5) * self.side / columns as f64;
+            let y = ((i / columns) as f64 + 0.5) * self.side / rows as f64;
+            let x = if self.mirrored {
+                self.content[0] - x
+            } else {
+                x
+            };
+            if x < 0.0 || x >= self.content[0] || y >= self.content[1] {
+                return 0.0;
+            }
+            let column = ((x / self.scale[0]) as usize).min(width - 1);
+            let row = ((y / self.scale[1]) as usize).min(height - 1);
+            f32::from(u8::from(pixels[row * width + column]))
+        };
+        (0..rows * columns).map(at).collect()
+    }
+
+    /// The mask on disk, of a picture that is not mirrored, from logits in [rows, columns] cells over the square: the
+    /// pixels at which their bilinear interpolation is above 0.
+    pub(super) fn mask_on_disk(
+        &self,
+        logits: &[f32],
+        [rows, columns]: [usize; 2],
+        size: [u32; 2],
+    ) -> Mask {
+        let axis = |pixels: u32, scale: f64, cells: usize| -> Vec<(usize, usize, f32)> {
+            let at = |pixel: u32| (f64::from(pixel) + 0.5) * scale * cells as f64 / self.side;
+            (0..pixels)
+                .map(|pixel| taps(at(pixel) as f32, cells))
+                .collect()
+        };
+        let across = axis(size[0], self.scale[0], columns);
+        let down = axis(size[1], self.scale[1], rows);
+        let mut inside = Vec::with_capacity(across.len() * down.len());
+        for &(top, bottom, v) in &down {
+            let [top, bottom] = [top, bottom].map(|row| &logits[row * columns..][..columns]);
+            inside.extend(across.iter().map(|&(left, right, u)| {
+                let along = |row: &[f32]| row[left] + (row[right] - row[left]) * u;
+                let upper = along(top);
+                upper + (along(bottom) - upper) * v > 0.0
+            }));
+        }
+        Mask::from_pixels(&inside, size)
     }
 
     /// Converts a detection on the square of a picture that is not mirrored to pixels on disk.
@@ -73,6 +139,7 @@ pub(super) fn open(
             f64::from(h) / f64::from(height),
         ],
         mirrored,
+        side: f64::from(size),
     };
     Ok((square, placement))
 }
@@ -144,6 +211,12 @@ mod tests {
             path,
             size: [100, 50],
             truths: vec![Truth::new(rect, 3)],
+            masks: vec![Mask::from_pixels(
+                &(0..5000)
+                    .map(|i| inside(i % 100, i / 100))
+                    .collect::<Vec<_>>(),
+                [100, 50],
+            )],
         };
         for mirrored in [false, true] {
             let (square, placement) = open(&picture, 64, mirrored).expect("decoded");
@@ -169,7 +242,17 @@ mod tests {
                 class,
                 score: 1.0,
             };
+            // The mask is where the box is, and as logits it comes back but for half a cell at its edges.
+            let cells = placement.mask(&picture, 0, [32, 32]);
+            let covered = (0..1024).filter(|&i| cells[i] > 0.0).all(|i| {
+                let [x, y] = [i % 32, i / 32].map(|at| 2.0 * at as f64 + 1.0);
+                placed.x0 < x && x < placed.x1 && placed.y0 < y && y < placed.y1
+            });
+            assert!(covered && cells.iter().sum::<f32>() >= 36.0);
             if !mirrored {
+                let logits: Vec<f32> = cells.iter().map(|inside| inside - 0.5).collect();
+                let back = placement.mask_on_disk(&logits, [32, 32], [100, 50]);
+                assert!(back.iou(&picture.masks[0]) > 0.75);
                 assert!(placement.on_disk(found).rect.iou(&rect) > 1.0 - 1e-9);
             }
         }

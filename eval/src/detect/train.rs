@@ -1,8 +1,7 @@
 //! Trains a detector on a backbone, and runs it.
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use burn::tensor::Tensor;
-use densecl::boxes::Detection;
 use densecl::config::{OptimConfig, SchedulePer};
 use densecl::features::{Feature, image_batch};
 use densecl::model::{Init, Tensors};
@@ -10,15 +9,13 @@ use densecl::optim::{ParameterGradients, Sgd};
 use densecl::rng::{Purpose, stream as random};
 use densecl::schedule::{Progress, learning_rate};
 use densecl::transfer::FineTuned;
-use densecl::transfer::detection::{
-    CellTarget, DecodeConfig, FcosHead, FcosLoss, Predictions, assign, decode, fcos_loss,
-};
+use densecl::transfer::detection::{DecodeConfig, assign};
 use image::RgbImage;
 use rand::RngExt;
 use rayon::prelude::*;
-use serde::Serialize;
 
 use super::Settings;
+use super::head::{Finding, Head, Loss, Noted, Shown};
 use super::pictures::{Features, Placement, open};
 use crate::backbone::Backbone;
 use crate::objects::{Objects, Picture};
@@ -33,25 +30,16 @@ const NOTE_EVERY: u64 = 10;
 
 /// The result of training.
 pub(super) struct Trained {
-    /// The detections in each validation picture, in pixels on disk.
-    pub(super) detections: Vec<Vec<Detection>>,
+    /// What was found in each validation picture.
+    pub(super) findings: Vec<Finding>,
     /// The parts of the loss at every tenth step.
     pub(super) losses: Vec<Noted>,
 }
 
-/// The loss of a step.
-#[derive(Debug, Clone, Copy, Serialize)]
-pub(super) struct Noted {
-    step: u64,
-    classes: f32,
-    boxes: f32,
-    centerness: f32,
-}
-
 /// The trainable part.
 enum Learner {
-    Frozen(Box<FcosHead>),
-    FineTuned(Box<FineTuned<FcosHead>>),
+    Frozen(Box<Head>),
+    FineTuned(Box<FineTuned<Head>>),
 }
 
 /// The pictures, and their features where the backbone is frozen and they fit into memory.
@@ -78,7 +66,7 @@ pub(super) fn train(
     let channels = backbone.channels(look.feature);
     let stride = stride(backbone, look.feature)?;
     let classes = data.objects.classes.len();
-    let head = FcosHead::new(&init, channels, classes, settings.hidden, settings.convs);
+    let head = Head::new(settings, &init, channels, classes);
     let mut learner = if settings.fine_tune {
         let network = FineTuned {
             backbone: backbone.encoder.backbone.clone(),
@@ -100,19 +88,19 @@ pub(super) fn train(
         let batch = batch(backbone, data, settings, stride, [seed, step])?;
         let loss = match &mut learner {
             Learner::Frozen(head) => {
-                let loss = fcos_loss(head.forward(batch.input.autodiff()), &batch.targets);
+                let loss = head.loss(batch.input.autodiff(), batch.shown);
                 update(&mut **head, &mut sgd, &loss, lr);
                 loss
             }
             Learner::FineTuned(network) => {
                 let map = network.features_train(batch.input.autodiff(), look.feature, 1);
-                let loss = fcos_loss(network.head.forward(map), &batch.targets);
+                let loss = network.head.loss(map, batch.shown);
                 update(&mut **network, &mut sgd, &loss, lr);
                 loss
             }
         };
         if step % NOTE_EVERY == 0 || step + 1 == settings.steps {
-            losses.push(noted(step, &loss)?);
+            losses.push(loss.noted(step)?);
         }
         gauge.advance(1);
     }
@@ -126,7 +114,7 @@ pub(super) fn train(
             (tuned, network.head, None)
         }
     };
-    let detections = detect(
+    let findings = detect(
         &backbone,
         &head.inference(),
         &data.objects.val,
@@ -134,7 +122,7 @@ pub(super) fn train(
         settings,
         config,
     )?;
-    Ok(Trained { detections, losses })
+    Ok(Trained { findings, losses })
 }
 
 /// Pixels per cell of the feature map.
@@ -157,21 +145,21 @@ fn rate(settings: &Settings, step: u64) -> f64 {
 }
 
 /// The input and targets of a training step.
-struct Batch {
+struct Batch<'a> {
     /// Features where the backbone is frozen, normalised pictures where it is trained.
     input: Tensor<4>,
-    targets: Vec<Vec<Option<CellTarget>>>,
+    shown: Vec<Shown<'a>>,
 }
 
 /// Draws pictures at random and mirrors half of them.
-fn batch(
+fn batch<'a>(
     backbone: &Backbone,
-    data: &Data,
+    data: &Data<'a>,
     settings: &Settings,
     stride: usize,
     [seed, step]: [u64; 2],
-) -> anyhow::Result<Batch> {
-    let pictures = &data.objects.train;
+) -> anyhow::Result<Batch<'a>> {
+    let pictures: &'a [Picture] = &data.objects.train;
     let mut rng = random(seed, Purpose::Evaluation, step);
     let drawn: Vec<(usize, bool)> = (0..settings.batch)
         .map(|_| (rng.random_range(0..pictures.len()), rng.random()))
@@ -200,76 +188,46 @@ fn batch(
         }
     };
     let cells = look.size as usize / stride;
-    let targets = drawn.iter().zip(&placements).map(|((i, _), placement)| {
-        assign(&placement.objects(&pictures[*i]), [cells; 2], stride as f64)
+    let shown = drawn.iter().zip(placements).map(|((i, _), placement)| {
+        let picture = &pictures[*i];
+        Shown {
+            targets: assign(&placement.objects(picture), [cells; 2], stride as f64),
+            placement,
+            picture,
+        }
     });
     Ok(Batch {
-        targets: targets.collect(),
+        shown: shown.collect(),
         input,
     })
 }
 
-fn update<M: Tensors>(network: &mut M, sgd: &mut Sgd, loss: &FcosLoss, lr: f64) {
+fn update<M: Tensors>(network: &mut M, sgd: &mut Sgd, loss: &Loss, lr: f64) {
     let mut gradients = ParameterGradients::default();
     gradients.accumulate(network, &loss.total().backward());
     sgd.step(network, gradients, lr);
 }
 
-fn noted(step: u64, loss: &FcosLoss) -> anyhow::Result<Noted> {
-    let parts = [&loss.classes, &loss.boxes, &loss.centerness].map(|part| part.clone().inner());
-    let parts: Vec<f32> = Tensor::cat(parts.to_vec(), 0)
-        .try_into_vec_as()
-        .context("reading the loss back from the device")?;
-    if parts.iter().any(|part| !part.is_finite()) {
-        bail!(
-            "the loss is not finite in step {}: try a smaller --lr",
-            step + 1
-        );
-    }
-    let [classes, boxes, centerness] = parts[..] else {
-        unreachable!("three parts of one element each")
-    };
-    Ok(Noted {
-        step,
-        classes,
-        boxes,
-        centerness,
-    })
-}
-
-/// Runs the head on each picture; detections are in pixels on disk.
+/// Runs the head on each picture.
 fn detect(
     backbone: &Backbone,
-    head: &FcosHead,
+    head: &Head,
     pictures: &[Picture],
     kept: Option<&Features>,
     settings: &Settings,
     config: &DecodeConfig,
-) -> anyhow::Result<Vec<Vec<Detection>>> {
+) -> anyhow::Result<Vec<Finding>> {
     let look = settings.look;
     let stride = stride(backbone, look.feature)? as f64;
     let mut all = Vec::with_capacity(pictures.len());
-    let mut one = |placement: Placement, map: Tensor<4>| -> anyhow::Result<()> {
-        let [_, _, _, columns] = map.dims();
-        let Predictions {
-            classes,
-            sides,
-            centerness,
-        } = head.forward(map);
-        let read = |map: Tensor<4>| -> anyhow::Result<Vec<f32>> {
-            map.try_into_vec_as()
-                .context("reading predictions back from the device")
-        };
-        let values = [read(classes)?, read(sides)?, read(centerness)?];
-        let values = values.each_ref().map(Vec::as_slice);
-        let found = decode(values, columns, stride, placement.content, config);
-        all.push(found.into_iter().map(|d| placement.on_disk(d)).collect());
+    let mut one = |i: usize, placement: &Placement, map: Tensor<4>| -> anyhow::Result<()> {
+        all.push(head.find(map, stride, placement, &pictures[i], config)?);
         Ok(())
     };
     if let Some(kept) = kept {
         for i in 0..pictures.len() {
-            let (map, placement) = kept.of(i, false).clone();
-            one(placement, map)?;
+            let (map, placement) = kept.of(i, false);
+            one(i, placement, map.clone())?;
         }
     } else {
         let open = |i: usize| open(&pictures[i], look.size, false);
@@ -279,8 +237,82 @@ fn detect(
             pictures.len(),
             "detecting",
             open,
-            |_, placement, map| one(placement, map),
+            |i, placement, map| one(i, &placement, map),
         )?;
     }
     Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+    use densecl::boxes::Rect;
+    use densecl::metrics::Truth;
+    use image::Rgb;
+
+    use super::*;
+    use crate::backbone::NamedWeights;
+
+    #[test]
+    fn training_leaves_weights_and_statistics_of_the_backbone_as_they_are() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let picture = |i: u32| {
+            let path = folder.path().join(format!("{i}.png"));
+            let image = RgbImage::from_fn(64, 64, |x, y| Rgb([(x * i) as u8, y as u8, 90]));
+            image.save(&path).expect("a picture");
+            Picture {
+                path,
+                size: [64, 64],
+                truths: vec![Truth::new(Rect::new(8.0, 8.0, 40.0, 40.0), 0)],
+                masks: Vec::new(),
+            }
+        };
+        let objects = Objects {
+            classes: vec!["thing".to_string()],
+            train: (1..4).map(picture).collect(),
+            val: (4..6).map(picture).collect(),
+            layout: "",
+            left_out: 0,
+        };
+        let device = Device::flex();
+        let weights = NamedWeights::parse(&["random:resnet10".to_string()], &device);
+        let backbone = weights.expect("known")[0].load(Some(16), 0, &device);
+        let backbone = backbone.expect("made");
+        // All tensors, the running statistics of batch normalisation among them.
+        let bits = || -> Vec<(String, Vec<u32>)> {
+            let tensors = backbone.encoder.backbone.named().into_iter();
+            tensors
+                .map(|tensor| {
+                    let values: Vec<f32> = tensor.values.try_into_vec_as().expect("on the CPU");
+                    let bits = values.into_iter().map(f32::to_bits).collect();
+                    (tensor.name, bits)
+                })
+                .collect()
+        };
+        let before = bits();
+        assert!(before.iter().any(|(name, _)| name.contains("running_mean")));
+        let mut losses = Vec::new();
+        // The next seed and the next evaluation use the same backbone, so fine-tuning trains a copy.
+        for fine_tune in [false, true] {
+            let mut settings = Settings {
+                fine_tune,
+                steps: 3,
+                batch: 2,
+                hidden: 32,
+                ..Settings::default()
+            };
+            settings.look.size = 64;
+            let data = Data {
+                objects: &objects,
+                train: None,
+                val: None,
+            };
+            let trained = train(&backbone, &data, &settings, &DecodeConfig::default(), 0);
+            let trained = trained.expect("trained");
+            assert_eq!(trained.findings.len(), 2);
+            losses.push(format!("{:?}", trained.losses));
+            assert!(bits() == before, "fine_tune = {fine_tune}");
+        }
+        assert_ne!(losses[0], losses[1]);
+    }
 }

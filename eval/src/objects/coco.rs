@@ -8,11 +8,13 @@ use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, bail};
 use densecl::boxes::Rect;
+use densecl::mask::Mask;
 use densecl::metrics::Truth;
 use serde::Deserialize;
 
 use super::account::Account;
 use super::json::{self, Id, Loose, LooseList};
+use super::shapes::Segmentation;
 use super::{Found, Picture, checked, files_in, picture_size};
 use crate::split::{Part, Roles, without_year};
 use densecl_train::data::scan::with_extension_in_any_case;
@@ -30,11 +32,12 @@ const EXPECTED: &str = "an object with the lists `images`, `annotations` and `ca
 
 /// All fields are optional here, so that the error about a missing one can give the number of its entry.
 #[derive(Deserialize)]
-struct Dataset {
+#[serde(bound(deserialize = "S: Segmentation"))]
+struct Dataset<S> {
     #[serde(default)]
     images: Vec<Image>,
     #[serde(default)]
-    annotations: Vec<Annotation>,
+    annotations: Vec<Annotation<S>>,
     #[serde(default)]
     categories: Vec<Category>,
 }
@@ -56,7 +59,8 @@ struct Category {
 }
 
 #[derive(Deserialize)]
-struct Annotation {
+#[serde(bound(deserialize = "S: Segmentation"))]
+struct Annotation<S> {
     #[serde(default)]
     id: Loose,
     #[serde(default)]
@@ -70,6 +74,8 @@ struct Annotation {
     area: Loose,
     #[serde(default)]
     iscrowd: Loose,
+    #[serde(default)]
+    segmentation: S,
 }
 
 /// An annotation file and the part (training or validation) of its pictures.
@@ -157,7 +163,14 @@ fn stem(path: &Path) -> String {
         .into_owned()
 }
 
-pub(super) fn read(files: &[Annotations], account: &mut Account) -> anyhow::Result<Found> {
+/// Reads the files; the objects have masks where `S` reads them.
+///
+/// # Errors
+/// For the first file that is missing or wrong; one line.
+pub(super) fn read<S: Segmentation>(
+    files: &[Annotations],
+    account: &mut Account,
+) -> anyhow::Result<Found> {
     let names: Vec<String> = files.iter().filter_map(|file| file.part.clone()).collect();
     let mut found = Found {
         classes: Vec::new(),
@@ -174,7 +187,7 @@ pub(super) fn read(files: &[Annotations], account: &mut Account) -> anyhow::Resu
             continue;
         }
         let (classes, pictures) =
-            read_file(folder, path, account).with_context(|| path.display().to_string())?;
+            read_file::<S>(folder, path, account).with_context(|| path.display().to_string())?;
         match first {
             None => {
                 found.classes = classes;
@@ -198,12 +211,12 @@ pub(super) fn read(files: &[Annotations], account: &mut Account) -> anyhow::Resu
     Ok(found)
 }
 
-fn read_file(
+fn read_file<S: Segmentation>(
     folder: &Path,
     path: &Path,
     account: &mut Account,
 ) -> anyhow::Result<(Vec<String>, Vec<Picture>)> {
-    let data: Dataset = json::read(read_at_most(path, MAX_BYTES)?, EXPECTED)?;
+    let data: Dataset<S> = json::read(read_at_most(path, MAX_BYTES)?, EXPECTED)?;
     let (classes, class_of) = categories(&data.categories)?;
     let mut pictures = Vec::with_capacity(data.images.len());
     let mut index = HashMap::new();
@@ -221,13 +234,15 @@ fn read_file(
             size: picture_size(&path)?,
             path,
             truths: Vec::new(),
+            masks: Vec::new(),
         });
     }
     for (number, annotation) in (1..).zip(&data.annotations) {
         let truth = annotation.truth(number, &index, &class_of, &pictures);
-        if let Some((picture, truth)) = account.note(path, truth) {
+        if let Some((picture, truth, mask)) = account.note(path, truth) {
             let picture: &mut Picture = &mut pictures[picture];
             picture.truths.push(truth);
+            picture.masks.extend(mask);
         }
     }
     Ok((classes, pictures))
@@ -257,15 +272,15 @@ fn categories(categories: &[Category]) -> anyhow::Result<(Vec<String>, HashMap<I
     Ok((named.into_iter().map(|(_, name)| name).collect(), class_of))
 }
 
-impl Annotation {
-    /// The picture and the object of an annotation; `number` counts annotations from 1, for messages.
+impl<S: Segmentation> Annotation<S> {
+    /// The picture, the object and its mask of an annotation; `number` counts annotations from 1, for messages.
     fn truth(
         &self,
         number: usize,
         index: &HashMap<Id, usize>,
         class_of: &HashMap<Id, usize>,
         pictures: &[Picture],
-    ) -> anyhow::Result<(usize, Truth)> {
+    ) -> anyhow::Result<(usize, Truth, Option<Mask>)> {
         let what = match self.id.id() {
             Some(id) => format!("annotation {id}"),
             None => format!("annotation number {number}"),
@@ -295,7 +310,8 @@ impl Annotation {
             crowd: self.iscrowd.is_true(),
             difficult: false,
         };
-        Ok((picture, truth))
+        let mask = self.segmentation.mask(pictures[picture].size, &what)?;
+        Ok((picture, truth, mask))
     }
 }
 

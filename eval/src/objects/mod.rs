@@ -1,4 +1,5 @@
-//! Data sets with boxes in three common layouts: YOLO text, VOC XML, COCO JSON.
+//! Data sets with boxes in three common layouts (YOLO text, VOC XML, COCO JSON), and with masks in four (COCO JSON, VOC,
+//! PennFudan, the scenes of `densecl synth`).
 //!
 //! Every box is checked against the size of its picture, which is read from the header. An object is left out with a
 //! warning if its box is outside, has no area or is no number, or if its class is unknown; too many of these are an
@@ -7,6 +8,8 @@
 mod account;
 mod coco;
 mod json;
+mod label_maps;
+mod shapes;
 #[cfg(test)]
 mod tests;
 mod voc;
@@ -19,12 +22,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use densecl::boxes::Rect;
+use densecl::mask::Mask;
 use densecl::metrics::Truth;
 
 use super::split::{Roles, say_split, split};
 use super::spread;
 use account::Account;
 use densecl_train::files::read_text;
+use label_maps::LabelMaps;
+use shapes::Shape;
 
 /// How far in pixels a box may exceed the edges of its picture.
 const ROUNDING: f64 = 1.0;
@@ -38,6 +44,8 @@ pub struct Picture {
     pub size: [u32; 2],
     /// True boxes in pixels, inside the picture.
     pub truths: Vec<Truth>,
+    /// The mask of each object, in their order; empty where only boxes were read.
+    pub masks: Vec<Mask>,
 }
 
 /// A data set for detection.
@@ -91,8 +99,47 @@ impl Objects {
                      train/_annotations.coco.json (Roboflow)"
                 )
             }
-            ("COCO JSON", coco::read(&annotations, &mut account)?)
+            let found = coco::read::<serde::de::IgnoredAny>(&annotations, &mut account)?;
+            ("COCO JSON", found)
         };
+        Self::checked(folder, layout, found, account)
+    }
+
+    /// Reads the data set in `folder` with a mask for each object.
+    ///
+    /// # Errors
+    /// As [`Self::read`]; also for a mask that does not have the size of its picture.
+    pub fn read_with_masks(folder: &Path) -> anyhow::Result<Self> {
+        let shown = folder.display();
+        if !folder.is_dir() {
+            bail!("{shown} is not a folder: give one with images and masks");
+        }
+        let mut account = Account::default();
+        let (layout, found) = if let Some(maps) = LabelMaps::of(folder) {
+            (maps.name(), maps.read(folder)?)
+        } else {
+            let annotations = coco::recognise(folder)?;
+            if annotations.is_empty() {
+                bail!(
+                    "{shown}: no masks found; expected annotations/*.json (COCO), JPEGImages/ beside \
+                     SegmentationObject/ and SegmentationClass/ (VOC), PNGImages/ beside PedMasks/ (PennFudan), or the \
+                     output of `densecl synth`"
+                )
+            }
+            let found = coco::read::<Shape>(&annotations, &mut account)?;
+            ("COCO JSON", found)
+        };
+        Self::checked(folder, layout, found, account)
+    }
+
+    /// Divides the pictures that have no part, and checks that there is something to learn and to find.
+    fn checked(
+        folder: &Path,
+        layout: &'static str,
+        found: Found,
+        account: Account,
+    ) -> anyhow::Result<Self> {
+        let shown = folder.display();
         let left_out = account.close(folder)?;
         let Found {
             classes,

@@ -275,6 +275,7 @@ fn a_limit_takes_pictures_evenly() {
         path: Path::new(&i.to_string()).to_path_buf(),
         size: [1, 1],
         truths: vec![],
+        masks: Vec::new(),
     };
     let objects = Objects {
         classes: vec![],

@@ -89,6 +89,7 @@ pub(super) fn read(
                 path: picture.path,
                 size: picture.size,
                 truths,
+                masks: Vec::new(),
             },
         ));
     }

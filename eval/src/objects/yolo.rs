@@ -270,6 +270,7 @@ fn picture(
         path: path.to_path_buf(),
         size,
         truths,
+        masks: Vec::new(),
     })
 }
 

@@ -14,7 +14,8 @@ use image::{GrayImage, RgbImage};
 
 use crate::split::Roles;
 use crate::spread;
-use classes::{CITYSCAPES, VOC};
+use classes::CITYSCAPES;
+pub(crate) use classes::VOC;
 use densecl_train::data::decode::{DecodeLimits, decode};
 use densecl_train::data::index_png::read_index_png;
 use densecl_train::data::scan::{Pictures, pictures_below, with_extension_in_any_case};

@@ -25,6 +25,7 @@ use densecl_train::paths;
 use densecl_train::report::legend;
 
 pub use dataset::Splits;
+pub(crate) use dataset::VOC;
 pub use fcn::{FcnSettings, FineTuneSeg};
 pub use knn::{KnnSeg, KnnSettings};
 pub use linear::{LinearSeg, LinearSettings};

@@ -1,5 +1,10 @@
 //! The arguments of `densecl eval TASK`, and their help.
 
+mod compare;
+mod detect;
+pub(crate) mod presets;
+mod propagation;
+
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueHint};
@@ -7,8 +12,11 @@ use densecl::features::Feature;
 use densecl::transfer::linear::LinearConfig;
 
 use super::{Device, Part, compared_features};
+pub(crate) use compare::Compare;
+use densecl_eval::classify;
 use densecl_eval::segmentation::{FcnSettings, KnnSettings, LinearSettings};
-use densecl_eval::{classify, detect};
+pub(crate) use detect::{Detect, Detector, Instances};
+pub(crate) use propagation::Propagation;
 
 /// Judge backbones: how good are they for dense prediction?
 #[derive(Debug, Args)]
@@ -38,8 +46,12 @@ pub(crate) enum Task {
     LinearSeg(LinearSeg),
     /// Segmentation without training: classes of the nearest training cells
     KnnSeg(KnnSeg),
+    /// Videos: carry the first frame's mask through the others, without training; J and F
+    Propagation(Propagation),
     /// Boxes around objects: a small detector on a frozen or fine-tuned backbone, by COCO's AP
     Detect(Detect),
+    /// Objects with their masks: the same detector with masks, by COCO's AP of masks
+    Instances(Instances),
     /// Whole pictures by their nearest neighbours: no training
     Knn(Knn),
     /// Whole pictures by a linear layer on frozen features
@@ -77,7 +89,8 @@ pub(crate) struct Common {
 /// The feature that an evaluation uses, and the size of its pictures. Each evaluation has its own defaults.
 #[derive(Debug, Args)]
 pub(crate) struct Look {
-    /// The feature map [default: stage4; for correspondence that of `densecl match`]
+    /// The feature map [default: stage4; for correspondence and propagation that of
+    /// `densecl match`]
     #[arg(long, value_parser = compared_features())]
     pub(crate) feature: Option<Feature>,
     /// Pixels per cell of the last stage: 32, 16 or 8
@@ -93,9 +106,10 @@ pub(crate) struct Look {
   densecl eval correspondence --weights w.safetensors --weights random --data scenes
   densecl eval correspondence --weights w.safetensors --data hpatches --stride 8 --feature stage3
 
-DATA is `scenes`, a CSV of key points, or a folder (or a folder of such folders) with one of
+DATA is `scenes`, a CSV of key points (ours, PF-PASCAL's, PF-WILLOW's), or a folder (or a folder of such folders) with one of
   1.jpg 2.jpg … H_1_2.txt …          homographies from the first picture
   im2.png im6.png disp2.png disp6.png  Middlebury 2003 disparities
+  PairAnnotation/test/*.json JPEGImages/*/*.jpg  SPair-71k
   images/X_a.png images/X_b.png with flow/X.flo or correspondence/X_ab.npy (`densecl synth`)")]
 pub(crate) struct Correspondence {
     #[command(flatten)]
@@ -128,10 +142,12 @@ pub(crate) struct Labelled {
 }
 
 #[derive(Debug, Args)]
+#[command(args_override_self = true)]
 #[command(after_help = "Examples:
   densecl eval linear-seg --weights w.safetensors --weights random --data seg/msrc21 --seeds 3
   densecl eval linear-seg --weights w.safetensors --data VOC2012 --size 512 --stride 8
   densecl eval linear-seg --weights w.safetensors --data seg/msrc21 --fine-tune --steps 600
+  densecl eval linear-seg --weights w.safetensors --data VOC2012 --preset voc    the paper's transfer
 
 DIR is one of
   images/X.jpg labels/X.png classes.txt train.txt test.txt  (without lists: the last quarter is judged)
@@ -145,6 +161,9 @@ pub(crate) struct LinearSeg {
     pub(crate) look: Look,
     #[command(flatten)]
     pub(crate) data: Labelled,
+    /// Options of one of the paper's transfers; those given beside it have precedence
+    #[arg(long, value_name = "NAME", value_parser = presets::names("linear-seg"))]
+    pub(crate) preset: Option<String>,
     /// Fine-tune the backbone too, under an FCN head
     #[arg(long)]
     pub(crate) fine_tune: bool,
@@ -192,44 +211,6 @@ pub(crate) struct KnnSeg {
     pub(crate) bank: u64,
 }
 
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:
-  densecl eval detect --weights runs/mine/weights.safetensors --weights random --data voc
-  densecl eval detect --weights w.safetensors --data voc --fine-tune --steps 2000 --seeds 3
-
-DATA is one of
-  images/**.jpg labels/**.txt classes.txt            YOLO: lines `class cx cy width height`, relative;
-                                                     also with data.yaml, and in train/images, valid/images
-  JPEGImages/*.jpg Annotations/*.xml                 VOC; lists of names in ImageSets/Main
-  annotations/instances_{train,val}….json, pictures  COCO
-  {train,valid}/_annotations.coco.json, pictures     COCO, as Roboflow exports it
-Folders or lists called train and val (or else test) say what a picture is for; where there are none, a
-quarter of the pictures is kept for validation, always the same.")]
-pub(crate) struct Detect {
-    #[command(flatten)]
-    pub(crate) common: Common,
-    #[command(flatten)]
-    pub(crate) look: Look,
-    /// A folder of pictures with boxes
-    #[arg(long, value_name = "DATA", value_hint = ValueHint::DirPath)]
-    pub(crate) data: PathBuf,
-    /// Train the backbone too, not only the detector on it
-    #[arg(long)]
-    pub(crate) fine_tune: bool,
-    /// Training steps
-    #[arg(long, default_value_t = detect::Settings::default().steps)]
-    pub(crate) steps: u64,
-    /// Pictures per step
-    #[arg(long, default_value_t = detect::Settings::default().batch)]
-    pub(crate) batch_size: usize,
-    /// Learning rate
-    #[arg(long, default_value_t = detect::Settings::default().lr, allow_negative_numbers = true)]
-    pub(crate) lr: f64,
-    /// At most this many pictures for training and as many for validation, spread evenly
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) limit: Option<u32>,
-}
-
 /// The data set of a classification evaluation.
 #[derive(Debug, Args)]
 pub(crate) struct Classes {
@@ -263,6 +244,7 @@ pub(crate) struct Knn {
 }
 
 #[derive(Debug, Args)]
+#[command(args_override_self = true)]
 #[command(after_help = "Example:
   densecl eval linear --weights runs/mine/weights.safetensors --weights random --data flowers --seeds 3
 
@@ -275,69 +257,13 @@ pub(crate) struct Linear {
     pub(crate) look: Look,
     #[command(flatten)]
     pub(crate) classes: Classes,
+    /// Options of one of the paper's transfers; those given beside it have precedence
+    #[arg(long, value_name = "NAME", value_parser = presets::names("linear"))]
+    pub(crate) preset: Option<String>,
     /// Passes over the pictures for training
     #[arg(long, default_value_t = LinearConfig::default().epochs)]
     pub(crate) epochs: u64,
     /// Learning rate
     #[arg(long, default_value_t = LinearConfig::default().lr, allow_negative_numbers = true)]
     pub(crate) lr: f64,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:
-  densecl eval compare --weights random,moco=runs/moco/weights.safetensors,dense=dense.safetensors \\
-      --seg seg/msrc21 --corr corr/homography --seeds 3 --out comparison
-  densecl eval compare --weights random:resnet18,w.safetensors --det voc --classify flowers \\
-      --fine-tune --out comparison
-  densecl eval compare --weights 'moco=runs/moco_{seed}/weights.safetensors' --seg seg/msrc21 \\
-      --weights 'dense=runs/dense_{seed}/weights.safetensors' --seeds 3 --out comparison
-
-Writes compare.txt, compare.md, compare.json and compare.png (bars) into the folder. What is measured
-is kept there in cells.json: started again, it goes on where it stopped.")]
-pub(crate) struct Compare {
-    /// Backbones, separated by commas or given often: files, `photos`, `random:resnet18`, or a bare `random`
-    /// with the architecture of the first file. `{seed}` in a path stands for the seed
-    #[arg(
-        long,
-        value_name = "[NAME=]FILE",
-        required = true,
-        value_delimiter = ','
-    )]
-    pub(crate) weights: Vec<String>,
-    #[command(flatten)]
-    pub(crate) part: Part,
-    /// Pictures with a class per pixel, for linear-seg and knn-seg; may be given often
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub(crate) seg: Vec<PathBuf>,
-    /// Pairs with truth, for correspondence; may be given often
-    #[arg(long, value_name = "DATA", value_hint = ValueHint::AnyPath)]
-    pub(crate) corr: Vec<String>,
-    /// Pictures with boxes, for detect; may be given often
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub(crate) det: Vec<PathBuf>,
-    /// Pictures by class, for knn and linear; may be given often
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub(crate) classify: Vec<PathBuf>,
-    /// Segmentation and detection also with the backbone fine-tuned
-    #[arg(long)]
-    pub(crate) fine_tune: bool,
-    /// The first seed
-    #[arg(long, default_value_t = 0)]
-    pub(crate) seed: u64,
-    /// Number of seeds; a single one is used where nothing depends on it
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=1000))]
-    pub(crate) seeds: u64,
-    #[command(flatten)]
-    pub(crate) look: Look,
-    /// Training steps of segmentation and detection [default: each one's own]
-    #[arg(long)]
-    pub(crate) steps: Option<u64>,
-    /// At most this many pictures of each part, or pairs, spread evenly
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    pub(crate) limit: Option<u64>,
-    #[command(flatten)]
-    pub(crate) device: Device,
-    /// A folder for the results
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub(crate) out: PathBuf,
 }

@@ -6,6 +6,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 
 use super::Cli;
+use super::eval::presets::expanded;
 use densecl_train::paths;
 
 /// Parses the arguments; on an error or a request for help prints the text and ends the program.
@@ -16,6 +17,7 @@ pub(crate) fn parse() -> Cli {
 /// Arguments that become settings or appear in reports must be UTF-8. clap's error does not name the argument that
 /// is not, so it is added here.
 fn parse_from(args: Vec<OsString>) -> Result<Cli, clap::Error> {
+    let args = expanded(args);
     Cli::try_parse_from(&args).map_err(|error| {
         let not_text = |arg: &&OsString| arg.to_str().is_none();
         match args.iter().find(not_text) {

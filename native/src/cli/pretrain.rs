@@ -12,6 +12,7 @@ use super::Device;
   densecl pretrain --config densecl_r50_coco_800ep --data /data/coco/train2017
   densecl pretrain --config my.toml --data list.txt --set optim.lr=0.1 --set method.lambda=0
   densecl pretrain --resume runs/mine --steps 20000
+  densecl pretrain --config photos_r18 --data imgs --devices vulkan:0,vulkan:1
   densecl pretrain --config densecl_r50_coco_800ep --data imgs --init moco_v2_800ep_pretrain.pth.tar
   densecl pretrain --config densecl_r50_imagenet_200ep --data /data/imagenet --continue-from epoch_100.pth
 
@@ -65,6 +66,9 @@ pub(crate) struct Pretrain {
     pub(crate) precision: Option<String>,
     #[command(flatten)]
     pub(crate) device: Device,
+    /// Several devices, one rank of the training on each: vulkan:0,vulkan:1 or cpu,cpu (see `densecl devices`)
+    #[arg(long, value_name = "LIST", conflicts_with = "device")]
+    pub(crate) devices: Option<String>,
     /// Also write the figures of the run to this file; - for standard output
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
@@ -85,6 +89,7 @@ impl Pretrain {
         set("train.batch_size", self.batch_size.map(|n| n.to_string()));
         set("train.seed", self.seed.map(|n| n.to_string()));
         set("train.device", self.device.device.clone());
+        set("train.device", self.devices.clone());
         set("optim.precision", self.precision.clone());
         set("train.init", self.init.clone());
         set("train.init_prefix", self.prefix.clone());

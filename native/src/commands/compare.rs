@@ -16,6 +16,7 @@ use densecl_eval::classify::{Classify, Method};
 use densecl_eval::compare::{Task, compare};
 use densecl_eval::correspondence::Correspondence;
 use densecl_eval::detect::{self, Detect};
+use densecl_eval::propagation::{Propagation, PropagationSettings};
 use densecl_eval::segmentation::{
     FcnSettings, FineTuneSeg, KnnSeg, KnnSettings, LinearSeg, LinearSettings, Splits,
 };
@@ -29,7 +30,7 @@ use densecl_train::paths;
 pub(super) fn run(args: &cli::Compare) -> anyhow::Result<()> {
     let tasks = tasks(args)?;
     if tasks.is_empty() {
-        bail!("nothing to compare: give --seg, --corr, --det or --classify");
+        bail!("nothing to compare: give --seg, --corr, --video, --det, --instances or --classify");
     }
     fs::create_dir_all(&args.out).with_context(|| {
         format!(
@@ -72,6 +73,11 @@ fn tasks(args: &cli::Compare) -> anyhow::Result<Vec<Task>> {
         let evaluation = Correspondence::new(data, look(Look::FOR_MATCHES)?, limit)?;
         add(Path::new(data), Box::new(evaluation));
     }
+    for data in &args.video {
+        let settings = PropagationSettings::default();
+        let evaluation = Propagation::new(data, look(Look::FOR_VIDEOS)?, settings, limit)?;
+        add(Path::new(data), Box::new(evaluation));
+    }
     for data in &args.seg {
         let splits = Splits {
             limit,
@@ -95,7 +101,9 @@ fn tasks(args: &cli::Compare) -> anyhow::Result<Vec<Task>> {
             add(data, Box::new(FineTuneSeg::new(data, &splits, look, fcn)?));
         }
     }
-    for data in &args.det {
+    let detected = args.det.iter().map(|data| (data, false));
+    let with_masks = args.instances.iter().map(|data| (data, true));
+    for (data, masks) in detected.chain(with_masks) {
         for fine_tune in [false, true] {
             if fine_tune && !args.fine_tune {
                 continue;
@@ -105,6 +113,7 @@ fn tasks(args: &cli::Compare) -> anyhow::Result<Vec<Task>> {
                 look: look(usual.look)?,
                 steps: args.steps.unwrap_or(usual.steps),
                 fine_tune,
+                masks,
                 ..usual
             };
             add(data, Box::new(Detect::open(data, limit, settings)?));

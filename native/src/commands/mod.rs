@@ -4,6 +4,7 @@ mod boxes;
 mod compare;
 mod completions;
 mod config;
+mod devices;
 mod embed;
 mod eval;
 mod export;
@@ -15,6 +16,7 @@ mod pack;
 mod plot;
 pub(crate) mod pretrain;
 mod search;
+mod sum_speed;
 mod synth;
 
 use crate::cli::Command;
@@ -39,6 +41,8 @@ pub(crate) fn run(command: Option<Command>) -> anyhow::Result<bool> {
         Some(Command::Eval(args)) => eval::run(args),
         Some(Command::LoaderSpeed(args)) => loader_speed::run(&args),
         Some(Command::Config(args)) => config::run(&args),
+        Some(Command::Devices) => devices::run(),
+        Some(Command::SumSpeed(args)) => sum_speed::run(&args),
         Some(Command::Completions { shell }) => completions::run(shell),
     };
     done.map(|()| true)

@@ -2,14 +2,21 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
-use densecl::device::{DeviceChoice, select};
+use densecl::device::{DeviceRequest, Selected, select};
 use densecl::features::Feature;
+use densecl::world::World;
+use densecl_train::agree::TogetherFailed;
+use densecl_train::config::RunConfig;
 use densecl_train::files::write_atomically;
-use densecl_train::run::{PreparedRun, RunDir, RunRequest, RunResult};
+use densecl_train::run::{
+    Finished, MemberRun, PreparedRun, RunDir, RunRequest, RunResult, prepare_together,
+};
 
 use crate::cli;
 use crate::console;
+use crate::mpi::{self, Member};
 use crate::results::ensure_json;
 use crate::stop::stop_on_signal;
 use crate::terminal::Terminal;
@@ -31,15 +38,91 @@ pub(crate) fn request(args: Option<&cli::Pretrain>) -> RunRequest {
 /// One line for the user.
 pub(crate) fn run(args: Option<&cli::Pretrain>) -> anyhow::Result<bool> {
     let stop = stop_on_signal("stopping after this step, with a checkpoint")?;
+    if let Some(member) = mpi::join()? {
+        return run_as(member, args, &stop);
+    }
     let prepared = PreparedRun::new(&request(args))?;
     let json = args.and_then(|args| args.json.as_deref());
     if let Some(json) = json {
         ensure_json(json)?;
     }
-    let choice: DeviceChoice = prepared.config().train.device.parse()?;
-    let selected = pollster::block_on(select(choice))?;
-    selected.ensure_computes_in(prepared.config().optim.precision)?;
-    let Some((run, result)) = prepared.run(&selected, Box::new(Terminal::new()), &stop)? else {
+    let devices = DeviceRequest::list(&prepared.config().train.device)?;
+    let devices = devices
+        .into_iter()
+        .map(|request| open(request, prepared.config()));
+    let devices: Vec<Selected> = devices.collect::<anyhow::Result<_>>()?;
+    let finished = prepared.run_on(&devices, Box::new(Terminal::new()), &stop)?;
+    report(finished, json)
+}
+
+/// Opens a device for the precision of the settings.
+fn open(request: DeviceRequest, config: &RunConfig) -> anyhow::Result<Selected> {
+    let selected = pollster::block_on(select(request))?;
+    selected.ensure_computes_in(config.optim.precision)?;
+    Ok(selected)
+}
+
+/// The run of a process that is one of several. An error ends all of them.
+fn run_as(
+    mut member: Member,
+    args: Option<&cli::Pretrain>,
+    stop: &AtomicBool,
+) -> anyhow::Result<bool> {
+    let error = match member_run(&mut member, args, stop) {
+        Ok(done) => {
+            // Rank 0 still writes results when the others have taken their last step.
+            member.leave();
+            return Ok(done);
+        }
+        Err(error) => error,
+    };
+    let ranks = matches!(error.downcast_ref(), Some(densecl::Error::Ranks(_)));
+    if member.rank() > 0 && (ranks || error.is::<TogetherFailed>()) {
+        // Rank 0 reports it, saves what can be saved, and ends all processes.
+        member.leave();
+        return Ok(false);
+    }
+    let rank = match member.rank() {
+        0 => String::new(),
+        rank => format!("rank {rank}: "),
+    };
+    console::note(format_args!("error: {rank}{error:#}"));
+    member.end_all()
+}
+
+fn member_run(
+    member: &mut Member,
+    args: Option<&cli::Pretrain>,
+    stop: &AtomicBool,
+) -> anyhow::Result<bool> {
+    let run = prepare_together(&request(args), member)?;
+    let seat = member.seat();
+    let config = match &run {
+        MemberRun::First(prepared) => prepared.config(),
+        MemberRun::Other(follower) => follower.config(),
+    };
+    let devices = DeviceRequest::list(&config.train.device)?;
+    let selected = open(mpi::device_of(&devices, member.number())?, config)?;
+    match run {
+        MemberRun::First(prepared) => {
+            let json = args.and_then(|args| args.json.as_deref());
+            if let Some(json) = json {
+                ensure_json(json)?;
+            }
+            let watching = Box::new(Terminal::new());
+            let finished = prepared.run_first(&selected, seat, member, watching, stop)?;
+            report(finished, json)
+        }
+        MemberRun::Other(follower) => {
+            let interrupted = follower.run(&selected, seat, member, stop)?;
+            Ok(!interrupted)
+        }
+    }
+}
+
+/// Writes and prints the results of a run. `Ok(false)` when it was interrupted.
+fn report(finished: Finished, json: Option<&Path>) -> anyhow::Result<bool> {
+    let Some((run, result)) = finished else {
         return Ok(false);
     };
     match json {

@@ -6,6 +6,7 @@ use super::Files;
 use crate::cli::{self, Command, eval};
 use crate::commands::pretrain;
 use crate::export::bundle_files;
+use crate::mpi;
 use densecl_eval::backbone::files_of;
 use densecl_eval::compare;
 use densecl_eval::embedding::side_file;
@@ -89,12 +90,21 @@ pub(crate) fn of(command: Option<&Command>) -> anyhow::Result<Files> {
                 .may_write("--json", args.json.as_deref());
         }
         // These commands write no files.
-        Some(Command::Config(_) | Command::Completions { .. }) => {}
+        Some(
+            Command::Config(_)
+            | Command::Devices
+            | Command::SumSpeed(_)
+            | Command::Completions { .. },
+        ) => {}
     }
     Ok(files)
 }
 
 fn run(files: &mut Files, args: Option<&cli::Pretrain>) -> anyhow::Result<()> {
+    // Of several processes only the first writes, and perhaps only its machine has the folder.
+    if mpi::launched().is_some_and(|launched| launched.rank > 0) {
+        return Ok(());
+    }
     let request = pretrain::request(args);
     let (config, folder) = settings_and_folder(&request)?;
     if let Some(config) = &request.config {
@@ -153,11 +163,19 @@ fn plot(files: &mut Files, args: &cli::Plot) {
 
 fn evaluation(files: &mut Files, task: &eval::Task) {
     use eval::Task;
+    fn of_detector<'a>(
+        name: &'static str,
+        args: &'a eval::Detector,
+    ) -> (&'static str, &'a Path, &'a eval::Common) {
+        (name, args.data.as_path(), &args.common)
+    }
     let (name, data, common) = match task {
         Task::Correspondence(args) => ("correspondence", Path::new(&args.data), &args.common),
         Task::LinearSeg(args) => ("linear-seg", args.data.data.as_path(), &args.common),
         Task::KnnSeg(args) => ("knn-seg", args.data.data.as_path(), &args.common),
-        Task::Detect(args) => ("detect", args.data.as_path(), &args.common),
+        Task::Propagation(args) => ("propagation", Path::new(&args.data), &args.common),
+        Task::Detect(args) => of_detector("detect", &args.detector),
+        Task::Instances(args) => of_detector("instances", &args.detector),
         Task::Knn(args) => ("knn", args.classes.data.as_path(), &args.common),
         Task::Linear(args) => ("linear", args.classes.data.as_path(), &args.common),
         Task::Compare(args) => return comparison(files, args),
@@ -179,6 +197,7 @@ fn comparison(files: &mut Files, args: &eval::Compare) {
     let folders = [
         ("--seg", &args.seg),
         ("--det", &args.det),
+        ("--instances", &args.instances),
         ("--classify", &args.classify),
     ];
     for (option, paths) in folders {
@@ -186,8 +205,10 @@ fn comparison(files: &mut Files, args: &eval::Compare) {
             files.reads_data(option, path);
         }
     }
-    for path in &args.corr {
-        files.reads_data("--corr", Path::new(path));
+    for (option, paths) in [("--corr", &args.corr), ("--video", &args.video)] {
+        for path in paths {
+            files.reads_data(option, Path::new(path));
+        }
     }
     files.writes_folder("--out", &args.out, compare::outputs(&args.out));
 }

@@ -1,9 +1,11 @@
 //! Compares detection, classification and segmentation with their reference implementations: COCO's evaluation,
-//! torchvision's FCOS, scikit-learn's nearest neighbours, torchmetrics' Jaccard index.
+//! torchvision's FCOS, scikit-learn's nearest neighbours, torchmetrics' Jaccard index, DAVIS' J and F.
 
 mod fcos;
+mod instances;
 mod metrics;
 mod segmentation;
+mod video;
 
 use std::path::Path;
 

@@ -7,6 +7,7 @@ use densecl::{
     method::{Byol, Method, MicroBatch, regression_loss},
     model::{Encoder, Kind, Tensors},
     weights::{self, FORMAT_VERSION, Weights, WeightsInfo},
+    world::Alone,
 };
 use densecl_tests::{
     byol::{TinyByol, batch, state},
@@ -24,7 +25,7 @@ fn views(step: u64) -> MicroBatch {
 /// Takes the steps `from..to`.
 fn train(learner: &mut Byol, from: u64, to: u64) {
     for step in from..to {
-        let output = learner.step(vec![views(step)], &settings(step));
+        let output = learner.step(vec![views(step)], &settings(step), &mut Alone);
         let figures = output.expect("a step").figures().expect("figures");
         assert!((0.0..=8.0).contains(&figures["loss"]));
         assert!((-1.0..=1.0).contains(&figures["cosine"]));
@@ -106,7 +107,9 @@ fn equal_micro_batches_have_the_gradient_of_one() {
     let step = |count: usize| {
         let mut learner = tiny.learner(&cpu());
         let batches = vec![views(0); count];
-        let output = learner.step(batches, &settings(0)).expect("a step");
+        let output = learner
+            .step(batches, &settings(0), &mut Alone)
+            .expect("a step");
         let loss = output.figures().expect("figures")["loss"];
         (loss, named_values(&learner.online))
     };

@@ -6,5 +6,6 @@ mod files;
 mod grids;
 mod in_view;
 mod queue;
+mod ranks;
 mod steps;
 mod univip;

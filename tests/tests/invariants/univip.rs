@@ -7,6 +7,7 @@ use densecl::{
     loss::marginal,
     method::{Method, MicroBatch, Shows, UniVip, instance_loss, instance_plan},
     weights::Weights,
+    world::Alone,
 };
 use densecl_tests::{
     golden::assert_close,
@@ -24,7 +25,7 @@ fn views(step: u64) -> MicroBatch {
 /// Takes the steps `from..to`.
 fn train(learner: &mut UniVip, from: u64, to: u64) {
     for step in from..to {
-        let output = learner.step(vec![views(step)], &settings(step));
+        let output = learner.step(vec![views(step)], &settings(step), &mut Alone);
         let figures = output.expect("a step").figures().expect("figures");
         assert!((-5.0..=5.0).contains(&figures["loss"]));
         let parts = ["loss_scene", "loss_scene_instance", "loss_instance"];
@@ -90,7 +91,9 @@ fn equal_micro_batches_have_the_gradient_of_one() {
     let step = |count: usize| {
         let mut learner = tiny.learner(&cpu());
         let batches = vec![views(0); count];
-        let output = learner.step(batches, &settings(0)).expect("a step");
+        let output = learner
+            .step(batches, &settings(0), &mut Alone)
+            .expect("a step");
         let loss = output.figures().expect("figures")["loss"];
         (loss, named_values(&learner.online))
     };

@@ -13,6 +13,7 @@ use densecl::{
     model::{Init, Kind, TensorVisitor, Tensors},
     optim::{ParameterGradients, Sgd},
     schedule,
+    world::Alone,
 };
 use densecl_tests::{
     byol::sized_batch,
@@ -71,7 +72,9 @@ impl Case {
                 learning_rate: self.learning_rate,
             };
             let batch = sized_batch(&self.images(step), [BATCH, SIDE], &cpu());
-            let output = learner.step(vec![batch], &settings).expect("a step");
+            let output = learner
+                .step(vec![batch], &settings, &mut Alone)
+                .expect("a step");
             let measured = output.figures().expect("the CPU answers");
             for name in ["loss", "grad_norm", "feature_std", "target_std", "momentum"] {
                 let got = [measured[name] as f32];
@@ -122,7 +125,9 @@ impl Case {
             total_steps: STEPS,
             learning_rate: self.learning_rate,
         };
-        learner.step(vec![batch], &settings).expect("a step");
+        learner
+            .step(vec![batch], &settings, &mut Alone)
+            .expect("a step");
         for velocity in learner.optimizer.state(&learner.online) {
             let key = format!("step0/grad/{}", velocity.name);
             agrees(golden, self.file, &key, &values(&velocity.values));

@@ -11,6 +11,7 @@ use densecl::{
         Method, StepSettings, UniVip, instance_loss, instance_plan, scene_instance_loss, scene_loss,
     },
     model::Tensors,
+    world::Alone,
 };
 use densecl_tests::{
     golden::{Golden, TOLERANCE, assert_close},
@@ -72,7 +73,9 @@ fn two_steps_agree() {
     let golden = Golden::open_in("univip", "step");
     // Without decay the first velocity of SGD is the gradient.
     let mut first = learner(0.0);
-    first.step(vec![batch(0)], &settings(0)).expect("a step");
+    first
+        .step(vec![batch(0)], &settings(0), &mut Alone)
+        .expect("a step");
     for velocity in first.optimizer.state(&first.online) {
         let key = format!("step0/grad/{}", velocity.name);
         agrees(&golden, "step", &key, &values(&velocity.values));
@@ -87,7 +90,7 @@ fn two_steps_agree() {
         TOLERANCE,
     );
     for step in 0..STEPS {
-        let output = learner.step(vec![batch(step)], &settings(step));
+        let output = learner.step(vec![batch(step)], &settings(step), &mut Alone);
         let figures = output.expect("a step").figures().expect("figures");
         for name in [
             "loss",

@@ -117,3 +117,36 @@ fn what_does_not_fit_together_is_named() {
         assert!(error.contains(expected) && !error.contains('\n'), "{error}");
     }
 }
+
+#[test]
+fn ranks_share_a_batch_in_powers_of_two_or_are_told_what_fits() {
+    let of = |sets: &str| -> RunConfig {
+        let sets: Vec<String> = sets.split(' ').map(String::from).collect();
+        settings::resolve(&[], &sets).expect("known keys")
+    };
+    let config = of("train.batch_size=48 method.bn_groups=2 optim.accumulate=12");
+    for (ranks, fits) in [
+        (1, true),
+        (3, true),
+        (6, true),
+        (12, true),
+        (2, false),
+        (4, false),
+    ] {
+        assert_eq!(config.ensure_divides(ranks).is_ok(), fits, "{ranks} ranks");
+    }
+    assert_eq!(config.ranks_that_fit(), [1, 3, 6, 12]);
+    let refused = |sets: &str, ranks: usize| {
+        let refused = of(sets).ensure_divides(ranks).expect_err("refused");
+        refused.to_string()
+    };
+    let batch = "train.batch_size=48 method.bn_groups=2 optim.accumulate";
+    // 16 parts of 3 images would not divide into 2 groups, so the largest that fits is named.
+    assert!(refused(&format!("{batch}=12"), 4).contains("set it to 8, or to 0"));
+    assert!(refused(&format!("{batch}=1"), 4).contains("set it to 4, or to 0"));
+    let never = refused(&format!("{batch}=1"), 5);
+    assert!(
+        never.contains("5 ranks") && never.contains("a multiple of 10"),
+        "{never}"
+    );
+}

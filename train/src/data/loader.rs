@@ -4,18 +4,22 @@
 //! length of the run. So a resumed run gets the same batches as an uninterrupted one, and they are equal to the
 //! bit for any number of threads.
 //!
-//! The unit of work is one sample. Workers take samples in the order in which batches need them and return them in
-//! any order; [`Batches::next`] sorts them into their batch. Only the `prefetch` batches after the one last returned
-//! are queued, which bounds the memory: at most `prefetch` batches are in work or waiting, and one is being
-//! assembled.
+//! A rank makes only its part of each batch; the samples do not depend on the number of ranks.
+//!
+//! The unit of work is one sample. Workers take samples in the order in which batches need them and return them
+//! in any order; [`Batches::next`] sorts them into their batch. Only the `prefetch` batches after the one last
+//! returned are queued, which bounds the memory: at most `prefetch` batches are in work or waiting, and one is
+//! being assembled.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use densecl::augment::{Stage, ViewConfig};
 use densecl::method::ViewSpec;
+use densecl::world::part_of;
 use log::Level;
 
 use super::bad_files::{BadFile, BadFiles, proof};
@@ -25,7 +29,7 @@ use super::source::Source;
 use super::worker::{Job, Sample, SampleError, WorkerPool};
 use crate::batch::{Batch, Batches, ViewBytes};
 use crate::config::RunConfig;
-use crate::plan::Plan;
+use crate::plan::{Plan, Seat};
 
 const STOPPED: &str = "the data loader has stopped after an earlier error";
 
@@ -35,6 +39,8 @@ const STOPPED: &str = "the data loader has stopped after an earlier error";
 pub(crate) struct LoaderConfig {
     /// B: images per batch.
     pub batch_size: usize,
+    /// The places in each batch of the samples that are made: all, or the part of a rank.
+    pub places: Range<usize>,
     /// The seed of the run.
     pub seed: u64,
     /// Worker threads; 0 = as many as cores.
@@ -56,7 +62,8 @@ pub(crate) struct LoaderConfig {
 }
 
 impl LoaderConfig {
-    /// The settings for a run whose method takes these views; bad files are logged at `bad_file_level`.
+    /// The settings for a run whose method takes these views; bad files are logged at `bad_file_level`. The batches are
+    /// whole: [`Self::of_rank`] restricts them.
     pub(crate) fn of(
         plan: &Plan,
         wanted: &[ViewSpec],
@@ -68,6 +75,7 @@ impl LoaderConfig {
         } = &plan.config;
         Self {
             batch_size: train.batch_size,
+            places: 0..train.batch_size,
             seed: train.seed,
             threads: data.threads,
             prefetch: data.prefetch,
@@ -80,6 +88,15 @@ impl LoaderConfig {
         }
     }
 
+    /// The same for the part of a rank. Where the number of threads is left open, the ranks of a machine share its cores.
+    pub(crate) fn of_rank(mut self, seat: Seat) -> Self {
+        self.places = part_of(self.batch_size, seat.rank, seat.ranks);
+        if self.threads == 0 {
+            self.threads = (cores() / seat.neighbours).max(1);
+        }
+        self
+    }
+
     /// What the curriculum says about a step.
     fn stage(&self, step: u64) -> Stage {
         let ViewConfig {
@@ -87,6 +104,10 @@ impl LoaderConfig {
         } = &self.views;
         curriculum.stage(*size, step, self.total_steps)
     }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// Prepares batches on worker threads, which end when this is dropped.
@@ -144,9 +165,9 @@ impl Loader {
             "data.max_bad_share",
             config.bad_file_level,
         );
-        let most_useful = batch_size.saturating_mul(config.prefetch);
+        let most_useful = config.places.len().saturating_mul(config.prefetch);
         let threads = match config.threads {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            0 => cores(),
             threads => threads,
         };
         let longest_search = proof(config.max_bad_share, images);
@@ -185,25 +206,25 @@ impl Loader {
     }
 
     fn assemble(&mut self) -> anyhow::Result<Batch> {
-        let batch_size = self.config.batch_size;
+        let places = self.config.places.clone();
         let step = self.next_step;
         let stage = self.config.stage(step);
         let wanted = self.config.wanted.iter();
         let sizes = wanted.map(|view| view.size.unwrap_or(stage.size));
         let empty = |size: u32| ViewBytes {
             size: size as usize,
-            pixels: Vec::with_capacity(batch_size * 3 * size as usize * size as usize),
-            geometry: Vec::with_capacity(batch_size),
+            pixels: Vec::with_capacity(places.len() * 3 * size as usize * size as usize),
+            geometry: Vec::with_capacity(places.len()),
         };
         let mut batch = Batch {
             step,
             epoch: step / self.steps_per_epoch(),
             views: sizes.map(empty).collect(),
-            images: Vec::with_capacity(batch_size),
+            images: Vec::with_capacity(places.len()),
         };
-        // Samples are taken in the order of the batch, so that bad files are reported and counted in the same order on
-        // every machine.
-        for place in 0..batch_size {
+        // Samples are taken in the order of the batch, so that bad files are reported and counted in the same
+        // order on every machine.
+        for place in places {
             let sample = match self.wait_for(step, place)? {
                 Ok(sample) => sample,
                 Err(SampleError::NoneDecodes(skipped)) => {
@@ -258,7 +279,7 @@ impl Loader {
             }
             let stage = self.config.stage(step);
             let first = (step % self.steps_per_epoch()) as usize * batch_size;
-            for place in 0..batch_size {
+            for place in self.config.places.clone() {
                 let position = first + place;
                 let order = Arc::clone(&self.order.1);
                 let index = epoch * images + position as u64;

@@ -97,8 +97,10 @@ fn throughput(
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         threads => threads,
     };
+    let batch_size = BATCH_SIZE.min(source.count());
     let config = LoaderConfig {
-        batch_size: BATCH_SIZE.min(source.count()),
+        batch_size,
+        places: 0..batch_size,
         seed: 0,
         threads,
         prefetch: 4,

@@ -3,14 +3,18 @@
 use super::folder::RunDir;
 use crate::memory;
 use crate::panics;
-use crate::plan::Plan;
+use crate::plan::{Plan, Seat};
 use crate::trainer::Failure;
 
 /// The failure of a training loop as one line for the user.
-pub(super) fn explain(failure: Failure, plan: &Plan, run: &RunDir) -> anyhow::Error {
+pub(super) fn explain(failure: Failure, plan: &Plan, seat: Seat, run: &RunDir) -> anyhow::Error {
     match failure {
         Failure::NotFinite(step) => not_finite(step, run),
-        Failure::Device(noticed) => of_device(plan, run, &noticed),
+        Failure::Device(noticed) => {
+            let why = device_failure(plan, seat, &noticed);
+            anyhow::anyhow!("{why}; {}", how_to_go_on(run))
+        }
+        Failure::Rank(why) => anyhow::anyhow!("{why}; {}", how_to_go_on(run)),
         Failure::Data { why, unsaved } => of_data(&why, unsaved.map(|failure| *failure), run),
         Failure::Other(error) => error,
     }
@@ -25,17 +29,23 @@ fn not_finite(step: u64, run: &RunDir) -> anyhow::Error {
     )
 }
 
-/// The error for a device that was lost or ran out of memory. `noticed` is the message of the read that failed.
-fn of_device(plan: &Plan, run: &RunDir, noticed: &str) -> anyhow::Error {
+/// The error for a device that was lost or ran out of memory, without what is kept. `noticed` is the message of the
+/// read that failed.
+pub(super) fn device_failure(plan: &Plan, seat: Seat, noticed: &str) -> anyhow::Error {
     let why = match panics::device_failure() {
         Some(said) => format!("the device failed: {said}"),
         None => noticed.to_string(),
     };
     let memory = if why.to_lowercase().contains("out of memory") {
-        format!("; {}", memory::advice(plan))
+        format!("; {}", memory::advice(plan, seat))
     } else {
         String::new()
     };
+    anyhow::anyhow!("{why}{memory}")
+}
+
+/// What is kept of the run, and how to continue.
+fn how_to_go_on(run: &RunDir) -> String {
     let (kept, resumable) = kept(run);
     let go_on = if resumable {
         format!(
@@ -45,7 +55,7 @@ fn of_device(plan: &Plan, run: &RunDir, noticed: &str) -> anyhow::Error {
     } else {
         "start again with --overwrite".to_string()
     };
-    anyhow::anyhow!("{why}{memory}; {kept}; {go_on}")
+    format!("{kept}; {go_on}")
 }
 
 /// The error for data that cannot be read; `unsaved` is the reason when the last checkpoint could not be written.
@@ -55,7 +65,7 @@ fn of_data(why: &anyhow::Error, unsaved: Option<Failure>, run: &RunDir) -> anyho
     let failed = match unsaved {
         None => String::new(),
         Some(Failure::NotFinite(step)) => lost(not_finite(step, run).to_string()),
-        Some(Failure::Device(why)) => lost(why),
+        Some(Failure::Device(why) | Failure::Rank(why)) => lost(why),
         Some(Failure::Data { why: error, .. } | Failure::Other(error)) => {
             lost(format!("{error:#}"))
         }

@@ -39,6 +39,7 @@ pub(crate) struct Listing {
 }
 
 /// The training images and their boxes.
+#[derive(Clone)]
 pub(crate) struct Images {
     pub source: Arc<Source>,
     /// Boxes for methods with instances; empty for others, and where all are random.
@@ -59,27 +60,24 @@ pub(crate) struct Data {
     pub bad_pairs: Vec<BadFile>,
 }
 
-/// Opens the training images and the held-out pairs.
+/// The training images, the images that are held out, and what identifies both.
 ///
 /// # Errors
 /// When the data cannot be read or holds no images.
-pub(crate) fn open(config: &RunConfig, observer: &mut dyn Observer) -> anyhow::Result<Data> {
-    let wanted = config.eval.pairs;
+pub(crate) fn open_source(
+    config: &RunConfig,
+    observer: &mut dyn Observer,
+) -> anyhow::Result<(Source, Source, Listing)> {
     if config.data.source == SCENES {
         let count = config.data.scene_count;
         observer.event(&TrainEvent::Note(format!("rendering {count} scenes")))?;
         let images = training_scenes(&config.scenes, config.train.seed, count);
-        return Ok(Data {
-            listing: Listing {
-                files: images.len(),
-                fingerprint: 0,
-                contents: None,
-            },
-            held_out: 0,
-            source: Source::Memory(images),
-            pairs: scenes(config, wanted),
-            bad_pairs: Vec::new(),
-        });
+        let listing = Listing {
+            files: images.len(),
+            fingerprint: 0,
+            contents: None,
+        };
+        return Ok((Source::Memory(images), Source::Memory(Vec::new()), listing));
     }
     let source = Source::open(Path::new(&config.data.source))?;
     let listing = Listing {
@@ -87,7 +85,25 @@ pub(crate) fn open(config: &RunConfig, observer: &mut dyn Observer) -> anyhow::R
         fingerprint: source.fingerprint(),
         contents: source.contents(),
     };
-    let (source, held_out) = hold_out(source, wanted);
+    let (source, held_out) = hold_out(source, config.eval.pairs);
+    Ok((source, held_out, listing))
+}
+
+/// Opens the training images and the held-out pairs.
+///
+/// # Errors
+/// As [`open_source`].
+pub(crate) fn open(config: &RunConfig, observer: &mut dyn Observer) -> anyhow::Result<Data> {
+    let (source, held_out, listing) = open_source(config, observer)?;
+    if config.data.source == SCENES {
+        return Ok(Data {
+            listing,
+            held_out: 0,
+            source,
+            pairs: scenes(config, config.eval.pairs),
+            bad_pairs: Vec::new(),
+        });
+    }
     let mut decoder = Decoder::new(DecodeLimits::default());
     let mut bad_pairs = Vec::new();
     let mut images = Vec::new();
@@ -167,6 +183,17 @@ impl Listing {
     pub(crate) fn save(self, run: &RunDir) -> anyhow::Result<()> {
         let text = serde_json::to_string_pretty(&self)?;
         write_atomically(&run.data(), text.as_bytes())
+    }
+
+    /// How the data differs from that of rank 0, in words; `None` if it is the same.
+    pub(crate) fn difference(&self, first: &Self) -> Option<String> {
+        if self.files != first.files {
+            return Some(format!("{} files instead of {}", self.files, first.files));
+        }
+        if self.fingerprint != first.fingerprint {
+            return Some("files of other names".to_string());
+        }
+        (self.contents != first.contents).then(|| "files of other contents".to_string())
     }
 
     /// Refuses to resume a run on other data than it was started on, because the order of the files determines every

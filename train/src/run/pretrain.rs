@@ -6,69 +6,48 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, bail};
-use densecl::checkpoint::{Checkpoint, TrainingState};
+use densecl::checkpoint::{self, Checkpoint, TrainingState};
 use densecl::config::Precision;
 use densecl::device::Selected;
 use densecl::method::{Method, Shows};
+use densecl::world::{Alone, World};
 
 use super::boxes;
 use super::describe::describe;
 use super::folder::RunDir;
 use super::images::{self, Images};
+use super::ranks::{Others, side_by_side};
+use super::request::{Resumed, RunRequest, prepare};
 use super::result::{self, RunResult};
 use super::start;
-use super::training::train;
+use super::training::Rank;
+use crate::agree;
 use crate::config::RunConfig;
 use crate::events::{Observer, Observers, TrainEvent};
 use crate::files::write_atomically;
 use crate::held_out;
 use crate::memory;
-use crate::plan::Plan;
-use crate::presets::PRESETS;
+use crate::plan::{Plan, Seat};
 use crate::report::{JsonlWriter, TensorBoardWriter};
 use crate::settings;
 
-/// Describes the run to start or to resume.
-#[derive(Debug, Clone, Default)]
-pub struct RunRequest {
-    /// A preset's name or a TOML file.
-    pub config: Option<String>,
-    /// Overrides `section.key=value`, applied in order.
-    pub sets: Vec<String>,
-    /// The folder of the run; `None` = `runs/<name of the config>`.
-    pub out: Option<PathBuf>,
-    /// The folder of a run to resume.
-    pub resume: Option<PathBuf>,
-    /// Replace an earlier run in the same folder.
-    pub overwrite: bool,
-}
-
-impl RunRequest {
-    /// The quick start: embedded scenes, a small network, minutes on a CPU.
-    pub fn quick_start() -> Self {
-        Self {
-            config: Some("quickstart".to_string()),
-            // Newcomers may repeat the quick start; the second time must not fail because of the first.
-            overwrite: true,
-            ..Self::default()
-        }
-    }
-}
-
 /// A run with validated settings, ready to start or resume.
 pub struct PreparedRun {
-    config: RunConfig,
-    out: PathBuf,
-    overwrite: bool,
-    resumed: Option<Resumed>,
+    pub(super) config: RunConfig,
+    pub(super) out: PathBuf,
+    pub(super) overwrite: bool,
+    pub(super) resumed: Option<Resumed>,
     /// A training state of another program to continue.
-    state: Option<TrainingState>,
+    pub(super) state: Option<TrainingState>,
     /// Makes the learner at step 0.
-    method: MakeMethod,
+    pub(super) method: MakeMethod,
 }
 
-/// Makes a method at step 0 from the plan of the run.
-pub type MakeMethod = Box<dyn FnOnce(&Plan) -> Box<dyn Method>>;
+/// Makes a method at step 0 from the plan of the run. With several ranks it is called once for each.
+pub type MakeMethod = Box<dyn Fn(&Plan) -> Box<dyn Method> + Send + Sync>;
+
+/// The folder of a run and its results; `None` when the run was stopped before its first step.
+pub type Finished = Option<(RunDir, RunResult)>;
 
 impl PreparedRun {
     /// Reads and validates the settings and the training state to continue, if any. Locks the folder of a run that
@@ -88,6 +67,18 @@ impl PreparedRun {
             prepared.config.method.queue = state.queue_len();
         }
         Ok(prepared)
+    }
+
+    /// A new run of the settings' own method in the folder `out`.
+    pub(super) fn of(config: RunConfig, out: PathBuf) -> Self {
+        Self {
+            config,
+            out,
+            overwrite: false,
+            resumed: None,
+            state: None,
+            method: Box::new(Plan::learner),
+        }
     }
 
     /// Trains this method instead of the one in the settings. Backbone, views, data and optimizer still come from
@@ -112,11 +103,42 @@ impl PreparedRun {
     pub fn run(
         self,
         selected: &Selected,
+        watching: Box<dyn Observer>,
+        stop: &AtomicBool,
+    ) -> anyhow::Result<Finished> {
+        let others = Others::None;
+        self.lead(selected, Seat::ALONE, &mut Alone, others, watching, stop)
+    }
+
+    /// The same on several devices: a rank for each, as threads of this process. A device may be named twice.
+    ///
+    /// # Errors
+    /// One line for the user.
+    pub fn run_on(
+        self,
+        devices: &[Selected],
+        watching: Box<dyn Observer>,
+        stop: &AtomicBool,
+    ) -> anyhow::Result<Finished> {
+        match devices {
+            [] => bail!("no device is given to train on"),
+            [only] => self.run(only, watching, stop),
+            _ => side_by_side(self, devices, watching, stop),
+        }
+    }
+
+    /// Rank 0 of a run: everything but the steps of the others.
+    pub(super) fn lead(
+        self,
+        selected: &Selected,
+        seat: Seat,
+        world: &mut dyn World,
+        others: Others,
         mut watching: Box<dyn Observer>,
         stop: &AtomicBool,
-    ) -> anyhow::Result<Option<(RunDir, RunResult)>> {
+    ) -> anyhow::Result<Finished> {
         let Self {
-            config,
+            mut config,
             out,
             overwrite,
             resumed,
@@ -136,13 +158,28 @@ impl PreparedRun {
                 config.optim.precision.name()
             ))?;
         }
-        let data = images::open(&config, &mut *watching)?;
+        let data = others.same_data(world, images::open(&config, &mut *watching), |data| {
+            data.listing
+        })?;
         let (pairs, bad_pairs) = (data.pairs, data.bad_pairs);
-        let plan = Plan::new(config, selected.device.clone(), data.source.count())?;
         let source = Arc::new(data.source);
+        let open = config.optim.accumulate == 0;
+        config.optim.accumulate =
+            others.accumulate(world, &config, source.count(), selected, seat)?;
+        ensure_shared(&config, seat.ranks, resumed.is_some())?;
+        config.validate()?;
+        let plan = Plan::new(config, selected.device.clone(), source.count())?;
         let mut note = |text: String| watching.event(&TrainEvent::Note(text));
         note(describe(&plan, data.held_out))?;
-        note(memory::check(&plan, selected)?)?;
+        if seat.ranks > 1 {
+            note(describe_ranks(&plan, seat))?;
+        } else if open && plan.config.optim.accumulate > 1 {
+            note(format!(
+                "optim.accumulate = {}: a step would not fit in memory with fewer parts",
+                plan.config.optim.accumulate
+            ))?;
+        }
+        note(memory::check(&plan, selected, seat)?)?;
 
         let fresh = method(&plan);
         let instances = Shows::instances(&fresh.views());
@@ -155,12 +192,13 @@ impl PreparedRun {
             &mut *watching,
             stop,
         )?;
+        let found = others.same_boxes(world, found)?;
         let Some(boxes) = found else {
             watching.event(&TrainEvent::Note(NOTHING_TO_CONTINUE.to_string()))?;
             return Ok(None);
         };
         let note = |text: String| watching.event(&TrainEvent::Note(text));
-        let (learner, first_step) = match &resumed {
+        let (mut learner, first_step) = match &resumed {
             Some((step, path)) => {
                 data.listing.ensure_same(&run)?;
                 (load_checkpoint(&plan, fresh, *step, path)?, *step)
@@ -175,13 +213,17 @@ impl PreparedRun {
                 (learner, first_step)
             }
         };
-        // A resumed run saves its settings too: the number of steps may have been changed, and later resumes use it.
+        // A resumed run saves its settings too: the number of steps may have been changed, and later resumes
+        // use it.
         let text = settings::to_toml(&plan.config)?;
         write_atomically(&run.config(), text.as_bytes())?;
         let images = Images {
             source,
             boxes: Arc::new(boxes),
         };
+        others.begin(&plan.config, &images);
+        agree::of_first(world, first_step)?;
+        checkpoint::share(&mut *learner, world)?;
         let mut observers = Observers(vec![watching]);
         let keep = resumed.is_some().then_some(first_step);
         let metrics = JsonlWriter::open(&run.metrics(), keep)?;
@@ -213,15 +255,14 @@ impl PreparedRun {
             }
         };
 
-        let (ended, mut bad_files) = train(
-            &plan,
-            &images,
-            learner,
-            first_step,
-            &run,
-            &mut observers,
+        let mut rank = Rank {
+            plan: &plan,
+            images: &images,
+            seat,
+            world,
             stop,
-        )?;
+        };
+        let (ended, mut bad_files) = rank.lead(learner, first_step, &run, &mut observers)?;
         if ended.interrupted && ended.step == 0 {
             run.clear()?;
             observers.event(&TrainEvent::Note(NOTHING_TO_CONTINUE.to_string()))?;
@@ -231,7 +272,7 @@ impl PreparedRun {
         let result = result::conclude(
             &plan,
             &run,
-            &selected.name,
+            (&selected.name, seat.ranks),
             &pairs,
             before,
             (&ended, &bad_files),
@@ -243,122 +284,34 @@ impl PreparedRun {
 
 const NOTHING_TO_CONTINUE: &str = "stopped before the first step: there is nothing to continue";
 
-/// An earlier run, locked, with the step and path of its newest checkpoint.
-struct Resumed {
-    run: RunDir,
-    step: u64,
-    path: PathBuf,
-}
-
-fn prepare(request: &RunRequest) -> anyhow::Result<PreparedRun> {
-    if let Some(path) = &request.resume {
-        return prepare_resume(request, path);
-    }
-    let (config, out) = settings_and_folder(request)?;
-    config.validate()?;
-    Ok(PreparedRun {
-        config,
-        out,
-        overwrite: request.overwrite,
-        resumed: None,
-        state: None,
-        method: Box::new(Plan::learner),
-    })
-}
-
-/// The settings, not yet validated, and the folder of a request.
+/// Refuses a number of ranks that cannot share the micro-batches of the settings.
 ///
 /// # Errors
-/// When the settings cannot be read, or neither a config nor a setting is given.
-pub fn settings_and_folder(request: &RunRequest) -> anyhow::Result<(RunConfig, PathBuf)> {
-    if let Some(path) = &request.resume {
-        let run = RunDir::open(path)?;
-        let config = settings::resolve_file(&run.config(), &request.sets)?;
-        return Ok((config, path.clone()));
+/// One line with what fits: for a run that is resumed a number of ranks, otherwise a number of micro-batches.
+pub(super) fn ensure_shared(config: &RunConfig, ranks: usize, resumed: bool) -> anyhow::Result<()> {
+    match config.ensure_divides(ranks) {
+        Err(_) if resumed => {
+            let fit = config.ranks_that_fit();
+            let fit: Vec<String> = fit.iter().map(ToString::to_string).collect();
+            bail!(
+                "{ranks} ranks cannot continue this run, whose optim.accumulate is {}: the numbers of ranks that can are {}",
+                config.optim.accumulate,
+                fit.join(", ")
+            )
+        }
+        done => done,
     }
-    if request.config.is_none() && request.sets.is_empty() {
-        bail!(
-            "nothing says what to train on: give --data PATH, or --config with a preset or a file \
-             (`densecl config` lists the presets)"
-        );
-    }
-    let (name, config) = preset_or_file(request.config.as_deref(), &request.sets)?;
-    let out = request
-        .out
-        .clone()
-        .unwrap_or_else(|| Path::new("runs").join(name));
-    Ok((config, out))
 }
 
-fn prepare_resume(request: &RunRequest, path: &Path) -> anyhow::Result<PreparedRun> {
-    if request.config.is_some() || request.out.is_some() {
-        bail!("--resume continues a run with its own settings: leave out --config and --out");
-    }
-    let mut run = RunDir::open(path)?;
-    // Locked before reading, because a run that is still training could change the files.
-    run.lock("wait for it, or stop it; it can be continued then")?;
-    let saved: RunConfig = settings::resolve_file(&run.config(), &[])?;
-    let config: RunConfig = settings::resolve_file(&run.config(), &request.sets)?;
-    config.validate()?;
-    // Resets the settings that do not affect the result of the remaining steps, and the number of steps.
-    let comparable = |config: &RunConfig| {
-        let mut config = config.clone();
-        config.train.device.clear();
-        config.train.exceeds_memory = false;
-        (config.train.steps, config.train.epochs) = (0, 0);
-        (config.data.threads, config.data.prefetch) = (0, 1);
-        config.log = Default::default();
-        config.checkpoint = Default::default();
-        config
-    };
-    let (saved, asked) = (comparable(&saved), comparable(&config));
-    if saved != asked {
-        bail!(
-            "--resume continues the same run, {}: only train.steps, train.epochs, train.device, \
-             train.exceeds_memory, data.threads, data.prefetch, log.* and checkpoint.* may be changed",
-            settings::differences(&saved, &asked)?.join(", ")
-        );
-    }
-    let (step, newest) = run.checkpoints()?.pop().with_context(|| {
-        format!(
-            "{} holds no checkpoint yet: start it again with --overwrite",
-            path.display()
-        )
-    })?;
-    Ok(PreparedRun {
-        config,
-        out: path.to_path_buf(),
-        overwrite: false,
-        state: None,
-        method: Box::new(Plan::learner),
-        resumed: Some(Resumed {
-            run,
-            step,
-            path: newest,
-        }),
-    })
-}
-
-/// Loads a preset or a file, with overrides; returns the name for the run's folder and the settings.
-pub fn preset_or_file(
-    config: Option<&str>,
-    sets: &[String],
-) -> anyhow::Result<(String, RunConfig)> {
-    let Some(wanted) = config else {
-        return Ok(("pretrain".to_string(), settings::resolve(&[], sets)?));
-    };
-    if let Some(preset) = PRESETS.iter().find(|(name, _)| *name == wanted) {
-        return Ok((wanted.to_string(), settings::resolve(&[*preset], sets)?));
-    }
-    let path = Path::new(wanted);
-    if !path.exists() {
-        let names = PRESETS.map(|(name, _)| name).join(", ");
-        bail!("{wanted} is neither a file nor a preset; the presets are {names}");
-    }
-    let name = path
-        .file_stem()
-        .map_or("pretrain".into(), |stem| stem.to_string_lossy());
-    Ok((name.into_owned(), settings::resolve_file(path, sets)?))
+fn describe_ranks(plan: &Plan, seat: Seat) -> String {
+    let accumulate = plan.config.optim.accumulate;
+    let images = plan.config.train.batch_size;
+    format!(
+        "{} ranks, each with {} images of a step in {} parts (optim.accumulate = {accumulate})",
+        seat.ranks,
+        images / seat.ranks,
+        accumulate / seat.ranks
+    )
 }
 
 /// Loads the checkpoint at `path`, taken after `step` steps, into `learner`.

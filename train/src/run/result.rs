@@ -72,8 +72,10 @@ pub struct RunResult {
     pub images_per_second: f64,
     /// Hour of training → the largest memory of the process during it, in bytes.
     pub resident_bytes_by_hour: BTreeMap<u64, u64>,
-    /// The device.
+    /// The device; that of rank 0.
     pub device: String,
+    /// Number of ranks in the last part of the run.
+    pub ranks: usize,
     /// Number of files that did not decode.
     pub bad_files: usize,
     /// The weight file.
@@ -154,7 +156,7 @@ fn measure(
 pub(crate) fn conclude(
     plan: &Plan,
     run: &RunDir,
-    device: &str,
+    (device, ranks): (&str, usize),
     pairs: &[Pair],
     before: Option<HeldOutFigures>,
     (ended, bad_files): (&Ended, &[BadFile]),
@@ -213,6 +215,7 @@ pub(crate) fn conclude(
         images_per_second: (ended.step * config.train.batch_size as u64) as f64 / ended.seconds,
         resident_bytes_by_hour: resident_by_hour(&rows),
         device: device.to_string(),
+        ranks,
         bad_files,
         weights: run.weights(),
     };

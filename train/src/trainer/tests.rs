@@ -6,6 +6,7 @@ use anyhow::bail;
 use burn::tensor::Device;
 use densecl::augment::{ViewMaker, draw_two};
 use densecl::synthetic::scene_image;
+use densecl::world::Alone;
 
 use super::*;
 use crate::plan::tiny_settings;
@@ -113,14 +114,18 @@ fn train(plan: &Plan, batches: u64, stop: &AtomicBool) -> (Result<Ended, Failure
     };
     let (mut page, mut rows) = (Page::default(), Rows::default());
     let learner = plan.learner();
+    let mut world = Alone;
     let trainer = Trainer::new(
         plan,
         learner,
         (0, 0.0),
-        &mut scenes,
-        &mut page,
-        &mut rows,
-        stop,
+        Services {
+            batches: &mut scenes,
+            host: &mut page,
+            observer: &mut rows,
+            world: &mut world,
+            stop,
+        },
     );
     let ended = trainer.and_then(Trainer::run);
     (ended, page, rows)

@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, fmt};
 
 use super::detectron2::from_detectron2;
+use super::keras::from_keras;
 use super::other_methods::{
     BARLOW_TWINS, DINO, LIGHTLY, MOCO_V3, SOLO_LEARN, SWAV, VISSL, other_methods,
 };
@@ -44,6 +45,8 @@ pub enum Layout {
     Dino,
     /// Backbones of detectron2: `stem.*`, `res2.*` to `res5.*`.
     Detectron2,
+    /// Keras' ResNets: `conv1/kernel`, `res2a_branch2a/kernel` or `conv2_block1_1_conv/kernel`.
+    Keras,
 }
 
 impl fmt::Display for Layout {
@@ -63,6 +66,7 @@ impl fmt::Display for Layout {
             Self::BarlowTwins => "a checkpoint of Barlow Twins",
             Self::Dino => "a checkpoint of DINO",
             Self::Detectron2 => "a backbone of detectron2",
+            Self::Keras => "a ResNet of Keras",
         })
     }
 }
@@ -86,6 +90,8 @@ pub enum Reason {
     TrainingState,
     /// The heads, second encoder or memory bank of another method, from which training cannot continue.
     OtherMethod,
+    /// The bias of a convolution, which the mean of the batch normalisation behind it contains.
+    InTheMean,
     /// The key does not begin with the prefix that was asked for.
     OutsidePrefix(String),
     /// The key fits a pattern of names that were to be left out.
@@ -104,6 +110,9 @@ impl fmt::Display for Reason {
             Self::Constant => f.write_str("a constant of the program that wrote it"),
             Self::TrainingState => f.write_str("part of a training state, not of weights"),
             Self::OtherMethod => f.write_str("part of another method than DenseCL"),
+            Self::InTheMean => {
+                f.write_str("a bias, subtracted from the mean of the batch normalisation behind it")
+            }
             Self::OutsidePrefix(prefix) => write!(f, "its name does not begin with {prefix}"),
             Self::Ignored(pattern) => write!(f, "ignored, as {pattern}"),
         }
@@ -214,6 +223,7 @@ impl Scheme {
                 Some(name) => Fate::Use(format!("{query}{name}")),
                 None => Fate::Unknown,
             },
+            Layout::Keras => keras(query, name),
         }
     }
 }
@@ -232,6 +242,19 @@ fn own(evaluated: Option<&str>, name: &str) -> Fate {
     match name.strip_prefix(prefix).filter(is_backbone) {
         Some(name) => Fate::Use(name.to_string()),
         None => Fate::Drop(Reason::TrainingState),
+    }
+}
+
+/// Keras' names of a ResNet. Its classifier is called `fc1000`, `predictions` or `probs`.
+fn keras(encoder: &str, name: &str) -> Fate {
+    const CLASSIFIERS: [&str; 3] = ["fc", "predictions", "probs"];
+    match from_keras(name) {
+        Some(_) if name.ends_with("/bias") => Fate::Drop(Reason::InTheMean),
+        Some(ours) => Fate::Use(format!("{encoder}{ours}")),
+        None if CLASSIFIERS.iter().any(|start| name.starts_with(start)) => {
+            Fate::Drop(Reason::Classifier)
+        }
+        None => Fate::Unknown,
     }
 }
 

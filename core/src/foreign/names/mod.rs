@@ -5,6 +5,7 @@
 //! or unknown, which is an error. [`Mapping::apply`] or [`Mapping::gather`] then moves the values.
 
 mod detectron2;
+mod keras;
 mod layout;
 mod other_methods;
 mod recognition;
@@ -17,6 +18,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use self::layout::{Fate, Scheme};
 pub use self::{
     detectron2::{from_detectron2, to_detectron2},
+    keras::from_keras,
     layout::{Layout, Reason},
     selection::Selection,
 };

@@ -35,6 +35,8 @@ pub(super) fn layout_of(names: &BTreeSet<String>) -> Option<Layout> {
         Layout::SoloLearn
     } else if has("stem.conv1.weight") {
         Layout::Detectron2
+    } else if has("conv1/kernel") || has("conv1_conv/kernel") {
+        Layout::Keras
     } else if has("conv1.weight") && (any("projection_head.") || any("prototypes.")) {
         Layout::Swav
     } else if has("conv1.weight") && any("fc.") {
@@ -90,6 +92,6 @@ pub(super) fn unrecognised(names: &BTreeSet<&str>) -> Error {
     });
     Error::Mismatch(format!(
         "the file is of no layout known here (torchvision, the authors', MoCo, mmselfsup, mmpretrain, \
-         lightly, solo-learn, SwAV, VISSL, Barlow Twins, DINO, detectron2); its keys: {shown}{advice}"
+         lightly, solo-learn, SwAV, VISSL, Barlow Twins, DINO, detectron2, Keras); its keys: {shown}{advice}"
     ))
 }

@@ -29,7 +29,7 @@ impl Default for DecodeConfig {
     }
 }
 
-/// The detections in one picture of (width, height) pixels, by descending score.
+/// The detections in one picture of (width, height) pixels, by descending score, each with the number of its cell.
 ///
 /// `classes` are logits `[classes, cells]`, `sides` distances in strides `[4, cells]` and `centerness`
 /// logits `[cells]`, row major over a grid of `columns` columns. The score is
@@ -44,7 +44,7 @@ pub fn decode(
     stride: f64,
     [width, height]: [f64; 2],
     config: &DecodeConfig,
-) -> Vec<Detection> {
+) -> Vec<(Detection, usize)> {
     let cells = centerness.len();
     assert_eq!(sides.len(), 4 * cells, "four sides per cell");
     assert_eq!(classes.len() % cells, 0, "one logit per class and cell");
@@ -65,7 +65,8 @@ pub fn decode(
         let [left, top, right, bottom] =
             [0, 1, 2, 3].map(|side| f64::from(sides[side * cells + cell]) * stride);
         let rect = Rect::new(x - left, y - top, x + right, y + bottom).clipped(width, height);
-        (rect.area() > 0.0 && score.is_finite()).then_some(Detection { rect, class, score })
+        let found = Detection { rect, class, score };
+        (rect.area() > 0.0 && score.is_finite()).then_some((found, cell))
     });
     suppress(boxes.collect(), config.suppress_above, config.keep)
 }
@@ -87,10 +88,11 @@ mod tests {
             &DecodeConfig::default(),
         );
         assert_eq!(found.len(), 1);
-        assert_eq!(found[0].class, 1);
-        assert_eq!(found[0].rect, Rect::new(0.0, 0.0, 16.0, 6.0));
+        let (found, cell) = found[0];
+        assert_eq!((found.class, cell), (1, 0));
+        assert_eq!(found.rect, Rect::new(0.0, 0.0, 16.0, 6.0));
         let expected: f64 = (1.0 / (1.0 + (-3f64).exp()) / (1.0 + (-4f64).exp())).sqrt();
-        assert!((found[0].score - expected).abs() < 1e-9);
+        assert!((found.score - expected).abs() < 1e-9);
         // Predictions that are NaN give no detection and do not panic.
         let none = decode(
             [&[f32::NAN; 4], &[f32::NAN; 8], &[f32::NAN; 2]],

@@ -5,25 +5,30 @@ use burn::tensor::{Tensor, activation::relu};
 use crate::model::{Conv2d, GroupNorm, Init, TensorVisitor, Tensors};
 
 /// Number of groups of group normalisation; the channels of the hidden layers are a multiple of it.
-const GROUPS: usize = 32;
+pub(in crate::transfer) const GROUPS: usize = 32;
 /// Standard deviation of the initial weights of every convolution after the neck.
-const STD: f64 = 0.01;
+pub(in crate::transfer) const STD: f64 = 0.01;
 /// Initial probability of every class in every cell (Lin et al. 2017, π of focal loss).
 const PRIOR: f64 = 0.01;
 
 /// Convolution, group normalisation, ReLU.
 #[derive(Debug, Clone)]
-struct Layer {
-    conv: Conv2d,
-    norm: GroupNorm,
+pub(in crate::transfer) struct Layer {
+    pub(in crate::transfer) conv: Conv2d,
+    pub(in crate::transfer) norm: GroupNorm,
 }
 
 impl Layer {
-    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+    pub(in crate::transfer) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         relu(self.norm.forward(self.conv.forward(x)))
     }
 
-    fn visit<V: TensorVisitor>(&mut self, conv: &str, norm: &str, visitor: &mut V) {
+    pub(in crate::transfer) fn visit<V: TensorVisitor>(
+        &mut self,
+        conv: &str,
+        norm: &str,
+        visitor: &mut V,
+    ) {
         self.conv.visit(conv, visitor);
         self.norm.visit(norm, visitor);
     }
@@ -90,14 +95,24 @@ impl FcosHead {
 
     /// Predictions from features [B, input, h, w].
     pub fn forward(&self, features: Tensor<4>) -> Predictions {
+        self.forward_with_maps(features).0
+    }
+
+    /// The same, with the maps [B, hidden, h, w] behind the neck and behind the tower of the boxes, on which further
+    /// heads may stand.
+    pub(in crate::transfer) fn forward_with_maps(
+        &self,
+        features: Tensor<4>,
+    ) -> (Predictions, [Tensor<4>; 2]) {
         let x = self.neck.forward(features);
         let through = |tower: &[Layer]| tower.iter().fold(x.clone(), |x, l| l.forward(x));
         let boxes = through(&self.box_tower);
-        Predictions {
+        let predictions = Predictions {
             classes: self.classes.forward(through(&self.class_tower)),
             sides: relu(self.sides.forward(boxes.clone())),
-            centerness: self.centerness.forward(boxes),
-        }
+            centerness: self.centerness.forward(boxes.clone()),
+        };
+        (predictions, [x, boxes])
     }
 }
 

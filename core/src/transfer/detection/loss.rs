@@ -87,7 +87,10 @@ pub fn fcos_loss(predictions: Predictions, targets: &[Vec<Option<CellTarget>>]) 
 }
 
 /// Binary cross entropy −t·ln σ(x) − (1 − t)·ln(1 − σ(x)) of logits x with targets t.
-fn cross_entropy<const D: usize>(logits: Tensor<D>, target: Tensor<D>) -> Tensor<D> {
+pub(in crate::transfer) fn cross_entropy<const D: usize>(
+    logits: Tensor<D>,
+    target: Tensor<D>,
+) -> Tensor<D> {
     let positive = log_sigmoid(logits.clone()) * target.clone();
     let negative = log_sigmoid(logits.neg()) * (target.neg() + 1.0);
     (positive + negative).neg()

@@ -13,8 +13,8 @@
 //! paper (torchvision: i·stride). Distances are in strides.
 
 mod decode;
-mod head;
-mod loss;
+pub(in crate::transfer) mod head;
+pub(in crate::transfer) mod loss;
 mod targets;
 
 pub use decode::{DecodeConfig, decode};

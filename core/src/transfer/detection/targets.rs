@@ -9,6 +9,8 @@ const CENTER_RADIUS: f64 = 1.5;
 /// The target of a foreground cell.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct CellTarget {
+    /// The index of the object.
+    pub object: usize,
     /// The index of the class.
     pub class: usize,
     /// Distances from the cell's point to the left, upper, right and lower side of the box, in strides, > 0.
@@ -31,17 +33,18 @@ pub fn assign(
     let cells = (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column)));
     let target = |(row, column): (usize, usize)| {
         let (x, y) = ((column as f64 + 0.5) * stride, (row as f64 + 0.5) * stride);
-        let own = objects.iter().filter(|(rect, _)| {
+        let own = objects.iter().enumerate().filter(|(_, (rect, _))| {
             let [cx, cy] = rect.center();
             let near = (x - cx).abs().max((y - cy).abs()) < CENTER_RADIUS * stride;
             near && x > rect.x0 && y > rect.y0 && x < rect.x1 && y < rect.y1
         });
-        let smallest = own.min_by(|(a, _), (b, _)| a.area().total_cmp(&b.area()));
-        smallest.map(|(rect, class)| {
+        let smallest = own.min_by(|(_, (a, _)), (_, (b, _))| a.area().total_cmp(&b.area()));
+        smallest.map(|(object, (rect, class))| {
             let sides = [x - rect.x0, y - rect.y0, rect.x1 - x, rect.y1 - y].map(|d| d / stride);
             let share = |a: f64, b: f64| a.min(b) / a.max(b);
             let [left, top, right, bottom] = sides;
             CellTarget {
+                object,
                 class: *class,
                 sides: sides.map(|d| d as f32),
                 centerness: (share(left, right) * share(top, bottom)).sqrt() as f32,

@@ -1,5 +1,6 @@
 //! Unit tests of the layouts, and of what is said about what is wrong in them.
 
+use super::key_points::COLUMNS;
 use super::*;
 
 #[test]

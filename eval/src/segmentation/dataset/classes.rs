@@ -1,7 +1,7 @@
 //! Names of the classes of data sets that everybody knows.
 
 /// Pascal VOC's classes by index.
-pub(super) const VOC: [&str; 21] = [
+pub(crate) const VOC: [&str; 21] = [
     "background",
     "aeroplane",
     "bicycle",

@@ -11,6 +11,7 @@ use std::path::Path;
 use anyhow::bail;
 use densecl::augment::{CropBox, InstanceConfig};
 use image::RgbImage;
+use serde::{Deserialize, Serialize};
 
 use self::file::Line;
 pub use self::find::{FoundBoxes, find_boxes};
@@ -20,10 +21,10 @@ use crate::files::folder_of;
 use crate::paths;
 
 /// The boxes of each image of a source; by default none.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Boxes(Vec<OfImage>);
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct OfImage {
     /// Width and height of the image for which the boxes were made.
     size: [u32; 2],

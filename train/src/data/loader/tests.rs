@@ -16,6 +16,7 @@ fn config(batch_size: usize, threads: usize) -> LoaderConfig {
     };
     LoaderConfig {
         batch_size,
+        places: 0..batch_size,
         seed: 5,
         threads,
         prefetch: 2,
@@ -396,4 +397,33 @@ fn settings_out_of_range_are_refused_by_name() {
         },
     );
     assert!(error.contains("must be between 0 and 1"), "{error}");
+}
+
+#[test]
+fn the_parts_of_the_ranks_are_the_whole_batch() {
+    let (_root, source) = folder(30, |number| number % 7 == 3);
+    let whole = batches(&source, config(8, 2), 2, 5);
+    for ranks in [2, 4] {
+        let parts = (0..ranks).map(|rank| {
+            let seat = Seat {
+                rank,
+                ranks,
+                neighbours: ranks,
+            };
+            batches(&source, config(8, 0).of_rank(seat), 2, 5)
+        });
+        let parts: Vec<Vec<Batch>> = parts.collect();
+        for (step, whole) in whole.iter().enumerate() {
+            let mut joined = parts[0][step].clone();
+            assert_eq!(joined.images.len(), 8 / ranks);
+            for part in &parts[1..] {
+                joined.images.extend(&part[step].images);
+                for (view, more) in joined.views.iter_mut().zip(&part[step].views) {
+                    view.pixels.extend(&more.pixels);
+                    view.geometry.extend(&more.geometry);
+                }
+            }
+            assert!(joined == *whole, "step {step} of {ranks} ranks");
+        }
+    }
 }
