@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use clap::{CommandFactory, Parser};
-use densecl::augment::ViewConfig;
+use densecl::augment::{InstanceConfig, ViewConfig};
 use densecl::features::Feature;
 use densecl::synthetic::SceneConfig;
 
@@ -100,6 +100,7 @@ fn every_default_of_the_command_line_is_that_of_the_settings() {
     );
     let (found, head) = (detect::Settings::default(), LinearConfig::default());
     let (scene, follow) = (SceneConfig::default(), PropagationSettings::default());
+    let boxes = InstanceConfig::default();
     assert_eq!(linear.weight_decay, fcn.weight_decay);
     let settings = [
         (
@@ -132,6 +133,9 @@ fn every_default_of_the_command_line_is_that_of_the_settings() {
             "eval linear-seg --weight_decay",
             linear.weight_decay.to_string(),
         ),
+        ("boxes --max_iou", boxes.max_iou.to_string()),
+        ("boxes --max_ratio", boxes.max_ratio.to_string()),
+        ("boxes --min_side", boxes.min_side.to_string()),
         (
             "loader-speed --size",
             ViewConfig::default().size.to_string(),
@@ -140,6 +144,7 @@ fn every_default_of_the_command_line_is_that_of_the_settings() {
         ("synth --size", scene.size.to_string()),
     ];
     let only_here = [
+        "boxes --out",
         "embed --batch_size",
         "embed --feature",
         "embed --fit",
