@@ -11,7 +11,7 @@
 
 use burn::tensor::{
     Int, Tensor, TensorData,
-    activation::{relu, sigmoid},
+    activation::{leaky_relu, sigmoid},
 };
 
 use super::detection::{
@@ -35,6 +35,8 @@ const LAYERS: [[usize; 2]; 3] = [
 /// Weights and biases of the three layers: (8 + 2)·8 + 8, 8·8 + 8, 8·1 + 1.
 const PARAMETERS: usize =
     (CHANNELS + 2) * CHANNELS + CHANNELS + CHANNELS * CHANNELS + 2 * CHANNELS + 1;
+/// The slope of the leaky ReLU for negative numbers.
+const SLOPE: f64 = 0.1;
 /// Cells of the bases per cell of the features, along each axis.
 const FINER: usize = 2;
 /// Cells of a mask per cell of the features, along each axis.
@@ -173,8 +175,8 @@ impl InstancePredictions {
         };
         let x = Tensor::cat(vec![bases, distances], 1);
         let [first, second, last] = LAYERS;
-        let x = relu(layer(x, first));
-        let x = relu(layer(x, second));
+        let x = leaky_relu(layer(x, first), SLOPE);
+        let x = leaky_relu(layer(x, second), SLOPE);
         let logits = layer(x, last);
         let logits = logits.reshape([count, 1, base_rows, base_columns]);
         finer(logits, MASK_CELLS / FINER).squeeze_dim(1)
