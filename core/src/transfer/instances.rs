@@ -4,7 +4,7 @@
 //! whole picture, the bases. Every cell of the detector also predicts the weights of a tiny network, which maps the bases
 //! and the position relative to the cell to the mask of the cell's object. Here as in the paper: 8 bases, three 1×1
 //! convolutions with 8 channels (169 numbers), the dice loss, and masks at twice the resolution of the bases. Other than
-//! in the paper there is one feature level; the branch has one convolution at the level's stride and one at half of it,
+//! in the paper there is one feature level; the activation is a leaky ReLU ([`SLOPE`]); the branch has one convolution at the level's stride and one at half of it,
 //! where the paper has four on its finest level; distances are divided by eight strides, where the paper divides by a size
 //! for each level; and the loss has cross entropy beside dice. The gradient of dice vanishes where a mask is empty and sure
 //! of it, which at the learning rates of a training of minutes happened in the first steps and lasted.
@@ -35,7 +35,7 @@ const LAYERS: [[usize; 2]; 3] = [
 /// Weights and biases of the three layers: (8 + 2)·8 + 8, 8·8 + 8, 8·1 + 1.
 const PARAMETERS: usize =
     (CHANNELS + 2) * CHANNELS + CHANNELS + CHANNELS * CHANNELS + 2 * CHANNELS + 1;
-/// The slope of the leaky ReLU for negative numbers.
+/// The slope for negative numbers of the activation between the layers, which is a leaky ReLU here.
 const SLOPE: f64 = 0.1;
 /// Cells of the bases per cell of the features, along each axis.
 const FINER: usize = 2;
@@ -117,8 +117,9 @@ impl Tensors for CondInst {
 }
 
 /// Where the networks of all cells begin: weights Kaiming normal with ReLU gain and fan_in, layer by layer, and biases of 0.
-/// Without it, all weights of a cell's network are products of small numbers; its ReLUs ended at 0 for every pixel in the
-/// first steps of about every third training of minutes, and stayed there.
+/// The paper begins with small random numbers and trains for hours. In a training of minutes, every ReLU then came to be 0
+/// for all pixels in the first steps of about every third training, so that the masks were one constant to the end; this
+/// beginning and the slope for negative numbers prevent it.
 fn usual_network(init: &Init) -> Tensor<1> {
     let layers = LAYERS.iter().enumerate().flat_map(|(number, &[from, to])| {
         let std = (2.0 / from as f64).sqrt();
