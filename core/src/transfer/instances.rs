@@ -4,7 +4,7 @@
 //! whole picture, the bases. Every cell of the detector also predicts the weights of a tiny network, which maps the bases
 //! and the position relative to the cell to the mask of the cell's object. Here as in the paper: 8 bases, three 1×1
 //! convolutions with 8 channels (169 numbers), the dice loss, and masks at twice the resolution of the bases. Other than
-//! in the paper there is one feature level; the activation is a leaky ReLU ([`SLOPE`]); the branch has one convolution at the level's stride and one at half of it,
+//! in the paper there is one feature level; the activation is a leaky ReLU; the branch has one convolution at the level's stride and one at half of it,
 //! where the paper has four on its finest level; distances are divided by eight strides, where the paper divides by a size
 //! for each level; and the loss has cross entropy beside dice. The gradient of dice vanishes where a mask is empty and sure
 //! of it, which at the learning rates of a training of minutes happened in the first steps and lasted.
