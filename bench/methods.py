@@ -13,10 +13,11 @@ docs/methods.md.
 PROGRAM is the `densecl` binary. Each run is a folder OUT/KIND/NAME-SEED; a run that has its result is not repeated, so
 a stopped comparison can be started again. Needs only Python.
 
-`robust` trains 3SAT and BYOL on objects of scenes, or on FOLDER/train, with equal steps; then BYOL again for as many steps as
-take the time of 3SAT's; and attacks classifiers on all of them (`densecl eval robust`). FOLDER holds
-train/CLASS/* and val/CLASS/*. `intel` copies such folders for the Intel scenes (six classes) of PICTURES, the pre-training
-pictures beside the project, whose manifest.csv has their classes: every fourth picture of a class is for validation.
+`robust` trains 3SAT and BYOL on objects of scenes, or on FOLDER/train, with equal steps; then BYOL again for as many
+steps as take the time of 3SAT's; and attacks classifiers on all of them (`densecl eval robust`). FOLDER holds
+train/CLASS/* and val/CLASS/*. `intel` copies such folders for the Intel scenes (six classes) of PICTURES, the
+pre-training pictures beside the project, whose manifest.csv has their classes: every fourth picture of a class is for
+validation.
 """
 
 import argparse
@@ -90,7 +91,7 @@ def compare(kind, runs, args):
 
 
 def robust(args):
-    """Trains with each seed, then attacks; prints the table of `densecl eval robust`, and keeps its JSON and picture."""
+    """Trains with each seed, then attacks: the table of `densecl eval robust`; its JSON and picture are kept."""
     kind, data = "robust", "scenes"
     common = "--set eval.pairs=0 --set log.every_steps=20"
     if args.data:
@@ -194,7 +195,7 @@ def main():
     parser.add_argument("--only", help="names of runs, with commas")
     parser.add_argument("--data", help="a folder of photographs; for `robust` one with train/CLASS and val/CLASS")
     parser.add_argument("--steps", type=int, default=1200, help="of each run of `robust`")
-    parser.add_argument("--small", action="store_true", help="`robust`: a tiny network and few pictures, to try the command")
+    parser.add_argument("--small", action="store_true", help="`robust`: a tiny network, to try the command")
     args = parser.parse_args()
     args.out = args.paths[-1].absolute()
     args.program = args.paths[0].absolute()

@@ -1,8 +1,8 @@
 //! Adversarial perturbations of pixels: projected gradient ascent in the L∞ ball (PGD, Madry et al. 2018).
 //!
-//! The attack works on pixels in [0, 1], the values of a picture's bytes divided by 255, and the perturbed picture stays
-//! in this range. The normalisation of the network's input belongs to what is attacked: so an ε is the same change of a
-//! picture for every network, and the ε that is meant where the literature says "8/255".
+//! The attack works on pixels in [0, 1], the values of a picture's bytes divided by 255, and the perturbed picture
+//! stays in this range. The normalisation of the network's input belongs to what is attacked: so an ε is the same
+//! change of a picture for every network, and the ε that is meant where the literature says "8/255".
 
 use burn::tensor::{Device, Tensor, TensorData};
 use rand::RngExt;

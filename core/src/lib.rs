@@ -25,8 +25,8 @@
 //!
 //! All vectors have unit length. Keys and matches have no gradient. λ = 0 is MoCo v2.
 //! [`method::DenseCl::step_in_order`] computes these equations in this order. BYOL (Grill et al. 2020) is another
-//! method with a page of its own, [`method::Byol`]; UniVIP (Li et al. 2022), [`method::UniVip`], adds instances to it, and
-//! 3SAT (Fang et al. 2025), [`method::ThreeSat`], attacked pictures.
+//! method with a page of its own, [`method::Byol`]; UniVIP (Li et al. 2022), [`method::UniVip`], adds instances to
+//! it, and 3SAT (Fang et al. 2025), [`method::ThreeSat`], attacked pictures.
 //!
 //! | module | what it contains |
 //! |---|---|

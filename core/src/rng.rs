@@ -39,7 +39,8 @@ pub enum Purpose {
     Region = 11,
     /// The instances of a sample and their augmentation; index as for the views.
     Instances = 12,
-    /// The start of an attack on pixels; index = number of the micro-batch in the run, or of the batch in an evaluation.
+    /// The start of an attack on pixels; index = number of the micro-batch in the run, or of the batch in an
+    /// evaluation.
     Attack = 13,
 }
 

@@ -188,8 +188,8 @@ fn a_step_of_byol_agrees_with_the_cpu() {
     }
 }
 
-/// Scenes and instances of different sizes, all three losses, Sinkhorn's iteration, and the target's update. Weights and
-/// inputs are those of the goldens' first step, at which rounding does not decide which ReLUs are open.
+/// Scenes and instances of different sizes, all three losses, Sinkhorn's iteration, and the target's update. Weights
+/// and inputs are those of the goldens' first step, at which rounding does not decide which ReLUs are open.
 #[test]
 fn a_step_of_univip_agrees_with_the_cpu() {
     let _alone = alone();
@@ -224,8 +224,8 @@ fn a_step_of_univip_agrees_with_the_cpu() {
     }
 }
 
-/// The attack, its gradient of the pixels, and the step on what it found. Weights and inputs are those of a golden's first
-/// step, at which rounding decides no sign of a gradient.
+/// The attack, its gradient of the pixels, and the step on what it found. Weights and inputs are those of a golden's
+/// first step, at which rounding decides no sign of a gradient.
 #[test]
 fn a_step_of_three_sat_agrees_with_the_cpu() {
     let _alone = alone();

@@ -41,8 +41,8 @@ pub struct DataConfig {
     pub source: String,
     /// Scenes to render when `source` is `scenes`.
     pub scene_count: usize,
-    /// Side in pixels of pictures of single objects, which are cut from the scenes and trained on in their place; 0 = the
-    /// scenes themselves.
+    /// Side in pixels of pictures of single objects, which are cut from the scenes and trained on in their place; 0 =
+    /// the scenes themselves.
     pub cut_objects: u32,
     /// Threads that decode and augment; 0 = as many as cores.
     pub threads: usize,

@@ -15,8 +15,8 @@
 //!
 //! The attack works on pixels in [0, 1] and goes through the normalisation of the network's input. It normalises by the
 //! statistics of the batch, as training does, and leaves the running statistics alone; there is one batch normalisation
-//! for views and attacked pictures. The authors' code adds 2 − 2·cos(p(x), z'(x₁)) and 2 − 2·cos(p(x), z'(x₂)) to L; the
-//! setting `unaugmented_terms` does so too.
+//! for views and attacked pictures. The authors' code adds 2 − 2·cos(p(x), z'(x₁)) and 2 − 2·cos(p(x), z'(x₂)) to L;
+//! the setting `unaugmented_terms` does so too.
 
 use burn::tensor::{Device, Tensor};
 
@@ -154,8 +154,8 @@ fn differentiate(
     let attacked = weight > 0.0;
     let target_of_whole = attacked.then(|| byol.project(byol.view(batch, WHOLE), pass));
 
-    // The terms share no activations: each is differentiated by itself, and what one keeps for its backward pass is gone
-    // before the next forward pass.
+    // The terms share no activations: each is differentiated by itself, and what one keeps for its backward pass is
+    // gone before the next forward pass.
     let terms = byol.both_terms(views, targets.clone(), pass, &mut gradients);
     let mut loss = terms.loss.clone();
     if method.unaugmented_terms {

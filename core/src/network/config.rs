@@ -228,8 +228,8 @@ impl ModelConfig {
     }
 }
 
-/// Serialises a [`ModelConfig`] for the metadata of weights and checkpoints. `stem` and `stride_in_1x1` are written only
-/// if they are not the usual ones, so that other files can also be read by versions without these settings.
+/// Serialises a [`ModelConfig`] for the metadata of weights and checkpoints. `stem` and `stride_in_1x1` are written
+/// only if they are not the usual ones, so that other files can also be read by versions without these settings.
 pub(crate) fn in_metadata<S: Serializer>(
     model: &ModelConfig,
     serializer: S,

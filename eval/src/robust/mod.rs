@@ -1,8 +1,8 @@
-//! `eval robust`: how many pictures are still classified rightly after an attack on their pixels (PGD in the L∞ ball), by a
-//! linear layer on the frozen backbone and by the fine-tuned backbone.
+//! `eval robust`: how many pictures are still classified rightly after an attack on their pixels (PGD in the L∞
+//! ball), by a linear layer on the frozen backbone and by the fine-tuned backbone.
 //!
-//! The attack knows the whole classifier. It works on pixels in [0, 1] and goes through the normalisation, so that an ε of
-//! 8/255 is eight levels of a picture's bytes.
+//! The attack knows the whole classifier. It works on pixels in [0, 1] and goes through the normalisation, so that an
+//! ε of 8/255 is eight levels of a picture's bytes.
 
 mod classifier;
 mod judge;

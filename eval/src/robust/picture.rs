@@ -1,5 +1,5 @@
-//! The picture of the evaluation: some pictures as they are and after each attack, the difference magnified, and what the
-//! classifier says of each.
+//! The picture of the evaluation: some pictures as they are and after each attack, the difference magnified, and what
+//! the classifier says of each.
 
 use densecl::config::{Attack, Fraction};
 use densecl::visualize::{side_by_side, stack_vertical};

@@ -1,11 +1,12 @@
 """The goldens of 3SAT by PyTorch, in float64, rounded once to float32.
 
     pip install torch==2.5.1 torchvision==0.20.1 numpy pillow
-    python -B generate_three_sat.py            # also checks that rounding decides no sign; compares with the files on disk
+    python -B generate_three_sat.py            # checks that rounding decides no sign; compares with the files on disk
     python -B generate_three_sat.py --write    # writes them instead
 
 Layers and projectors are those of ../byol; the network has the stem for small pictures. Gradients are autograd's, also
-those of the pixels. The random start of an attack is derived from the run's seed by ChaCha with 8 rounds, written anew here.
+those of the pixels. The random start of an attack is derived from the run's seed by ChaCha with 8 rounds, written
+anew here.
 """
 
 import math
@@ -114,7 +115,8 @@ def perturbed(x, target, start, online, iterations, notes=None):
     """The perturbation by projected gradient ascent; `notes` receives loss and gradient of each iteration."""
     # The attack's forward passes have buffers of their own.
     copy = {name: tensor.detach().clone() for name, tensor in online.items()}
-    inside = lambda delta: torch.minimum(torch.maximum(delta, torch.clamp(-x, min=-EPSILON)), torch.clamp(1 - x, max=EPSILON))
+    low, high = torch.clamp(-x, min=-EPSILON), torch.clamp(1 - x, max=EPSILON)
+    inside = lambda delta: torch.minimum(torch.maximum(delta, low), high)
     delta = inside(start.to(x.dtype))
     for _ in range(iterations):
         delta.requires_grad_(True)
@@ -213,7 +215,7 @@ def main():
     for number, (gradient, other) in enumerate(zip(margins, others)):
         flipped = int((np.sign(gradient) != np.sign(other)).sum())
         least = np.abs(gradient).min() / np.abs(gradient).max()
-        assert flipped == 0, f"iteration {number}: {flipped} signs are decided by rounding (smallest gradient {least:.1e})"
+        assert flipped == 0, f"iteration {number}: rounding decides {flipped} signs (smallest gradient {least:.1e})"
     goldens.assert_conditioned(single, 5e-5)
     if "--write" in sys.argv:
         goldens.write()

@@ -1,5 +1,5 @@
-//! What holds for 3SAT whatever the weights: determinism, checkpoints, the range of the attack, the warm-up, and what an
-//! attack leaves alone.
+//! What holds for 3SAT whatever the weights: determinism, checkpoints, the range of the attack, the warm-up, and what
+//! an attack leaves alone.
 
 use burn::tensor::Tensor;
 use densecl::{

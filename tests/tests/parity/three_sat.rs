@@ -1,5 +1,5 @@
-//! 3SAT: the attack from a given start, its loss and the gradient of the pixels, and whole steps, with and without the terms
-//! of the authors' code.
+//! 3SAT: the attack from a given start, its loss and the gradient of the pixels, and whole steps, with and without
+//! the terms of the authors' code.
 //!
 //! The goldens are PyTorch's, in float64: `golden/three_sat/README.md`.
 

@@ -164,7 +164,8 @@ impl RunConfig {
         }
         if self.method.name.has_instances() && self.data.box_source() == BoxSource::Objects {
             bail!(
-                "data.boxes = \"objects\": these are boxes of whole scenes; set data.cut_objects to 0, or choose other boxes"
+                "data.boxes = \"objects\": these are boxes of whole scenes; set data.cut_objects to 0, or choose other \
+                 boxes"
             );
         }
         Ok(())

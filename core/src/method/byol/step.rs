@@ -1,5 +1,5 @@
-//! The course of a step with BYOL's two networks, whatever the loss of a micro-batch is: what several ranks exchange, the
-//! loss scale, the optimizer, and the target network's update.
+//! The course of a step with BYOL's two networks, whatever the loss of a micro-batch is: what several ranks exchange,
+//! the loss scale, the optimizer, and the target network's update.
 
 use super::{Byol, momentum};
 use crate::{
@@ -17,7 +17,8 @@ pub(in crate::method) struct Pass<'a> {
     /// The number of the micro-batch in the step, and how many the step has, over all ranks.
     pub(in crate::method) index: usize,
     pub(in crate::method) count: usize,
-    /// The loss is divided by this before its backward pass: by the number of micro-batches and the loss scale's inverse.
+    /// The loss is divided by this before its backward pass: by the number of micro-batches and the loss scale's
+    /// inverse.
     pub(in crate::method) divisor: f64,
     pub(super) of_online: &'a mut RunningStatistics,
     pub(super) of_target: &'a mut RunningStatistics,
@@ -27,8 +28,8 @@ pub(in crate::method) struct Pass<'a> {
 pub(in crate::method) type MicroFigures = Vec<(&'static str, Tensor<1>)>;
 
 impl Byol {
-    /// A step of a method with BYOL's networks: `differentiate` returns the gradients of a micro-batch's loss, divided by
-    /// [`Pass::divisor`], and its figures; `known` are further figures of the step.
+    /// A step of a method with BYOL's networks: `differentiate` returns the gradients of a micro-batch's loss,
+    /// divided by [`Pass::divisor`], and its figures; `known` are further figures of the step.
     ///
     /// With a loss scale it waits for the device, to see whether the gradient is finite; a step whose gradient
     /// is not leaves everything as it was, but for the scale.

@@ -9,7 +9,7 @@ use super::{Classes, Common};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  densecl eval robust --weights sat=runs/sat/weights.safetensors --weights byol=runs/byol/weights.safetensors --data scenes
+  densecl eval robust --weights runs/3sat/weights.safetensors --weights runs/byol/weights.safetensors --data scenes
   densecl eval robust --weights w.safetensors --data cifar10 --seeds 3 --json robust.json
   densecl eval robust --weights w.safetensors --data cifar10 --epsilon 4/255 --attack-steps 50 --classifier linear
 
