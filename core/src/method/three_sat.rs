@@ -138,7 +138,7 @@ fn attack(
     }
 }
 
-/// The gradients of a micro-batch's loss, and its figures; `draw` numbers its random start, and `weight` is s(t).
+/// The gradients of a micro-batch's loss, and its figures; `weight` is s(t), and `start` makes the start of an attack.
 fn differentiate(
     byol: &mut Byol,
     method: &MethodConfig,
