@@ -72,6 +72,8 @@ fn the_estimate_is_the_peak_that_runs_are_measured_at() {
         "model.backbone=resnet18 views.size=96 train.batch_size=32 method.name=byol method.queue=0",
         "model.backbone=resnet18 views.size=96 train.batch_size=32 method.name=univip method.queue=0 \
          method.instance_size=64 data.boxes=random views.instances.min_side=16",
+        "model.backbone=resnet18 model.stem=cifar model.output_stride=8 views.size=32 train.batch_size=64 \
+         method.name=3sat method.queue=0 method.adversarial_warmup=0",
     ];
     let mut wrong = Vec::new();
     for settings in cases {

@@ -164,6 +164,8 @@ fn presets_are_listed_and_print_what_they_resolve_to() {
         "byol_r50_imagenet",
         "univip_scenes",
         "univip_r50_coco_800ep",
+        "3sat_scenes",
+        "3sat_r18_cifar10",
     ] {
         assert!(list.lines().any(|line| line.starts_with(preset)), "{list}");
         let toml = sandbox.run(&format!("config {preset}")).succeeded().stdout;

@@ -41,6 +41,9 @@ pub struct DataConfig {
     pub source: String,
     /// Scenes to render when `source` is `scenes`.
     pub scene_count: usize,
+    /// Side in pixels of pictures of single objects, which are cut from the scenes and trained on in their place; 0 =
+    /// the scenes themselves.
+    pub cut_objects: u32,
     /// Threads that decode and augment; 0 = as many as cores.
     pub threads: usize,
     /// Batches prepared while the device trains.
@@ -88,6 +91,7 @@ impl Default for DataConfig {
         Self {
             source: SCENES.to_string(),
             scene_count: 1024,
+            cut_objects: 0,
             threads: 0,
             prefetch: 4,
             max_bad_share: 0.1,

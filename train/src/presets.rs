@@ -13,7 +13,7 @@ pub fn title(text: &str) -> String {
 }
 
 /// The settings that come with the library: name and text.
-pub const PRESETS: [(&str, &str); 10] = [
+pub const PRESETS: [(&str, &str); 12] = [
     ("quickstart", include_str!("../../configs/quickstart.toml")),
     (
         "densecl_r50_imagenet_200ep",
@@ -47,6 +47,14 @@ pub const PRESETS: [(&str, &str); 10] = [
     (
         "univip_r50_coco_800ep",
         include_str!("../../configs/univip_r50_coco_800ep.toml"),
+    ),
+    (
+        "3sat_scenes",
+        include_str!("../../configs/3sat_scenes.toml"),
+    ),
+    (
+        "3sat_r18_cifar10",
+        include_str!("../../configs/3sat_r18_cifar10.toml"),
     ),
 ];
 

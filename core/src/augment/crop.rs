@@ -51,6 +51,19 @@ impl CropBox {
         })
     }
 
+    /// The largest centred square of a picture, as torchvision's `CenterCrop` places it.
+    pub fn centred_square(width: u32, height: u32) -> Self {
+        let side = width.min(height);
+        // Python's round(), hence ties to even.
+        let margin = |length: u32| (f64::from(length - side) / 2.0).round_ties_even() as u32;
+        Self {
+            left: margin(width),
+            top: margin(height),
+            width: side,
+            height: side,
+        }
+    }
+
     /// Draws a rectangle as torchvision's `RandomResizedCrop.get_params` does: up to ten times an area
     /// uniform in `scale` (as a share of the source's) and an aspect ratio (width / height)
     /// log-uniform in `ratio`. The first rectangle that fits into the source is placed at a uniform

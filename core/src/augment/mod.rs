@@ -43,7 +43,9 @@ pub use curriculum::{Curriculum, Stage, draw_region};
 pub use geometry::ViewGeometry;
 pub use instances::{InstanceConfig, ScenesAndInstances, draw_instances};
 pub use maker::ViewMaker;
-pub use normalize::{IMAGENET_MEAN, IMAGENET_STD, normalize_into, normalize_planes};
+pub use normalize::{
+    IMAGENET_MEAN, IMAGENET_STD, denormalize, normalize, normalize_into, normalize_planes,
+};
 pub use planes::Planes;
 pub use upload::upload;
 
@@ -120,6 +122,18 @@ impl ViewParams {
             blur_sigma,
             solarize,
             flip,
+        }
+    }
+
+    /// The view of a whole picture without any augmentation: its largest centred square.
+    pub fn whole([width, height]: [u32; 2]) -> Self {
+        Self {
+            crop: CropBox::centred_square(width, height),
+            color: Vec::new(),
+            grayscale: false,
+            blur_sigma: None,
+            solarize: false,
+            flip: false,
         }
     }
 

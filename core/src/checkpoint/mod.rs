@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    config::ModelConfig,
+    config::{ModelConfig, Stem},
     error::{Error, Result},
     loss_scale::LossScale,
     method::{Method, StateVisitor},
@@ -215,18 +215,23 @@ fn describe(model: &ModelConfig) -> String {
     let ModelConfig {
         backbone,
         width,
+        stem,
         output_stride,
         dim,
         num_grid,
         stride_in_1x1,
     } = model;
+    let stem = match stem {
+        Stem::ImageNet => "",
+        Stem::Cifar => ", stem for small pictures",
+    };
     let placement = if *stride_in_1x1 {
         ", stride in the 1x1 convolution"
     } else {
         ""
     };
     format!(
-        "{} (width {width}, output stride {output_stride}, dim {dim}, num_grid {num_grid}{placement})",
+        "{} (width {width}, output stride {output_stride}, dim {dim}, num_grid {num_grid}{stem}{placement})",
         backbone.name()
     )
 }

@@ -1,9 +1,10 @@
 //! The settings of the method, and what is known about a method before it is built.
 
-use serde::{Deserialize, Serialize};
-use serde_json::to_value;
+mod unused;
 
-use super::{InViewPositives, Matching, MomentumSchedule};
+use serde::{Deserialize, Serialize};
+
+use super::{Attack, InViewPositives, Matching, MomentumSchedule, attack::fraction};
 use crate::error::{Error, Result};
 
 /// The methods that the settings can choose.
@@ -17,6 +18,9 @@ pub enum MethodName {
     Byol,
     /// UniVIP (Li et al. 2022).
     UniVip,
+    /// 3SAT (Fang et al. 2025).
+    #[serde(rename = "3sat")]
+    ThreeSat,
 }
 
 impl MethodName {
@@ -24,7 +28,7 @@ impl MethodName {
     pub fn has_queues(self) -> bool {
         match self {
             Self::DenseCl => true,
-            Self::Byol | Self::UniVip => false,
+            Self::Byol | Self::UniVip | Self::ThreeSat => false,
         }
     }
 
@@ -32,14 +36,14 @@ impl MethodName {
     pub fn normalises_vectors(self) -> bool {
         match self {
             Self::DenseCl => false,
-            Self::Byol | Self::UniVip => true,
+            Self::Byol | Self::UniVip | Self::ThreeSat => true,
         }
     }
 
     /// Whether it compares instances: views of boxes in an image.
     pub fn has_instances(self) -> bool {
         match self {
-            Self::DenseCl | Self::Byol => false,
+            Self::DenseCl | Self::Byol | Self::ThreeSat => false,
             Self::UniVip => true,
         }
     }
@@ -83,9 +87,9 @@ pub struct MethodConfig {
     pub bn_groups: usize,
     /// Whether to shuffle the keys across the groups (shuffling BN of MoCo).
     pub shuffle_keys: bool,
-    /// BYOL and UniVIP: units of the hidden layer of the projector and of the predictor, at least 1.
+    /// All but DenseCL: units of the hidden layer of the projector and of the predictor, at least 1.
     pub projector_hidden: usize,
-    /// BYOL and UniVIP: units of their outputs, at least 1.
+    /// All but DenseCL: units of their outputs, at least 1.
     pub projector_dim: usize,
     /// UniVIP: K, the instances of an image, 1 to 64.
     pub instances: usize,
@@ -95,6 +99,21 @@ pub struct MethodConfig {
     pub transport_epsilon: f64,
     /// UniVIP: iterations of Sinkhorn's algorithm, at least 1.
     pub transport_iterations: usize,
+    /// 3SAT: ε, the largest change of a pixel's value by the attack, as a part of its range, above 0 and at most 1. In
+    /// files it may be a fraction as text, `"8/255"`.
+    #[serde(deserialize_with = "fraction")]
+    pub attack_epsilon: f64,
+    /// 3SAT: α, the change in one iteration of the attack, above 0 and at most ε.
+    #[serde(deserialize_with = "fraction")]
+    pub attack_step: f64,
+    /// 3SAT: iterations of the attack, at least 1.
+    pub attack_steps: usize,
+    /// 3SAT: W, the share of the run during which the adversarial loss has weight 0, in [0, 1). Its weight then rises
+    /// linearly to 1.
+    #[serde(deserialize_with = "fraction")]
+    pub adversarial_warmup: f64,
+    /// 3SAT: whether the unaugmented picture predicts both views, too. The authors' code does so; the paper does not.
+    pub unaugmented_terms: bool,
 }
 
 impl Default for MethodConfig {
@@ -120,6 +139,11 @@ impl Default for MethodConfig {
             instance_size: 96,
             transport_epsilon: 0.1,
             transport_iterations: 50,
+            attack_epsilon: 8.0 / 255.0,
+            attack_step: 2.0 / 255.0,
+            attack_steps: 5,
+            adversarial_warmup: 0.3,
+            unaugmented_terms: false,
         }
     }
 }
@@ -140,31 +164,6 @@ const MAX_ITERATIONS: usize = 10_000;
 
 /// The longest queue that is chosen by default; the authors' length.
 pub const MAX_DEFAULT_QUEUE: usize = 65_536;
-
-/// Settings of `[method]` that only DenseCL uses.
-const OF_DENSECL: [&str; 10] = [
-    "lambda",
-    "lambda_warmup_steps",
-    "temperature",
-    "queue",
-    "queue_exceeds_data",
-    "matching",
-    "in_view_weight",
-    "in_view_temperature",
-    "in_view_positives",
-    "shuffle_keys",
-];
-
-/// Those that only BYOL and UniVIP use.
-const OF_BYOL: [&str; 2] = ["projector_hidden", "projector_dim"];
-
-/// Those that only UniVIP uses.
-const OF_UNIVIP: [&str; 4] = [
-    "instances",
-    "instance_size",
-    "transport_epsilon",
-    "transport_iterations",
-];
 
 impl MethodConfig {
     /// Checks the range of each setting.
@@ -222,6 +221,17 @@ impl MethodConfig {
             Error::ensure(key, units, in_range, "1 to 65,536 units")?;
         }
         self.validate_instances()?;
+        self.attack().validate([
+            "method.attack_epsilon",
+            "method.attack_step",
+            "method.attack_steps",
+        ])?;
+        Error::ensure(
+            "method.adversarial_warmup",
+            self.adversarial_warmup,
+            (0.0..1.0).contains(&self.adversarial_warmup),
+            "at least 0 and below 1: a share of the run, after which the adversarial loss begins",
+        )?;
         self.ensure_used()
     }
 
@@ -251,6 +261,15 @@ impl MethodConfig {
             (1..=MAX_ITERATIONS).contains(&self.transport_iterations),
             "1 to 10,000",
         )
+    }
+
+    /// The attack of 3SAT.
+    pub fn attack(&self) -> Attack {
+        Attack {
+            epsilon: self.attack_epsilon,
+            step: self.attack_step,
+            steps: self.attack_steps,
+        }
     }
 
     /// Whether a step needs the geometry of its views.
@@ -306,6 +325,7 @@ impl MethodConfig {
             MethodName::DenseCl => self.objective_of_densecl(),
             MethodName::Byol => "BYOL".to_string(),
             MethodName::UniVip => "UniVIP".to_string(),
+            MethodName::ThreeSat => "3SAT".to_string(),
         }
     }
 
@@ -324,33 +344,4 @@ impl MethodConfig {
             _ => format!("DenseCL with {}", parts.join(" and ")),
         }
     }
-
-    /// Checks that every setting which the method does not use is at its default: it would have no effect, and
-    /// whoever set it expects one.
-    ///
-    /// # Errors
-    /// [`Error::Config`] naming the first that is not.
-    fn ensure_used(&self) -> Result<()> {
-        let unused: Vec<&str> = match self.name {
-            MethodName::DenseCl => [&OF_BYOL[..], &OF_UNIVIP].concat(),
-            MethodName::Byol => [&OF_DENSECL[..], &OF_UNIVIP].concat(),
-            MethodName::UniVip => OF_DENSECL.to_vec(),
-        };
-        let json = |config: &Self| to_value(config).expect("plain settings have a JSON form");
-        let (is, default) = (json(self), json(&Self::default()));
-        match unused.iter().find(|key| is[**key] != default[**key]) {
-            None => Ok(()),
-            Some(key) => Err(Error::config(
-                &format!("method.{key}"),
-                &is[*key],
-                format!(
-                    "has no effect with method.name = {}: leave it out, or set it to its default {}",
-                    is["name"], default[*key]
-                ),
-            )),
-        }
-    }
 }
-
-#[cfg(test)]
-mod tests;

@@ -34,6 +34,10 @@ pub(crate) struct MethodMemory {
     pub(crate) largest: f64,
     /// Pixels of the instances of an image that go through a network together; 0 where there are none.
     pub(crate) instances: f64,
+    /// Views of each image that have the usual size.
+    pub(crate) views: f64,
+    /// Arrays of the size of such a view of a micro-batch that the loss holds beside the views.
+    pub(crate) beside: f64,
 }
 
 impl MethodMemory {
@@ -53,6 +57,7 @@ impl MethodMemory {
             }
             MethodName::Byol => Self::of_byol(model, method, micro),
             MethodName::UniVip => Self::of_univip(model, method, micro),
+            MethodName::ThreeSat => Self::of_three_sat(model, method, micro),
         }
     }
 
@@ -83,6 +88,8 @@ impl MethodMemory {
             loss: (LOGITS * logits).max(similarity).max(in_view),
             largest: logits.max(similarity).max(queues / 2.0),
             instances: 0.0,
+            views: 2.0,
+            beside: 0.0,
         }
     }
 
@@ -105,6 +112,8 @@ impl MethodMemory {
             loss: 0.0,
             largest: hidden as f64 * channels.max(dim) as f64,
             instances: 0.0,
+            views: 2.0,
+            beside: 0.0,
         }
     }
 
@@ -123,7 +132,20 @@ impl MethodMemory {
             ..byol
         }
     }
+
+    /// BYOL's, with a third view; an attack keeps what a pass does, and no gradient of the parameters.
+    fn of_three_sat(model: &ModelConfig, method: &MethodConfig, micro: f64) -> Self {
+        Self {
+            passes: if method.unaugmented_terms { 4 } else { 3 },
+            views: 3.0,
+            beside: ATTACK,
+            ..Self::of_byol(model, method, micro)
+        }
+    }
 }
+
+/// What an attack holds: pixels, both ends of the range, the perturbation, its gradient, and the attacked pixels.
+const ATTACK: f64 = 6.0;
 
 /// Parameters of a projector: two linear layers, the first with a bias, and batch normalisation between them.
 fn projector_parameters([input, hidden, output]: [usize; 3]) -> usize {
@@ -137,12 +159,12 @@ mod tests {
     use super::*;
     use crate::{
         config::{Backbone, OptimConfig},
-        method::{Byol, UniVip},
+        method::{Byol, ThreeSat, UniVip},
         model::{Kind, NamedTensor, Tensors},
     };
 
     #[test]
-    fn the_parameters_of_byol_and_univip_are_those_of_the_networks_that_are_built() {
+    fn the_parameters_of_byol_univip_and_3sat_are_those_of_the_networks_that_are_built() {
         let model = ModelConfig {
             backbone: Backbone::ResNet18,
             width: 4,
@@ -175,5 +197,14 @@ mod tests {
         let own = MethodMemory::of_univip(&model, &method, 1.0);
         assert_eq!(own.learned, count(learner.online.named()));
         assert_eq!(own.followed, count(learner.target.named()));
+
+        let method = MethodConfig {
+            name: MethodName::ThreeSat,
+            ..method
+        };
+        let learner = ThreeSat::new(&model, &method, &optim, 0, &Device::flex());
+        let own = MethodMemory::of_three_sat(&model, &method, 1.0);
+        assert_eq!(own.learned, count(learner.byol.online.named()));
+        assert_eq!(own.followed, count(learner.byol.target.named()));
     }
 }

@@ -222,6 +222,20 @@ impl Linear {
         }
     }
 
+    /// The layer that gives for x what this one gives for (x − mean)·scale, both [1, in]. It has a bias.
+    pub fn for_raw_input(self, mean: Tensor<2>, scale: Tensor<2>) -> Self {
+        let weight = self.weight * scale;
+        let shift = mean.matmul(weight.clone().transpose()).squeeze_dim(0);
+        let bias = match self.bias {
+            Some(bias) => bias - shift,
+            None => -shift,
+        };
+        Self {
+            weight,
+            bias: Some(bias),
+        }
+    }
+
     /// [B, in] → [B, out].
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
         let product = x.matmul(self.weight.clone().transpose());

@@ -178,6 +178,7 @@ fn evaluation(files: &mut Files, task: &eval::Task) {
         Task::Instances(args) => of_detector("instances", &args.detector),
         Task::Knn(args) => ("knn", args.classes.data.as_path(), &args.common),
         Task::Linear(args) => ("linear", args.classes.data.as_path(), &args.common),
+        Task::Robust(args) => ("robust", args.classes.data.as_path(), &args.common),
         Task::Compare(args) => return comparison(files, args),
     };
     for weights in files_of(&common.weights, common.seed, common.seeds) {

@@ -44,6 +44,7 @@ impl RunConfig {
             );
         }
         self.validate_boxes()?;
+        self.validate_cut()?;
         let batch = self.train.batch_size;
         // 0 leaves the number to the ranks and the memory; it is at least 1.
         let accumulate = self.optim.accumulate.max(1);
@@ -136,6 +137,36 @@ impl RunConfig {
         }
         if self.checkpoint.keep == 0 {
             bail!("checkpoint.keep = 0: must be at least 1");
+        }
+        Ok(())
+    }
+
+    /// Checks the setting of pictures that are cut from scenes.
+    fn validate_cut(&self) -> anyhow::Result<()> {
+        let DataConfig {
+            source,
+            cut_objects: side,
+            ..
+        } = &self.data;
+        if *side == 0 {
+            return Ok(());
+        }
+        if source != SCENES {
+            bail!(
+                "data.cut_objects = {side}: only the embedded scenes know their objects; set it to 0 for {source}"
+            );
+        }
+        if !(16..=self.scenes.size).contains(side) {
+            bail!(
+                "data.cut_objects = {side}: must be 0 (whole scenes), or 16 to scenes.size = {} pixels",
+                self.scenes.size
+            );
+        }
+        if self.method.name.has_instances() && self.data.box_source() == BoxSource::Objects {
+            bail!(
+                "data.boxes = \"objects\": these are boxes of whole scenes; set data.cut_objects to 0, or choose other \
+                 boxes"
+            );
         }
         Ok(())
     }

@@ -229,22 +229,28 @@ impl Worker {
     fn draw(&self, pixels: &RgbImage, image: usize, job: &Job) -> Result<Vec<ViewParams>, String> {
         let size = pixels.dimensions().into();
         let (views, seed) = (&self.views, self.seed);
-        let instances = Shows::instances(&self.wanted);
-        if instances == 0 {
-            let count = self.wanted.len();
-            return Ok(augment::draw_views(
-                size, views, job.stage, seed, job.index, count,
-            ));
-        }
-        let boxes = self.boxes.of(image, pixels)?;
-        let ScenesAndInstances {
-            scenes, instances, ..
-        } = augment::draw_instances(size, boxes, views, job.stage, [seed, job.index], instances);
+        let (scenes, instances) = match Shows::instances(&self.wanted) {
+            0 => {
+                let is_scene = |view: &&ViewSpec| view.shows == Shows::Scene;
+                let count = self.wanted.iter().filter(is_scene).count();
+                let scenes = augment::draw_views(size, views, job.stage, seed, job.index, count);
+                (scenes, Vec::new())
+            }
+            count => {
+                let boxes = self.boxes.of(image, pixels)?;
+                let seed = [seed, job.index];
+                let ScenesAndInstances {
+                    scenes, instances, ..
+                } = augment::draw_instances(size, boxes, views, job.stage, seed, count);
+                (scenes.to_vec(), instances)
+            }
+        };
         let mut scenes = scenes.into_iter();
         let params = self.wanted.iter().map(|view| match view.shows {
             Shows::Scene => scenes
                 .next()
-                .expect("a method with instances has two scenes"),
+                .expect("as many as are wanted; a method with instances wants two"),
+            Shows::Whole => ViewParams::whole(size),
             Shows::Instance { number, like } => instances[number][like].clone(),
         });
         Ok(params.collect())

@@ -8,7 +8,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use densecl::synthetic::{SceneConfig, scene_image};
+use densecl::augment::crop_resize;
+use densecl::synthetic::{SceneConfig, scene_frame, scene_image};
 use image::RgbImage;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -71,7 +72,11 @@ pub(crate) fn open_source(
     if config.data.source == SCENES {
         let count = config.data.scene_count;
         observer.event(&TrainEvent::Note(format!("rendering {count} scenes")))?;
-        let images = training_scenes(&config.scenes, config.train.seed, count);
+        let (scenes, seed) = (&config.scenes, config.train.seed);
+        let images = match config.data.cut_objects {
+            0 => training_scenes(scenes, seed, count),
+            side => training_objects(scenes, seed, count, side),
+        };
         let listing = Listing {
             files: images.len(),
             fingerprint: 0,
@@ -133,6 +138,18 @@ pub(super) fn training_scenes(config: &SceneConfig, seed: u64, count: usize) -> 
         .into_par_iter()
         .map(|i| scene_image(seed, i as u64, config))
         .collect()
+}
+
+/// Pictures of `side` × `side` pixels of single objects of the training scenes.
+fn training_objects(config: &SceneConfig, seed: u64, count: usize, side: u32) -> Vec<RgbImage> {
+    let of_scene = |i: usize| {
+        let frame = scene_frame(seed, i as u64, 0.0, config);
+        let squares = frame.object_squares().into_iter();
+        squares
+            .map(|(square, _)| crop_resize(&frame.image, square, side))
+            .collect::<Vec<_>>()
+    };
+    (0..count).into_par_iter().flat_map_iter(of_scene).collect()
 }
 
 /// The first `count` held-out scenes, each from two viewpoints.

@@ -28,6 +28,18 @@ fn a_setting_of_the_other_method_is_refused_by_name() {
         ..MethodConfig::default()
     };
     assert_eq!(univip.validate(), Ok(()));
+    let three_sat = MethodConfig {
+        name: MethodName::ThreeSat,
+        attack_steps: 2,
+        projector_dim: 8,
+        ..MethodConfig::default()
+    };
+    assert_eq!(three_sat.validate(), Ok(()));
+    let attack = refused(MethodConfig {
+        name: MethodName::Byol,
+        ..three_sat
+    });
+    assert!(attack.starts_with("method.attack_steps = 2: has no effect"));
     let hidden = refused(MethodConfig {
         projector_hidden: 512,
         ..MethodConfig::default()
@@ -38,7 +50,8 @@ fn a_setting_of_the_other_method_is_refused_by_name() {
 #[test]
 fn every_setting_that_is_listed_exists() {
     let all = to_value(MethodConfig::default()).expect("JSON");
-    for key in OF_DENSECL.iter().chain(&OF_BYOL).chain(&OF_UNIVIP) {
+    let lists = OF_DENSECL.iter().chain(&OF_BYOL).chain(&OF_UNIVIP);
+    for key in lists.chain(&OF_THREE_SAT) {
         assert!(all.get(key).is_some(), "there is no method.{key}");
     }
 }
