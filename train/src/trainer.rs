@@ -20,6 +20,7 @@ use crate::batch::{Batch, Batches, ViewBytes};
 use crate::config::RunConfig;
 use crate::events::{Observer, TrainEvent};
 use crate::plan::Plan;
+use crate::published::weights_file;
 use crate::row::{MetricRow, ROW_FIELDS};
 
 /// The services of the surrounding program that the loop uses.
@@ -130,7 +131,7 @@ impl<'a> Trainer<'a> {
             steps_per_epoch: plan.steps_per_epoch,
             figures: &learner.figures(),
         })?;
-        Ok(Self {
+        let mut trainer = Self {
             plan,
             with,
             learner,
@@ -138,7 +139,9 @@ impl<'a> Trainer<'a> {
             saved: first_step,
             stopping,
             clock,
-        })
+        };
+        trainer.show_weights()?;
+        Ok(trainer)
     }
 
     /// Takes all remaining steps.
@@ -195,6 +198,7 @@ impl<'a> Trainer<'a> {
         self.step += 1;
         let step = self.step;
         self.with.observer.event(&TrainEvent::Stepped { step })?;
+        self.show_weights()?;
 
         // The flag can be set at any time. It is read only once per step, so that the loop always logs and saves the
         // step after which it ends.
@@ -215,6 +219,14 @@ impl<'a> Trainer<'a> {
             self.saved = step;
         }
         Ok(())
+    }
+
+    /// Gives the observer the opportunity to read the weights.
+    fn show_weights(&mut self) -> anyhow::Result<()> {
+        let (plan, learner, step) = (self.plan, &*self.learner, self.step);
+        let file = || weights_file(plan, learner.encoder(), learner.published_name(), step);
+        let event = TrainEvent::Weights { step, file: &file };
+        self.with.observer.event(&event)
     }
 
     fn save(&mut self) -> Result<(), Failure> {
