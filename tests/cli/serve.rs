@@ -413,8 +413,7 @@ fn whoever_watches_learns_how_a_run_ended() {
 #[test]
 fn of_several_ranks_the_first_is_served() {
     let sandbox = Sandbox::new();
-    let run = "--steps 12 --batch-size 8 --set method.queue=8 --set optim.accumulate=2 --set eval.pairs=0 \
-        --devices cpu,cpu";
+    let run = "--steps 12 --set optim.accumulate=2 --set method.bn_groups=1 --set eval.pairs=0 --devices cpu,cpu";
     sandbox.pretrain(&format!("{run} --out alone")).succeeded();
     let served = Served::start(&sandbox, &format!("{run} --serve 127.0.0.1:0 --out served"));
     let last = served.last_status();

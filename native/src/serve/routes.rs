@@ -21,7 +21,7 @@ use super::http::{Request, Response};
 use super::page::Page;
 
 /// The path of the page that watches the run it comes with.
-pub(super) const WATCH: &str = "/#mode=watch";
+pub(super) const WATCH: &str = "/#mode=watch&run=here";
 
 /// Answers requests about a run.
 pub(super) struct Routes {

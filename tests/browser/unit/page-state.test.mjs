@@ -9,7 +9,7 @@ const turn = () => new Promise((resolve) => setTimeout(resolve));
 
 test("an address restores what it was made of", () => {
   const chosen = {
-    kind: "warp", seed: 31, warpSeed: 4, view: "matches", feature: "stage3", stride: 8, threshold: 0.35,
+    mode: "match", run: null, kind: "warp", seed: 31, warpSeed: 4, view: "matches", feature: "stage3", stride: 8, threshold: 0.35,
     weights: ["untrained", "trained"], point: [0.125, 0.75],
   };
   const { choices, lost } = fromHash(toHash({ ...initialState, ...chosen }));
