@@ -25,5 +25,6 @@ mod resume;
 mod runs;
 mod sandbox;
 mod search;
+mod serve;
 mod tools;
 mod variants;

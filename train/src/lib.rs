@@ -47,6 +47,7 @@
 //! | [`trainer`] | the loop: batches in, events out |
 //! | [`agree`] | decisions that all ranks of a run take together |
 //! | [`events`], [`row`] | the events of a run; the figures of a logged step |
+//! | [`published`] | the file of weights that a run publishes |
 //! | [`held_out`] | held-out pairs with known correspondence, and the accuracy on them |
 //! | [`notes`], [`watch`] | messages for the user; progress of long work |
 //!
@@ -73,6 +74,7 @@ pub mod notes;
 mod order;
 pub mod plan;
 pub mod presets;
+pub mod published;
 pub mod row;
 mod sample;
 pub mod settings;

@@ -22,6 +22,7 @@ use crate::batch::{Batch, Batches, ViewBytes};
 use crate::config::RunConfig;
 use crate::events::{Observer, TrainEvent};
 use crate::plan::Plan;
+use crate::published::weights_file;
 use crate::row::{MetricRow, ROW_FIELDS};
 
 /// The services of the surrounding program that the loop uses.
@@ -131,13 +132,15 @@ impl Trainer {
             steps_per_epoch: with.plan.steps_per_epoch,
             figures: &learner.figures(),
         })?;
-        Ok(Self {
+        let trainer = Self {
             learner,
             step: first_step,
             saved: first_step,
             stopping,
             clock,
-        })
+        };
+        trainer.show_weights(with)?;
+        Ok(trainer)
     }
 
     /// Takes all remaining steps.
@@ -207,6 +210,7 @@ impl Trainer {
         self.step += 1;
         let step = self.step;
         with.observer.event(&TrainEvent::Stepped { step })?;
+        self.show_weights(with)?;
 
         // The flag can be set at any time. It is read only once per step, so that the loop always logs and saves the
         // step after which it ends.
@@ -226,6 +230,14 @@ impl Trainer {
             self.save(with).await?;
         }
         Ok(())
+    }
+
+    /// Gives the observer the opportunity to read the weights.
+    fn show_weights(&self, with: &mut Services<'_>) -> anyhow::Result<()> {
+        let (plan, learner, step) = (with.plan, &*self.learner, self.step);
+        let file = || weights_file(plan, learner.encoder(), learner.published_name(), step);
+        let event = TrainEvent::Weights { step, file: &file };
+        with.observer.event(&event)
     }
 
     /// Stores a checkpoint of the present state; only rank 0 does.
