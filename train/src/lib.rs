@@ -43,6 +43,7 @@
 //! | [`settings`] | defaults, overridden by a preset or file, overridden by single keys; error messages for wrong keys |
 //! | [`plan`] | number of steps, queue length and schedules, from settings, device and number of images |
 //! | [`batch`] | the input of a step, and the trait that supplies it |
+//! | [`in_memory`] | batches of images in memory, without threads |
 //! | [`trainer`] | the loop: batches in, events out |
 //! | [`agree`] | decisions that all ranks of a run take together |
 //! | [`events`], [`row`] | the events of a run; the figures of a logged step |
@@ -68,11 +69,14 @@ pub mod batch;
 pub mod config;
 pub mod events;
 pub mod held_out;
+pub mod in_memory;
 pub mod notes;
+mod order;
 pub mod plan;
 pub mod presets;
 pub mod published;
 pub mod row;
+mod sample;
 pub mod settings;
 pub mod trainer;
 pub mod watch;

@@ -1,5 +1,6 @@
 //! The file of weights that a run publishes: `weights.safetensors`, and the same from any step of it.
 
+use densecl::device::block_on;
 use densecl::model::{Encoder, Tensors};
 use densecl::weights::{self, FORMAT_VERSION, WeightsInfo};
 
@@ -17,6 +18,19 @@ pub fn weights_file(
     method: &str,
     step: u64,
 ) -> anyhow::Result<Vec<u8>> {
+    block_on(weights_file_async(plan, encoder, method, step))
+}
+
+/// [`weights_file`] without blocking the thread, for browsers, where blocking is not allowed.
+///
+/// # Errors
+/// As [`weights_file`].
+pub async fn weights_file_async(
+    plan: &Plan,
+    encoder: &Encoder,
+    method: &str,
+    step: u64,
+) -> anyhow::Result<Vec<u8>> {
     let config = &plan.config;
     let info = WeightsInfo {
         format_version: FORMAT_VERSION,
@@ -26,5 +40,5 @@ pub fn weights_file(
         data: config.data.source.clone(),
         config: settings::to_toml(config)?,
     };
-    Ok(weights::save(&encoder.clone().inference(), &info)?)
+    Ok(weights::save_async(&encoder.clone().inference(), &info).await?)
 }

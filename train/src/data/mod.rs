@@ -13,7 +13,6 @@ mod jpeg;
 pub(crate) mod loader;
 mod pack;
 mod packing;
-mod permutation;
 pub mod scan;
 mod scenes;
 mod source;
