@@ -55,6 +55,7 @@ fn main() -> ExitCode {
     let mut command = runner(&[]);
     command
         .env("CHROME", &found.chromium)
+        .env("DENSECL_PROGRAM", &found.program)
         .env("DENSECL_BROWSER_FIXTURES", &fixtures);
     exit(command)
 }

@@ -1,9 +1,9 @@
-// Tests the demo page's store and its state in the address. Run: node --test tests/browser/unit/
+// Tests the demo page's store and its state in the address.
 import assert from "node:assert/strict";
-import { test } from "node:test";
 
 import { fromHash, initialState, toHash } from "../../../web/page/state.js";
 import { createStore, effect } from "../../../web/page/store.js";
+import { unit as test } from "../lib/test.js";
 
 const turn = () => new Promise((resolve) => setTimeout(resolve));
 

@@ -15,7 +15,7 @@ import {
 const SVG = "http://www.w3.org/2000/svg";
 
 /** Height of a plot, and the space beside and below it for the labels of its axes, in CSS pixels. */
-const HEIGHT = 190;
+const HEIGHT = 170;
 const LEFT = 46;
 const BOTTOM = 24;
 const TOP = 8;
@@ -150,7 +150,7 @@ export class RunPlots {
   /** Fills the table. It is not changed while it is open, because somebody may be reading it. */
   #fill() {
     if (!this.#table.open) return;
-    const series = [...losses(this.#rows, this.#figures), ...accuracies(this.#rows)];
+    const series = [...losses(this.#rows, this.#figures).reverse(), ...accuracies(this.#rows).reverse()];
     const isShare = (name) => name.startsWith("correspondence_");
     const head = ["step", ...series.map(({ label }) => label)];
     const texts = (row) => series.map(({ name }) => (isShare(name) ? percent : single)(row[name] ?? NaN));

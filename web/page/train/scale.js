@@ -19,7 +19,7 @@ const BUCKETS = 300;
 const numbers = (rows, name) => rows.map((row) => (Number.isFinite(row[name]) ? row[name] : NaN));
 
 /**
- * The losses of the rows, and their reference level if the method has one. The last series is drawn on top.
+ * The losses of the rows, and their reference level if the method has one. The last series is drawn on top: the total.
  * @param {readonly Row[]} rows
  * @param {readonly Figure[]} figures
  * @returns {Series[]}
@@ -32,7 +32,7 @@ export function losses(rows, figures) {
     const tone = reference ? "faint" : TONES[count++ % TONES.length];
     return { name, label, tone, reference, values: numbers(rows, name) };
   });
-  return series.sort((a, b) => Number(b.reference) - Number(a.reference));
+  return series.reverse().sort((a, b) => Number(b.reference) - Number(a.reference));
 }
 
 /**
@@ -133,7 +133,7 @@ export function ticks([low, high], count = 5) {
   const step = [1, 2, 5, 10].map((factor) => factor * power).find((size) => size >= rough * 0.999);
   const marks = [];
   // Multiples are counted, because a sum would collect rounding errors.
-  for (let n = Math.ceil(low / step - 1e-9); n * step <= high + step * 1e-9; n++) marks.push(n * step);
+  for (let n = Math.ceil(low / step - 1e-9); n * step <= high + step * 1e-9; n++) marks.push(n * step || 0);
   return marks;
 }
 

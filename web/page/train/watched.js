@@ -41,7 +41,8 @@ export function addressOf(text, origin) {
   } catch {
     url = null;
   }
-  if (!given || !url || !/^https?:$/.test(url.protocol)) {
+  // Some browsers take a space for a part of a host's name.
+  if (!given || /\s/.test(given) || !url || !/^https?:$/.test(url.protocol)) {
     throw new Error("That is no address. Give the one that the run printed, such as http://127.0.0.1:6006.");
   }
   const isLocal = url.protocol === "http:" && ["127.0.0.1", "localhost"].includes(url.hostname);
