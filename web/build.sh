@@ -92,6 +92,7 @@ bundled=$([ -d web/node_modules/esbuild ] && echo yes || echo no)
 (cd web/js && find . -type f) | while read -r file; do
     case $bundled/$file in
         yes/./dense-match.js | yes/./engine.js | yes/./draw.js | yes/./worker.js) continue ;; # written by bundle.mjs
+        yes/./live-weights.js | yes/./training.js | yes/./training-worker.js) continue ;; # these, too
         yes/*.js) rm -f "$dist/$file" && continue ;; # part of a bundle; an earlier build may have copied it
     esac
     put "$dist/$file" "web/js/$file"

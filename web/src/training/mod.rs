@@ -14,7 +14,7 @@ use densecl_train::config::RunConfig;
 use densecl_train::in_memory::Images;
 use densecl_train::spread::spread;
 use densecl_train::trainer;
-use image::{Rgb, RgbImage};
+use image::RgbImage;
 use js_sys::Function;
 use wasm_bindgen::prelude::wasm_bindgen;
 
@@ -166,25 +166,21 @@ impl Training {
         })
     }
 
-    /// Adds a picture of opaque RGBA pixels to train on.
+    /// Adds a picture to train on: bytes of red, green, blue, row by row.
     ///
     /// # Errors
-    /// `worker` when `rgba` does not hold `width` × `height` pixels.
+    /// `worker` when `rgb` does not hold `width` × `height` pixels.
     #[wasm_bindgen(js_name = addPicture)]
-    pub fn add_picture(&mut self, rgba: &[u8], width: u32, height: u32) -> Result<(), Failure> {
-        let (pixels, rest) = rgba.as_chunks::<4>();
-        let complete = pixels.len() as u64 == u64::from(width) * u64::from(height);
-        if pixels.is_empty() || !complete || !rest.is_empty() {
-            let bytes = rgba.len();
-            return Err(Failure::request(format!(
-                "{bytes} bytes are not {width} × {height} RGBA pixels"
-            )));
-        }
-        let mut at = pixels.iter();
-        self.pictures.push(RgbImage::from_fn(width, height, |_, _| {
-            let &[r, g, b, _] = at.next().expect("one per pixel");
-            Rgb([r, g, b])
-        }));
+    pub fn add_picture(&mut self, rgb: Vec<u8>, width: u32, height: u32) -> Result<(), Failure> {
+        let bytes = rgb.len();
+        let picture = RgbImage::from_raw(width, height, rgb)
+            .filter(|picture| bytes > 0 && picture.as_raw().len() == 3 * picture.pixels().len());
+        let picture = picture.ok_or_else(|| {
+            Failure::request(format!(
+                "{bytes} bytes are not {width} × {height} RGB pixels"
+            ))
+        })?;
+        self.pictures.push(picture);
         Ok(())
     }
 
