@@ -49,6 +49,7 @@
 //! | [`events`], [`row`] | the events of a run; the figures of a logged step |
 //! | [`published`] | the file of weights that a run publishes |
 //! | [`held_out`] | held-out pairs with known correspondence, and the accuracy on them |
+//! | [`spread`] | items evenly spread over a list |
 //! | [`notes`], [`watch`] | messages for the user; progress of long work |
 //!
 //! # Files, threads and clock: the feature `files`, on by default
@@ -78,6 +79,7 @@ pub mod published;
 pub mod row;
 mod sample;
 pub mod settings;
+pub mod spread;
 pub mod trainer;
 pub mod watch;
 

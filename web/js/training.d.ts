@@ -216,7 +216,7 @@ export class Training extends EventTarget {
   readonly untrained: Blob | null;
 
   /**
-   * Starts a training; one that runs already is dropped. Resolves when the first step is about to be taken. Rejects
+   * Starts a training; one that runs already is dropped, and one in the storage is removed. Resolves when the first step is about to be taken. Rejects
    * with an EngineError, which is the `error` too; with type `aborted` if `start`, `resume` or `close` came in between.
    */
   start(source: TrainingSource, settings?: TrainingSettings): Promise<void>;
@@ -224,9 +224,12 @@ export class Training extends EventTarget {
   resume(options?: { paused?: boolean }): Promise<void>;
   /** Stops taking steps after the present one. Memory and GPU are kept. */
   pause(): Promise<void>;
-  /** Goes on after a pause; after the end, trains `steps` more (by default as many as the preset has). */
+  /** Goes on after a pause; after the end, trains `steps` more (by default as many as the run was started with). */
   goOn(steps?: number): Promise<void>;
-  /** Ends the run after the present step, and measures. Resolves when the state is `ended`. */
+  /**
+   * Ends the run with its next step, and measures. Resolves when the state is `ended`. Before the first step it does
+   * what `close` does.
+   */
   stop(): Promise<void>;
   /** Keeps the state for `resume` now. It is kept every ten seconds, at a pause, at the end and when the page is hidden. */
   keep(): Promise<KeptDetail>;

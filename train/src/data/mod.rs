@@ -17,7 +17,6 @@ pub mod scan;
 mod scenes;
 mod source;
 mod speed;
-mod spread;
 mod worker;
 
 pub use bad_files::{BadFile, BadFiles};
@@ -26,4 +25,3 @@ pub use packing::{Packed, pack_pictures};
 pub use scenes::write_scenes;
 pub use source::Source;
 pub use speed::{LoaderSpeed, Stages, loader_speed};
-pub use spread::spread;
