@@ -1,6 +1,6 @@
-// Takes the place of the package's training.js: a training that does what a test tells it to do, so that the page's view
-// of states that are rare or slow can be tested: a lost device, refused storage, long runs. It has the interface of
-// web/js/training.d.ts. `globalThis.training` is the newest instance.
+// Takes the place of the package's training.js: a training that does what a test tells it to do, so that the page's
+// view of states that are rare or slow can be tested: a lost device, refused storage, long runs. It has the interface
+// of web/js/training.d.ts. `globalThis.training` is the newest instance.
 import { LiveWeights } from "./live-weights.js";
 
 let stored = globalThis.storedRun ?? null;
@@ -82,13 +82,15 @@ export class Training extends EventTarget {
   }
 
   async save() {
+    if (this.state === "failed") throw new Error("There is no training: start one first.");
     await this.#call("save");
     return this.weights.current;
   }
 
   close() {
     this.calls.push(["close"]);
-    this.turn("idle", { run: null, step: 0, rows: [], before: null, after: null, kept: null, error: null, untrained: null });
+    const nothing = { run: null, before: null, after: null, kept: null, error: null, untrained: null };
+    this.turn("idle", { step: 0, rows: [], ...nothing });
     this.weights.replace(null);
   }
 }

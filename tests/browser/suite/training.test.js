@@ -17,7 +17,9 @@ const RUN = {
   step: 0, totalSteps: 200, stepsPerEpoch: 64, batchSize: 16, images: 1024, heldOut: 0, refused: [], leftOut: 0,
   source: "scenes", objective: "quickstart", words: "", settings: "", figures: FIGURES,
 };
-const MEASURED = { step: 0, accuracy: 0.269, mirrored: 0.077, chance: 0.012, same_place: 0.145, cells: 18937, pairs: 100 };
+const MEASURED = {
+  step: 0, accuracy: 0.269, mirrored: 0.077, chance: 0.012, same_place: 0.145, cells: 18937, pairs: 100,
+};
 const row = (step) => ({
   step, loss: 12 - step / 50, loss_dense: 6 - step / 100, chance_loss: 6.24,
   correspondence_accuracy: 0.2 + step / 1000, correspondence_chance: 0.05, correspondence_same_place: 0.18,
@@ -36,7 +38,7 @@ async function training(visit, { stored = null, ...visitor } = {}) {
     site, page, demo: new Demo(page), headline: page.locator(".run h2"), columns: page.locator(".panel"),
     calls: () => page.evaluate(() => globalThis.training.calls),
     /** Changes the state of the training. */
-    turn: (state, patch = {}) => page.evaluate(([state, patch]) => globalThis.training.turn(state, patch), [state, patch]),
+    turn: (...given) => page.evaluate((given) => globalThis.training.turn(...given), given),
     /** Sends an event of the training. */
     tell: (...given) => page.evaluate((given) => globalThis.training.tell(...given), given),
     /** Begins the run: `started`, the first weights, the first rows. */
@@ -76,13 +78,15 @@ test("a training on scenes is started, seen, paused, ended and saved", async (vi
   await button(page, "Start training").click();
   assert.deepEqual(await calls(), [["start", { files: "scenes", settings: { objective: "mocov2" } }]]);
   await headline.getByText("Fetching the training module").waitFor();
-  assert.equal(await headline.evaluate((node) => document.activeElement === node), true, "the button that had the focus is gone");
+  // The button that had the focus is gone.
+  assert.equal(await headline.evaluate((node) => document.activeElement === node), true);
   await begin();
   await headline.getByText("Training: step 120 of 200").waitFor();
   const facts = await page.locator(".facts").innerText();
   assert.match(facts, /images a second\s+88\s[^]*left\s+1 min 15 s/);
-  assert.match(await page.getByRole("img").first().getAttribute("aria-label"), /Loss up to step 120: total 11\.9 at first, 9\.60 now/);
-  assert.match(await page.getByRole("img").nth(1).getAttribute("aria-label"), /matches 20\.5 % at first, 32\.0 % now; same place 18\.0 %/);
+  const inWords = (index) => page.getByRole("img").nth(index).getAttribute("aria-label");
+  assert.match(await inWords(0), /Loss up to step 120: total 11\.9 at first, 9\.60 now/);
+  assert.match(await inWords(1), /matches 20\.5 % at first, 32\.0 % now; same place 18\.0 %/);
   for (const [index, name] of [[0, "Before"], [1, "Now"]]) {
     await columns.nth(index).getByText(name, { exact: true }).waitFor();
     await columns.nth(index).getByText("PCK@0.1", { exact: true }).waitFor();
@@ -172,14 +176,14 @@ test("a training of an earlier visit is offered, and can be deleted", async (vis
   const stored = {
     step: 340, totalSteps: 1200, source: "pictures", images: 60, objective: "densecl", time: Date.now() - 600_000,
   };
-  const { page, headline, calls } = await training(visit, { stored });
-  const offer = page.getByText("A training is kept in this browser, from 10 minutes ago: step 340 of 1,200 on 60 photographs.");
+  const { page, headline, calls, turn } = await training(visit, { stored });
+  const offer = page.getByText(/kept in this browser, from 10 minutes ago: step 340 of 1,200 on 60 photographs/);
   await offer.waitFor();
   await accessible(page, "#training");
   await button(page, "Go on with it").click();
   await headline.getByText("Fetching the training module").waitFor();
   assert.equal((await calls())[0][0], "resume");
-  await page.evaluate(() => globalThis.training.turn("preparing"));
+  await turn("preparing");
   await button(page, "Start anew").click();
   await offer.waitFor();
   assert.equal(await button(page, "Start training").evaluate((node) => document.activeElement === node), true);
@@ -193,8 +197,8 @@ test("whether a reload loses the training is said", async (visit) => {
   await begin();
   await tell("kept", { kept: { step: 100, where: "storage", reason: "" } });
   await page.getByText("Kept in this browser at step 100: after a reload you can go on from there.").waitFor();
-  await tell("kept", { kept: { step: 110, where: "page", reason: "It refuses storage in private windows." } });
-  await page.getByText(/keeps nothing for this page \(It refuses storage[^]*a reload loses the training/).waitFor();
+  await tell("kept", { kept: { step: 110, where: "page", reason: "this browser allows the page no storage" } });
+  await page.getByText(/Nothing is kept, because this browser allows the page no storage: a reload loses/).waitFor();
 });
 
 test("a training that fails says why, and keeps its curves and weights", async (visit) => {
@@ -202,11 +206,12 @@ test("a training that fails says why, and keeps its curves and weights", async (
   await button(page, "Start training").click();
   await begin();
   await headline.getByText("Training: step 120").waitFor();
-  await turn("failed", { error: { type: "device", message: "The GPU was lost. Start anew: the training then runs on the CPU." } });
+  await turn("failed", { error: { type: "device", message: "The GPU was lost. Start anew, then the CPU trains." } });
   await headline.getByText("The training cannot go on").waitFor();
   assert.match(await page.locator("#training").getByRole("alert").innerText(), /The GPU was lost/);
   assert.equal(await page.getByRole("img").count(), 2);
-  assert.equal(await button(page, "Save weights").isVisible(), true);
+  const [download] = await Promise.all([page.waitForEvent("download"), button(page, "Save weights").click()]);
+  assert.deepEqual(await readFile(await download.path()), reference("tiny.safetensors"));
   assert.equal(await button(page, "Pause").isVisible(), false);
   await accessible(page, "#training");
   await button(page, "Start anew").click();

@@ -38,7 +38,8 @@ test("a run is watched on its own page until it ends", async (visit) => {
   await shown.columns.nth(1).getByText(/ResNet-10, 40 steps of DenseCL/).waitFor();
   const words = await shown.plots.nth(0).getAttribute("aria-label");
   assert.match(words, /^Loss up to step 40: total [\d.]+ at first, [\d.]+ now; global/);
-  assert.match(await shown.plots.nth(1).getAttribute("aria-label"), /matches [\d.]+ % at first[^]*same place[^]*random/);
+  const accuracy = await shown.plots.nth(1).getAttribute("aria-label");
+  assert.match(accuracy, /matches [\d.]+ % at first[^]*same place[^]*random/);
   const result = await page.locator(".result").innerText();
   assert.match(result, /before\s+[\d.]+ %\s+[\d.]+ %\s+after 40 steps\s+[\d.]+ %/);
   await page.getByText("The figures as a table").click();
@@ -123,8 +124,8 @@ test("a watched run that fails gives its reason, and a phone shows it whole", as
   site.put("/run/status.json", JSON.stringify({
     densecl_version: "0.1.0", phase: "failed", message: "the loss is not finite after step 7", objective: "DenseCL",
     data: "/home/somebody/pictures/of/a/very/long/journey/through/many/folders/2026", backbone: "resnet18",
-    batch_size: 256, step: 7, total_steps: 1000, steps_per_epoch: 100, measured: [], weights_step: null, untrained: false,
-    figures: [{ name: "loss", label: "total", panel: "loss" }],
+    batch_size: 256, step: 7, total_steps: 1000, steps_per_epoch: 100, measured: [], weights_step: null,
+    untrained: false, figures: [{ name: "loss", label: "total", panel: "loss" }],
   }));
   site.put("/run/metrics.jsonl", '{"step":5,"loss":7.1}\n{"step":6,"loss":19.5}\n');
   const phone = { viewport: { width: 320, height: 780 }, hasTouch: true, isMobile: true, colorScheme: "dark" };

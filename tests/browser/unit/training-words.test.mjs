@@ -8,7 +8,8 @@ import {
 import { unit as test } from "../lib/test.js";
 
 test("durations are told as people do", () => {
-  assert.deepEqual([0, 8.4, 80, 3599, 7500, NaN].map(duration), ["0 s", "8 s", "1 min 20 s", "59 min 59 s", "2 h 5 min", ""]);
+  const told = [0, 8.4, 80, 3599, 7500, NaN, Infinity].map(duration);
+  assert.deepEqual(told, ["0 s", "8 s", "1 min 20 s", "59 min 59 s", "2 h 5 min", "", ""]);
   const now = 1e12;
   const times = [5, 600, 7200, 3 * 86_400].map((seconds) => ago(now - seconds * 1000, now));
   assert.deepEqual(times, ["a moment ago", "10 minutes ago", "2 hours ago", "3 days ago"]);
@@ -23,7 +24,8 @@ test("each state of a training has its words", () => {
 });
 
 test("each phase of a watched run has its words", () => {
-  const words = (phase, status = { step: 40, total_steps: 100 }) => watchedHeadline({ phase, status, address: "http://a" });
+  const known = { step: 40, total_steps: 100 };
+  const words = (phase, status = known) => watchedHeadline({ phase, status, address: "http://a" });
   assert.equal(words("stopped"), "The run was stopped at step 40 of 100");
   assert.equal(words("connecting", null), "Asking http://a");
   assert.notEqual(words("lost"), words("lost", null));
@@ -42,14 +44,16 @@ test("the pictures that are used and left out are counted", () => {
 
 test("whether a reload loses a training has its words", () => {
   assert.match(keptWords({ step: 340, where: "storage", reason: "" }), /step 340: after a reload you can go on/);
-  assert.match(keptWords({ step: 340, where: "page", reason: "It is full." }), /\(It is full\), so a reload loses/);
+  const lost = keptWords({ step: 340, where: "page", reason: "the storage is full" });
+  assert.equal(lost, "Nothing is kept, because the storage is full: a reload loses the training, so save the weights before.");
   assert.equal(keptWords(null), "");
 });
 
 test("the result stands beside what it is to be compared with", () => {
-  const measured = { step: 0, accuracy: 0.269, mirrored: 0.077, chance: 0.012, same_place: 0.145, cells: 18937, pairs: 100 };
-  const after = { ...measured, step: 1200, accuracy: 0.41, mirrored: 0.279 };
-  assert.deepEqual(resultRows(measured, after), [["before", "26.9 %", "7.7 %"], ["after 1,200 steps", "41.0 %", "27.9 %"]]);
+  const levels = { chance: 0.012, same_place: 0.145, cells: 18937, pairs: 100 };
+  const before = { step: 0, accuracy: 0.269, mirrored: 0.077, ...levels };
+  const after = { step: 1200, accuracy: 0.41, mirrored: 0.279, ...levels };
+  assert.deepEqual(resultRows(before, after), [["before", "26.9 %", "7.7 %"], ["after 1,200 steps", "41.0 %", "27.9 %"]]);
   assert.match(resultNote(after), /18,937 cells of 100 pairs[^]*1\.2 %[^]*14\.5 %/);
 });
 

@@ -22,8 +22,8 @@ const status = (phase, step, more = {}) => ({
 });
 
 /**
- * Watches a run that gives one answer after the other: a status, a status with `rows` (the log so far), or an Error for a
- * connection that is refused. Resolves when nothing more is asked.
+ * Watches a run that gives one answer after the other: a status, a status with `rows` (the log so far), or an Error for
+ * a connection that is refused. Resolves when nothing more is asked.
  */
 async function watched(answers, { isHidden = () => false } = {}) {
   const asked = [];
@@ -105,8 +105,8 @@ test("where nothing answers, the address and --serve-origin are named", async ()
 
 test("another server is no run", async () => {
   for (const answer of [
-    new Response("not found", { status: 404 }), new Response("<h1>Welcome</h1>"), Response.json({}), Response.json(null),
-    Response.json({ phase: "training" }),
+    new Response("not found", { status: 404 }), new Response("<h1>Welcome</h1>"), Response.json({}),
+    Response.json(null), Response.json({ phase: "training" }),
   ]) {
     const { run } = await watched([answer]);
     assert.equal(run.phase, "lost");
@@ -128,7 +128,8 @@ test("a hidden page asks for no weights, and for each step only once", async () 
   assert.deepEqual(hidden.weights, []);
   const still = status("training", 5);
   const { asked } = await watched([still, still, still, status("stopped", 5)]);
-  assert.equal(asked.filter((path) => path.endsWith("/weights.safetensors")).length, 2, "one while it trains, one at the end");
+  const files = asked.filter((path) => path.endsWith("/weights.safetensors"));
+  assert.equal(files.length, 2, "one while it trains, one at the end");
 });
 
 test("an address is that of a run on this computer, or of this page", () => {

@@ -204,8 +204,11 @@ export class TrainView {
   }
 
   async #save() {
+    const { state, weights } = this.#training;
     try {
-      download(await this.#training.save(), "weights.safetensors");
+      // A training that measures answers nothing, and one that has failed is gone; its newest weights are there.
+      const asks = ["running", "paused", "ended"].includes(state);
+      download(asks ? await this.#training.save() : weights.current, "weights.safetensors");
     } catch (error) {
       this.#say(`The weights could not be saved: ${error.message}`);
     }

@@ -119,8 +119,8 @@ export function keptWords(kept) {
   if (kept.where === "storage") {
     return `Kept in this browser at step ${count(kept.step)}: after a reload you can go on from there.`;
   }
-  const why = kept.reason ? ` (${kept.reason.replace(/\.$/, "")})` : "";
-  return `This browser keeps nothing for this page${why}, so a reload loses the training. Save the weights before.`;
+  const why = kept.reason ? `, because ${kept.reason}` : "";
+  return `Nothing is kept${why}: a reload loses the training, so save the weights before.`;
 }
 
 /**
