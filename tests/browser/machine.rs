@@ -139,12 +139,16 @@ fn in_path(names: &[&str]) -> Option<PathBuf> {
 }
 
 /// The sources of the page. `web/dist` is built from them.
-const SOURCES: [&str; 7] = [
+const SOURCES: [&str; 11] = [
     "index.html",
     "Trunk.toml",
     "Cargo.lock",
     "core/Cargo.toml",
     "core/src",
+    "kernels/src",
+    "train/Cargo.toml",
+    "train/src",
+    "configs",
     "web",
     "rust-toolchain.toml",
 ];

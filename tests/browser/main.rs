@@ -1,7 +1,7 @@
 //! Runs the tests of the demo page and `<dense-match>` in Chromium as part of `cargo test`.
 //!
 //! The tests are written in JavaScript (`suite/`), because they control a browser. This program computes the
-//! native features that they compare with ([`reference`]) and checks whether they can run: they need Node,
+//! native features and training steps that they compare with ([`reference`], [`training`]) and checks whether they can run: they need Node,
 //! the npm packages beside this file, Chromium and the built page. If one of these is missing, they are not
 //! run and `cargo test` goes on, unless `DENSECL_REQUIRE` makes it a failure, as in CI
 //! ([`densecl_tests::needs`]).
@@ -10,6 +10,7 @@
 
 mod machine;
 mod reference;
+mod training;
 
 use std::{
     env,
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
     let fixtures = Path::new(env!("CARGO_TARGET_TMPDIR")).join("browser");
     needs::forget(SUITE);
     reference::write(&fixtures, &found.root);
+    training::write(&fixtures);
     let mut command = runner(&[]);
     command
         .env("CHROME", &found.chromium)

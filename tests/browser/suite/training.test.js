@@ -1,275 +1,439 @@
-// The page's mode "Train", with a training that a test drives (lib/fake-training.js): every state, also the rare ones.
-// The training itself is tested elsewhere.
+// Training in a page, with the package's training.js: the numbers, the sources, pauses, the storage, and faults.
 import assert from "node:assert/strict";
-import { readFile } from "node:fs/promises";
-import { accessible } from "../lib/axe.js";
-import { reference } from "../lib/bundle.js";
-import { CALM, Demo, horizontalOverflow } from "../lib/demo.js";
-import { landscapePng } from "../lib/pictures.js";
+import { readFileSync } from "node:fs";
 import { test } from "../lib/test.js";
+import { putBundle, reference } from "../lib/bundle.js";
+import { landscapePng, notAnImage } from "../lib/pictures.js";
+import { bytesOf, native, openTraining, prepare, tensors, TINY, told, untilState, untilStep } from "../lib/training.js";
+import { hear, heard, openWidgets, putPair, tag } from "../lib/widget.js";
 
-const FIGURES = [
-  { name: "loss", label: "total", panel: "loss" },
-  { name: "loss_dense", label: "dense", panel: "loss" },
-  { name: "chance_loss", label: "chance", panel: "loss-reference" },
-];
-const RUN = {
-  step: 0, totalSteps: 200, stepsPerEpoch: 64, batchSize: 16, images: 1024, heldOut: 0, refused: [], leftOut: 0,
-  source: "scenes", objective: "quickstart", words: "", settings: "", figures: FIGURES,
-};
-const MEASURED = {
-  step: 0, accuracy: 0.269, mirrored: 0.077, chance: 0.012, same_place: 0.145, cells: 18937, pairs: 100,
-};
-const row = (step) => ({
-  step, loss: 12 - step / 50, loss_dense: 6 - step / 100, chance_loss: 6.24,
-  correspondence_accuracy: 0.2 + step / 1000, correspondence_chance: 0.05, correspondence_same_place: 0.18,
-});
+/** Starts a training on scenes with tiny settings. */
+const startScenes = (page, { set = TINY, ...settings } = {}) =>
+  page.evaluate((settings) => globalThis.training.start("scenes", settings), { set, ...settings });
 
-/** Opens the mode "Train". `stored`: a run of an earlier visit. */
-async function training(visit, { stored = null, ...visitor } = {}) {
-  const site = await visit.site();
-  site.put("/demo/dense-match/training.js", await readFile(new URL("../lib/fake-training.js", import.meta.url)));
-  const page = await visit.visitor({ ...CALM, ...visitor });
-  await page.addInitScript((stored) => (globalThis.storedRun = stored), stored);
-  await page.goto(site.url("/demo/#mode=train"));
-  await page.getByRole("button", { name: "Start training" }).waitFor();
-  const tiny = reference("tiny.safetensors").toString("base64");
-  return {
-    site, page, demo: new Demo(page), headline: page.locator(".run h2"), columns: page.locator(".panel"),
-    calls: () => page.evaluate(() => globalThis.training.calls),
-    /** Changes the state of the training. */
-    turn: (...given) => page.evaluate((given) => globalThis.training.turn(...given), given),
-    /** Sends an event of the training. */
-    tell: (...given) => page.evaluate((given) => globalThis.training.tell(...given), given),
-    /** Begins the run: `started`, the first weights, the first rows. */
-    async begin(run = {}, steps = [5, 10, 120]) {
-      await page.evaluate(([run, rows, tiny]) => {
-        const { training } = globalThis;
-        const weights = new Blob([Uint8Array.from(atob(tiny), (c) => c.charCodeAt(0))]);
-        training.tell("started", { run, untrained: weights, device: { kind: "cpu", name: "" } });
-        training.turn("running");
-        training.weights.replace(weights);
-        const { step } = rows.at(-1);
-        training.tell("row", { rows, step });
-        training.tell("step", {}, { step, totalSteps: 200, imagesPerSecond: 88.4, seconds: 30, secondsLeft: 75 });
-      }, [{ ...RUN, ...run }, steps.map(row), tiny]);
-    },
-  };
+/** Relative distance of two tensors: |a − b| / |b|. */
+function distance(a, b) {
+  assert.equal(a.length, b.length);
+  let [difference, norm] = [0, 0];
+  a.forEach((value, i) => {
+    difference += (value - b[i]) ** 2;
+    norm += b[i] ** 2;
+  });
+  return Math.sqrt(difference / Math.max(norm, 1e-12));
 }
 
-const button = (page, name) => page.getByRole("button", { name, exact: true });
+// --- the numbers ---
 
-test("a visit without training asks for nothing of it", async (visit) => {
+/**
+ * Takes the native run's steps in the browser and compares losses and weights.
+ * @param {{browser: string, device: string, name: string, losses: number, weights: number}} options the largest relative
+ *   differences
+ */
+async function sameSteps(visit, { browser, device, name, losses, weights }) {
   const site = await visit.site();
-  const page = await visit.visitor(CALM);
-  await page.goto(site.url("/demo/"));
-  await new Demo(page).ready();
-  assert.equal(site.count(/\/page\/train\/|training|live-weights|densecl_train/), 0);
-  await page.locator("#modes label", { hasText: "Watch a run" }).click();
-  await button(page, "Watch").waitFor();
-  assert.ok(site.count(/\/page\/train\/watch\.js/) === 1);
-  assert.equal(site.count(/training\.js|densecl_train/), 0, "to watch needs no training module");
-});
-
-test("a training on scenes is started, seen, paused, ended and saved", async (visit) => {
-  const { page, headline, columns, begin, turn, calls } = await training(visit);
-  await accessible(page);
-  await page.getByLabel("MoCo v2").check();
-  await button(page, "Start training").click();
-  assert.deepEqual(await calls(), [["start", { files: "scenes", settings: { objective: "mocov2" } }]]);
-  await headline.getByText("Fetching the training module").waitFor();
-  // The button that had the focus is gone.
-  assert.equal(await headline.evaluate((node) => document.activeElement === node), true);
-  await begin();
-  await headline.getByText("Training: step 120 of 200").waitFor();
-  const facts = await page.locator(".facts").innerText();
-  assert.match(facts, /images a second\s+88\s[^]*left\s+1 min 15 s/);
-  const inWords = (index) => page.getByRole("img").nth(index).getAttribute("aria-label");
-  assert.match(await inWords(0), /Loss up to step 120: total 11\.9 at first, 9\.60 now/);
-  assert.match(await inWords(1), /matches 20\.5 % at first, 32\.0 % now; same place 18\.0 %/);
-  for (const [index, name] of [[0, "Before"], [1, "Now"]]) {
-    await columns.nth(index).getByText(name, { exact: true }).waitFor();
-    await columns.nth(index).getByText("PCK@0.1", { exact: true }).waitFor();
+  const page = await visit.visitor({ browser });
+  await openTraining(page, site, { device });
+  const expected = native(name);
+  const seed = Number(/seed=(\d+)/.exec(expected.set.join(" "))?.[1] ?? 0);
+  await startScenes(page, { set: expected.set, steps: expected.steps, seed });
+  await untilState(page, "ended", 170_000);
+  assert.match((await told(page, "devicechange"))[0].kind, device === "cpu" ? /cpu/ : /software/);
+  const found = (await told(page, "row")).map((row) => row.loss);
+  assert.equal(found.length, expected.losses.length);
+  const off = found.map((loss, i) => Math.abs(loss - expected.losses[i]) / Math.abs(expected.losses[i]));
+  for (const [step, one] of off.entries()) assert.ok(one <= losses, `loss of step ${step + 1}: ${one}`); // NaN fails too
+  const saved = tensors(await bytesOf(page, "globalThis.training.save()"));
+  assert.deepEqual(Object.keys(saved.tensors).sort(), Object.keys(expected.tensors).sort());
+  let worst = 0;
+  for (const [tensor, values] of Object.entries(saved.tensors)) {
+    const one = distance(values, expected.tensors[tensor]);
+    assert.ok(one <= weights, `${tensor}: ${one}`);
+    worst = Math.max(worst, one);
   }
-  assert.equal(await page.locator("#network").isVisible(), false);
-  await accessible(page);
-
-  await button(page, "Pause").click();
-  await headline.getByText("Paused at step 120 of 200").waitFor();
-  await page.locator("#training [aria-live]").getByText("Paused at step 120 of 200.").waitFor({ state: "attached" });
-  await button(page, "Go on").click();
-  await headline.getByText("Training: step 120").waitFor();
-  await button(page, "Stop and measure").click();
-  await headline.getByText("Measuring what was learned").waitFor();
-  await turn("ended", { step: 120, before: MEASURED, after: { ...MEASURED, step: 120, accuracy: 0.376 } });
-  await page.getByText("What it learned").waitFor();
-  assert.match(await page.locator(".result").innerText(), /before\s+26\.9 %\s+7\.7 %\s+after 120 steps\s+37\.6 %/);
-  await accessible(page);
-  const [download] = await Promise.all([page.waitForEvent("download"), button(page, "Save weights").click()]);
-  assert.equal(download.suggestedFilename(), "weights.safetensors");
-  assert.deepEqual(await readFile(await download.path()), reference("tiny.safetensors"));
-  await button(page, "Go on").click();
-  await headline.getByText("Training: step 120").waitFor();
-  assert.deepEqual((await calls()).slice(1).map(([name]) => name), ["pause", "goOn", "stop", "save", "goOn"]);
-});
-
-test("the columns follow the weights, and keep what they show until there is more", async (visit) => {
-  const { page, columns, begin } = await training(visit);
-  await button(page, "Start training").click();
-  await begin();
-  await columns.nth(1).getByText(/cosine/).waitFor();
-  // Whether the match ever disappears while weights are replaced.
-  await page.evaluate(() => {
-    const reading = document.querySelectorAll(".panel .reading")[1];
-    globalThis.blanks = 0;
-    new MutationObserver(() => (globalThis.blanks += reading.textContent.includes("cosine") ? 0 : 1))
-      .observe(reading, { childList: true, subtree: true, characterData: true });
-  });
-  const untrained = async () => columns.nth(1).locator(".weights-name").innerText();
-  assert.match(await untrained(), /random weights/);
-  for (let replaced = 0; replaced < 3; replaced++) {
-    const before = await page.locator("#timings").innerText();
-    await page.evaluate(() => globalThis.training.weights.replace(new Blob([globalThis.training.weights.current])));
-    await page.waitForFunction((before) => document.getElementById("timings").innerText !== before, before);
-  }
-  assert.equal(await page.evaluate(() => globalThis.blanks), 0);
-  // Leaving the mode brings back the visitor's own weights; coming back shows the training again.
-  await page.locator("#modes label", { hasText: /^\s*Match\s*$/ }).click();
-  await columns.nth(0).getByText("Trained", { exact: true }).waitFor();
-  assert.equal(await columns.nth(1).isVisible(), false);
-  await page.locator("#modes label", { hasText: "Train" }).click();
-  await columns.nth(1).getByText("Now", { exact: true }).waitFor();
-});
-
-test("dropped photographs are trained on, and those that cannot be read are named", async (visit) => {
-  const { page, demo, begin, calls } = await training(visit);
-  const names = Array.from({ length: 20 }, (_, index) => `photo-${String(index).padStart(2, "0")}.png`);
-  const picture = landscapePng(32, 32);
-  await demo.drop(...names.map((name) => [name, "image/png", picture]).reverse(), ["notes.txt", "text/plain", "hello"]);
-  await page.getByText("20 photographs chosen. 1 other file is passed over.").waitFor();
-  assert.equal(await page.getByLabel("your own photographs").isChecked(), true);
-  await button(page, "Start training").click();
-  assert.deepEqual((await calls()).at(-1), ["start", { files: names, settings: { objective: "quickstart" } }]);
-  const refused = [{ name: "photo-07.png", reason: "it is damaged" }];
-  await begin({ source: "pictures", images: 18, heldOut: 1, refused });
-  await page.getByText("It learns from 18 photographs; 1 other is kept for the measurement.").waitFor();
-  await page.getByText("1 file left out").click();
-  await page.getByText("photo-07.png: it is damaged").waitFor();
-  // While a training goes on, two pictures are a pair to look at, and many are refused.
-  await demo.drop(...names.map((name) => [name, "image/png", picture]));
-  await demo.notice.getByText(/A training goes on/).waitFor();
-});
-
-test("too few photographs are refused before anything is fetched", async (visit) => {
-  const { page, demo, calls } = await training(visit);
-  await page.getByLabel("your own photographs").check();
-  await button(page, "Start training").click();
-  await page.getByRole("alert").getByText("A training needs at least 16 photographs; none is chosen.").waitFor();
-  await demo.drop(...["a", "b", "c"].map((name) => [`${name}.png`, "image/png", landscapePng(32, 32)]));
-  await page.getByRole("alert").getByText("at least 16 photographs; 3 are chosen").waitFor();
-  await button(page, "Start training").click();
-  assert.deepEqual(await calls(), []);
-  await accessible(page, "#training");
-});
-
-test("a training of an earlier visit is offered, and can be deleted", async (visit) => {
-  const stored = {
-    step: 340, totalSteps: 1200, source: "pictures", images: 60, objective: "densecl", time: Date.now() - 600_000,
-  };
-  const { page, headline, calls, turn } = await training(visit, { stored });
-  const offer = page.getByText(/kept in this browser, from 10 minutes ago: step 340 of 1,200 on 60 photographs/);
-  await offer.waitFor();
-  await accessible(page, "#training");
-  await button(page, "Go on with it").click();
-  await headline.getByText("Fetching the training module").waitFor();
-  assert.equal((await calls())[0][0], "resume");
-  await turn("preparing");
-  await button(page, "Start anew").click();
-  await offer.waitFor();
-  assert.equal(await button(page, "Start training").evaluate((node) => document.activeElement === node), true);
-  await button(page, "Delete it").click();
-  await offer.waitFor({ state: "hidden" });
-});
-
-test("whether a reload loses the training is said", async (visit) => {
-  const { page, begin, tell } = await training(visit);
-  await button(page, "Start training").click();
-  await begin();
-  await tell("kept", { kept: { step: 100, where: "storage", reason: "" } });
-  await page.getByText("Kept in this browser at step 100: after a reload you can go on from there.").waitFor();
-  await tell("kept", { kept: { step: 110, where: "page", reason: "this browser allows the page no storage" } });
-  await page.getByText(/Nothing is kept, because this browser allows the page no storage: a reload loses/).waitFor();
-});
-
-test("a training that fails says why, and keeps its curves and weights", async (visit) => {
-  const { page, headline, begin, turn } = await training(visit);
-  await button(page, "Start training").click();
-  await begin();
-  await headline.getByText("Training: step 120").waitFor();
-  await turn("failed", { error: { type: "device", message: "The GPU was lost. Start anew, then the CPU trains." } });
-  await headline.getByText("The training cannot go on").waitFor();
-  assert.match(await page.locator("#training").getByRole("alert").innerText(), /The GPU was lost/);
-  assert.equal(await page.getByRole("img").count(), 2);
-  const [download] = await Promise.all([page.waitForEvent("download"), button(page, "Save weights").click()]);
-  assert.deepEqual(await readFile(await download.path()), reference("tiny.safetensors"));
-  assert.equal(await button(page, "Pause").isVisible(), false);
-  await accessible(page, "#training");
-  await button(page, "Start anew").click();
-  await button(page, "Start training").waitFor();
-});
-
-test("a page whose training cannot be loaded says so and goes on", async (visit) => {
-  const site = await visit.site();
-  const fault = site.fault(/page\/train\/train\.js/, "missing");
-  const page = await visit.visitor({ ...CALM, tolerate: /Failed to load resource|MIME|module script/ });
-  await page.goto(site.url("/demo/"));
-  const demo = new Demo(page);
-  await demo.ready();
-  await demo.choose("Train");
-  await demo.notice.getByText(/could not be loaded/).waitFor();
-  fault.heal();
-  await demo.choose("Match");
-  await demo.point([0.3, 0.3]);
-  await demo.reading.getByText(/cosine/).waitFor();
-});
-
-test("a training is driven by keyboard alone", async (visit) => {
-  const { page, headline, begin } = await training(visit);
-  await page.locator("#modes input[value=train]").focus();
-  const press = async (key, count = 1) => {
-    for (let i = 0; i < count; i++) await page.keyboard.press(key);
-  };
-  const focused = () => page.evaluate(() => document.activeElement.closest("label, button")?.innerText.trim() ?? "");
-  await press("Tab");
-  assert.match(await focused(), /^rendered scenes/);
-  await press("ArrowDown");
-  assert.equal(await page.getByLabel("your own photographs").isChecked(), true);
-  await press("ArrowUp");
-  for (let i = 0; i < 6 && (await focused()) !== "Start training"; i++) await press("Tab");
-  assert.equal(await focused(), "Start training");
-  await press("Enter");
-  await begin();
-  await headline.getByText("Training: step 120").waitFor();
-  await press("Tab");
-  assert.equal(await focused(), "Pause");
-  await press("Space");
-  await headline.getByText(/Paused/).waitFor();
-  assert.equal(await focused(), "Go on", "the button keeps the focus when it changes its meaning");
-});
-
-for (const [width, colorScheme] of [[320, "light"], [390, "dark"]]) {
-  test(`on a phone ${width} px wide, ${colorScheme}, nothing of a training is cut off`, async (visit) => {
-    const phone = { viewport: { width, height: 780 }, hasTouch: true, isMobile: true, colorScheme };
-    const { page, headline, begin, turn } = await training(visit, phone);
-    assert.ok((await horizontalOverflow(page)) <= 0, `form: ${await horizontalOverflow(page)} px too wide`);
-    await button(page, "Start training").click();
-    await begin({ refused: [{ name: `${"a-long-name-".repeat(12)}.jpg`, reason: "it is damaged" }] });
-    await headline.getByText("Training: step 120").waitFor();
-    await page.getByText("The figures as a table").click();
-    await page.getByText("1 file left out").click();
-    await turn("ended", { before: MEASURED, after: { ...MEASURED, step: 200 } });
-    await page.getByText("What it learned").waitFor();
-    assert.ok((await horizontalOverflow(page)) <= 0, `run: ${await horizontalOverflow(page)} px too wide`);
-    await accessible(page, "#training");
-  });
+  console.log(`${name} on ${device}: losses within ${Math.max(...off).toExponential(1)}, weights within ${worst.toExponential(1)} of the native ones`);
 }
+
+test("five steps on the browser's CPU give the losses and weights of five native steps", async (visit) => {
+  await sameSteps(visit, { browser: "plain", device: "cpu", name: "preset", losses: 1e-4, weights: 1e-3 });
+});
+
+test("five tiny steps on the browser's CPU give the native losses and weights", async (visit) => {
+  await sameSteps(visit, { browser: "plain", device: "cpu", name: "tiny", losses: 1e-4, weights: 1e-3 });
+});
+
+test("five tiny steps on WebGPU give the native losses and weights", async (visit) => {
+  // The tolerance between backends, as in tests/tests/backends.rs.
+  await sameSteps(visit, { browser: "webgpu", device: "gpu", name: "tiny", losses: 1e-3, weights: 1e-3 });
+});
+
+// --- a run from beginning to end ---
+
+test("a training on scenes tells its figures, measures before and after, and goes on after the end", async (visit) => {
+  const site = await visit.site();
+  const page = await visit.visitor();
+  await openTraining(page, site);
+  await startScenes(page, { steps: 20 });
+  await untilState(page, "ended");
+  const states = (await told(page, "statechange")).map(({ state }) => state);
+  assert.deepEqual(states, ["loading", "preparing", "running", "measuring", "ended"]);
+  const [started] = await told(page, "started");
+  assert.deepEqual(
+    [started.step, started.totalSteps, started.images, started.heldOut, started.batchSize, started.source],
+    [0, 20, 8, 0, 4, "scenes"]);
+  assert.ok(started.figures.some(({ name, panel }) => name === "loss_in_view" && panel === "loss"));
+  assert.match(started.settings, /\[model\]/);
+  assert.deepEqual((await told(page, "row")).map(({ step }) => step), [5, 10, 15, 20]);
+  const [before, after] = await told(page, "measured");
+  assert.deepEqual([before.step, after.step, before.pairs], [0, 20, 2]);
+  assert.ok(before.chance > 0 && before.chance < 1 && before.cells > 0);
+  assert.notEqual(before.accuracy, after.accuracy);
+  assert.ok((await told(page, "weights")).length >= 2, "the untrained weights, and those after the last step");
+  const untrained = tensors(await bytesOf(page, "globalThis.training.untrained"));
+  const current = tensors(await bytesOf(page, "globalThis.training.weights.current"));
+  assert.equal(untrained.info.steps, 0);
+  assert.equal(current.info.steps, 20);
+  assert.ok(distance(untrained.tensors["conv1.weight"], current.tensors["conv1.weight"]) > 1e-3);
+
+  await page.evaluate(() => globalThis.training.goOn(10));
+  await page.waitForFunction(() => globalThis.training.run.totalSteps === 30);
+  await untilState(page, "ended");
+  assert.deepEqual((await told(page, "row")).map(({ step }) => step).slice(4), [25, 30]);
+  assert.equal((await told(page, "measured")).at(-1).step, 30);
+});
+
+test("a paused training takes no step, and goes on where it was", async (visit) => {
+  const site = await visit.site();
+  const page = await visit.visitor();
+  await openTraining(page, site);
+  await startScenes(page, { steps: 100_000 });
+  await untilStep(page, 10);
+  await page.evaluate(() => globalThis.training.pause());
+  const [kept] = (await told(page, "kept")).slice(-1);
+  assert.equal(await page.evaluate(() => globalThis.training.state), "paused");
+  const seen = async () => tensors(await bytesOf(page, "globalThis.training.save()")).info.steps;
+  const at = await seen();
+  assert.equal(kept.step, at);
+  await page.evaluate(() => new Promise((resolve) => setTimeout(resolve, 300)));
+  assert.equal(await seen(), at, "no step in a pause");
+  const seconds = (await told(page, "step")).at(-1).seconds;
+  await page.evaluate(() => globalThis.training.goOn());
+  await untilStep(page, at + 5);
+  assert.ok((await told(page, "step")).at(-1).seconds - seconds < 60, "a pause is not training");
+  await page.evaluate(() => globalThis.training.stop());
+  assert.equal(await page.evaluate(() => globalThis.training.state), "ended");
+  const after = await page.evaluate(() => globalThis.training.after);
+  assert.ok(after.step > at && after.step < 100_000, JSON.stringify(after));
+});
+
+test("every objective trains", async (visit) => {
+  const site = await visit.site();
+  const page = await visit.visitor();
+  await openTraining(page, site);
+  for (const [objective, method] of [["densecl", "densecl"], ["mocov2", "mocov2"], ["byol", "byol"]]) {
+    const own = objective === "byol" ? ["method.projector_hidden=16", "method.projector_dim=8"] : [];
+    await startScenes(page, { objective, steps: 5, set: [...TINY, ...own] });
+    await untilState(page, "ended");
+    const { info } = tensors(await bytesOf(page, "globalThis.training.save()"));
+    assert.equal(info.method, method);
+    const { loss } = (await told(page, "row")).at(-1);
+    assert.ok(Number.isFinite(loss), `${objective}: ${loss}`);
+  }
+});
+
+// --- pictures ---
+
+/** Starts a training on pictures that the site serves. */
+async function startPictures(page, site, files, settings) {
+  const names = files.map(([name, content]) => [name, site.put(`/pictures/${name}`, content)]);
+  await page.evaluate(async ([names, settings]) => {
+    const file = async ([name, url]) => new File([await (await fetch(url)).blob()], name);
+    const files = await Promise.all(names.map(file));
+    globalThis.started = globalThis.training.start(files, settings);
+    globalThis.started.catch(() => {});
+  }, [names, settings]);
+}
+
+const photographs = (count) => Array.from({ length: count }, (_, i) => [`${i}.png`, landscapePng(96, 64 + i, i)]);
+
+test("of twenty pictures with a corrupt one nineteen are used, and the other is named", async (visit) => {
+  const site = await visit.site();
+  const page = await visit.visitor();
+  await openTraining(page, site);
+  const files = photographs(20);
+  files[7] = ["diary.jpg", notAnImage()];
+  await startPictures(page, site, files, { set: TINY, steps: 5 });
+  await untilState(page, "ended");
+  const { images, heldOut, refused, leftOut, source } = (await told(page, "started"))[0];
+  assert.deepEqual([images + heldOut, heldOut, leftOut, source], [19, 2, 0, "pictures"]);
+  assert.deepEqual(refused.map(({ name }) => name), ["diary.jpg"]);
+  assert.match(refused[0].reason, /not a picture/);
+  assert.equal((await told(page, "measured")).at(-1).pairs, 2);
+  const asked = site.requests.filter(({ method }) => method !== "GET");
+  assert.deepEqual(asked, [], "nothing is uploaded");
+});
+
+test("fifteen pictures are too few, and sixteen are enough", async (visit) => {
+  const site = await visit.site();
+  const page = await visit.visitor();
+  await openTraining(page, site);
+  await startPictures(page, site, photographs(15), { set: TINY });
+  const { type, message } = await page.evaluate(() => globalThis.started.catch(({ type, message }) => ({ type, message })));
+  assert.equal(type, "too-few-pictures");
+  assert.match(message, /15.*16/);
+  assert.equal(await page.evaluate(() => globalThis.training.state), "failed");
+  // With the batch of the preset: it has to shrink to the 14 pictures that are not held out.
+  const set = TINY.filter((setting) => !setting.startsWith("train.batch_size"));
+  await startPictures(page, site, photographs(16), { set, steps: 2 });
+  await untilState(page, "ended");
+  assert.equal((await told(page, "started")).at(-1).batchSize, 14);
+});
+
+// --- the storage ---
+
+test("a run goes on after a reload in the middle, with its figures", async (visit) => {
+  const site = await visit.site();
+  const page = await visit.visitor();
+  await openTraining(page, site);
+  await startPictures(page, site, photographs(16), { set: TINY, steps: 2000 });
+  await untilStep(page, 20);
+  const kept = await page.evaluate(() => globalThis.training.keep());
+  assert.deepEqual([kept.where, kept.reason], ["storage", ""]);
+  const rows = await page.evaluate((step) => globalThis.training.rows.filter((row) => row.step <= step), kept.step);
+  await page.reload();
+  await prepare(page);
+  const stored = await page.evaluate(() => globalThis.Training.stored());
+  assert.equal(stored.step, kept.step);
+  assert.deepEqual([stored.totalSteps, stored.images, stored.source], [2000, 14, "pictures"]);
+  await page.evaluate(() => globalThis.training.resume({ paused: true }));
+  await untilState(page, "paused");
+  assert.equal((await told(page, "started"))[0].step, kept.step);
+  const restored = await page.evaluate(() => globalThis.training.rows);
+  assert.deepEqual(restored.filter((row) => row.step <= kept.step), rows);
+  assert.equal(await page.evaluate(() => globalThis.training.before.step), 0);
+  assert.equal(tensors(await bytesOf(page, "globalThis.training.untrained")).info.steps, 0);
+  await page.evaluate(() => globalThis.training.goOn());
+  await untilStep(page, kept.step + 5);
+  await page.evaluate(() => globalThis.Training.discard());
+  assert.equal(await page.evaluate(() => globalThis.Training.stored()), null);
+});
+
+test("a run that is resumed takes the steps that it would have taken", async (visit) => {
+  const site = await visit.site();
+  const page = await visit.visitor();
+  await openTraining(page, site);
+  await startScenes(page, { steps: 40 });
+  await untilState(page, "ended");
+  const whole = (await told(page, "row")).map(({ step, loss }) => [step, loss]);
+  await startScenes(page, { steps: 40 });
+  await untilStep(page, 8);
+  await page.evaluate(() => globalThis.training.pause());
+  const kept = await page.evaluate(() => globalThis.training.kept);
+  assert.ok(kept.step < 40, "the pause came in time");
+  await page.reload();
+  await prepare(page);
+  await page.evaluate(() => globalThis.training.resume());
+  await untilState(page, "ended");
+  const resumed = await page.evaluate(() => globalThis.training.rows.map(({ step, loss }) => [step, loss]));
+  assert.deepEqual(resumed, whole);
+});
+
+test("where the storage is refused the training goes on, and says that it is not stored", async (visit) => {
+  const site = await visit.site();
+  const page = await visit.visitor();
+  await site.put("/package/training-worker-itself.js", await site.read("/package/training-worker.js"));
+  site.put("/package/refuse.js", `
+    IDBFactory.prototype.open = () => { throw new DOMException("refused", "SecurityError"); };`);
+  site.put("/package/training-worker.js", 'import "./refuse.js";\nimport "./training-worker-itself.js";\n');
+  await openTraining(page, site);
+  await startScenes(page, { steps: 2000 });
+  await untilStep(page, 5);
+  const kept = await page.evaluate(() => globalThis.training.keep());
+  assert.equal(kept.where, "page");
+  assert.match(kept.reason, /storage/);
+  await untilStep(page, kept.step + 5);
+});
+
+test("of two tabs that train the second says that its run is not stored", async (visit) => {
+  const site = await visit.site();
+  const page = await visit.visitor();
+  await openTraining(page, site);
+  await startScenes(page, { steps: 100_000 });
+  await untilStep(page, 5);
+  const second = await visit.tab(page.context());
+  await openTraining(second, site);
+  await startScenes(second, { steps: 100_000, seed: 1 });
+  const kept = await second.evaluate(() => globalThis.training.keep());
+  assert.equal(kept.where, "page");
+  assert.match(kept.reason, /another tab/);
+  await second.close();
+  assert.equal((await page.evaluate(() => globalThis.training.keep())).where, "storage");
+});
+
+// --- faults ---
+
+test("when the GPU goes away in the middle, the CPU goes on from the state that was kept", async (visit) => {
+  const site = await visit.site();
+  const page = await visit.visitor({ browser: "webgpu", tolerate: /device|WebGPU|wgpu/i });
+  site.put("/package/training-worker-itself.js", await site.read("/package/training-worker.js"));
+  site.put("/package/devices.js", `
+    const request = GPUAdapter.prototype.requestDevice;
+    globalThis.opened = [];
+    GPUAdapter.prototype.requestDevice = async function (...options) {
+      const device = await request.apply(this, options);
+      globalThis.opened.push(device);
+      return device;
+    };`);
+  site.put("/package/training-worker.js", 'import "./devices.js";\nimport "./training-worker-itself.js";\n');
+  await openTraining(page, site, { device: "gpu" });
+  await startScenes(page, { steps: 200 });
+  await untilStep(page, 2);
+  await page.evaluate(() => globalThis.training.pause());
+  const { step } = await page.evaluate(() => globalThis.training.kept);
+  const [worker] = page.workers();
+  await page.evaluate(() => globalThis.training.goOn());
+  await worker.evaluate(() => globalThis.opened.forEach((device) => device.destroy()));
+  await page.waitForFunction(() => globalThis.training.device.kind === "cpu", null, { timeout: 60_000 });
+  await untilState(page, "ended");
+  const [, again] = await told(page, "started");
+  assert.equal(again.step, step);
+  assert.match((await told(page, "devicechange")).at(-1).reason, /GPU failed/);
+  const steps = await page.evaluate(() => globalThis.training.rows.map((row) => row.step));
+  assert.deepEqual(steps, [...new Set(steps)].sort((a, b) => a - b), "each row once");
+  assert.equal(steps.at(-1), 200);
+  assert.deepEqual(await told(page, "error"), []);
+});
+
+test("settings that do not exist or do not fit into memory are refused with one sentence", async (visit) => {
+  const site = await visit.site();
+  const page = await visit.visitor();
+  await openTraining(page, site);
+  const refusal = (set) =>
+    page.evaluate((set) => globalThis.training.start("scenes", { set }).catch(({ type, message }) => ({ type, message })), set);
+  const unknown = await refusal(["optim.speed=2"]);
+  assert.equal(unknown.type, "settings");
+  assert.match(unknown.message, /optim\.speed/);
+  const large = await refusal(["views.size=512", "train.batch_size=512", "data.scene_count=1024"]);
+  assert.equal(large.type, "out-of-memory");
+  assert.match(large.message, /MB.*smaller/);
+  assert.deepEqual((await told(page, "error")).map(({ type }) => type), ["settings", "out-of-memory"]);
+});
+
+test("when memory runs out in the middle, the message says so and the newest weights are still there", async (visit) => {
+  const site = await visit.site();
+  const page = await visit.visitor({ tolerate: /out of memory|unreachable/i });
+  await openTraining(page, site);
+  await startScenes(page, { steps: 100_000 });
+  await untilStep(page, 5);
+  const [worker] = page.workers();
+  // An allocation that fails aborts the module, which traps.
+  await worker.evaluate(() => setTimeout(() => { throw new WebAssembly.RuntimeError("unreachable"); }));
+  await page.waitForFunction(() => globalThis.training.state === "failed");
+  const { type, message } = await page.evaluate(() => globalThis.training.error);
+  assert.equal(type, "out-of-memory");
+  assert.match(message, /memory/);
+  const { info } = tensors(await bytesOf(page, "globalThis.training.weights.current"));
+  assert.ok(info.steps >= 0);
+  await page.evaluate(() => globalThis.training.resume({ paused: true }).catch(() => {}));
+});
+
+test("a training that diverges ends with a message", async (visit) => {
+  const site = await visit.site();
+  const page = await visit.visitor();
+  await openTraining(page, site);
+  const set = [...TINY, "optim.lr=1e30", "log.every_steps=1"];
+  await startScenes(page, { set, steps: 100 });
+  await page.waitForFunction(() => globalThis.training.state === "failed");
+  const { type, message } = await page.evaluate(() => globalThis.training.error);
+  assert.equal(type, "diverged");
+  assert.match(message, /step \d+/);
+});
+
+test("a hidden page goes on training, keeps its state, and is told no weights", async (visit) => {
+  const site = await visit.site();
+  const page = await visit.visitor();
+  await openTraining(page, site);
+  await startScenes(page, { steps: 100_000 });
+  await untilStep(page, 5);
+  const hide = (hidden) => page.evaluate((hidden) => {
+    Object.defineProperty(document, "hidden", { configurable: true, get: () => hidden });
+    document.dispatchEvent(new Event("visibilitychange"));
+  }, hidden);
+  await hide(true);
+  await page.waitForFunction(() => globalThis.training.kept !== null);
+  const { step, weights } = await page.evaluate(() => ({
+    step: globalThis.training.step,
+    weights: globalThis.heard.filter((e) => e.type === "weights").length,
+  }));
+  await untilStep(page, step + 20);
+  await page.evaluate(() => new Promise((resolve) => setTimeout(resolve, 1500)));
+  assert.ok((await told(page, "weights")).length <= weights + 1, "one may have been under way");
+  const before = (await told(page, "weights")).length;
+  await hide(false);
+  await page.waitForFunction((before) => globalThis.heard.filter((e) => e.type === "weights").length > before, before);
+});
+
+// --- weights that change ---
+
+test("the element follows a training, and keeps its point", async (visit) => {
+  const site = await visit.site();
+  putPair(site, "tiny");
+  const page = await visit.visitor();
+  const attributes = { "src-a": "/a.png", "src-b": "/b.png", size: 64, stride: 8, loading: "eager" };
+  await openWidgets(page, site, tag(attributes));
+  await page.evaluate(async (set) => {
+    const { Training } = await import("/package/training.js");
+    globalThis.training = new Training();
+    document.querySelector("dense-match").weights = globalThis.training.weights;
+    await globalThis.training.start("scenes", { set, steps: 100_000 });
+  }, TINY);
+  await hear(page, "load");
+  const first = await page.evaluate(() => document.querySelector("dense-match").match(20, 20));
+  await hear(page, "load", { count: 4 });
+  await page.evaluate(() => globalThis.training.pause());
+  const again = await page.evaluate(() => document.querySelector("dense-match").match(20, 20));
+  assert.deepEqual(again.point, first.point);
+  assert.notEqual(again.score, first.score);
+  assert.deepEqual(await heard(page, "error"), []);
+});
+
+// --- what a visit without training asks for ---
+
+test("a visitor who does not train fetches nothing of it", async (visit) => {
+  const site = await visit.site();
+  putPair(site, "tiny");
+  const weights = putBundle(site, reference("tiny.safetensors"));
+  const page = await visit.visitor();
+  await openWidgets(page, site, tag({ "src-a": "/a.png", "src-b": "/b.png", weights, size: 64, loading: "eager" }));
+  await hear(page, "load");
+  assert.equal(site.count(/train/), 0, JSON.stringify(site.requests));
+});
+
+// --- memory ---
+
+/** Bytes of memory of the page's process that are its own, after a collection of garbage. */
+async function memory(page, pid) {
+  const session = await page.context().newCDPSession(page);
+  await session.send("HeapProfiler.collectGarbage");
+  const [, kilobytes] = /Pss:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/smaps_rollup`, "utf8"));
+  return Number(kilobytes) * 1024;
+}
+
+test("after a thousand steps a page has the memory that it had after a hundred", async (visit) => {
+  const site = await visit.site();
+  const page = await visit.visitor();
+  await openTraining(page, site);
+  const set = [...TINY, "log.every_steps=50"];
+  await startScenes(page, { set, steps: 100_000 });
+  const [worker] = page.workers();
+  const used = async (step) => {
+    await untilStep(page, step);
+    await page.evaluate(() => globalThis.training.pause());
+    await worker.evaluate(() => globalThis.gc?.());
+    const row = await page.evaluate(() => globalThis.training.rows.at(-1));
+    await page.evaluate(() => globalThis.training.goOn());
+    return row.resident_bytes;
+  };
+  const [early, late] = [await used(100), await used(1000)];
+  assert.ok(early > 1e6, `${early} bytes`);
+  assert.ok(late <= 1.02 * early, `${early} bytes after 100 steps, ${late} after 1,000`);
+});
