@@ -124,7 +124,7 @@ for file in LICENSE-MIT LICENSE-APACHE; do put "$dist/$file" "$file"; done
 failed=0
 budget() {
     local what=$1 most=$2 size=$3
-    printf '%-36s %9d of at most %9d bytes\n' "$what" "$size" "$most"
+    printf '%-44s %9d of at most %9d bytes\n' "$what" "$size" "$most"
     [ "$size" -le "$most" ] || { echo "web/build.sh: $what: over budget" >&2 && failed=1; }
 }
 gzipped() { for file in "$@"; do gzip -9 -c "$dist/$file"; done | wc -c; }
@@ -139,5 +139,9 @@ module_budget gpu "GPU module" 3000000
 module_budget train_cpu "training module for the CPU" 1000000
 module_budget train_gpu "training module for a GPU" 3500000
 budget "the element's JavaScript, gzipped" 15500 "$(gzipped dense-match.js engine.js)"
+# A visit to the demo page without its modes "Train" and "Watch a run", whose files are in web/page/train.
+visit=$(for file in index.html web/page/*.js web/page/*.css; do gzip -9 -c "$file"; done | wc -c)
+visit=$((visit + $(gzipped dense-match.js engine.js draw.js worker.js)))
+budget "HTML, CSS and JavaScript of a visit, gzipped" 58000 "$visit"
 budget "largest file" $((25 * 1024 * 1024 - 1)) "$(find $dist -type f -printf '%s\n' | sort -n | tail -1)"
 exit "$failed"

@@ -1,9 +1,9 @@
 //! Runs the tests of the demo page and `<dense-match>` in Chromium as part of `cargo test`.
 //!
 //! The tests are written in JavaScript (`suite/`), because they control a browser. This program computes the
-//! native features and training steps that they compare with ([`reference`], [`training`]) and checks whether they can run: they need Node,
-//! the npm packages beside this file, Chromium and the built page. If one of these is missing, they are not
-//! run and `cargo test` goes on, unless `DENSECL_REQUIRE` makes it a failure, as in CI
+//! native features and training steps that they compare with ([`reference`], [`training`]) and checks whether they
+//! can run: they need Node, the npm packages beside this file, Chromium, the built page and the program. If one of
+//! these is missing, they are not run and `cargo test` goes on, unless `DENSECL_REQUIRE` makes it a failure, as in CI
 //! ([`densecl_tests::needs`]).
 //!
 //! Of the arguments of Rust test programs it supports filters, `--exact`, `--skip` and `--list`.
