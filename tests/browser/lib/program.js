@@ -6,6 +6,9 @@ import os from "node:os";
 import path from "node:path";
 import { ROOT } from "./site.js";
 
+/** The program, as tests/browser/main.rs found or built it. */
+export const PROGRAM = process.env.DENSECL_PROGRAM ?? path.join(ROOT, "target/release/densecl");
+
 /** A small run on one thread, so that the browser beside it is not starved. */
 const SMALL =
   "pretrain --config quickstart --device cpu --set model.width=8 --set data.scene_count=32 --set method.queue=32 " +
@@ -20,10 +23,9 @@ export const ENDLESS = "--steps 1000000";
  * @param {string} options further arguments
  */
 export async function startRun(visit, options, { page = true } = {}) {
-  const program = process.env.DENSECL_PROGRAM ?? path.join(ROOT, "target/release/densecl");
   const folder = await mkdtemp(path.join(os.tmpdir(), "densecl-run-"));
   const served = page ? ["--serve-page", path.join(ROOT, "dist")] : [];
-  const child = spawn(program, [...SMALL.split(" "), ...options.split(" "), ...served], {
+  const child = spawn(PROGRAM, [...SMALL.split(" "), ...options.split(" "), ...served], {
     cwd: folder, stdio: ["ignore", "ignore", "pipe"], env: { ...process.env, RAYON_NUM_THREADS: "1" },
   });
   const exited = once(child, "exit");
