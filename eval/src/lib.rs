@@ -155,7 +155,7 @@ pub trait Evaluation {
 /// At most `limit` of `items`, spread evenly.
 pub(crate) fn spread<T>(items: Vec<T>, limit: Option<usize>) -> Vec<T> {
     match limit {
-        Some(limit) => densecl_train::data::spread(items, limit).1,
+        Some(limit) => densecl_train::spread::spread(items, limit).1,
         None => items,
     }
 }

@@ -18,7 +18,7 @@ use densecl::synthetic::SceneConfig;
 use crate::export::Format;
 pub(crate) use boxes::Boxes;
 pub(crate) use parse::parse;
-pub(crate) use pretrain::Pretrain;
+pub(crate) use pretrain::{Pretrain, Serve};
 
 /// Learn dense correspondence from unlabelled images: DenseCL (Wang et al., CVPR 2021) in Rust.
 ///

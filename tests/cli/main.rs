@@ -26,5 +26,6 @@ mod resume;
 mod runs;
 mod sandbox;
 mod search;
+mod serve;
 mod tools;
 mod variants;

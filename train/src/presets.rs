@@ -13,8 +13,9 @@ pub fn title(text: &str) -> String {
 }
 
 /// The settings that come with the library: name and text.
-pub const PRESETS: [(&str, &str); 12] = [
+pub const PRESETS: [(&str, &str); 13] = [
     ("quickstart", include_str!("../../configs/quickstart.toml")),
+    ("tab", include_str!("../../configs/tab.toml")),
     (
         "densecl_r50_imagenet_200ep",
         include_str!("../../configs/densecl_r50_imagenet_200ep.toml"),

@@ -44,6 +44,8 @@ export class DenseMatch extends Base {
   #engine = null;
   /** Removes the listeners from the engine. */
   #listening = null;
+  /** The weights that change, as `{live, listening, busy, late}`; null where the weights do not change. */
+  #following = null;
   /** `#next`: the cell whose match is requested next. `#last`: the promise of the last request in the queue. */
   #next = null;
   #last = Promise.resolve();
@@ -82,6 +84,7 @@ export class DenseMatch extends Base {
       this.#drop();
       this.#view.stop();
       this.#join(null);
+      this.#follow(null);
       this.#state("idle");
       this.#stale = true;
       this.#settle("reject", new DOMException("The element was removed from the page.", "AbortError"));
@@ -211,24 +214,72 @@ export class DenseMatch extends Base {
 
   async #fetch(sourceA, sourceB, signal) {
     const { size, feature, stride } = this;
+    const given = this.#input("weights");
+    const live = isLive(given) ? given : null;
+    this.#follow(live);
     const shared = engine({ wasmUrl: this.wasmUrl || undefined, workerUrl: this.workerUrl || undefined });
     this.#join(shared);
     this.#view.progress(0);
     const pictures = Promise.all([sourceA, sourceB].map((source) => this.#picture(shared, source, size, signal)));
     // The pictures are shown before the network is loaded.
     pictures.then(([a, b]) => signal.aborted || this.#view.shown?.pair || this.#view.show(a, b), () => {});
-    const [weights, [a, b]] = await Promise.all([shared.weights(this.#input("weights") || WEIGHTS, { signal }), pictures]);
+    if (live) await first(live, signal);
+    const [weights, [a, b]] = await Promise.all([shared.weights(live ? live.current : given || WEIGHTS, { signal }), pictures]);
     signal.throwIfAborted();
     this.#view.progress(null);
-    const pair = await shared.pair(a, b, { weights, feature, stride, signal, key: this.#key });
-    try {
-      const mutual = await pair.matches(-1);
-      signal.throwIfAborted();
+    const compare = { weights, feature, stride, signal, key: this.#key };
+    await this.#compare(shared, a, b, compare, (pair, mutual) => {
       this.#drop([a, b]);
       this.#view.show(a, b, pair, mutual);
+    });
+  }
+
+  /** Compares two pictures and passes the comparison to `show`. */
+  async #compare(shared, a, b, options, show) {
+    const pair = await shared.pair(a, b, options);
+    try {
+      const mutual = await pair.matches(-1);
+      options.signal.throwIfAborted();
+      await show(pair, mutual);
     } catch (error) {
       pair.dispose();
       throw error;
+    }
+  }
+
+  /** Follows weights that change instead of those before; null for none. */
+  #follow(live) {
+    if (live === (this.#following?.live ?? null)) return;
+    this.#following?.listening.abort();
+    this.#following = live && { live, listening: new AbortController(), busy: false, late: false };
+    live?.addEventListener("change", () => this.#renew(), { signal: this.#following.listening.signal });
+  }
+
+  /** Compares the pictures shown by the newest weights. Weights that are replaced in the meantime are skipped. */
+  async #renew() {
+    const following = this.#following;
+    if (following.busy) return (following.late = true);
+    const { pair, a, b } = this.#view.shown ?? {};
+    // A load that is under way takes the newest weights itself.
+    if (!pair || this.#stale || !following.live.current) return;
+    following.busy = true;
+    following.late = false;
+    const { signal } = this.#controller;
+    try {
+      const { feature, stride } = this;
+      const weights = await this.#engine.weights(following.live.current, { signal });
+      await this.#compare(this.#engine, a, b, { weights, feature, stride, signal, key: this.#key }, async (renewed, mutual) => {
+        const colours = this.view === "pca" ? await renewed.pca() : null;
+        signal.throwIfAborted();
+        this.#view.renew(renewed, mutual, colours);
+        pair.dispose();
+      });
+      this.dispatchEvent(new CustomEvent("load"));
+    } catch (error) {
+      if (!signal.aborted && error.type !== "aborted") this.#fail(error);
+    } finally {
+      following.busy = false;
+      if (following.late && following === this.#following) this.#renew();
     }
   }
 
@@ -345,6 +396,19 @@ export class DenseMatch extends Base {
 }
 
 for (const attribute of DenseMatch.observedAttributes) DenseMatch.reflect(attribute);
+
+/** Whether weights are an object that changes; live-weights.js has one. */
+const isLive = (weights) => typeof weights === "object" && weights !== null && "current" in weights;
+
+/** Waits until there are weights. */
+async function first(live, signal) {
+  while (!live.current) {
+    await new Promise((resolve, reject) => {
+      live.addEventListener("change", resolve, { once: true, signal });
+      signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+    });
+  }
+}
 
 /** A match as events and methods give it, with positions in pixels of the natural sizes. */
 function detail(a, b, pair, { cell, point, score }) {

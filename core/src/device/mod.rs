@@ -14,8 +14,10 @@ use crate::error::{Error, Result};
 
 #[cfg(feature = "wgpu")]
 mod gpu;
+mod read;
 mod request;
 pub use gpu::watch;
+pub use read::{block_on, read};
 pub use request::{DeviceRequest, Listed};
 
 /// Whether this build chooses GPU kernels by timing them. Ranks could then choose different kernels, and their states

@@ -110,6 +110,9 @@ fn run(files: &mut Files, args: Option<&cli::Pretrain>) -> anyhow::Result<()> {
     if let Some(config) = &request.config {
         files.reads("--config", Path::new(config));
     }
+    if let Some(page) = args.and_then(|args| args.serve.serve_page.as_deref()) {
+        files.reads_data("--serve-page", page);
+    }
     let option = match &request.resume {
         // The settings of a resumed run name the weights or state it began with, but it does not read them again.
         Some(_) => "--resume",

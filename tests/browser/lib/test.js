@@ -21,6 +21,11 @@ class Visit {
   /** Rejects as soon as a page throws, so that the case does not wait for an event that will never come. */
   thrown = new Promise((_, reject) => (this.#fail = reject));
 
+  /** Calls `close` at the end of the case. */
+  later(close) {
+    this.#closing.push(close);
+  }
+
   /** Opens a site on its own port. */
   async site(options) {
     const site = await openSite(options);

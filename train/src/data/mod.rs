@@ -14,12 +14,10 @@ mod jpeg;
 pub(crate) mod loader;
 mod pack;
 mod packing;
-mod permutation;
 pub mod scan;
 mod scenes;
 mod source;
 mod speed;
-mod spread;
 mod worker;
 
 pub use bad_files::{BadFile, BadFiles};
@@ -29,4 +27,3 @@ pub use packing::{Packed, pack_pictures};
 pub use scenes::write_scenes;
 pub use source::Source;
 pub use speed::{LoaderSpeed, Stages, loader_speed};
-pub use spread::spread;

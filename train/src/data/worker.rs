@@ -8,17 +8,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use crossbeam_channel::{Receiver, Sender};
-use densecl::augment::{
-    self, ScenesAndInstances, Stage, ViewConfig, ViewGeometry, ViewMaker, ViewParams,
-};
-use densecl::method::{Shows, ViewSpec};
-use image::RgbImage;
+use densecl::augment::{Stage, ViewGeometry};
 
 use super::boxes::Boxes;
 use super::decode::{DecodeError, DecodeLimits, Decoder};
 use super::loader::LoaderConfig;
 use super::source::Source;
 use crate::panics;
+use crate::sample::Sampler;
 
 /// One sample to make.
 pub(super) struct Job {
@@ -101,13 +98,10 @@ impl WorkerPool {
         for number in 1..=count {
             let mut worker = Worker {
                 source: Arc::clone(source),
-                views: config.views.clone(),
-                wanted: config.wanted.clone(),
                 boxes: Arc::clone(&config.boxes),
+                sampler: Sampler::new(config.views.clone(), config.wanted.clone(), config.seed),
                 decoder: Decoder::new(DecodeLimits::default()),
-                maker: ViewMaker::default(),
                 spare: spare.clone(),
-                seed: config.seed,
                 longest_search,
                 stop: Arc::clone(&pool.stop),
             };
@@ -165,13 +159,10 @@ impl Drop for WorkerPool {
 /// The inputs and buffers of one thread.
 struct Worker {
     source: Arc<Source>,
-    views: ViewConfig,
-    wanted: Vec<ViewSpec>,
     boxes: Arc<Boxes>,
+    sampler: Sampler,
     decoder: Decoder,
-    maker: ViewMaker,
     spare: Receiver<Vec<u8>>,
-    seed: u64,
     longest_search: usize,
     stop: Arc<AtomicBool>,
 }
@@ -200,9 +191,11 @@ impl Worker {
         for &image in from.iter().chain(before) {
             match source.picture(image, &mut self.decoder) {
                 Ok(pixels) => {
-                    let params = self.draw(&pixels, image, job);
-                    let params = params.map_err(|why| SampleError::WrongBoxes { image, why })?;
-                    let (views, geometry) = self.make_views(&pixels, &params, job.stage);
+                    let boxes = (self.boxes.of(image, &pixels))
+                        .map_err(|why| SampleError::WrongBoxes { image, why })?;
+                    let mut views = self.spare.try_recv().unwrap_or_default();
+                    let (index, stage) = (job.index, job.stage);
+                    let geometry = (self.sampler).make(&pixels, boxes, index, stage, &mut views);
                     if let Cow::Owned(pixels) = pixels {
                         self.decoder.reuse(pixels);
                     }
@@ -220,58 +213,5 @@ impl Worker {
             }
         }
         Err(SampleError::NoneDecodes(skipped))
-    }
-
-    /// The parameters of the views of an image.
-    ///
-    /// # Errors
-    /// When the image's boxes were made for another picture.
-    fn draw(&self, pixels: &RgbImage, image: usize, job: &Job) -> Result<Vec<ViewParams>, String> {
-        let size = pixels.dimensions().into();
-        let (views, seed) = (&self.views, self.seed);
-        let (scenes, instances) = match Shows::instances(&self.wanted) {
-            0 => {
-                let is_scene = |view: &&ViewSpec| view.shows == Shows::Scene;
-                let count = self.wanted.iter().filter(is_scene).count();
-                let scenes = augment::draw_views(size, views, job.stage, seed, job.index, count);
-                (scenes, Vec::new())
-            }
-            count => {
-                let boxes = self.boxes.of(image, pixels)?;
-                let seed = [seed, job.index];
-                let ScenesAndInstances {
-                    scenes, instances, ..
-                } = augment::draw_instances(size, boxes, views, job.stage, seed, count);
-                (scenes.to_vec(), instances)
-            }
-        };
-        let mut scenes = scenes.into_iter();
-        let params = self.wanted.iter().map(|view| match view.shows {
-            Shows::Scene => scenes
-                .next()
-                .expect("as many as are wanted; a method with instances wants two"),
-            Shows::Whole => ViewParams::whole(size),
-            Shows::Instance { number, like } => instances[number][like].clone(),
-        });
-        Ok(params.collect())
-    }
-
-    /// Views with these parameters, one after the other, and their crops.
-    fn make_views(
-        &mut self,
-        pixels: &RgbImage,
-        params: &[ViewParams],
-        stage: Stage,
-    ) -> (Vec<u8>, Vec<ViewGeometry>) {
-        let mut views = self.spare.try_recv().unwrap_or_default();
-        views.clear();
-        let mut geometry = Vec::with_capacity(params.len());
-        for (params, wanted) in params.iter().zip(&self.wanted) {
-            let size = wanted.size.unwrap_or(stage.size);
-            let view = self.maker.make(pixels, params, size);
-            views.extend_from_slice(view.as_bytes());
-            geometry.push(params.geometry(size));
-        }
-        (views, geometry)
     }
 }

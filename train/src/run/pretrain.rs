@@ -94,6 +94,11 @@ impl PreparedRun {
         &self.config
     }
 
+    /// The folder of the run.
+    pub fn folder(&self) -> &Path {
+        &self.out
+    }
+
     /// Trains on the device `selected` until the end or until `stop` is set. `watching` receives all events;
     /// `metrics.jsonl` and TensorBoard's files are written too. `None` when the run was stopped before its first
     /// step.
@@ -246,7 +251,7 @@ impl PreparedRun {
                 None => result::measure_untrained(
                     &plan,
                     &images,
-                    &learner.views(),
+                    &*learner,
                     &pairs,
                     &run,
                     &mut observers,

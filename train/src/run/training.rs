@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use anyhow::{Context, bail};
+use densecl::device::block_on;
 use densecl::method::Method;
 use densecl::world::World;
 use log::Level;
@@ -41,8 +42,8 @@ impl Host for Machine<'_> {
         memory::resident()
     }
 
-    fn keep(&mut self, step: u64, state: &[u8]) -> anyhow::Result<PathBuf> {
-        self.run.save_checkpoint(step, state, self.keep)
+    fn keep(&mut self, step: u64, state: Vec<u8>) -> anyhow::Result<PathBuf> {
+        self.run.save_checkpoint(step, &state, self.keep)
     }
 }
 
@@ -58,7 +59,7 @@ impl Host for Follows {
         None
     }
 
-    fn keep(&mut self, _: u64, _: &[u8]) -> anyhow::Result<PathBuf> {
+    fn keep(&mut self, _: u64, _: Vec<u8>) -> anyhow::Result<PathBuf> {
         bail!("only rank 0 stores checkpoints")
     }
 }
@@ -145,15 +146,16 @@ impl Rank<'_> {
         let config = LoaderConfig::of(self.plan, &learner.views(), &self.images.boxes, level)
             .of_rank(self.seat);
         let mut loader = Loader::start(Arc::clone(&self.images.source), config, begun.0)?;
-        let services = Services {
+        let mut services = Services {
+            plan: self.plan,
             batches: &mut loader,
             host,
             observer,
             world: self.world,
             stop: self.stop,
         };
-        let trainer = Trainer::new(self.plan, learner, begun, services);
-        let ended = trainer.and_then(Trainer::run);
+        let trainer = Trainer::new(learner, begun, &mut services);
+        let ended = trainer.and_then(|trainer| block_on(trainer.run(&mut services)));
         Ok(ended.map(|ended| (ended, loader.bad_files())))
     }
 }
