@@ -178,7 +178,7 @@ mod tests {
         let RunConfig { scenes, train, .. } = &plan.config;
         let all = (0..10).map(|i| scene_image(train.seed, i, scenes));
         let source = Arc::new(Source::Memory(all.collect()));
-        let config = LoaderConfig::of(&plan, &views, Level::Debug);
+        let config = LoaderConfig::of(&plan, &views, &Arc::default(), Level::Debug);
         let mut there = Loader::start(source, config, 0).expect("a loader");
         // Two batches per epoch: the fifth is in the third epoch.
         for _ in 0..5 {
