@@ -10,6 +10,7 @@ use densecl::synthetic::SceneConfig;
 use super::*;
 use crate::cli::{Cli, Command};
 use densecl_eval::classify::{NEIGHBOURS, TEMPERATURE};
+use densecl_eval::robust;
 use densecl_train::config::DataConfig;
 
 fn task(line: &str) -> cli::Task {
@@ -100,7 +101,7 @@ fn every_default_of_the_command_line_is_that_of_the_settings() {
     );
     let (found, head) = (detect::Settings::default(), LinearConfig::default());
     let (scene, follow) = (SceneConfig::default(), PropagationSettings::default());
-    let boxes = InstanceConfig::default();
+    let (boxes, tuned) = (InstanceConfig::default(), robust::FineTuneConfig::default());
     assert_eq!(linear.weight_decay, fcn.weight_decay);
     let settings = [
         (
@@ -120,6 +121,15 @@ fn every_default_of_the_command_line_is_that_of_the_settings() {
         ("eval knn-seg --temperature", knn.temperature.to_string()),
         ("eval linear --epochs", head.epochs.to_string()),
         ("eval linear --lr", head.lr.to_string()),
+        ("eval robust --attack_steps", robust::STEPS.to_string()),
+        ("eval robust --epochs", head.epochs.to_string()),
+        ("eval robust --fine_tune_epochs", tuned.epochs.to_string()),
+        ("eval robust --fine_tune_lr", tuned.lr.to_string()),
+        ("eval robust --lr", head.lr.to_string()),
+        (
+            "eval robust --size",
+            robust::Settings::default().size.to_string(),
+        ),
         ("eval propagation --context", follow.context.to_string()),
         ("eval propagation --k", follow.k.to_string()),
         ("eval propagation --radius", follow.radius.to_string()),
