@@ -136,8 +136,10 @@ fn an_attack_in_pixels_has_the_size_it_is_said_to_have() {
         .expect("figures");
     let mean = |at: usize| figures[at]["mean"].as_f64().expect("a share");
     for first in [0, 3] {
-        assert!(mean(first) > 0.9 && mean(first + 1) > 0.9, "{figures:?}");
-        assert!(mean(first + 2) < 0.5, "{figures:?}");
+        assert!(mean(first) > 0.9, "{figures:?}");
+        // The larger attack includes the smaller one.
+        assert!(mean(first + 1) <= mean(first), "{figures:?}");
+        assert!(mean(first + 2) < mean(first + 1), "{figures:?}");
     }
     let details = &report["backbones"][0]["details"][0];
     assert!(details["linear"][0]["robust"]["1/255"].is_u64());
