@@ -53,7 +53,8 @@ fn an_attack_lowers_the_accuracy_and_stays_in_its_range() {
     for of_classifier in [&values[..3], &values[3..6]] {
         assert!(of_classifier[1] <= of_classifier[0] && of_classifier[2] <= of_classifier[0]);
     }
-    assert!(values[2] < values[0], "{values:?}");
+    // The linear classifier of an untrained network may be wrong everywhere before the attack.
+    assert!(values[5] < values[3], "{values:?}");
     assert!(measured[0].picture.is_some());
     let of_class = &measured[0].details["linear"][0];
     assert!(of_class["robust"]["8/255"].is_u64() && of_class["class"] == "sphere");
