@@ -118,7 +118,7 @@ impl Tensors for CondInst {
 
 /// Where the networks of all cells begin: weights Kaiming normal with ReLU gain and fan_in, layer by layer, and biases of 0.
 /// The paper begins with small random numbers and trains for hours. In a training of minutes, every ReLU then came to be 0
-/// for all pixels in the first steps of about every third training, so that the masks were one constant to the end; this
+/// for all pixels in the first steps of two of five trainings, so that the masks were one constant to the end; this
 /// beginning and the slope for negative numbers prevent it.
 fn usual_network(init: &Init) -> Tensor<1> {
     let layers = LAYERS.iter().enumerate().flat_map(|(number, &[from, to])| {
