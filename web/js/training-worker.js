@@ -33,6 +33,7 @@ const progress = new Progress(({ fraction }) => tell("preparation", { phase: "mo
 let training = null; // the module's object
 let state = "loading";
 let visible = true;
+let held = false; // whether the page wants a pause, also one that begins with the first step
 let dead = false;
 let run = null; // StartedDetail
 let before = null;
@@ -213,7 +214,7 @@ async function start(args) {
   tell("started", run);
   if (run.step >= run.totalSteps) return finish();
   await snapshot();
-  go(!args.paused);
+  go(!held);
 }
 
 // --- steps ---
@@ -378,10 +379,12 @@ const begun = () => {
 const methods = {
   async start(given) {
     visible = given.visible;
+    held = given.paused ?? false;
     await start(given);
   },
 
   async pause() {
+    held = true;
     if (state !== "running") return;
     change("paused");
     holdClock(true);
@@ -391,6 +394,8 @@ const methods = {
   },
 
   async goOn({ steps }) {
+    held = false;
+    if (["loading", "preparing"].includes(state)) return;
     begun();
     if (state === "ended") {
       const text = await exclusive(() => training.prolong(steps ?? run.planned));

@@ -37,7 +37,7 @@ export interface TrainingSettings {
 /**
  * - `idle`: nothing was started, or the training was closed.
  * - `loading`: the training module is fetched and the device opened.
- * - `preparing`: pictures are decoded or scenes rendered, and the untrained network is measured.
+ * - `preparing`: pictures are decoded, and the untrained network is measured.
  * - `running`, `paused`: between the first step and the last.
  * - `measuring`: after the last step, or a stop.
  * - `ended`: the result is there; `goOn` trains further.
@@ -47,8 +47,8 @@ export type TrainingState = "idle" | "loading" | "preparing" | "running" | "paus
 
 /** Progress before the first step and after the last. */
 export interface PreparationDetail {
-  phase: "module" | "pictures" | "scenes" | "measuring";
-  /** Parts done, and all parts: fraction in [0, 1] of 1 for `module`, pictures, scenes, or pairs and batches. */
+  phase: "module" | "pictures" | "measuring";
+  /** Parts done, and all parts: a fraction in [0, 1] of 1 for `module`, pictures, or batches and pairs. */
   done: number;
   total: number;
 }
@@ -222,7 +222,7 @@ export class Training extends EventTarget {
   start(source: TrainingSource, settings?: TrainingSettings): Promise<void>;
   /** Continues the run that `stored` tells of, also in a page that was loaded anew. It is paused first if `paused`. */
   resume(options?: { paused?: boolean }): Promise<void>;
-  /** Stops taking steps after the present one. Memory and GPU are kept. */
+  /** Stops taking steps after the present one; before the first, it is not taken. Memory and GPU are kept. */
   pause(): Promise<void>;
   /** Goes on after a pause; after the end, trains `steps` more (by default as many as the run was started with). */
   goOn(steps?: number): Promise<void>;

@@ -11,18 +11,17 @@ export const TINY = [
  * Opens an empty page that has `training`, a `Training`, and `heard`, the events it sent.
  * @param {import("playwright-core").Page} page
  * @param {import("./site.js").Site} site
- * @param {{device?: string, before?: () => void}} options `before`: runs before the page's scripts
+ * @param {{device?: string, module?: string}} options `module`: URL of training.js
  */
-export async function openTraining(page, site, { device = "auto", before } = {}) {
-  if (before) await page.addInitScript(before);
+export async function openTraining(page, site, options) {
   await page.goto(site.html("/training.html", ""));
-  await prepare(page, device);
+  await prepare(page, options);
 }
 
 /** Makes `training` and `heard` in a page that is open. */
-export async function prepare(page, device = "auto") {
-  await page.evaluate(async (device) => {
-    const { Training } = await import("/package/training.js");
+export async function prepare(page, { device = "auto", module = "/package/training.js" } = {}) {
+  await page.evaluate(async ([device, module]) => {
+    const { Training } = await import(module);
     globalThis.Training = Training;
     globalThis.training = new Training({ device });
     globalThis.heard = [];
@@ -31,7 +30,7 @@ export async function prepare(page, device = "auto") {
       globalThis.training.addEventListener(type, ({ detail }) => globalThis.heard.push({ type, detail }));
     }
     globalThis.training.weights.addEventListener("change", () => globalThis.heard.push({ type: "weights", detail: null }));
-  }, device);
+  }, [device, module]);
 }
 
 /** The details of all events of a type so far. */

@@ -1,5 +1,6 @@
 // Training in a page, with the package's training.js: the numbers, the sources, pauses, the storage, and faults.
 import assert from "node:assert/strict";
+import { STRICT_CSP } from "../lib/site.js";
 import { test } from "../lib/test.js";
 import { putBundle, reference } from "../lib/bundle.js";
 import { landscapePng, notAnImage } from "../lib/pictures.js";
@@ -10,15 +11,18 @@ import { hear, heard, openWidgets, putPair, tag } from "../lib/widget.js";
 const startScenes = (page, { set = TINY, ...settings } = {}) =>
   page.evaluate((settings) => globalThis.training.start("scenes", settings), { set, ...settings });
 
-/** Relative distance of two tensors: |a − b| / |b|. */
-function distance(a, b) {
+/**
+ * Relative distance of two tensors: |a − b| / |b|. A bias is 0 at first, and is added to values of unit variance, so that its
+ * distance is relative to ones.
+ */
+function distance(a, b, name) {
   assert.equal(a.length, b.length);
   let [difference, norm] = [0, 0];
   a.forEach((value, i) => {
     difference += (value - b[i]) ** 2;
-    norm += b[i] ** 2;
+    norm += name.endsWith(".bias") ? 1 : b[i] ** 2;
   });
-  return Math.sqrt(difference / Math.max(norm, 1e-12));
+  return Math.sqrt(difference / norm);
 }
 
 // --- the numbers ---
@@ -45,7 +49,7 @@ async function sameSteps(visit, { browser, device, name, losses, weights }) {
   assert.deepEqual(Object.keys(saved.tensors).sort(), Object.keys(expected.tensors).sort());
   let worst = 0;
   for (const [tensor, values] of Object.entries(saved.tensors)) {
-    const one = distance(values, expected.tensors[tensor]);
+    const one = distance(values, expected.tensors[tensor], tensor);
     assert.ok(one <= weights, `${tensor}: ${one}`);
     worst = Math.max(worst, one);
   }
@@ -91,7 +95,7 @@ test("a training on scenes tells its figures, measures before and after, and goe
   const current = tensors(await bytesOf(page, "globalThis.training.weights.current"));
   assert.equal(untrained.info.steps, 0);
   assert.equal(current.info.steps, 20);
-  assert.ok(distance(untrained.tensors["conv1.weight"], current.tensors["conv1.weight"]) > 1e-3);
+  assert.ok(distance(untrained.tensors["conv1.weight"], current.tensors["conv1.weight"], "conv1.weight") > 1e-3);
 
   await page.evaluate(() => globalThis.training.goOn(10));
   await page.waitForFunction(() => globalThis.training.run.totalSteps === 30);
@@ -187,6 +191,19 @@ test("fifteen pictures are too few, and sixteen are enough", async (visit) => {
   assert.equal((await told(page, "started")).at(-1).batchSize, 14);
 });
 
+test("of more than two thousand pictures the first two thousand are taken", async (visit) => {
+  const site = await visit.site();
+  const page = await visit.visitor();
+  await openTraining(page, site);
+  site.put("/one.png", landscapePng(16, 16));
+  await page.evaluate(async (set) => {
+    const picture = await (await fetch("/one.png")).blob();
+    await globalThis.training.start(Array(2003).fill(picture), { set, steps: 1 });
+  }, TINY);
+  const { images, heldOut, leftOut } = await page.evaluate(() => globalThis.training.run);
+  assert.deepEqual([images + heldOut, heldOut, leftOut], [2000, 2, 3]);
+});
+
 // --- the storage ---
 
 test("a run goes on after a reload in the middle, with its figures", async (visit) => {
@@ -266,6 +283,20 @@ test("of two tabs that train the second says that its run is not stored", async 
   assert.match(kept.reason, /another tab/);
   await second.close();
   assert.equal((await page.evaluate(() => globalThis.training.keep())).where, "storage");
+});
+
+test("a page of one origin trains with the package of another", async (visit) => {
+  const files = await visit.site({ cors: true });
+  const csp = STRICT_CSP
+    .replace("script-src 'self'", `script-src 'self' ${files.origin}`)
+    .replace("connect-src 'self'", `connect-src 'self' ${files.origin}`);
+  const site = await visit.site({ csp });
+  const page = await visit.visitor();
+  await openTraining(page, site, { module: files.url("/package/training.js") });
+  await startScenes(page, { steps: 5 });
+  await untilState(page, "ended");
+  assert.equal(site.count(/^\/package\//), 0);
+  assert.equal((await told(page, "kept")).at(-1).where, "storage");
 });
 
 // --- faults ---
