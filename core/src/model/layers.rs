@@ -42,7 +42,12 @@ impl<'a> Init<'a> {
     }
 
     /// N(0, std²).
-    fn normal<const D: usize>(&self, name: &str, shape: [usize; D], std: f64) -> Tensor<D> {
+    pub(crate) fn normal<const D: usize>(
+        &self,
+        name: &str,
+        shape: [usize; D],
+        std: f64,
+    ) -> Tensor<D> {
         let Some(seed) = self.seed else {
             return Tensor::zeros(shape, self.device);
         };
@@ -133,6 +138,13 @@ impl Conv2d {
             stride: 1,
             dilation: 1,
         }
+    }
+
+    /// The same convolution with this bias `[out]`.
+    #[must_use]
+    pub(crate) fn with_bias(mut self, bias: Tensor<1>) -> Self {
+        self.bias = Some(bias);
+        self
     }
 
     /// [B, in, H, W] → [B, out, ⌈H/stride⌉, ⌈W/stride⌉], padded by dilation·(k−1)/2. Computes in the precision

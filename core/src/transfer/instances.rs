@@ -26,6 +26,12 @@ use crate::{
 
 /// Channels of the bases and of the hidden layers of a cell's network.
 const CHANNELS: usize = 8;
+/// Channels in and out of the three layers of a cell's network.
+const LAYERS: [[usize; 2]; 3] = [
+    [CHANNELS + 2, CHANNELS],
+    [CHANNELS, CHANNELS],
+    [CHANNELS, 1],
+];
 /// Weights and biases of the three layers: (8 + 2)·8 + 8, 8·8 + 8, 8·1 + 1.
 const PARAMETERS: usize =
     (CHANNELS + 2) * CHANNELS + CHANNELS + CHANNELS * CHANNELS + 2 * CHANNELS + 1;
@@ -75,7 +81,7 @@ impl CondInst {
         };
         Self {
             detector: FcosHead::new(init, input, classes, hidden, convs),
-            controller: conv("controller", [hidden, PARAMETERS]),
+            controller: conv("controller", [hidden, PARAMETERS]).with_bias(usual_network(init)),
             coarse: layer("mask_branch.0"),
             fine: layer("mask_branch.3"),
             bases: Conv2d::pointwise(init, "mask_branch.6", [hidden, CHANNELS]),
@@ -106,6 +112,19 @@ impl Tensors for CondInst {
         }
         self.bases.visit(&format!("{p}mask_branch.6."), visitor);
     }
+}
+
+/// Where the networks of all cells begin: weights Kaiming normal with ReLU gain and fan_in, layer by layer, and biases of 0.
+/// Without it, all weights of a cell's network are products of small numbers; its ReLUs ended at 0 for every pixel in the
+/// first steps of about every third training of minutes, and stayed there.
+fn usual_network(init: &Init) -> Tensor<1> {
+    let layers = LAYERS.iter().enumerate().flat_map(|(number, &[from, to])| {
+        let std = (2.0 / from as f64).sqrt();
+        let weights: Tensor<1> = init.normal(&format!("controller.{number}"), [from * to], std);
+        let bias = Tensor::zeros([to], &weights.device());
+        [weights, bias]
+    });
+    Tensor::cat(layers.collect(), 0)
 }
 
 /// A map with `times` as many rows and columns, interpolated bilinearly.
@@ -153,9 +172,10 @@ impl InstancePredictions {
             weights.reshape([count, to, from]).matmul(input) + bias.reshape([count, to, 1])
         };
         let x = Tensor::cat(vec![bases, distances], 1);
-        let x = relu(layer(x, [CHANNELS + 2, CHANNELS]));
-        let x = relu(layer(x, [CHANNELS, CHANNELS]));
-        let logits = layer(x, [CHANNELS, 1]);
+        let [first, second, last] = LAYERS;
+        let x = relu(layer(x, first));
+        let x = relu(layer(x, second));
+        let logits = layer(x, last);
         let logits = logits.reshape([count, 1, base_rows, base_columns]);
         finer(logits, MASK_CELLS / FINER).squeeze_dim(1)
     }

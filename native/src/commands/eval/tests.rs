@@ -154,6 +154,9 @@ fn every_default_of_the_command_line_is_that_of_the_settings() {
         "match --threshold",
         "match --weights",
         "search --k",
+        "sum-speed --numbers",
+        "sum-speed --repeat",
+        "sum-speed --threads",
         "synth --seed",
     ];
     let of_every_evaluation = ["--feature", "--seed", "--seeds"];
