@@ -7,6 +7,7 @@
  */
 
 import { ATTRIBUTES, INPUTS, propertyName } from "./element/attributes.js";
+import { Following, first, isLive } from "./element/live.js";
 import { turn } from "./element/turn.js";
 import { View, inPixels } from "./element/view.js";
 import { cellAt, centre, engine } from "./engine.js";
@@ -44,7 +45,7 @@ export class DenseMatch extends Base {
   #engine = null;
   /** Removes the listeners from the engine. */
   #listening = null;
-  /** The weights that change, as `{live, listening, busy, late}`; null where the weights do not change. */
+  /** Null where the weights do not change. @type {Following | null} */
   #following = null;
   /** `#next`: the cell whose match is requested next. `#last`: the promise of the last request in the queue. */
   #next = null;
@@ -250,24 +251,19 @@ export class DenseMatch extends Base {
   /** Follows weights that change instead of those before; null for none. */
   #follow(live) {
     if (live === (this.#following?.live ?? null)) return;
-    this.#following?.listening.abort();
-    this.#following = live && { live, listening: new AbortController(), busy: false, late: false };
-    live?.addEventListener("change", () => this.#renew(), { signal: this.#following.listening.signal });
+    this.#following?.stop();
+    this.#following = live && new Following(live, () => this.#renew(live));
   }
 
-  /** Compares the pictures shown by the newest weights. Weights that are replaced in the meantime are skipped. */
-  async #renew() {
-    const following = this.#following;
-    if (following.busy) return (following.late = true);
+  /** Compares the pictures shown by the newest weights. */
+  async #renew(live) {
     const { pair, a, b } = this.#view.shown ?? {};
     // A load that is under way takes the newest weights itself.
-    if (!pair || this.#stale || !following.live.current) return;
-    following.busy = true;
-    following.late = false;
+    if (!pair || this.#stale || !live.current) return;
     const { signal } = this.#controller;
     try {
       const { feature, stride } = this;
-      const weights = await this.#engine.weights(following.live.current, { signal });
+      const weights = await this.#engine.weights(live.current, { signal });
       await this.#compare(this.#engine, a, b, { weights, feature, stride, signal, key: this.#key }, async (renewed, mutual) => {
         const colours = this.view === "pca" ? await renewed.pca() : null;
         signal.throwIfAborted();
@@ -277,9 +273,6 @@ export class DenseMatch extends Base {
       this.dispatchEvent(new CustomEvent("load"));
     } catch (error) {
       if (!signal.aborted && error.type !== "aborted") this.#fail(error);
-    } finally {
-      following.busy = false;
-      if (following.late && following === this.#following) this.#renew();
     }
   }
 
@@ -396,19 +389,6 @@ export class DenseMatch extends Base {
 }
 
 for (const attribute of DenseMatch.observedAttributes) DenseMatch.reflect(attribute);
-
-/** Whether weights are an object that changes; live-weights.js has one. */
-const isLive = (weights) => typeof weights === "object" && weights !== null && "current" in weights;
-
-/** Waits until there are weights. */
-async function first(live, signal) {
-  while (!live.current) {
-    await new Promise((resolve, reject) => {
-      live.addEventListener("change", resolve, { once: true, signal });
-      signal.addEventListener("abort", () => reject(signal.reason), { once: true });
-    });
-  }
-}
 
 /** A match as events and methods give it, with positions in pixels of the natural sizes. */
 function detail(a, b, pair, { cell, point, score }) {

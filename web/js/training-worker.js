@@ -9,6 +9,8 @@ import { openDevice } from "./device.js";
 import { EngineError, engineError } from "./errors.js";
 import { Progress } from "./progress.js";
 import { reduce } from "./reduce.js";
+import { breathe, clock, holdClock } from "./training-clock.js";
+import { keeper } from "./training-keeper.js";
 import * as store from "./training-store.js";
 
 /** Milliseconds of steps between two looks at the messages. */
@@ -17,12 +19,8 @@ const SLICE_MS = 50;
 const SNAPSHOT_MS = 1000;
 const REPORT_MS = 250;
 const KEEP_MS = 10_000;
-/** A gap between two slices longer than this is one in which the browser had frozen the page; it is not training. */
-const FROZEN_MS = 2000;
 /** Seconds over which the speed is measured. */
 const SPEED_S = 15;
-/** Milliseconds to wait for the storage. */
-const LOCK_MS = 1500;
 const MOST_PICTURES = 2000;
 /** Pictures that are stored in one transaction. */
 const PER_TRANSACTION = 50;
@@ -74,33 +72,6 @@ function change(next) {
   tell("state", next);
 }
 
-// --- time ---
-
-/** Milliseconds that did not count as training, and since when the clock stands still; null while it runs. */
-const idle = { total: 0, since: /** @type {number | null} */ (null) };
-const clock = () => ((idle.since ?? performance.now()) - idle.total) / 1000;
-function holdClock(hold) {
-  if (hold) idle.since ??= performance.now();
-  else if (idle.since !== null) {
-    idle.total += performance.now() - idle.since;
-    idle.since = null;
-  }
-}
-
-const channel = new MessageChannel();
-let wake = () => {};
-channel.port1.onmessage = () => wake();
-/** Yields to waiting messages. Timers would be slowed down while the page is hidden; this is not. */
-async function breathe() {
-  const begun = performance.now();
-  await new Promise((resolve) => {
-    wake = resolve;
-    channel.port2.postMessage(null);
-  });
-  const gap = performance.now() - begun;
-  if (gap > FROZEN_MS && idle.since === null) idle.total += gap;
-}
-
 // --- one thing at a time ---
 
 let last = Promise.resolve();
@@ -117,13 +88,13 @@ function exclusive(work) {
 // --- preparation ---
 
 /** Gives the pictures to the module, and stores them. @returns {Promise<{refused: object[], leftOut: number}>} */
-async function addFiles(files, keeper) {
+async function addFiles(files) {
   const refused = [];
   const total = Math.min(files.length, MOST_PICTURES);
   let batch = [];
   let stored = 0;
   const flush = async () => {
-    await keeper.pictures(stored, batch);
+    await keeper.attempt(() => store.writePictures(stored, batch));
     stored += batch.length;
     batch = [];
   };
@@ -189,7 +160,7 @@ async function start(args) {
   await keeper.open(record !== null);
   if (source === "pictures") {
     if (record) await addStored(record.run.images + record.run.heldOut);
-    else found = await addFiles(origin.files, keeper);
+    else found = await addFiles(origin.files);
   }
   let bytes = null;
   if (known) {
@@ -302,51 +273,6 @@ function go(on) {
 }
 
 // --- keeping the state ---
-
-/** Stores the run, where that is possible. */
-const keeper = {
-  /** Why the run is not stored; empty if it is. */
-  refused: "",
-
-  /** Takes the storage for this tab; a run that is not continued from there is removed. */
-  async open(continued) {
-    if (!(await alone())) {
-      this.refused = "another tab of this browser is training, and one run is stored at a time";
-      return;
-    }
-    if (continued) return;
-    await this.attempt(() => store.clear());
-  },
-
-  async attempt(work) {
-    if (this.refused) return;
-    try {
-      await work();
-    } catch (error) {
-      const full = error?.name === "QuotaExceededError";
-      this.refused = full ? "this browser's storage is full" : "this browser allows the page no storage";
-    }
-  },
-
-  pictures(first, all) {
-    return this.attempt(() => store.writePictures(first, all));
-  },
-};
-
-/**
- * Takes the lock of the storage, which is held as long as this worker lives; the worker before this one gives it back
- * in a moment. Without locks no tab is refused.
- */
-function alone() {
-  if (!navigator.locks) return true;
-  return new Promise((resolve) => {
-    const held = () => {
-      resolve(true);
-      return new Promise(() => {});
-    };
-    navigator.locks.request(store.LOCK, { signal: AbortSignal.timeout(LOCK_MS) }, held).catch(() => resolve(false));
-  });
-}
 
 /** Keeps the state: in the storage, and always with the page, in case this worker dies. */
 async function keep() {

@@ -33,6 +33,10 @@ export async function prepare(page, { device = "auto", module = "/package/traini
   }, [device, module]);
 }
 
+/** Starts a training on scenes with tiny settings. */
+export const startScenes = (page, { set = TINY, ...settings } = {}) =>
+  page.evaluate((settings) => globalThis.training.start("scenes", settings), { set, ...settings });
+
 /** The details of all events of a type so far. */
 export const told = (page, type) =>
   page.evaluate((type) => globalThis.heard.filter((e) => e.type === type).map((e) => e.detail), type);

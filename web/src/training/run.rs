@@ -230,9 +230,13 @@ impl Run {
         file.await.map_err(failed)
     }
 
-    /// The next slice of the measurement: before the first step of the untrained network, which is calibrated first.
+    /// The next slice of the measurement: before the first step of the untrained network, which is calibrated first. Without
+    /// pairs there is nothing to measure, and nothing is calibrated.
     pub(super) async fn measure(&mut self) -> Outcome<Progress> {
         let pairs = self.pairs.count();
+        if pairs == 0 {
+            return Ok(Progress::Done(None));
+        }
         let mut calibration = 0;
         if let Some(untrained) = &mut self.untrained {
             calibration = Untrained::BATCHES;
@@ -243,9 +247,6 @@ impl Run {
                 let done = untrained.batches().min(calibration);
                 return Ok(Progress::Under(done, calibration + pairs));
             }
-        }
-        if pairs == 0 {
-            return Ok(Progress::Done(None));
         }
         let mut measuring = match self.measuring.take() {
             Some(measuring) => measuring,
