@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Builds both wasm modules and assembles the npm package `dense-match` in web/dist/.
+# Builds the wasm modules and assembles the npm package `dense-match` in web/dist/.
 #
-#   web/build.sh            builds both modules. Needs Rust with the wasm32 target; the first time it downloads
+#   web/build.sh            builds all modules. Needs Rust with the wasm32 target; the first time it downloads
 #                           the wasm-bindgen program, unless the right version is on PATH
 #   web/build.sh --check    also bundles the JavaScript (needs npm), and fails when a file is larger than its
 #                           budget
-#   web/build.sh cpu        builds only this module (or gpu); the GPU module takes long to compile
+#   web/build.sh cpu        builds only this module (or gpu, train_cpu, train_gpu); those for a GPU take long to compile
 #
 # CARGO_TARGET_DIR is respected. Missing tools are installed into DENSECL_WEB_TOOLS (~/.cache/densecl-web).
 set -euo pipefail
@@ -14,9 +14,9 @@ cd "$(dirname "$0")/.."
 only='' check=no
 for argument in "$@"; do
     case $argument in
-    cpu | gpu) only=$argument ;;
+    cpu | gpu | train_cpu | train_gpu) only=$argument ;;
     --check) check=yes ;;
-    *) echo "usage: web/build.sh [--check] [cpu | gpu]" >&2 && exit 2 ;;
+    *) echo "usage: web/build.sh [--check] [cpu | gpu | train_cpu | train_gpu]" >&2 && exit 2 ;;
     esac
 done
 
@@ -51,13 +51,14 @@ without_comments() {
     sed -E -e '/^\s*\/\*.*\*\/\s*$/d' -e '/^\s*\/\*([^*]|\*[^/])*$/,/\*\/\s*$/d' -e '/^\s*\/\//d' -e '/^\s*$/d' -e 's/^\s+//' "$1"
 }
 
-# module NAME PROFILE TARGET-FEATURES: makes densecl_NAME.{js,wasm,d.ts}
+# module NAME PROFILE FEATURES TARGET-FEATURES: makes densecl_NAME.{js,wasm,d.ts}, unless another one was asked for
 module() {
-    local name=$1 profile=$2 flags=$3
+    local name=$1 profile=$2 features=$3 flags=$4
+    [ "${only:-$name}" = "$name" ] || return 0
     local raw=$target/wasm32-unknown-unknown/$profile/densecl_web.wasm made=$dist/densecl_$name.wasm
     CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS=$flags \
         cargo build --locked --target wasm32-unknown-unknown --profile "$profile" \
-        --package densecl-web --no-default-features --features "$name"
+        --package densecl-web --no-default-features --features "$features"
     if [ "$made" -nt "$raw" ] && [ "$made" -nt web/build.sh ]; then return; fi
     local out
     out=$(mktemp -d)
@@ -71,8 +72,11 @@ module() {
     mv "$out/densecl_${name}_bg.wasm" "$made"
     rm -r "$out"
 }
-[ "$only" = gpu ] || module cpu web-cpu "-C target-feature=+simd128"
-[ "$only" = cpu ] || module gpu web ""
+simd="-C target-feature=+simd128"
+module cpu web-cpu cpu,match "$simd"
+module gpu web gpu,match ""
+module train_cpu web-train-cpu cpu,train "$simd"
+module train_gpu web-train-gpu gpu,train ""
 
 # put TARGET SOURCE: copies a file, but does not touch an equal one, so that watchers of the folder are not triggered.
 put() {
@@ -88,6 +92,7 @@ bundled=$([ -d web/node_modules/esbuild ] && echo yes || echo no)
 (cd web/js && find . -type f) | while read -r file; do
     case $bundled/$file in
         yes/./dense-match.js | yes/./engine.js | yes/./draw.js | yes/./worker.js) continue ;; # written by bundle.mjs
+        yes/./live-weights.js | yes/./training.js | yes/./training-worker.js) continue ;; # these, too
         yes/*.js) rm -f "$dist/$file" && continue ;; # part of a bundle; an earlier build may have copied it
     esac
     put "$dist/$file" "web/js/$file"
@@ -119,12 +124,24 @@ for file in LICENSE-MIT LICENSE-APACHE; do put "$dist/$file" "$file"; done
 failed=0
 budget() {
     local what=$1 most=$2 size=$3
-    printf '%-36s %9d of at most %9d bytes\n' "$what" "$size" "$most"
+    printf '%-44s %9d of at most %9d bytes\n' "$what" "$size" "$most"
     [ "$size" -le "$most" ] || { echo "web/build.sh: $what: over budget" >&2 && failed=1; }
 }
 gzipped() { for file in "$@"; do gzip -9 -c "$dist/$file"; done | wc -c; }
-[ "$only" = gpu ] || budget "CPU module, gzipped" 500000 "$(gzipped densecl_cpu.js densecl_cpu.wasm)"
-[ "$only" = cpu ] || budget "GPU module, gzipped" 3000000 "$(gzipped densecl_gpu.js densecl_gpu.wasm)"
-budget "the element's JavaScript, gzipped" 15000 "$(gzipped dense-match.js engine.js)"
+module_budget() {
+    local name=$1 what=$2 most=$3
+    [ "${only:-$name}" = "$name" ] || return 0
+    budget "$what, gzipped" "$most" "$(gzipped "densecl_$name.js" "densecl_$name.wasm")"
+}
+module_budget cpu "CPU module" 500000
+module_budget gpu "GPU module" 3000000
+# A visitor who does not train fetches neither of these.
+module_budget train_cpu "training module for the CPU" 1000000
+module_budget train_gpu "training module for a GPU" 3500000
+budget "the element's JavaScript, gzipped" 15500 "$(gzipped dense-match.js engine.js)"
+# A visit to the demo page without its modes "Train" and "Watch a run", whose files are in web/page/train.
+visit=$(for file in index.html web/page/*.js web/page/*.css; do gzip -9 -c "$file"; done | wc -c)
+visit=$((visit + $(gzipped dense-match.js engine.js draw.js worker.js)))
+budget "HTML, CSS and JavaScript of a visit, gzipped" 58000 "$visit"
 budget "largest file" $((25 * 1024 * 1024 - 1)) "$(find $dist -type f -printf '%s\n' | sort -n | tail -1)"
 exit "$failed"

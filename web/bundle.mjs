@@ -11,16 +11,19 @@ const from = fileURLToPath(new URL("js", import.meta.url));
 const to = process.argv[2];
 if (!to) throw new Error("usage: node web/bundle.mjs DIST");
 
-// engine.js is not bundled into other files, because all importers must share its engines. draw.js has no state, so the
-// element's bundle includes the functions that it needs and saves a request.
-const ENGINE = path.join(from, "engine.js");
+// engine.js is not bundled into other files, because all importers must share its engines and the class of its errors;
+// nor is live-weights.js, whose class they share. draw.js has no state, so the element's bundle includes the functions
+// that it needs and saves a request.
+const SHARED = ["engine.js", "live-weights.js"];
 
-/** A plugin that keeps engine.js external and minifies the element's style sheet. */
+/** A plugin that keeps the shared modules external and minifies the element's style sheet. */
 const house = {
   name: "dense-match",
   setup(build) {
-    build.onResolve({ filter: /\/engine\.js$/ }, ({ kind, path: asked, resolveDir }) =>
-      kind !== "entry-point" && path.resolve(resolveDir, asked) === ENGINE ? { path: "./engine.js", external: true } : undefined);
+    build.onResolve({ filter: /\/(engine|live-weights)\.js$/ }, ({ kind, path: asked, resolveDir }) => {
+      const name = SHARED.find((name) => path.resolve(resolveDir, asked) === path.join(from, name));
+      return kind !== "entry-point" && name ? { path: `./${name}`, external: true } : undefined;
+    });
     build.onLoad({ filter: /\/element\/shell\.js$/ }, async ({ path: file }) => {
       const source = await readFile(file, "utf8");
       const [style, css] = /const STYLE = `([^`]*)`/.exec(source);
@@ -31,7 +34,9 @@ const house = {
 };
 
 const { outputFiles } = await build({
-  entryPoints: ["dense-match.js", "engine.js", "draw.js", "worker.js"].map((name) => path.join(from, name)),
+  entryPoints: [
+    "dense-match.js", "engine.js", "draw.js", "worker.js", "live-weights.js", "training.js", "training-worker.js",
+  ].map((name) => path.join(from, name)),
   outdir: to,
   bundle: true,
   minify: true,

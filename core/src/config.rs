@@ -1,16 +1,18 @@
 //! The settings of method and optimizer, as serde structs. Defaults are those of the authors
 //! (`configs/selfsup/densecl/densecl_imagenet_200ep.py`) unless a comment says otherwise.
 
+mod attack;
 mod method;
 mod optim;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    attack::{Attack, Fraction},
     method::{MAX_DEFAULT_QUEUE, MethodConfig, MethodName},
     optim::{OptimConfig, OptimizerName, Precision, SchedulePer},
 };
-pub use crate::network::{Backbone, ModelConfig};
+pub use crate::network::{Backbone, ModelConfig, Stem};
 
 /// How the positive key cell of a query cell is chosen (the paper's ablation, table 6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

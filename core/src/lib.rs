@@ -25,7 +25,8 @@
 //!
 //! All vectors have unit length. Keys and matches have no gradient. λ = 0 is MoCo v2.
 //! [`method::DenseCl::step_in_order`] computes these equations in this order. BYOL (Grill et al. 2020) is another
-//! method with a page of its own, [`method::Byol`].
+//! method with a page of its own, [`method::Byol`]; UniVIP (Li et al. 2022), [`method::UniVip`], adds instances to
+//! it, and 3SAT (Fang et al. 2025), [`method::ThreeSat`], attacked pictures.
 //!
 //! | module | what it contains |
 //! |---|---|
@@ -35,6 +36,7 @@
 //! | [`ops`] | convolution, normalisation, pooling, InfoNCE and SGD, for each kind of device |
 //! | [`queue`], [`matching`], [`loss`], [`schedule`], [`metrics`] | functions of tensors, independent of the model |
 //! | [`method`], [`optim`], [`loss_scale`] | the interface of a method; one training step |
+//! | [`attack`] | adversarial perturbations of pixels |
 //! | [`world`] | the ranks that train one run together: several devices or machines |
 //! | [`memory`] | an estimate of the memory of a training step, from the settings |
 //! | [`checkpoint`], [`weights`] | training states and networks as bytes |
@@ -53,6 +55,8 @@
 //! The crate uses no file system and no clock, starts no threads of its own, and builds for wasm32. Its Cargo
 //! features select Burn's backends; without `train` there are no gradients and no training step.
 
+#[cfg(feature = "train")]
+pub mod attack;
 pub mod augment;
 pub mod boxes;
 #[cfg(feature = "train")]

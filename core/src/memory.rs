@@ -97,18 +97,27 @@ impl StepMemory {
         };
         let cells = (grid as f64).powi(2);
         let own = MethodMemory::of(method, model, &footprint, micro, cells, queue);
-        let views = F32 * 2.0 * 3.0 * (batch / ranks) as f64 * (size as f64).powi(2);
+        let scene = (size as f64).powi(2);
+        // Instances come under two augmentations.
+        let of_image = own.views * scene + 2.0 * own.instances;
+        let views = F32 * 3.0 * (batch / ranks) as f64 * of_image;
+        let view = F32 * 3.0 * micro * scene.max(own.instances);
+        // Scenes and instances go through the networks one after the other.
+        let passing = micro * (own.instances / scene).max(1.0);
         // Gradients are added pairwise: of n passes up to log₂ n + 1 sums exist together.
         let passes = (own.passes * accumulate).div_ceil(ranks);
         let gradients = f64::from(passes.next_power_of_two().ilog2() + 1);
 
         let kept: f64 = maps
             .iter()
-            .map(|map| micro * numbers(map) * kept(map, &footprint))
+            .map(|map| passing * numbers(map) * kept(map, &footprint))
             .sum();
-        let pooled = numbers(&maps[0]) / 4.0;
-        let pool = micro * pooled * (F32 + f64::from(footprint.pooled_from));
-        let largest_map = largest(&maps, F32 * micro);
+        let pooled = match network.pool {
+            Some(pool) => numbers(&maps[0]) / (pool.stride as f64).powi(2),
+            None => 0.0,
+        };
+        let pool = passing * pooled * (F32 + f64::from(footprint.pooled_from));
+        let largest_map = largest(&maps, F32 * passing);
         // Both networks, and the velocity of the one that learns.
         let state = F32 * (2.0 * own.learned + own.followed + own.queues);
         let bytes = |x: f64| x as u64; // saturates
@@ -117,12 +126,8 @@ impl StepMemory {
             update: bytes(UPDATE.max(gradients) * F32 * own.learned),
             views: bytes(views),
             activations: bytes(kept + pool + F32 * own.heads),
-            workspace: bytes((F32 * own.loss).max(PASSING * largest_map)),
-            largest_tensor: bytes(
-                largest_map
-                    .max(F32 * own.largest)
-                    .max(views / 2.0 / accumulate.div_ceil(ranks) as f64),
-            ),
+            workspace: bytes((F32 * own.loss).max(PASSING * largest_map) + own.beside * view),
+            largest_tensor: bytes(largest_map.max(F32 * own.largest).max(view)),
             saving: bytes(SAVING * state),
             exchange: if ranks > 1 {
                 bytes(EXCHANGE * F32 * own.learned)
@@ -181,16 +186,19 @@ fn kept(map: &Map, footprint: &Footprint) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Backbone;
+    use crate::config::{Backbone, Stem};
     use crate::model::{Encoder, Kind, Tensors};
 
     #[test]
     fn the_parameters_are_those_of_the_network_that_is_built() {
         for backbone in [Backbone::ResNet10, Backbone::ResNet18, Backbone::ResNet50] {
-            for output_stride in [32, 8] {
+            for (stem, output_stride) in
+                [(Stem::ImageNet, 32), (Stem::ImageNet, 8), (Stem::Cifar, 8)]
+            {
                 let model = ModelConfig {
                     backbone,
                     width: 4,
+                    stem,
                     dim: 16,
                     output_stride,
                     ..ModelConfig::default()

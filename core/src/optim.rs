@@ -63,7 +63,7 @@ pub struct ParameterGradients {
 }
 
 impl ParameterGradients {
-    /// Adds the gradients of `network`'s parameters from a backward pass.
+    /// Adds the gradients of `network`'s parameters from a backward pass, as one leaf of the tree.
     pub fn accumulate<M: Tensors>(&mut self, network: &M, gradients: &Gradients) {
         let mut collect = Collect {
             gradients,
@@ -74,7 +74,18 @@ impl ParameterGradients {
         if let Some(operations) = found.operations() {
             found.values = operations.gather(found.values);
         }
-        let mut newest = (0, found);
+        self.push(found);
+    }
+
+    /// Adds the sum of `part` as one leaf of the tree: for a step with another number of backward passes in each
+    /// micro-batch than a power of two, because only micro-batches are shared by ranks.
+    pub fn add(&mut self, mut part: Self) {
+        let total = std::mem::take(part.total());
+        self.push(total);
+    }
+
+    fn push(&mut self, leaf: Gradient) {
+        let mut newest = (0, leaf);
         while let Some((_, before)) = self.sums.pop_if(|(level, _)| *level == newest.0) {
             newest = (newest.0 + 1, add(before, newest.1));
         }

@@ -37,6 +37,11 @@ pub enum Purpose {
     Warp = 10,
     /// The region that the crops of a sample are drawn from; index as for the views.
     Region = 11,
+    /// The instances of a sample and their augmentation; index as for the views.
+    Instances = 12,
+    /// The start of an attack on pixels; index = number of the micro-batch in the run, or of the batch in an
+    /// evaluation.
+    Attack = 13,
 }
 
 /// The stream for `purpose` and `index` of the run with this `seed`.

@@ -37,6 +37,7 @@
 //! | [`segmentation`] | linear, nearest-neighbour and fine-tuned segmentation |
 //! | [`propagation`] | masks carried through videos: J and F as in DAVIS |
 //! | [`classify`] | whole pictures, by nearest neighbours or a linear layer |
+//! | [`robust`] | the same after attacks on the pixels |
 //! | [`detect`], [`objects`] | a small detector on features, average precision; data sets of boxes |
 //! | [`matching`] | matches between two pictures |
 //! | [`embedding`] | features of many pictures in a file; search in it |
@@ -55,6 +56,7 @@ pub mod matching;
 pub mod objects;
 pub mod propagation;
 pub mod report;
+pub mod robust;
 mod scenes;
 pub mod segmentation;
 mod split;
@@ -153,7 +155,7 @@ pub trait Evaluation {
 /// At most `limit` of `items`, spread evenly.
 pub(crate) fn spread<T>(items: Vec<T>, limit: Option<usize>) -> Vec<T> {
     match limit {
-        Some(limit) => densecl_train::data::spread(items, limit).1,
+        Some(limit) => densecl_train::spread::spread(items, limit).1,
         None => items,
     }
 }

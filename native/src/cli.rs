@@ -1,5 +1,6 @@
 //! The arguments of the command line, and the help.
 
+mod boxes;
 pub(crate) mod embed;
 pub(crate) mod eval;
 mod parse;
@@ -15,8 +16,9 @@ use densecl::foreign::names::Selection;
 use densecl::synthetic::SceneConfig;
 
 use crate::export::Format;
+pub(crate) use boxes::Boxes;
 pub(crate) use parse::parse;
-pub(crate) use pretrain::Pretrain;
+pub(crate) use pretrain::{Pretrain, Serve};
 
 /// Learn dense correspondence from unlabelled images: DenseCL (Wang et al., CVPR 2021) in Rust.
 ///
@@ -50,6 +52,8 @@ pub(crate) enum Command {
     Synth(Synth),
     /// Write a folder of images as one file, for network disks
     Pack(Pack),
+    /// Find boxes that may hold objects, for the method UniVIP
+    Boxes(Boxes),
     /// Write the features of pictures to a file
     Embed(embed::Embed),
     /// Find the pictures most similar to a given one

@@ -153,8 +153,8 @@ pub(crate) fn export(request: &Request) -> anyhow::Result<String> {
     ))
 }
 
-/// Writes a file and returns its length in bytes. Prints advice about the stride placement if the receiving program
-/// needs it.
+/// Writes a file and returns its length in bytes. Prints advice if the network of the receiving
+/// program must differ from its usual one.
 fn write_file(
     path: &Path,
     weights: &Weights,
@@ -168,7 +168,7 @@ fn write_file(
         bytes?
     };
     write_atomically(path, &bytes)?;
-    if let Some(advice) = weights.stride_advice(format) {
+    if let Some(advice) = weights.advice(format) {
         console::note(format_args!("{}: {advice}", path.display()));
     }
     Ok(bytes.len())

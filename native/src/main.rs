@@ -9,6 +9,7 @@ mod mpi;
 mod outputs;
 mod panics;
 mod results;
+mod serve;
 mod stop;
 mod terminal;
 

@@ -136,7 +136,7 @@ impl Observer for Terminal {
                 100.0 * measured.chance,
             )),
             TrainEvent::Saved { path } => log::debug!("saved {}", path.display()),
-            TrainEvent::Picture { .. } => {}
+            TrainEvent::Picture { .. } | TrainEvent::Weights { .. } => {}
             TrainEvent::Ended => {
                 self.bar.finish_and_clear();
                 if let Some(row) = self.untold.take() {

@@ -25,6 +25,28 @@ impl Missing {
     }
 }
 
+/// The program `densecl` in the folder above that of this test. Cargo builds it with all tests, but not with this one
+/// alone.
+///
+/// # Errors
+/// If it cannot be built.
+fn program() -> Result<PathBuf, Missing> {
+    let test = env::current_exe().expect("a running program has a path");
+    let folder = test.parent().and_then(Path::parent).expect("two folders");
+    let program = folder.join(format!("densecl{}", env::consts::EXE_SUFFIX));
+    if program.is_file() {
+        return Ok(program);
+    }
+    let command = "cargo build --release --locked --bin densecl";
+    let built = Command::new(env!("CARGO"))
+        .args(command.split(' ').skip(1))
+        .status();
+    match built {
+        Ok(status) if status.success() && program.is_file() => Ok(program),
+        _ => Err(Missing::new("the program densecl", command)),
+    }
+}
+
 /// The requirements other than Node, all found.
 #[derive(Debug)]
 pub(crate) struct Found {
@@ -32,6 +54,8 @@ pub(crate) struct Found {
     pub(crate) root: PathBuf,
     /// Path of Chromium.
     pub(crate) chromium: PathBuf,
+    /// Path of the program whose runs the page watches.
+    pub(crate) program: PathBuf,
 }
 
 /// The oldest supported version of Node.
@@ -62,9 +86,11 @@ pub(crate) fn browser_and_page(here: &Path) -> Result<Found, Vec<Missing>> {
     let root = here.join("../..").canonicalize();
     let root = root.expect("the tests lie in the repository");
     let mut missing = Vec::new();
-    if !here.join("node_modules/playwright-core").is_dir() {
-        let remedy = "npm ci --prefix tests/browser";
-        missing.push(Missing::new("the npm package playwright-core", remedy));
+    for package in ["playwright-core", "axe-core"] {
+        if !here.join("node_modules").join(package).is_dir() {
+            let remedy = "npm ci --prefix tests/browser";
+            missing.push(Missing::new(format!("the npm package {package}"), remedy));
+        }
     }
     let chromium = chromium();
     if chromium.is_none() {
@@ -79,8 +105,13 @@ pub(crate) fn browser_and_page(here: &Path) -> Result<Found, Vec<Missing>> {
     {
         missing.push(page);
     }
-    match chromium {
-        Some(chromium) if missing.is_empty() => Ok(Found { root, chromium }),
+    let program = program().map_err(|program| missing.push(program));
+    match (chromium, program) {
+        (Some(chromium), Ok(program)) if missing.is_empty() => Ok(Found {
+            root,
+            chromium,
+            program,
+        }),
         _ => Err(missing),
     }
 }
@@ -108,12 +139,16 @@ fn in_path(names: &[&str]) -> Option<PathBuf> {
 }
 
 /// The sources of the page. `web/dist` is built from them.
-const SOURCES: [&str; 7] = [
+const SOURCES: [&str; 11] = [
     "index.html",
     "Trunk.toml",
     "Cargo.lock",
     "core/Cargo.toml",
     "core/src",
+    "kernels/src",
+    "train/Cargo.toml",
+    "train/src",
+    "configs",
     "web",
     "rust-toolchain.toml",
 ];

@@ -1,15 +1,16 @@
 //! Runs the tests of the demo page and `<dense-match>` in Chromium as part of `cargo test`.
 //!
 //! The tests are written in JavaScript (`suite/`), because they control a browser. This program computes the
-//! native features that they compare with ([`reference`]) and checks whether they can run: they need Node,
-//! the npm packages beside this file, Chromium and the built page. If one of these is missing, they are not
-//! run and `cargo test` goes on, unless `DENSECL_REQUIRE` makes it a failure, as in CI
+//! native features and training steps that they compare with ([`reference`], [`training`]) and checks whether they
+//! can run: they need Node, the npm packages beside this file, Chromium, the built page and the program. If one of
+//! these is missing, they are not run and `cargo test` goes on, unless `DENSECL_REQUIRE` makes it a failure, as in CI
 //! ([`densecl_tests::needs`]).
 //!
 //! Of the arguments of Rust test programs it supports filters, `--exact`, `--skip` and `--list`.
 
 mod machine;
 mod reference;
+mod training;
 
 use std::{
     env,
@@ -52,9 +53,11 @@ fn main() -> ExitCode {
     let fixtures = Path::new(env!("CARGO_TARGET_TMPDIR")).join("browser");
     needs::forget(SUITE);
     reference::write(&fixtures, &found.root);
+    training::write(&fixtures);
     let mut command = runner(&[]);
     command
         .env("CHROME", &found.chromium)
+        .env("DENSECL_PROGRAM", &found.program)
         .env("DENSECL_BROWSER_FIXTURES", &fixtures);
     exit(command)
 }

@@ -130,7 +130,8 @@ fn masks_are_learned_in_every_layout() {
             loss(losses.len() - 1) < 0.5 * loss(0),
             "{layout}: {losses:?}"
         );
-        assert!(sandbox.picture("r.png").width() > 900);
+        // Two pictures are judged of the last layout.
+        assert!(sandbox.picture("r.png").width() > 600);
     }
     // The scenes of `densecl synth`.
     sandbox

@@ -115,6 +115,68 @@ fn colours_are_told_apart_by_neighbours_and_by_a_linear_layer() {
     }
 }
 
+/// A green and a red picture are told apart after an attack that is too small, and not after one that may do anything.
+#[test]
+fn an_attack_in_pixels_has_the_size_it_is_said_to_have() {
+    let sandbox = Sandbox::new();
+    weights(&sandbox);
+    colours(&sandbox, "c", 12);
+    let robust = "eval robust --data c --epochs 40 --fine-tune-epochs 4 --attack-steps 10 --epsilon 1/255 --epsilon 1";
+    let ran = sandbox.run(&format!("{robust} {WEIGHTS} --json robust.json"));
+    let table = ran.succeeded().stdout;
+    assert!(
+        table.contains("linear, PGD-10 at 1/255")
+            && table.contains("fine-tuned, PGD-10 at 255/255")
+    );
+    let report = sandbox.json("robust.json");
+    assert_eq!(report["task"], "robust");
+    assert_eq!(report["protocol"]["attacks"][0]["steps"], 10);
+    let figures = report["backbones"][0]["figures"]
+        .as_array()
+        .expect("figures");
+    let mean = |at: usize| figures[at]["mean"].as_f64().expect("a share");
+    for first in [0, 3] {
+        assert!(mean(first) > 0.9, "{figures:?}");
+        // The larger attack includes the smaller one.
+        assert!(mean(first + 1) <= mean(first), "{figures:?}");
+        assert!(mean(first + 2) < mean(first + 1), "{figures:?}");
+    }
+    let details = &report["backbones"][0]["details"][0];
+    assert!(details["linear"][0]["robust"]["1/255"].is_u64());
+    assert!(sandbox.picture("robust.png").width() > 300);
+
+    let again = |options: &str| {
+        let run = format!("{robust} {WEIGHTS} --classifier linear --json - {options}");
+        sandbox.run(&run).succeeded().stdout
+    };
+    let first = again("");
+    assert_eq!(again(""), first);
+    assert!(!first.contains("fine-tuned, clean"));
+    assert_ne!(again("--seed 1"), first);
+}
+
+#[test]
+fn objects_of_scenes_are_labelled_data() {
+    let sandbox = Sandbox::new();
+    weights(&sandbox);
+    for (task, options) in [
+        ("knn", "--k 3"),
+        ("linear", "--epochs 5"),
+        ("robust", "--epochs 5 --fine-tune-epochs 1 --attack-steps 1"),
+    ] {
+        let run = format!(
+            "eval {task} {WEIGHTS} --data scenes:8 --size 32 --limit 24 --json {task}.json {options}"
+        );
+        sandbox.run(&run).succeeded();
+        let report = sandbox.json(&format!("{task}.json"));
+        assert_eq!(report["protocol"]["classes"], 13);
+        assert_eq!(report["protocol"]["train_pictures"], 24);
+    }
+    sandbox
+        .run(&format!("eval knn {WEIGHTS} --data scenes:2"))
+        .refused(&["--data scenes:2", "scenes:4 or more"]);
+}
+
 #[test]
 fn a_comparison_is_kept_and_grows() {
     let sandbox = Sandbox::new();
@@ -241,10 +303,33 @@ fn bad_data_and_settings_are_refused_in_a_line() {
         ("knn", "--temperature 0", &["--temperature 0"]),
         ("linear", "--epochs 0", &["--epochs 0"]),
         ("linear", "--lr nan", &["--lr NaN"]),
+        ("robust", "--epsilon 0", &["--epsilon = 0", "above 0"]),
+        (
+            "robust",
+            "--epsilon 256/255",
+            &["--epsilon = 1.0", "at most 1"],
+        ),
+        (
+            "robust",
+            "--attack-step 3/255",
+            &["--attack-step = 0.01", "at most --epsilon"],
+        ),
+        (
+            "robust",
+            "--attack-steps 0",
+            &["--attack-steps = 0", "1 to 10,000"],
+        ),
+        ("robust", "--fine-tune-epochs 0", &["--fine-tune-epochs 0"]),
     ] {
         let run = format!("eval {task} {WEIGHTS} --data c --size 64 {options}");
         sandbox.run(&run).refused(parts);
     }
+    let wrong = sandbox.run(&format!("eval robust {WEIGHTS} --data c --epsilon eight"));
+    assert_eq!(wrong.code, Some(2));
+    assert!(wrong.stderr.contains("\"eight\"") && wrong.stderr.contains("8/255"));
+    sandbox
+        .run(&format!("eval robust {WEIGHTS} --data c --size 40"))
+        .refused(&["--size 40", "multiple of 32"]);
     // A file that is not a picture.
     sandbox.write("c/red/0.png", "no picture");
     sandbox

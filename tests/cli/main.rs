@@ -1,6 +1,7 @@
 //! Tests the program by its command line: arguments, exit codes, output and files. All training runs but the
 //! quick start are tiny (a narrow ResNet-10 on 64 px views), so that they take seconds.
 
+mod bad_boxes;
 mod bad_data;
 mod bad_settings;
 mod bad_storage;
@@ -25,5 +26,6 @@ mod resume;
 mod runs;
 mod sandbox;
 mod search;
+mod serve;
 mod tools;
 mod variants;

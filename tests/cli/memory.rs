@@ -70,6 +70,10 @@ fn the_estimate_is_the_peak_that_runs_are_measured_at() {
         "model.backbone=resnet10 model.width=16 model.output_stride=8 views.size=96 \
          train.batch_size=16 method.queue=32768 method.queue_exceeds_data=true",
         "model.backbone=resnet18 views.size=96 train.batch_size=32 method.name=byol method.queue=0",
+        "model.backbone=resnet18 views.size=96 train.batch_size=32 method.name=univip method.queue=0 \
+         method.instance_size=64 data.boxes=random views.instances.min_side=16",
+        "model.backbone=resnet18 model.stem=cifar model.output_stride=8 views.size=32 train.batch_size=64 \
+         method.name=3sat method.queue=0 method.adversarial_warmup=0",
     ];
     let mut wrong = Vec::new();
     for settings in cases {

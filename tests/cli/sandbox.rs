@@ -11,7 +11,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// Arguments of a run whose steps take a few milliseconds; arguments appended to them take precedence.
-pub(crate) const TINY: &str = "pretrain --set train.device=cpu --batch-size 4 --set \
+pub(crate) const TINY: &str = "pretrain --set train.device=cpu --set train.batch_size=4 --set \
     model.backbone=resnet10 --set model.width=8 --set views.size=64 --set method.bn_groups=2 --set \
     method.queue=8 --set eval.pairs=2 --set data.scene_count=16 --set scenes.size=64 --set \
     log.every_steps=1";

@@ -162,6 +162,10 @@ fn presets_are_listed_and_print_what_they_resolve_to() {
         "photos_r18_gpu",
         "byol_scenes",
         "byol_r50_imagenet",
+        "univip_scenes",
+        "univip_r50_coco_800ep",
+        "3sat_scenes",
+        "3sat_r18_cifar10",
     ] {
         assert!(list.lines().any(|line| line.starts_with(preset)), "{list}");
         let toml = sandbox.run(&format!("config {preset}")).succeeded().stdout;
@@ -183,6 +187,7 @@ fn every_command_has_help_with_examples_and_shells_complete() {
         "match",
         "plot",
         "synth",
+        "boxes",
         "embed",
         "search",
         "eval",

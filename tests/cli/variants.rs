@@ -64,6 +64,19 @@ fn every_kind_of_step_runs() {
              --set method.momentum_schedule=cosine --set optim.name=lars --set optim.warmup_epochs=0.5",
         ),
         (
+            "univip",
+            "--set method.name=univip --set method.queue=0 --set method.projector_hidden=16 \
+             --set method.projector_dim=8 --set method.instances=2 --set method.instance_size=32 \
+             --set views.instances.min_side=8 --set views.scale=[0.5,1.0]",
+        ),
+        (
+            "3sat",
+            "--set method.name=3sat --set method.queue=0 --set method.projector_hidden=16 \
+             --set method.projector_dim=8 --set method.attack_epsilon=4/255 --set method.attack_step=0.01 \
+             --set method.attack_steps=2 --set method.adversarial_warmup=0.5 --set model.stem=cifar \
+             --set model.output_stride=8 --set views.size=32 --set data.cut_objects=32",
+        ),
+        (
             "curriculum",
             "--set views.curriculum.region=0.1 --set views.curriculum.size=32",
         ),
@@ -90,6 +103,8 @@ fn every_kind_of_step_runs() {
         let method = match name {
             "moco" => "mocov2",
             "byol" | "byol_lars" => "byol",
+            "univip" => "univip",
+            "3sat" => "3sat",
             _ => "densecl",
         };
         assert_eq!(sandbox.weights_info(name)["method"], method);
@@ -101,6 +116,10 @@ fn every_kind_of_step_runs() {
             .map(|row| row[key].as_f64().expect(key))
             .collect()
     };
+    assert_eq!(column("3sat", "adversarial_weight"), [0.0, 0.0, 0.0, 0.5]);
+    let attacked = sandbox.metrics("3sat");
+    assert!(attacked[0].get("loss_adversarial").is_none());
+    assert!(attacked[3]["loss_adversarial"].is_f64());
     assert_eq!(column("dense_only", "lambda"), [0.0, 0.0, 1.0, 1.0]);
     // Half an epoch of four steps: from 0 over two steps, then the cosine.
     let warmed_up = column("byol_lars", "learning_rate");

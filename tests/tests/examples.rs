@@ -5,8 +5,12 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    sync::atomic::AtomicBool,
 };
 
+use densecl::device::{DeviceChoice, select};
+use densecl_train::events::{Observer, TrainEvent};
+use densecl_train::run::{PreparedRun, RunRequest};
 use image::{Rgb, RgbImage};
 
 /// A temporary folder with 20 different pictures in `photos/`.
@@ -98,4 +102,47 @@ fn a_method_of_ones_own_is_trained_and_logged() {
             "{file}"
         );
     }
+}
+
+struct Silent;
+
+impl Observer for Silent {
+    fn event(&mut self, _: &TrainEvent) -> anyhow::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn the_boxes_and_the_plan_of_a_run_are_drawn() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let out = folder.path().join("run");
+    let sets = [
+        "train.steps=2",
+        "data.scene_count=16",
+        "scenes.size=64",
+        "views.instances.min_side=8",
+        "model.width=8",
+        "method.projector_hidden=16",
+        "method.projector_dim=8",
+        "eval.pairs=0",
+    ];
+    let request = RunRequest {
+        config: Some("univip_scenes".to_string()),
+        sets: sets.map(String::from).to_vec(),
+        out: Some(out.clone()),
+        ..RunRequest::default()
+    };
+    let device = pollster::block_on(select(DeviceChoice::Cpu)).expect("always there");
+    let prepared = PreparedRun::new(&request).expect("valid settings");
+    let ended = prepared.run(&device, Box::new(Silent), &AtomicBool::new(false));
+    ended.expect("a run").expect("not stopped");
+    let arguments = ["run", "plan.png"];
+    run("boxes_and_plan", &arguments, folder.path());
+    let drawn = image::open(folder.path().join("plan.png"))
+        .expect("a picture")
+        .to_rgb8();
+    // Three rows of 320 px with two gaps; the picture is as wide as high, and so is the plan.
+    assert_eq!(drawn.dimensions(), (320 + 8 + 320, 3 * 320 + 2 * 8));
+    let colours: std::collections::BTreeSet<[u8; 3]> = drawn.pixels().map(|p| p.0).collect();
+    assert!(colours.len() > 100, "{}", colours.len());
 }

@@ -10,7 +10,7 @@ use burn::tensor::Tensor;
 use densecl::{
     loss::{InfoNce, Positives, in_view, info_nce},
     matching::l2_normalize,
-    method::{Projector, regression_loss},
+    method::{Projector, instance_loss, regression_loss, scene_instance_loss},
     model::{BatchNorm, Block, DenseHead, GlobalHead, Init, TensorVisitor, Tensors},
     network::{self, BlockKind, BlockSizes},
     ops::{Activation, FeatureMap},
@@ -279,6 +279,32 @@ fn no_gradient_reaches_the_target() {
     let backward = regression_loss(prediction.clone(), target.clone()).backward();
     assert!(prediction.grad(&backward).is_some());
     assert!(target.grad(&backward).is_none());
+}
+
+/// UniVIP's losses, by what reaches the online network: the vectors of the instances, and I.
+#[test]
+fn the_losses_of_instances_by_their_vectors() {
+    let function = Function {
+        what: "instance_loss",
+        part: Nothing,
+        input: input("gradients/instances", [4, 3, 8]),
+        forward: |_, online| {
+            let target = input("gradients/instance_targets", [4, 3, 8]);
+            let plan = input::<3>("gradients/plan", [4, 3, 3]).abs();
+            instance_loss(online, target, plan)
+        },
+    };
+    function.check();
+    let function = Function {
+        what: "scene_instance_loss",
+        part: Nothing,
+        input: input("gradients/joined", [4, 8]),
+        forward: |_, joined| {
+            let scenes = ["gradients/scene1", "gradients/scene2"];
+            scene_instance_loss(joined, scenes.map(|name| input(name, [4, 8])))
+        },
+    };
+    function.check();
 }
 
 #[test]

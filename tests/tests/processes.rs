@@ -148,9 +148,11 @@ fn processes_end_with_the_state_of_one_process_and_of_threads() {
         );
         for ranks in [2, 4] {
             let out = format!("on{ranks}");
-            let said = folder.train(ranks, &with(&out));
-            // Rank 0 alone shows progress.
+            let served = format!("{} --serve 127.0.0.1:0", with(&out));
+            let said = folder.train(ranks, &served);
+            // Rank 0 alone shows progress, and is served.
             assert_eq!(said.matches("device: cpu").count(), 1, "{said}");
+            assert_eq!(said.matches("this run is served").count(), 1, "{said}");
             assert!(
                 folder.state(&out, 10) == one,
                 "{ranks} processes, {groups} groups"

@@ -28,6 +28,40 @@ pub struct ViewBytes {
     pub geometry: Vec<ViewGeometry>,
 }
 
+impl Batch {
+    /// A batch of a step without samples, whose views have these sides; with room for `count` samples.
+    pub(crate) fn empty(
+        step: u64,
+        epoch: u64,
+        sides: impl Iterator<Item = u32>,
+        count: usize,
+    ) -> Self {
+        let views = sides.map(|side| ViewBytes {
+            size: side as usize,
+            pixels: Vec::with_capacity(count * 3 * side as usize * side as usize),
+            geometry: Vec::with_capacity(count),
+        });
+        Self {
+            step,
+            epoch,
+            views: views.collect(),
+            images: Vec::with_capacity(count),
+        }
+    }
+
+    /// Adds a sample of `image`: its views, one after the other in `views`, and their crops.
+    pub(crate) fn push(&mut self, image: usize, views: &[u8], geometry: Vec<ViewGeometry>) {
+        let mut rest = views;
+        for (view, geometry) in self.views.iter_mut().zip(geometry) {
+            let (pixels, others) = rest.split_at(3 * view.size * view.size);
+            view.pixels.extend_from_slice(pixels);
+            view.geometry.push(geometry);
+            rest = others;
+        }
+        self.images.push(image);
+    }
+}
+
 /// Makes the batches of a run, one after the other.
 pub trait Batches {
     /// The next batch; blocks until it is ready.

@@ -1,12 +1,11 @@
 //! The settings of a run: those of the method from the core, and those of the trainer.
 
-use anyhow::bail;
 use densecl::augment::ViewConfig;
-use densecl::config::{Matching, MethodConfig, ModelConfig, OptimConfig};
-use densecl::device::DeviceRequest;
-use densecl::ops::choice::Mode;
+use densecl::config::{MethodConfig, ModelConfig, OptimConfig};
 use densecl::synthetic::SceneConfig;
 use serde::{Deserialize, Serialize};
+
+mod checks;
 
 /// All settings of a run; saved in its folder as `config.toml`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -42,12 +41,43 @@ pub struct DataConfig {
     pub source: String,
     /// Scenes to render when `source` is `scenes`.
     pub scene_count: usize,
+    /// Side in pixels of pictures of single objects, which are cut from the scenes and trained on in their place; 0 =
+    /// the scenes themselves.
+    pub cut_objects: u32,
     /// Threads that decode and augment; 0 = as many as cores.
     pub threads: usize,
     /// Batches prepared while the device trains.
     pub prefetch: usize,
     /// Share of unreadable files above which the run stops.
     pub max_bad_share: f64,
+    /// Where a method with instances has its boxes from: `search` (selective search), `random`, `objects` (those of the
+    /// embedded scenes' objects), or a file of boxes.
+    pub boxes: String,
+}
+
+/// The meaning of [`DataConfig::boxes`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BoxSource {
+    /// Selective search, before training.
+    Search,
+    /// Every box is drawn at random.
+    Random,
+    /// The visible objects of the embedded scenes.
+    Objects,
+    /// A file of boxes.
+    File(std::path::PathBuf),
+}
+
+impl DataConfig {
+    /// Where boxes come from.
+    pub fn box_source(&self) -> BoxSource {
+        match &*self.boxes {
+            "search" => BoxSource::Search,
+            "random" => BoxSource::Random,
+            "objects" => BoxSource::Objects,
+            path => BoxSource::File(path.into()),
+        }
+    }
 }
 
 /// Upper limit of loader threads and of prefetched batches: beyond it a value is a mistake.
@@ -61,9 +91,11 @@ impl Default for DataConfig {
         Self {
             source: SCENES.to_string(),
             scene_count: 1024,
+            cut_objects: 0,
             threads: 0,
             prefetch: 4,
             max_bad_share: 0.1,
+            boxes: "search".to_string(),
         }
     }
 }
@@ -171,179 +203,6 @@ impl Default for EvalConfig {
 }
 
 impl RunConfig {
-    /// Checks the range of every setting, and combinations of settings.
-    ///
-    /// # Errors
-    /// One line that names the setting, its value and what is permitted.
-    pub fn validate(&self) -> anyhow::Result<()> {
-        DeviceRequest::list(&self.train.device)?;
-        self.train
-            .kernels
-            .parse::<Mode>()
-            .map_err(|e| anyhow::anyhow!("train.kernels: {e}"))?;
-        self.model.validate()?;
-        self.method.validate()?;
-        self.optim.validate()?;
-        self.views
-            .validate()
-            .map_err(|e| anyhow::anyhow!("views.{e}"))?;
-        self.scenes
-            .validate()
-            .map_err(|e| anyhow::anyhow!("scenes.{e}"))?;
-        let selected = !self.train.init_prefix.is_empty() || !self.train.init_ignore.is_empty();
-        if self.train.init.is_empty() && selected {
-            bail!(
-                "train.init_prefix and train.init_ignore belong to train.init, which is empty: give the file, or \
-                 leave them out"
-            );
-        }
-        if !self.train.init.is_empty() && !self.train.continue_from.is_empty() {
-            bail!(
-                "train.init and train.continue_from: a run starts from one of them, leave out the other"
-            );
-        }
-        let method = self.method.name;
-        if !method.has_queues() && !self.train.continue_from.is_empty() {
-            bail!(
-                "train.continue_from = {:?}: continues with the encoders and queues of DenseCL or MoCo, and \
-                 method.name chooses a method without queues; train.init starts from their backbone",
-                self.train.continue_from
-            );
-        }
-        let batch = self.train.batch_size;
-        // 0 leaves the number to the ranks and the memory; it is at least 1.
-        let accumulate = self.optim.accumulate.max(1);
-        if batch == 0 {
-            bail!("train.batch_size = 0: must be at least 1");
-        }
-        if !batch.is_multiple_of(accumulate) {
-            bail!("optim.accumulate = {accumulate}: must divide train.batch_size = {batch}");
-        }
-        let micro = batch / accumulate;
-        let groups = self.method.bn_groups;
-        if !micro.is_multiple_of(groups) {
-            bail!(
-                "method.bn_groups = {groups}: must divide the {micro} images that go through the \
-                 network at once (train.batch_size / optim.accumulate)"
-            );
-        }
-        if method.normalises_vectors() && micro / groups < 2 {
-            bail!(
-                "method.bn_groups = {groups}: a group has {} image, and the projector of this method is normalised \
-                 over the images of a group; use fewer groups, or a larger train.batch_size / optim.accumulate",
-                micro / groups
-            );
-        }
-        if self.method.matching == Matching::Centred && micro < 2 {
-            bail!(
-                "method.matching = \"centred\": takes the mean over the images that go through the network \
-                 at once away, of which there is one; give a train.batch_size of at least {}",
-                2 * accumulate
-            );
-        }
-        let stride = self.model.output_stride;
-        let size = self.smallest_view();
-        let cells = size as usize / stride;
-        let grid = self.grid(size);
-        if self.method.in_view_weight > 0.0 && grid < 2 {
-            bail!(
-                "method.in_view_weight = {}: contrasts the cells of a grid, which here has {grid} x {grid}; set it \
-                 to 0, or take larger views, a smaller model.output_stride or a model.num_grid of at least 2",
-                self.method.in_view_weight
-            );
-        }
-        if self.model.num_grid > cells {
-            bail!(
-                "model.num_grid = {}: the feature map of {size} px views at stride {stride} has only {cells} x \
-                 {cells} cells",
-                self.model.num_grid
-            );
-        }
-        if !(self.views.size as usize).is_multiple_of(32) {
-            bail!(
-                "views.size = {}: must be a multiple of 32, so that the feature grid of stride \
-                 {stride} covers the view exactly",
-                self.views.size
-            );
-        }
-        if micro / groups * cells.pow(2) < 2 {
-            bail!(
-                "method.bn_groups = {groups}: a group of {} images at {size} px leaves a single value \
-                 per channel, which cannot be normalised; use fewer groups or larger views",
-                micro / groups
-            );
-        }
-        if self.data.scene_count == 0 {
-            bail!("data.scene_count = 0: must be at least 1");
-        }
-        if !(1..=MAX_AHEAD).contains(&self.data.prefetch) {
-            bail!(
-                "data.prefetch = {}: must be 1 to {MAX_AHEAD} batches",
-                self.data.prefetch
-            );
-        }
-        if self.data.threads > MAX_AHEAD {
-            bail!(
-                "data.threads = {}: must be 0 (as many as cores) to {MAX_AHEAD}",
-                self.data.threads
-            );
-        }
-        if !(0.0..=1.0).contains(&self.data.max_bad_share) {
-            bail!(
-                "data.max_bad_share = {}: must be between 0 and 1",
-                self.data.max_bad_share
-            );
-        }
-        if self.train.steps == 0 && self.train.epochs == 0 {
-            bail!("train.epochs = 0: must be at least 1, or give train.steps");
-        }
-        if self.log.every_steps == 0 {
-            bail!("log.every_steps = 0: must be at least 1");
-        }
-        if self.checkpoint.keep == 0 {
-            bail!("checkpoint.keep = 0: must be at least 1");
-        }
-        Ok(())
-    }
-
-    /// Checks that this many ranks can share the micro-batches so that the results do not depend on their number: each
-    /// takes the same power of two of them. One rank alone takes any number.
-    ///
-    /// # Errors
-    /// One line with a value that fits.
-    pub fn ensure_divides(&self, ranks: usize) -> anyhow::Result<()> {
-        let accumulate = self.optim.accumulate;
-        let (batch, groups) = (self.train.batch_size, self.method.bn_groups);
-        let fits = |parts: &usize| batch.is_multiple_of(parts * groups);
-        if ranks == 1 || (shared_by(accumulate, ranks) && fits(&accumulate)) {
-            return Ok(());
-        }
-        let doubled = std::iter::successors(Some(ranks), |parts| Some(2 * parts));
-        let ways: Vec<usize> = doubled
-            .take_while(|&parts| parts <= batch)
-            .filter(fits)
-            .collect();
-        let above = ways.iter().find(|&&parts| parts >= accumulate);
-        let Some(parts) = above.or(ways.last()) else {
-            bail!(
-                "{ranks} ranks cannot share a step of train.batch_size = {batch} with method.bn_groups = {groups}: the \
-                 batch must be a multiple of {}",
-                ranks * groups
-            );
-        };
-        bail!(
-            "optim.accumulate = {accumulate}: {ranks} ranks share the parts of a batch, each the same power of two of \
-             them; set it to {parts}, or to 0, which chooses it"
-        )
-    }
-
-    /// The numbers of ranks, up to `optim.accumulate`, that [`Self::ensure_divides`] permits.
-    pub fn ranks_that_fit(&self) -> Vec<usize> {
-        let accumulate = self.optim.accumulate;
-        let several = (2..=accumulate).filter(|&ranks| shared_by(accumulate, ranks));
-        std::iter::once(1).chain(several).collect()
-    }
-
     /// Pixels of a side of the smallest views of the run: its first or its last, where they follow a curriculum.
     pub fn smallest_view(&self) -> u32 {
         let [first, last] = self.views.curriculum.sizes(self.views.size);
@@ -363,11 +222,6 @@ impl RunConfig {
             grid => grid,
         }
     }
-}
-
-/// Whether `ranks` take the same power of two of `parts` parts.
-fn shared_by(parts: usize, ranks: usize) -> bool {
-    parts.is_multiple_of(ranks) && (parts / ranks).is_power_of_two()
 }
 
 #[cfg(test)]

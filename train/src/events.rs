@@ -25,6 +25,15 @@ pub enum TrainEvent<'a> {
         /// Steps taken so far.
         step: u64,
     },
+    /// The network as it is now, for observers that show or store its weights: before the first step, after each step,
+    /// and before [`Started`](Self::Started) the untrained network that is measured.
+    Weights {
+        /// Steps taken.
+        step: u64,
+        /// Makes the content of `weights.safetensors` with the weights of this moment. It waits for the device and
+        /// copies all weights, so an observer that has no use for them does not call it.
+        file: &'a dyn Fn() -> anyhow::Result<Vec<u8>>,
+    },
     /// The figures of a logged step.
     Row(&'a MetricRow),
     /// The correspondence accuracy on held-out pairs.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::Context;
 use burn::tensor::{Device, Tensor};
 use densecl::augment::{ViewConfig, ViewGeometry, two_views};
+use densecl::device::{block_on, read};
 use densecl::features::{Feature, dense_features, image_batch, map_similarity};
 use densecl::matching::{MutualMatch, best_match, cell_center, lead, mutual_matches};
 use densecl::metrics::CorrespondenceAccuracy;
@@ -146,25 +147,60 @@ pub fn untrained_network(
     batches: &mut dyn Batches,
     stop: &AtomicBool,
 ) -> anyhow::Result<Option<Encoder>> {
-    let RunConfig {
-        model,
-        train,
-        method,
-        ..
-    } = &plan.config;
-    let mut encoder = Encoder::new(model, train.seed, &plan.device);
-    let mut calibrated = 0;
-    while calibrated < CALIBRATION_BATCHES {
-        for batch in plan.micro_batches(&batches.next()?) {
-            if stop.load(Ordering::SeqCst) {
-                return Ok(None);
-            }
-            let pixels = batch.views[0].pixels.clone();
-            encoder.backbone.forward_train(pixels, method.bn_groups);
-            calibrated += 1;
+    let mut untrained = Untrained::new(plan);
+    while !untrained.is_calibrated() {
+        if stop.load(Ordering::SeqCst) {
+            return Ok(None);
+        }
+        untrained.pass(plan, batches)?;
+    }
+    Ok(Some(untrained.encoder))
+}
+
+/// The untrained network of a run while its batch normalisation is calibrated, one batch at a time.
+#[derive(Debug)]
+pub struct Untrained {
+    /// The network.
+    pub encoder: Encoder,
+    calibrated: usize,
+}
+
+impl Untrained {
+    /// Micro-batches after which it is calibrated.
+    pub const BATCHES: usize = CALIBRATION_BATCHES;
+
+    /// The network at random, before the first batch.
+    pub fn new(plan: &Plan) -> Self {
+        let RunConfig { model, train, .. } = &plan.config;
+        Self {
+            encoder: Encoder::new(model, train.seed, &plan.device),
+            calibrated: 0,
         }
     }
-    Ok(Some(encoder))
+
+    /// Micro-batches passed so far.
+    pub fn batches(&self) -> usize {
+        self.calibrated
+    }
+
+    /// Whether enough batches have passed.
+    pub fn is_calibrated(&self) -> bool {
+        self.calibrated >= CALIBRATION_BATCHES
+    }
+
+    /// Passes the next batch through the network.
+    ///
+    /// # Errors
+    /// When the batch cannot be made.
+    pub fn pass(&mut self, plan: &Plan, batches: &mut dyn Batches) -> anyhow::Result<()> {
+        let groups = plan.config.method.bn_groups;
+        for batch in plan.micro_batches(&batches.next()?) {
+            let pixels = batch.views[0].pixels.clone();
+            self.encoder.backbone.forward_train(pixels, groups);
+            self.calibrated += 1;
+        }
+        Ok(())
+    }
 }
 
 /// Correspondence accuracy of the feature map `feature` of `encoder` on `pairs`.
@@ -177,13 +213,62 @@ pub fn measure(
     feature: Feature,
     device: &Device,
 ) -> anyhow::Result<HeldOutFigures> {
-    let features = |pictures| features(encoder, pictures, feature, device);
-    let [mut plain, mut mirrored] = [CorrespondenceAccuracy::default(); 2];
-    for chunk in pairs.chunks(BATCH) {
-        let a = features(chunk.iter().map(|pair| pair.a.clone()).collect());
+    let mut measurement = Measurement::new(feature);
+    for pairs in pairs.chunks(Measurement::AT_ONCE) {
+        block_on(measurement.add(encoder, pairs, device))?;
+    }
+    Ok(measurement.figures())
+}
+
+/// A measurement of correspondence accuracy, some pairs at a time.
+#[derive(Debug)]
+pub struct Measurement {
+    feature: Feature,
+    plain: CorrespondenceAccuracy,
+    mirrored: CorrespondenceAccuracy,
+    pairs: usize,
+}
+
+impl Measurement {
+    /// Pairs that fit well into one forward pass.
+    pub const AT_ONCE: usize = BATCH;
+
+    /// A measurement without pairs, by this feature map.
+    pub fn new(feature: Feature) -> Self {
+        Self {
+            feature,
+            plain: CorrespondenceAccuracy::default(),
+            mirrored: CorrespondenceAccuracy::default(),
+            pairs: 0,
+        }
+    }
+
+    /// Pairs measured so far.
+    pub fn pairs(&self) -> usize {
+        self.pairs
+    }
+
+    /// Measures `encoder` on these pairs, all in one forward pass.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub async fn add(
+        &mut self,
+        encoder: &Encoder,
+        pairs: &[Pair],
+        device: &Device,
+    ) -> anyhow::Result<()> {
+        let Self {
+            feature,
+            plain,
+            mirrored,
+            pairs: count,
+        } = self;
+        let features = |pictures| features(encoder, pictures, *feature, device);
+        let a = features(pairs.iter().map(|pair| pair.a.clone()).collect());
         let [_, _, rows, columns] = a.dims();
         let grid = [rows, columns];
-        let truth = chunk.iter().map(|pair| pair.truth(grid));
+        let truth = pairs.iter().map(|pair| pair.truth(grid));
         let truth: Vec<Truths> = truth.collect();
         let mirror = |truth: &Truths| -> Truths {
             truth
@@ -192,38 +277,42 @@ pub fn measure(
                 .collect()
         };
 
-        let b = features(chunk.iter().map(|pair| pair.b.clone()).collect());
-        for (chosen, truth) in best_cells(a.clone(), b)?.iter().zip(&truth) {
+        let b = features(pairs.iter().map(|pair| pair.b.clone()).collect());
+        for (chosen, truth) in best_cells(a.clone(), b).await?.iter().zip(&truth) {
             plain.add(chosen, truth, grid);
         }
-        let mirrored_b = chunk.iter().map(|pair| flip_horizontal(&pair.b));
+        let mirrored_b = pairs.iter().map(|pair| flip_horizontal(&pair.b));
         let b = features(mirrored_b.collect());
-        for (chosen, truth) in best_cells(a, b)?.iter().zip(&truth) {
+        for (chosen, truth) in best_cells(a, b).await?.iter().zip(&truth) {
             mirrored.add(chosen, &mirror(truth), grid);
         }
+        *count += pairs.len();
+        Ok(())
     }
-    let share = |share: Option<f64>| share.unwrap_or(0.0);
-    Ok(HeldOutFigures {
-        feature,
-        accuracy: share(plain.accuracy()),
-        mirrored: share(mirrored.accuracy()),
-        chance: share(plain.chance()),
-        same_place: share(plain.same_place()),
-        cells: plain.cells,
-        pairs: pairs.len(),
-    })
+
+    /// The figures of the pairs so far.
+    pub fn figures(&self) -> HeldOutFigures {
+        let share = |share: Option<f64>| share.unwrap_or(0.0);
+        HeldOutFigures {
+            feature: self.feature,
+            accuracy: share(self.plain.accuracy()),
+            mirrored: share(self.mirrored.accuracy()),
+            chance: share(self.plain.chance()),
+            same_place: share(self.plain.same_place()),
+            cells: self.plain.cells,
+            pairs: self.pairs,
+        }
+    }
 }
 
 /// For each cell of a picture its true position in the other picture, in cells.
 type Truths = Vec<Option<[f32; 2]>>;
 
 /// For each picture of a batch and each of its cells, the most similar cell of the other.
-fn best_cells(a: Tensor<4>, b: Tensor<4>) -> anyhow::Result<Vec<Vec<usize>>> {
+async fn best_cells(a: Tensor<4>, b: Tensor<4>) -> densecl::Result<Vec<Vec<usize>>> {
     let chosen = best_match(map_similarity(a, b));
     let [_, cells] = chosen.dims();
-    let chosen: Vec<i32> = chosen
-        .try_into_vec_as()
-        .context("reading matches back from the device")?;
+    let chosen: Vec<i32> = read(chosen.into_data_async(), "when the matches were read").await?;
     let rows = chosen.chunks_exact(cells);
     Ok(rows
         .map(|row| row.iter().map(|&cell| cell as usize).collect())

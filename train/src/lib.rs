@@ -43,10 +43,13 @@
 //! | [`settings`] | defaults, overridden by a preset or file, overridden by single keys; error messages for wrong keys |
 //! | [`plan`] | number of steps, queue length and schedules, from settings, device and number of images |
 //! | [`batch`] | the input of a step, and the trait that supplies it |
+//! | [`in_memory`] | batches of images in memory, without threads |
 //! | [`trainer`] | the loop: batches in, events out |
 //! | [`agree`] | decisions that all ranks of a run take together |
 //! | [`events`], [`row`] | the events of a run; the figures of a logged step |
+//! | [`published`] | the file of weights that a run publishes |
 //! | [`held_out`] | held-out pairs with known correspondence, and the accuracy on them |
+//! | [`spread`] | items evenly spread over a list |
 //! | [`notes`], [`watch`] | messages for the user; progress of long work |
 //!
 //! # Files, threads and clock: the feature `files`, on by default
@@ -67,11 +70,16 @@ pub mod batch;
 pub mod config;
 pub mod events;
 pub mod held_out;
+pub mod in_memory;
 pub mod notes;
+mod order;
 pub mod plan;
 pub mod presets;
+pub mod published;
 pub mod row;
+mod sample;
 pub mod settings;
+pub mod spread;
 pub mod trainer;
 pub mod watch;
 

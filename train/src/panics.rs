@@ -1,10 +1,12 @@
-//! Expected panics: those of image decoders on damaged files, and those by which the GPU runtime reports a device
-//! failure.
+//! Expected panics: those of image decoders on damaged files, of kernels that a GPU cannot run, and those by which the GPU
+//! runtime reports a device failure.
 
 use std::any::Any;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
 use std::sync::{Mutex, PoisonError};
+
+use densecl::ops::choice::is_trying;
 
 thread_local! {
     /// Whether a panic on this thread will be caught by [`catch`].
@@ -46,10 +48,10 @@ fn failure_of_device(panic: &str) -> Option<&str> {
     failed.then_some(said)
 }
 
-/// For a program's panic hook: the message of an unexpected panic in one line. `None` for a panic that this library
+/// For a program's panic hook: the message of an unexpected panic in one line. `None` for a panic that this library or the core
 /// catches, and for a device failure, which is kept for the error that follows.
 pub fn mistake(panic: &PanicHookInfo) -> Option<String> {
-    if CAUGHT.get() {
+    if CAUGHT.get() || is_trying() {
         return None;
     }
     let text = text(panic.payload());

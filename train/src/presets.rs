@@ -13,8 +13,9 @@ pub fn title(text: &str) -> String {
 }
 
 /// The settings that come with the library: name and text.
-pub const PRESETS: [(&str, &str); 8] = [
+pub const PRESETS: [(&str, &str); 13] = [
     ("quickstart", include_str!("../../configs/quickstart.toml")),
+    ("tab", include_str!("../../configs/tab.toml")),
     (
         "densecl_r50_imagenet_200ep",
         include_str!("../../configs/densecl_r50_imagenet_200ep.toml"),
@@ -39,6 +40,22 @@ pub const PRESETS: [(&str, &str); 8] = [
     (
         "byol_r50_imagenet",
         include_str!("../../configs/byol_r50_imagenet.toml"),
+    ),
+    (
+        "univip_scenes",
+        include_str!("../../configs/univip_scenes.toml"),
+    ),
+    (
+        "univip_r50_coco_800ep",
+        include_str!("../../configs/univip_r50_coco_800ep.toml"),
+    ),
+    (
+        "3sat_scenes",
+        include_str!("../../configs/3sat_scenes.toml"),
+    ),
+    (
+        "3sat_r18_cifar10",
+        include_str!("../../configs/3sat_r18_cifar10.toml"),
     ),
 ];
 

@@ -1,7 +1,9 @@
 //! The training loop: takes batches, emits events.
 //!
 //! It uses no files, threads or clock: the caller supplies [`Batches`], and a [`Host`] with the time and a store for
-//! checkpoints. So a browser can call [`Trainer::advance`] once per task and draw in between.
+//! checkpoints. So a browser can call [`Trainer::advance`] once per task and draw in between. The functions that read
+//! from the device are asynchronous, because a browser cannot block on a GPU; a program waits for them with
+//! [`block_on`](densecl::device::block_on).
 //!
 //! Each rank of a run has its own loop. They take the same steps: whatever ends a loop is decided together. Rank 0
 //! alone stores checkpoints.
@@ -20,6 +22,7 @@ use crate::batch::{Batch, Batches, ViewBytes};
 use crate::config::RunConfig;
 use crate::events::{Observer, TrainEvent};
 use crate::plan::Plan;
+use crate::published::weights_file;
 use crate::row::{MetricRow, ROW_FIELDS};
 
 /// The services of the surrounding program that the loop uses.
@@ -34,7 +37,7 @@ pub trait Host {
     ///
     /// # Errors
     /// When it cannot be stored; earlier checkpoints are then unchanged.
-    fn keep(&mut self, step: u64, state: &[u8]) -> anyhow::Result<PathBuf>;
+    fn keep(&mut self, step: u64, state: Vec<u8>) -> anyhow::Result<PathBuf>;
 }
 
 /// Why a run cannot go on.
@@ -87,6 +90,8 @@ pub struct Ended {
 
 /// What the loop works with.
 pub struct Services<'a> {
+    /// The settings, the device, and what follows from them.
+    pub plan: &'a Plan,
     /// The batches, or the rank's part of each.
     pub batches: &'a mut dyn Batches,
     /// Clock and store of this machine.
@@ -99,10 +104,8 @@ pub struct Services<'a> {
     pub stop: &'a AtomicBool,
 }
 
-/// A run of the training loop, one step at a time.
-pub struct Trainer<'a> {
-    plan: &'a Plan,
-    with: Services<'a>,
+/// A run of the training loop, one step at a time. Each call is given the [`Services`], always the same.
+pub struct Trainer {
     learner: Box<dyn Method>,
     /// Steps taken, and the step of the last stored checkpoint.
     step: u64,
@@ -111,57 +114,66 @@ pub struct Trainer<'a> {
     clock: Clock,
 }
 
-impl<'a> Trainer<'a> {
+impl Trainer {
     /// Continues `learner` after `first_step` steps and `seconds` of training.
     ///
     /// # Errors
     /// When the observer fails, or another rank has ended.
     pub fn new(
-        plan: &'a Plan,
         learner: Box<dyn Method>,
         (first_step, seconds): (u64, f64),
-        with: Services<'a>,
+        with: &mut Services<'_>,
     ) -> Result<Self, Failure> {
         let clock = Clock::start(seconds, first_step, with.host.seconds());
         let stopping = agree::any(with.world, with.stop.load(Ordering::SeqCst))?;
         with.observer.event(&TrainEvent::Started {
             step: first_step,
-            total_steps: plan.total_steps,
-            steps_per_epoch: plan.steps_per_epoch,
+            total_steps: with.plan.total_steps,
+            steps_per_epoch: with.plan.steps_per_epoch,
             figures: &learner.figures(),
         })?;
-        Ok(Self {
-            plan,
-            with,
+        let trainer = Self {
             learner,
             step: first_step,
             saved: first_step,
             stopping,
             clock,
-        })
+        };
+        trainer.show_weights(with)?;
+        Ok(trainer)
     }
 
     /// Takes all remaining steps.
     ///
     /// # Errors
     /// As [`Self::advance`].
-    pub fn run(mut self) -> Result<Ended, Failure> {
-        while !self.is_done() {
-            self.advance()?;
+    pub async fn run(mut self, with: &mut Services<'_>) -> Result<Ended, Failure> {
+        while !self.is_done(with.plan) {
+            self.advance(with).await?;
         }
-        Ok(self.end())
+        Ok(self.end(with))
     }
 
     /// Whether the last step was taken or a stop was requested.
-    pub fn is_done(&self) -> bool {
-        self.step >= self.plan.total_steps || self.stopping
+    pub fn is_done(&self, plan: &Plan) -> bool {
+        self.step >= plan.total_steps || self.stopping
+    }
+
+    /// The networks, queues and optimizer as they are now.
+    pub fn learner(&self) -> &dyn Method {
+        &*self.learner
+    }
+
+    /// Steps taken.
+    pub fn step(&self) -> u64 {
+        self.step
     }
 
     /// Ends the loop and returns its state.
-    pub fn end(self) -> Ended {
+    pub fn end(self, with: &Services<'_>) -> Ended {
         Ended {
-            interrupted: self.step < self.plan.total_steps,
-            seconds: self.clock.total(self.with.host.seconds()),
+            interrupted: self.step < with.plan.total_steps,
+            seconds: self.clock.total(with.host.seconds()),
             learner: self.learner,
             step: self.step,
         }
@@ -172,82 +184,98 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// Too many unreadable files, a loss that is not finite, a failed device or disk. Earlier checkpoints stay
     /// unchanged.
-    pub fn advance(&mut self) -> Result<(), Failure> {
-        let plan = self.plan;
-        let batch = match agree::all(self.with.world, self.with.batches.next())? {
+    pub async fn advance(&mut self, with: &mut Services<'_>) -> Result<(), Failure> {
+        let plan = with.plan;
+        let batch = match agree::all(with.world, with.batches.next())? {
             Ok(batch) => batch,
             Err(why) => {
-                let unsaved = (self.step > self.saved).then(|| self.save().err());
+                let unsaved = if self.step > self.saved {
+                    self.save(with).await.err()
+                } else {
+                    None
+                };
                 return Err(Failure::Data {
                     why,
-                    unsaved: unsaved.flatten().map(Box::new),
+                    unsaved: unsaved.map(Box::new),
                 });
             }
         };
         let settings = plan.step_settings(self.step);
         let micro_batches = plan.micro_batches(&batch);
-        let world = &mut *self.with.world;
-        let output = self.learner.step(micro_batches, &settings, world)?;
+        let output = self.learner.step(micro_batches, &settings, with.world)?;
         let scale = self.learner.loss_scale();
         if scale.is_some_and(|scale| scale.is_exhausted()) {
             return Err(Failure::NotFinite(self.step + 1));
         }
         self.step += 1;
         let step = self.step;
-        self.with.observer.event(&TrainEvent::Stepped { step })?;
+        with.observer.event(&TrainEvent::Stepped { step })?;
+        self.show_weights(with)?;
 
         // The flag can be set at any time. It is read only once per step, so that the loop always logs and saves the
         // step after which it ends.
-        let stop = self.with.stop.load(Ordering::SeqCst);
-        self.stopping = agree::any(self.with.world, stop)?;
-        let last = self.is_done();
+        let stop = with.stop.load(Ordering::SeqCst);
+        self.stopping = agree::any(with.world, stop)?;
+        let last = self.is_done(plan);
         if last || step.is_multiple_of(plan.config.log.every_steps) {
-            let row = self.row(&settings, &output, &batch)?;
+            let row = self.row(&settings, &output, &batch, with).await?;
             let finite = row.loss.is_finite() && row.grad_norm.is_finite();
             if !finite && !output.skipped {
                 return Err(Failure::NotFinite(step));
             }
-            self.with.observer.event(&TrainEvent::Row(&row))?;
+            with.observer.event(&TrainEvent::Row(&row))?;
         }
         let every = plan.config.checkpoint.every_steps;
         if last || (every > 0 && step.is_multiple_of(every)) {
-            self.save()?;
-            self.saved = step;
+            self.save(with).await?;
         }
         Ok(())
     }
 
-    fn save(&mut self) -> Result<(), Failure> {
-        if self.with.world.rank() > 0 {
-            return Ok(());
+    /// Gives the observer the opportunity to read the weights.
+    fn show_weights(&self, with: &mut Services<'_>) -> anyhow::Result<()> {
+        let (plan, learner, step) = (with.plan, &*self.learner, self.step);
+        let file = || weights_file(plan, learner.encoder(), learner.published_name(), step);
+        let event = TrainEvent::Weights { step, file: &file };
+        with.observer.event(&event)
+    }
+
+    /// Stores a checkpoint of the present state; only rank 0 does.
+    ///
+    /// # Errors
+    /// A state that is not finite, a failed device or disk. Earlier checkpoints stay unchanged.
+    pub async fn save(&mut self, with: &mut Services<'_>) -> Result<(), Failure> {
+        let step = self.step;
+        if with.world.rank() == 0 {
+            let (plan, learner) = (with.plan, &mut *self.learner);
+            let RunConfig { model, train, .. } = &plan.config;
+            let saved = checkpoint::save_async(learner, model, train.seed, plan.images, step);
+            let state = match saved.await {
+                // A state with NaN must not replace the last good checkpoint.
+                Err(densecl::Error::NotFinite(_)) => return Err(Failure::NotFinite(step)),
+                state => state?,
+            };
+            let path = with.host.keep(step, state)?;
+            with.observer.event(&TrainEvent::Saved { path: &path })?;
         }
-        let RunConfig { model, train, .. } = &self.plan.config;
-        let images = self.plan.images;
-        let state = match checkpoint::save(&mut *self.learner, model, train.seed, images, self.step)
-        {
-            // A state with NaN must not replace the last good checkpoint.
-            Err(densecl::Error::NotFinite(_)) => return Err(Failure::NotFinite(self.step)),
-            state => state?,
-        };
-        let path = self.with.host.keep(self.step, &state)?;
-        Ok(self
-            .with
-            .observer
-            .event(&TrainEvent::Saved { path: &path })?)
+        self.saved = step;
+        Ok(())
     }
 
     /// The figures of the last step, read back from the device; the same on all ranks except for times and memory.
-    fn row(
+    async fn row(
         &mut self,
         settings: &StepSettings,
         output: &StepOutput,
         batch: &Batch,
+        with: &mut Services<'_>,
     ) -> Result<MetricRow, Failure> {
-        let (plan, step) = (self.plan, self.step);
-        let (now, waited) = (self.with.host.seconds(), self.with.batches.seconds_waited());
+        let (plan, step) = (with.plan, self.step);
+        let figures = output.figures_async().await?;
+        let correspondence = correspondence(output, &batch.views, with.world).await?;
+        // The clock is read after the device has computed the step; before, its work is only queued.
+        let (now, waited) = (with.host.seconds(), with.batches.seconds_waited());
         let lap = self.clock.lap(step, now, waited);
-        let figures = output.figures()?;
-        let correspondence = correspondence(output, &batch.views, self.with.world)?;
         let images = lap.steps as f64 * plan.config.train.batch_size as f64;
         let scale = self.learner.loss_scale();
         let of_the_method = figures
@@ -271,19 +299,19 @@ impl<'a> Trainer<'a> {
             seconds: lap.total,
             loss_scale: scale.map(|scale| scale.factor),
             skipped_steps: scale.map(|scale| scale.skipped),
-            resident_bytes: self.with.host.resident_bytes(),
+            resident_bytes: with.host.resident_bytes(),
         })
     }
 }
 
 /// Counts the matches of a step, on all ranks, that lie within one cell of the position given by the geometry of the
 /// views.
-fn correspondence(
+async fn correspondence(
     output: &StepOutput,
     views: &[ViewBytes],
     world: &mut dyn World,
 ) -> densecl::Result<CorrespondenceAccuracy> {
-    let own = own_correspondence(output, views)?;
+    let own = own_correspondence(output, views).await?;
     if world.size() == 1 {
         return Ok(own);
     }
@@ -295,7 +323,7 @@ fn correspondence(
     Ok(all)
 }
 
-fn own_correspondence(
+async fn own_correspondence(
     output: &StepOutput,
     views: &[ViewBytes],
 ) -> densecl::Result<CorrespondenceAccuracy> {
@@ -308,9 +336,8 @@ fn own_correspondence(
     for matches in &output.matches {
         let [_, cells] = matches.dims();
         let grid = cells.isqrt();
-        let chosen: Vec<i32> = matches
-            .try_to_vec_as()
-            .map_err(|e| device::failure("when the matches were read", e))?;
+        let chosen: Vec<i32> =
+            device::read(matches.to_data_async(), "when the matches were read").await?;
         for (chosen, (query, key)) in chosen.chunks_exact(cells).zip(&mut geometry) {
             let chosen: Vec<usize> = chosen.iter().map(|&cell| cell as usize).collect();
             accuracy.add(&chosen, &query.true_matches(key, grid), [grid, grid]);

@@ -1,6 +1,7 @@
 /** `<dense-match>` finds the places in two pictures that show the same thing. Importing this module defines it. */
 
 import type { DeviceInfo, ErrorType, Feature, PictureSource, ProgressDetail, Stride, WeightsSource } from "./engine.js";
+import type { LiveWeights } from "./live-weights.js";
 
 export type { DeviceInfo, ErrorType, Feature, ProgressDetail, Stride } from "./engine.js";
 
@@ -47,9 +48,12 @@ export interface DenseMatch extends HTMLElement {
   set srcA(value: PictureSource | null);
   get srcB(): PictureSource;
   set srcB(value: PictureSource | null);
-  /** URL or content of the weights; if empty, the weights of the package. */
-  get weights(): WeightsSource;
-  set weights(value: WeightsSource | null);
+  /**
+   * URL or content of the weights, or weights that change; if empty, the weights of the package. Of weights that change,
+   * each change compares the pictures anew and sends `load`; the point stays.
+   */
+  get weights(): WeightsSource | LiveWeights;
+  set weights(value: WeightsSource | LiveWeights | null);
   get view(): View;
   set view(value: View | null);
   get feature(): Feature;

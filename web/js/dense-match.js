@@ -7,6 +7,7 @@
  */
 
 import { ATTRIBUTES, INPUTS, propertyName } from "./element/attributes.js";
+import { Following, first, isLive } from "./element/live.js";
 import { turn } from "./element/turn.js";
 import { View, inPixels } from "./element/view.js";
 import { cellAt, centre, engine } from "./engine.js";
@@ -44,6 +45,8 @@ export class DenseMatch extends Base {
   #engine = null;
   /** Removes the listeners from the engine. */
   #listening = null;
+  /** Null where the weights do not change. @type {Following | null} */
+  #following = null;
   /** `#next`: the cell whose match is requested next. `#last`: the promise of the last request in the queue. */
   #next = null;
   #last = Promise.resolve();
@@ -82,6 +85,7 @@ export class DenseMatch extends Base {
       this.#drop();
       this.#view.stop();
       this.#join(null);
+      this.#follow(null);
       this.#state("idle");
       this.#stale = true;
       this.#settle("reject", new DOMException("The element was removed from the page.", "AbortError"));
@@ -211,24 +215,64 @@ export class DenseMatch extends Base {
 
   async #fetch(sourceA, sourceB, signal) {
     const { size, feature, stride } = this;
+    const given = this.#input("weights");
+    const live = isLive(given) ? given : null;
+    this.#follow(live);
     const shared = engine({ wasmUrl: this.wasmUrl || undefined, workerUrl: this.workerUrl || undefined });
     this.#join(shared);
     this.#view.progress(0);
     const pictures = Promise.all([sourceA, sourceB].map((source) => this.#picture(shared, source, size, signal)));
     // The pictures are shown before the network is loaded.
     pictures.then(([a, b]) => signal.aborted || this.#view.shown?.pair || this.#view.show(a, b), () => {});
-    const [weights, [a, b]] = await Promise.all([shared.weights(this.#input("weights") || WEIGHTS, { signal }), pictures]);
+    if (live) await first(live, signal);
+    const [weights, [a, b]] = await Promise.all([shared.weights(live ? live.current : given || WEIGHTS, { signal }), pictures]);
     signal.throwIfAborted();
     this.#view.progress(null);
-    const pair = await shared.pair(a, b, { weights, feature, stride, signal, key: this.#key });
-    try {
-      const mutual = await pair.matches(-1);
-      signal.throwIfAborted();
+    const compare = { weights, feature, stride, signal, key: this.#key };
+    await this.#compare(shared, a, b, compare, (pair, mutual) => {
       this.#drop([a, b]);
       this.#view.show(a, b, pair, mutual);
+    });
+  }
+
+  /** Compares two pictures and passes the comparison to `show`. */
+  async #compare(shared, a, b, options, show) {
+    const pair = await shared.pair(a, b, options);
+    try {
+      const mutual = await pair.matches(-1);
+      options.signal.throwIfAborted();
+      await show(pair, mutual);
     } catch (error) {
       pair.dispose();
       throw error;
+    }
+  }
+
+  /** Follows weights that change instead of those before; null for none. */
+  #follow(live) {
+    if (live === (this.#following?.live ?? null)) return;
+    this.#following?.stop();
+    this.#following = live && new Following(live, () => this.#renew(live));
+  }
+
+  /** Compares the pictures shown by the newest weights. */
+  async #renew(live) {
+    const { pair, a, b } = this.#view.shown ?? {};
+    // A load that is under way takes the newest weights itself.
+    if (!pair || this.#stale || !live.current) return;
+    const { signal } = this.#controller;
+    try {
+      const { feature, stride } = this;
+      const weights = await this.#engine.weights(live.current, { signal });
+      await this.#compare(this.#engine, a, b, { weights, feature, stride, signal, key: this.#key }, async (renewed, mutual) => {
+        const colours = this.view === "pca" ? await renewed.pca() : null;
+        signal.throwIfAborted();
+        this.#view.renew(renewed, mutual, colours);
+        pair.dispose();
+      });
+      this.dispatchEvent(new CustomEvent("load"));
+    } catch (error) {
+      if (!signal.aborted && error.type !== "aborted") this.#fail(error);
     }
   }
 

@@ -1,4 +1,4 @@
-/** In the worker: chooses one of the two wasm modules by looking for a GPU, loads it and runs its self-test. */
+/** In a worker: chooses one of two wasm modules by looking for a GPU, loads it and runs its self-test. */
 
 import { EngineError } from "./errors.js";
 import { fetchFile } from "./fetch.js";
@@ -37,16 +37,16 @@ const SIMD = Uint8Array.of(0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 
 
 /**
  * Loads a module and instantiates it.
- * @param {"cpu" | "gpu"} which
+ * @param {string} name such as `densecl_cpu`
  * @param {string} folder URL of the folder that contains the modules
  * @param {import("./progress.js").Progress} progress
  */
-async function loadModule(which, folder, progress) {
+async function loadModule(name, folder, progress) {
   if (typeof WebAssembly !== "object" || !WebAssembly.validate(SIMD)) {
     throw new EngineError("no-webassembly", "This browser is too old: it has no WebAssembly with SIMD. Any current browser has.");
   }
-  const glue = new URL(`densecl_${which}.js`, folder).href;
-  const binary = new URL(`densecl_${which}.wasm`, folder).href;
+  const glue = new URL(`${name}.js`, folder).href;
+  const binary = new URL(`${name}.wasm`, folder).href;
   const file = progress.file();
   try {
     const [module, response] = await Promise.all([
@@ -81,8 +81,8 @@ async function loadModule(which, folder, progress) {
 const PATIENCE_MS = 120_000;
 
 /** Opens a module's device and runs the self-test. */
-async function start(which, folder, progress, listener) {
-  const module = await loadModule(which, folder, progress);
+async function start(name, folder, progress, listener) {
+  const module = await loadModule(name, folder, progress);
   const begun = performance.now();
   const session = await module.Session.open(listener);
   const deviation = await session.selfTest();
@@ -100,16 +100,17 @@ async function start(which, folder, progress, listener) {
  * @param {string} folder URL of the folder that contains the modules
  * @param {import("./progress.js").Progress} progress
  * @param {(type: string, message: string) => void} listener called when the device is lost or the module panics
+ * @param {string} [family] the modules are `<family>_cpu` and `<family>_gpu`
  * @throws an EngineError of type "device" when there is a GPU that does not work. The CPU then needs a new worker,
  *   because a module that failed cannot be relied on to clean up
  */
-export async function openDevice(choice, why, folder, progress, listener) {
+export async function openDevice(choice, why, folder, progress, listener, family = "densecl") {
   let reason = why ?? "as asked";
   if (choice !== "cpu") {
     const gpu = await findGpu(choice === "gpu");
     if (gpu.name) {
       const late = new Promise((_, reject) => setTimeout(() => reject(new Error("it does not answer")), PATIENCE_MS));
-      const opened = await Promise.race([start("gpu", folder, progress, listener), late]).catch((error) => {
+      const opened = await Promise.race([start(`${family}_gpu`, folder, progress, listener), late]).catch((error) => {
         throw new EngineError("device", `${gpu.name}: ${error?.message ?? error}`);
       });
       const reason = choice === "gpu" ? "as asked" : "the GPU that answered";
@@ -117,6 +118,6 @@ export async function openDevice(choice, why, folder, progress, listener) {
     }
     reason = gpu.why;
   }
-  const opened = await start("cpu", folder, progress, listener);
+  const opened = await start(`${family}_cpu`, folder, progress, listener);
   return { ...opened, info: { kind: "cpu", name: "CPU", reason, selfTestMs: opened.selfTestMs } };
 }

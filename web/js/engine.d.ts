@@ -45,7 +45,11 @@ export type ErrorType =
   | "worker"
   | "device"
   | "out-of-memory"
-  | "aborted";
+  | "aborted"
+  /** Of a training: fewer than 16 pictures; settings that do not fit; a loss that is not finite. */
+  | "too-few-pictures"
+  | "settings"
+  | "diverged";
 
 /**
  * An error of the engine. `message` is written for visitors and says what to do. An error of type `aborted` has the

@@ -8,6 +8,7 @@
 
 import { EngineError, aborted, engineError } from "./errors.js";
 import { decode } from "./pictures.js";
+import { isHere, spawnAt } from "./spawn.js";
 
 export { EngineError };
 
@@ -59,21 +60,14 @@ export function engine({ workerUrl, wasmUrl, device = "auto" } = {}) {
   return engines.get(key);
 }
 
+/** Whether a source of weights is the content of a file. @param {any} source */
+const isContent = (source) => source instanceof ArrayBuffer || source instanceof Blob;
+
 /** @param {string | undefined} url */
 function spawn(url) {
-  const here = (address) => new URL(address).origin === location.origin;
   // Bundlers recognise this form and include worker.js.
-  if (!url && here(import.meta.url)) return new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
-  url ??= new URL("./worker.js", import.meta.url).href;
-  if (here(url)) return new Worker(url, { type: "module" });
-  // A worker cannot be started from another origin, but a worker from a blob can import from there. The import is
-  // dynamic, because the page's security policy checks a static one against worker-src, which allows only blob:.
-  // Messages that arrive before the import has finished are kept and dispatched again.
-  const code = `const early=[],keep=e=>early.push(e.data);addEventListener("message",keep);
-import(${JSON.stringify(url)}).then(()=>{removeEventListener("message",keep);
-for(const data of early)dispatchEvent(new MessageEvent("message",{data}))}).catch(e=>setTimeout(()=>{throw e}))`;
-  const blob = URL.createObjectURL(new Blob([code], { type: "text/javascript" }));
-  return new Worker(blob, { type: "module" });
+  if (!url && isHere(import.meta.url)) return new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
+  return spawnAt(url ?? new URL("./worker.js", import.meta.url).href);
 }
 
 export class Engine extends EventTarget {
@@ -85,8 +79,8 @@ export class Engine extends EventTarget {
   #why = null;
   /** @type {{worker: Worker, ready: Promise<DeviceInfo>, waiting: Map<number, {resolve: Function, reject: Function}>, lost: boolean} | null} */
   #link = null;
-  #weights = new Map();
-  #blobs = new WeakMap();
+  /** Promises of loaded weights: by URL, and by the object for contents, which are then freed together with it. */
+  #weights = { named: new Map(), given: new WeakMap() };
   #keyed = new Map();
 
   /** Use {@link engine}. */
@@ -203,13 +197,7 @@ export class Engine extends EventTarget {
 
   /** Describes a source of weights for the worker, with a key that is equal for equal sources. */
   #source(source) {
-    if (source instanceof ArrayBuffer || source instanceof Blob) {
-      if (!this.#blobs.has(source)) {
-        const blob = source instanceof Blob ? source : new Blob([source]);
-        this.#blobs.set(source, { key: `file:${next()}`, blob });
-      }
-      return this.#blobs.get(source);
-    }
+    if (isContent(source)) return { key: `file:${next()}`, blob: source instanceof Blob ? source : new Blob([source]) };
     const seed = /^untrained(?::(\d+))?$/.exec(String(source));
     if (seed) return { key: `untrained:${seed[1] ?? 0}`, seed: Number(seed[1] ?? 0) >>> 0 };
     const url = new URL(source, document.baseURI).href;
@@ -222,14 +210,16 @@ export class Engine extends EventTarget {
    *   content of such a file, or "untrained" or "untrained:<seed>"
    */
   async weights(source, { signal } = {}) {
-    const named = this.#source(source);
-    if (!this.#weights.has(named.key)) {
+    const given = isContent(source);
+    const named = given && this.#weights.given.has(source) ? null : this.#source(source);
+    const [known, key] = given ? [this.#weights.given, source] : [this.#weights.named, named.key];
+    if (!known.has(key)) {
       // `early`: the download begins before the module is ready.
       const loaded = this.#call("weights", named, { early: true }).then((facts) => ({ id: named.key, source: named, ...facts }));
-      loaded.catch(() => this.#weights.delete(named.key));
-      this.#weights.set(named.key, loaded);
+      loaded.catch(() => known.delete(key));
+      known.set(key, loaded);
     }
-    return Promise.race([this.#weights.get(named.key), whenAborted(signal)]);
+    return Promise.race([known.get(key), whenAborted(signal)]);
   }
 
   /**

@@ -2,7 +2,8 @@
 
 /**
  * @typedef {"network" | "not-found" | "truncated" | "hash-mismatch" | "wrong-weights" | "unsupported-weights" |
- *   "not-an-image" | "image-too-large" | "no-webassembly" | "worker" | "device" | "out-of-memory" | "aborted"} ErrorType
+ *   "not-an-image" | "image-too-large" | "no-webassembly" | "worker" | "device" | "out-of-memory" | "aborted" |
+ *   "too-few-pictures" | "settings" | "diverged"} ErrorType
  */
 
 export class EngineError extends Error {

@@ -5,7 +5,7 @@
 import { byId } from "./dom.js";
 
 export function startControls(store, { chooseWeights }) {
-  for (const name of ["view", "feature", "stride"]) radios(store, name);
+  for (const name of ["mode", "view", "feature", "stride"]) radios(store, name);
   slider(store);
 
   const truth = byId("truth");

@@ -12,7 +12,7 @@ import { startSession } from "./session.js";
 import { startSources } from "./sources.js";
 import { fromHash, initialState, toHash } from "./state.js";
 import { startStatus } from "./status.js";
-import { createStore } from "./store.js";
+import { createStore, effect } from "./store.js";
 import { startTour } from "./tour.js";
 
 const { choices, lost } = fromHash(location.hash);
@@ -32,7 +32,23 @@ startExport(store, say);
 startAddress(store);
 startSession(store, engine());
 startTour(store, stage);
+startModes();
 if (lost.length) tellLost(lost);
+
+/** Loads the code of the modes other than "Match" when one of them is chosen for the first time. */
+function startModes() {
+  let modes = null;
+  effect(store, ({ mode }) => [mode], ({ mode }) => {
+    document.documentElement.dataset.mode = mode;
+    if (mode === "match") return;
+    modes ??= import("./train/mode.js").then((module) => module.startModes(store, byId("training"), say));
+    modes.catch(() => {
+      modes = null;
+      store.set({ mode: "match" });
+      say("That part of the page could not be loaded. Check the connection and try again.");
+    });
+  });
+}
 
 /** Writes the state into the URL's fragment, and updates the state when the visitor changes the fragment. */
 function startAddress({ subscribe, set }) {

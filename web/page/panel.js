@@ -58,8 +58,10 @@ export class Panel {
     this.#schedule();
 
     const side = state.sides[this.#index];
-    this.element.classList.toggle("busy", side.phase === "weights" || side.phase === "features");
-    this.#name.replaceChildren(...weightsLine(side, state.weights[this.#index], state.files[this.#index]));
+    const busy = !state.live && (side.phase === "weights" || side.phase === "features");
+    this.element.classList.toggle("busy", busy);
+    const told = state.live ? { ...side, phase: "ready" } : side;
+    this.#name.replaceChildren(...weightsLine(told, state.weights[this.#index], state.files[this.#index]));
     this.#showCompare(state.weights);
     this.#reading.replaceChildren(...matchLine(state, side));
     this.#figures.replaceChildren(...accuracyLine(state, side));

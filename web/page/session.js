@@ -90,13 +90,15 @@ function startSide(store, engine, index) {
     const { a, b, truth } = state.pictures;
     const { feature, stride } = state;
     // Results of other weights or pictures are removed at once, so that they are not mistaken for the new ones. Results
-    // of another feature or stride stay until the new ones arrive.
-    if (shown[0] !== weights || shown[1] !== state.pictures) clear();
+    // of another feature or stride stay until the new ones arrive, and so do those of weights that change all the time.
+    if ((shown[0] !== weights && !state.live) || shown[1] !== state.pictures) clear();
     set({ phase: "features", error: null });
     try {
       const pair = await engine.pair(a, b, { weights, feature, stride, truth, signal, key: `side-${index}` });
       if (signal.aborted) return pair.dispose();
-      clear({ phase: "ready", pair });
+      const { pair: old, match, matches, pca, accuracy } = side(store.state);
+      const stays = state.live && old?.feature === feature && old.stride === stride;
+      clear({ phase: "ready", pair, ...(stays && { match, matches, pca, accuracy }) });
       shown = [weights, state.pictures];
     } catch (error) {
       if (!signal.aborted && !isAbort(error)) set({ phase: "error", error });

@@ -82,6 +82,7 @@ function startDrop(store, pictureAt) {
     if (!carriesFiles(event)) return;
     event.preventDefault();
     show(-depth);
+    if (store.state.onDrop?.(event.dataTransfer)) return;
     take(store, [...event.dataTransfer.files], pictureAt(event.clientX, event.clientY));
   });
 }

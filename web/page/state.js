@@ -12,6 +12,8 @@
  * @property {Error | null} error
  */
 
+/** What the page is used for: to compare two pictures, to train in it, or to watch a run of the program. */
+export const MODES = ["match", "train", "watch"];
 export const VIEWS = ["heatmap", "matches", "pca"];
 export const FEATURES = ["stage3", "stage4", "stage3+stage4", "dense"];
 export const STRIDES = [32, 16, 8];
@@ -28,6 +30,9 @@ export const emptySide = () => ({
 
 export const initialState = {
   // The visitor's choices that are encoded in the URL.
+  mode: "match",
+  /** The address of the run that is watched; "here" if this page comes from it, null if there is none. */
+  run: null,
   kind: "scene",
   seed: DEFAULT_SEED,
   warpSeed: 1,
@@ -54,6 +59,10 @@ export const initialState = {
   own: [null, null],
   /** The visitor's own weights per column. */
   files: [null, null],
+  /** Whether the weights of the columns change all the time, so that old results stay until there are new ones. */
+  live: false,
+  /** A mode's function for what is dropped on the page; returns whether it took it. */
+  onDrop: null,
   /** A counter; when it increases, the requests to the engine are repeated. */
   attempt: 0,
 
@@ -83,15 +92,18 @@ function asWritten(value) {
 }
 
 /** The URL's fragment for a state. A `+` is allowed in a fragment and is not encoded. */
-export function toHash({ kind, seed, warpSeed, view, feature, stride, threshold, weights, point }) {
+export function toHash({ mode, run, kind, seed, warpSeed, view, feature, stride, threshold, weights, point }) {
   const parts = {
     pair: { scene: `scene.${seed}`, warp: `warp.${seed}.${warpSeed}`, own: "own" }[kind],
     view,
     feature,
     stride,
     threshold: threshold.toFixed(2),
-    weights: weights.filter(Boolean).join("+"),
   };
+  // Another mode chooses the weights itself.
+  if (mode === "match") parts.weights = weights.filter(Boolean).join("+");
+  else parts.mode = mode;
+  if (mode === "watch" && run) parts.run = run;
   if (point) parts.at = point.map((t) => t.toFixed(3)).join(",");
   return "#" + Object.entries(parts).map(([key, value]) => `${key}=${value}`).join("&");
 }
@@ -111,6 +123,8 @@ export function fromHash(hash) {
   const pair = (fields.get("pair") ?? "").split(".");
   const [kind, seed, warpSeed] = PAIRS.includes(pair[0]) ? pair : [initialState.kind];
   const choices = {
+    mode: among(MODES, fields.get("mode"), initialState.mode),
+    run: fields.get("run") || null,
     kind,
     seed: wholeNumber(seed, DEFAULT_SEED),
     warpSeed: wholeNumber(warpSeed, initialState.warpSeed),

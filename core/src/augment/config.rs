@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::blur::MAX_SIGMA;
 use super::curriculum::Curriculum;
+use super::instances::InstanceConfig;
 
 /// The distribution of the random views. The default is the augmentation of MoCo v2, which DenseCL keeps.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -39,6 +40,8 @@ pub struct ViewConfig {
     pub second: SecondView,
     /// Whether the views go from whole scenes to small objects over the run.
     pub curriculum: Curriculum,
+    /// Which boxes are instances; only methods with instances use it.
+    pub instances: InstanceConfig,
 }
 
 /// Settings of the second view that differ from those of the others: BYOL's views are not made alike. What is
@@ -70,6 +73,7 @@ impl Default for ViewConfig {
             flip_p: 0.5,
             second: SecondView::default(),
             curriculum: Curriculum::default(),
+            instances: InstanceConfig::default(),
         }
     }
 }
@@ -129,6 +133,7 @@ impl ViewConfig {
         let solarize_p = self.second.solarize_p.unwrap_or(0.0);
         number("second.solarize_p", solarize_p, 1.0)?;
         self.curriculum.validate()?;
+        self.instances.validate()?;
         let sizes = self.curriculum.sizes(self.size);
         if sizes.iter().any(|size| *size > MAX_SIZE) {
             return Err(format!(

@@ -6,10 +6,13 @@ use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use image::RgbImage;
 use rand::RngExt;
 
+use serde::{Deserialize, Serialize};
+
+use crate::boxes::Rect;
 use crate::rng::Rng;
 
 /// A rectangle of whole source pixels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CropBox {
     /// First column.
     pub left: u32,
@@ -22,6 +25,45 @@ pub struct CropBox {
 }
 
 impl CropBox {
+    /// The same box in continuous coordinates.
+    pub fn rect(self) -> Rect {
+        let [left, top, width, height] =
+            [self.left, self.top, self.width, self.height].map(f64::from);
+        Rect::new(left, top, left + width, top + height)
+    }
+
+    /// Whether no pixel of `other` lies outside.
+    pub fn contains(self, other: Self) -> bool {
+        self.intersection(other) == Some(other)
+    }
+
+    /// The pixels that lie in both; `None` if there are none.
+    pub fn intersection(self, other: Self) -> Option<Self> {
+        let left = self.left.max(other.left);
+        let top = self.top.max(other.top);
+        let right = (self.left + self.width).min(other.left + other.width);
+        let bottom = (self.top + self.height).min(other.top + other.height);
+        (left < right && top < bottom).then(|| Self {
+            left,
+            top,
+            width: right - left,
+            height: bottom - top,
+        })
+    }
+
+    /// The largest centred square of a picture, as torchvision's `CenterCrop` places it.
+    pub fn centred_square(width: u32, height: u32) -> Self {
+        let side = width.min(height);
+        // Python's round(), hence ties to even.
+        let margin = |length: u32| (f64::from(length - side) / 2.0).round_ties_even() as u32;
+        Self {
+            left: margin(width),
+            top: margin(height),
+            width: side,
+            height: side,
+        }
+    }
+
     /// Draws a rectangle as torchvision's `RandomResizedCrop.get_params` does: up to ten times an area
     /// uniform in `scale` (as a share of the source's) and an aspect ratio (width / height)
     /// log-uniform in `ratio`. The first rectangle that fits into the source is placed at a uniform

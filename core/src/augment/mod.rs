@@ -13,6 +13,8 @@
 //! By default every view is drawn from the whole picture. With a [`Curriculum`] all views of a picture are
 //! drawn from a region of it that shrinks over a run.
 //!
+//! [`draw_instances`] draws two views, and boxes that both show.
+//!
 //! By default, DenseCL trains on the pictures alone, and the [`ViewGeometry`] of each view is used only
 //! for evaluation: it gives the true position of every cell of one view in the other, hence whether the
 //! matches by features are correct.
@@ -23,6 +25,7 @@ mod config;
 mod crop;
 mod curriculum;
 mod geometry;
+mod instances;
 mod maker;
 mod normalize;
 mod planes;
@@ -38,8 +41,11 @@ pub use config::{SecondView, ViewConfig};
 pub use crop::{CropBox, crop_resize, resize};
 pub use curriculum::{Curriculum, Stage, draw_region};
 pub use geometry::ViewGeometry;
+pub use instances::{InstanceConfig, ScenesAndInstances, draw_instances};
 pub use maker::ViewMaker;
-pub use normalize::{IMAGENET_MEAN, IMAGENET_STD, normalize_into, normalize_planes};
+pub use normalize::{
+    IMAGENET_MEAN, IMAGENET_STD, denormalize, normalize, normalize_into, normalize_planes,
+};
 pub use planes::Planes;
 pub use upload::upload;
 
@@ -79,6 +85,25 @@ impl ViewParams {
     /// When the source has no pixels or `config` is not valid (see [`ViewConfig::validate`]).
     pub fn draw(rng: &mut Rng, source_width: u32, source_height: u32, config: &ViewConfig) -> Self {
         let crop = CropBox::draw(rng, source_width, source_height, config.scale, config.ratio);
+        Self::draw_of(rng, crop, config)
+    }
+
+    /// Draws the parameters of one view of a region of a source: the crop lies in the region.
+    ///
+    /// # Panics
+    /// As [`Self::draw`].
+    pub fn draw_within(rng: &mut Rng, region: CropBox, config: &ViewConfig) -> Self {
+        let mut params = Self::draw(rng, region.width, region.height, config);
+        params.crop.left += region.left;
+        params.crop.top += region.top;
+        params
+    }
+
+    /// Draws the parameters of a view of exactly this crop.
+    ///
+    /// # Panics
+    /// When `config` is not valid (see [`ViewConfig::validate`]).
+    pub fn draw_of(rng: &mut Rng, crop: CropBox, config: &ViewConfig) -> Self {
         let color = if rng.random_bool(config.jitter_p) {
             draw_jitter(rng, config)
         } else {
@@ -97,6 +122,18 @@ impl ViewParams {
             blur_sigma,
             solarize,
             flip,
+        }
+    }
+
+    /// The view of a whole picture without any augmentation: its largest centred square.
+    pub fn whole([width, height]: [u32; 2]) -> Self {
+        Self {
+            crop: CropBox::centred_square(width, height),
+            color: Vec::new(),
+            grayscale: false,
+            blur_sigma: None,
+            solarize: false,
+            flip: false,
         }
     }
 
@@ -163,14 +200,9 @@ pub fn draw_views(
 ) -> Vec<ViewParams> {
     let region = draw_region(source_width, source_height, stage.region, seed, index);
     let mut rng = rng::stream(seed, Purpose::Views, index);
-    let draw = |number: usize| {
-        let config = config.of_view(number);
-        let mut params = ViewParams::draw(&mut rng, region.width, region.height, &config);
-        params.crop.left += region.left;
-        params.crop.top += region.top;
-        params
-    };
-    (0..count).map(draw).collect()
+    (0..count)
+        .map(|number| ViewParams::draw_within(&mut rng, region, &config.of_view(number)))
+        .collect()
 }
 
 /// The parameters of the two views of the sample at position `index` of the run with this `seed`,

@@ -1,5 +1,6 @@
-//! Conversion of RGB bytes to the network's input.
+//! Conversion of RGB bytes, and of pixels on a device, to the network's input.
 
+use burn::tensor::Tensor;
 use image::RgbImage;
 
 /// Mean of ImageNet's red, green and blue in [0, 1].
@@ -23,6 +24,29 @@ pub(super) static NORMALIZED: [[f32; 256]; 3] = {
     }
     table
 };
+
+/// Pixels [B, 3, H, W] in [0, 1], normalised by ImageNet's mean and standard deviation. A gradient flows through.
+pub fn normalize(pixels: Tensor<4>) -> Tensor<4> {
+    let [mean, std] = [IMAGENET_MEAN, IMAGENET_STD].map(|values| per_channel(values, &pixels));
+    (pixels - mean) / std
+}
+
+/// The inverse of [`normalize`], up to rounding. A gradient flows through.
+pub fn denormalize(images: Tensor<4>) -> Tensor<4> {
+    let [mean, std] = [IMAGENET_MEAN, IMAGENET_STD].map(|values| per_channel(values, &images));
+    images * std + mean
+}
+
+/// A constant [1, 3, 1, 1] where `like` is: on its device, and in its gradient graph if it is in one.
+fn per_channel(values: [f32; 3], like: &Tensor<4>) -> Tensor<4> {
+    let device = like.device().inner();
+    let constant = Tensor::<1>::from_data(values, &device).reshape([1, 3, 1, 1]);
+    if like.is_autodiff() {
+        constant.autodiff()
+    } else {
+        constant
+    }
+}
 
 /// Writes `image` as [3, height, width] (red plane first), normalised by ImageNet's mean and
 /// standard deviation.

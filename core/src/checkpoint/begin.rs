@@ -17,7 +17,16 @@ impl Weights {
     /// [`Error::Mismatch`] when the weights are of another backbone.
     pub fn begin(self, learner: &mut dyn Method, model: &ModelConfig) -> Result<Heads> {
         let found = &self.info.model;
-        let network = |model: &ModelConfig| (model.backbone, model.width, model.stride_in_1x1);
+        let network = |model: &ModelConfig| {
+            let ModelConfig {
+                backbone,
+                width,
+                stem,
+                stride_in_1x1,
+                ..
+            } = model;
+            (*backbone, *width, *stem, *stride_in_1x1)
+        };
         if network(found) != network(model) {
             let remedy = if found.stride_in_1x1 == model.stride_in_1x1 {
                 ""

@@ -14,11 +14,12 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    config::ModelConfig,
+    config::{ModelConfig, Stem},
+    device::block_on,
     error::{Error, Result},
     loss_scale::LossScale,
     method::{Method, StateVisitor},
-    model::AnyNetwork,
+    model::{AnyNetwork, Kind, NamedTensor},
     names::QUEUES,
     network::in_metadata,
     optim::Sgd,
@@ -81,13 +82,28 @@ pub fn save(
     images: usize,
     step: u64,
 ) -> Result<Vec<u8>> {
+    block_on(save_async(learner, model, seed, images, step))
+}
+
+/// [`save`] without blocking the thread, for browsers, where blocking is not allowed.
+///
+/// # Errors
+/// As [`save`].
+pub async fn save_async(
+    learner: &mut dyn Method,
+    model: &ModelConfig,
+    seed: u64,
+    images: usize,
+    step: u64,
+) -> Result<Vec<u8>> {
     let mut saved = Save::default();
     learner.visit_state(&mut saved)?;
-    if let Some(name) = saved.archive.not_finite() {
+    let archive = Archive::read(saved.tensors).await?;
+    if let Some(name) = archive.not_finite() {
         return Err(Error::NotFinite(name.to_string()));
     }
-    let crc32 = Some(saved.archive.checksum());
-    saved.archive.to_bytes(&CheckpointInfo {
+    let crc32 = Some(archive.checksum());
+    archive.to_bytes(&CheckpointInfo {
         format_version: FORMAT_VERSION,
         method: learner.name().to_string(),
         step,
@@ -101,19 +117,30 @@ pub fn save(
     })
 }
 
-/// Collects the parts of a state.
+/// Collects the parts of a state. Tensors are handles, so nothing is copied before they are read.
 #[derive(Default)]
 struct Save {
-    archive: Archive,
+    tensors: Vec<NamedTensor>,
     positions: BTreeMap<String, usize>,
     loss_scale: Option<LossScale>,
     /// Whether an optimizer has velocities.
     velocities: bool,
 }
 
+impl Save {
+    fn add(&mut self, part: &str, tensors: Vec<NamedTensor>) {
+        let tensors = tensors.into_iter().map(|tensor| NamedTensor {
+            name: format!("{part}.{}", tensor.name),
+            ..tensor
+        });
+        self.tensors.extend(tensors);
+    }
+}
+
 impl StateVisitor for Save {
     fn network(&mut self, name: &str, network: &mut dyn AnyNetwork) -> Result<()> {
-        self.archive.insert_all(&format!("{name}."), network)
+        self.add(name, network.list());
+        Ok(())
     }
 
     fn velocity(
@@ -122,20 +149,22 @@ impl StateVisitor for Save {
         optimizer: &mut Sgd,
         network: &dyn AnyNetwork,
     ) -> Result<()> {
-        for velocity in optimizer.state(network) {
-            let name = format!("{name}.{}", velocity.name);
-            self.velocities = true;
-            self.archive
-                .insert(name, velocity.shape, &velocity.values)?;
-        }
+        let velocities = optimizer.state(network);
+        self.velocities |= !velocities.is_empty();
+        self.add(name, velocities);
         Ok(())
     }
 
     fn queue(&mut self, name: &str, queue: &mut Queue) -> Result<()> {
         let keys = queue.keys();
         self.positions.insert(name.to_string(), queue.position());
-        self.archive
-            .insert(name.to_string(), keys.dims().to_vec(), &keys)
+        self.tensors.push(NamedTensor {
+            name: name.to_string(),
+            kind: Kind::Buffer,
+            shape: keys.dims().to_vec(),
+            values: keys.flatten(0, 1),
+        });
+        Ok(())
     }
 
     fn loss_scale(&mut self, scale: &mut LossScale) -> Result<()> {
@@ -215,18 +244,23 @@ fn describe(model: &ModelConfig) -> String {
     let ModelConfig {
         backbone,
         width,
+        stem,
         output_stride,
         dim,
         num_grid,
         stride_in_1x1,
     } = model;
+    let stem = match stem {
+        Stem::ImageNet => "",
+        Stem::Cifar => ", stem for small pictures",
+    };
     let placement = if *stride_in_1x1 {
         ", stride in the 1x1 convolution"
     } else {
         ""
     };
     format!(
-        "{} (width {width}, output stride {output_stride}, dim {dim}, num_grid {num_grid}{placement})",
+        "{} (width {width}, output stride {output_stride}, dim {dim}, num_grid {num_grid}{stem}{placement})",
         backbone.name()
     )
 }

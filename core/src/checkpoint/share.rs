@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Save, restore};
 use crate::{
+    device::block_on,
     error::{Error, Result},
     loss_scale::LossScale,
     method::Method,
@@ -36,13 +37,14 @@ pub fn share(learner: &mut dyn Method, world: &mut dyn World) -> Result<()> {
     if world.rank() == 0 {
         let mut saved = Save::default();
         learner.visit_state(&mut saved)?;
-        let bytes = saved.archive.to_bytes(&Rest {
+        let archive = block_on(Archive::read(saved.tensors))?;
+        let bytes = archive.to_bytes(&Rest {
             format_version: FORMAT_VERSION,
             positions: saved.positions,
             loss_scale: saved.loss_scale,
             velocities: saved.velocities,
         })?;
-        drop(saved.archive);
+        drop(archive);
         world.gather(bytes)?;
         return Ok(());
     }

@@ -1,9 +1,10 @@
 //! The settings of the method, and what is known about a method before it is built.
 
-use serde::{Deserialize, Serialize};
-use serde_json::to_value;
+mod unused;
 
-use super::{InViewPositives, Matching, MomentumSchedule};
+use serde::{Deserialize, Serialize};
+
+use super::{Attack, InViewPositives, Matching, MomentumSchedule, attack::fraction};
 use crate::error::{Error, Result};
 
 /// The methods that the settings can choose.
@@ -15,6 +16,11 @@ pub enum MethodName {
     DenseCl,
     /// BYOL (Grill et al. 2020).
     Byol,
+    /// UniVIP (Li et al. 2022).
+    UniVip,
+    /// 3SAT (Fang et al. 2025).
+    #[serde(rename = "3sat")]
+    ThreeSat,
 }
 
 impl MethodName {
@@ -22,7 +28,7 @@ impl MethodName {
     pub fn has_queues(self) -> bool {
         match self {
             Self::DenseCl => true,
-            Self::Byol => false,
+            Self::Byol | Self::UniVip | Self::ThreeSat => false,
         }
     }
 
@@ -30,7 +36,15 @@ impl MethodName {
     pub fn normalises_vectors(self) -> bool {
         match self {
             Self::DenseCl => false,
-            Self::Byol => true,
+            Self::Byol | Self::UniVip | Self::ThreeSat => true,
+        }
+    }
+
+    /// Whether it compares instances: views of boxes in an image.
+    pub fn has_instances(self) -> bool {
+        match self {
+            Self::DenseCl | Self::Byol | Self::ThreeSat => false,
+            Self::UniVip => true,
         }
     }
 }
@@ -73,10 +87,33 @@ pub struct MethodConfig {
     pub bn_groups: usize,
     /// Whether to shuffle the keys across the groups (shuffling BN of MoCo).
     pub shuffle_keys: bool,
-    /// BYOL: units of the hidden layer of the projector and of the predictor, at least 1.
+    /// All but DenseCL: units of the hidden layer of the projector and of the predictor, at least 1.
     pub projector_hidden: usize,
-    /// BYOL: units of their outputs, at least 1.
+    /// All but DenseCL: units of their outputs, at least 1.
     pub projector_dim: usize,
+    /// UniVIP: K, the instances of an image, 1 to 64.
+    pub instances: usize,
+    /// UniVIP: side of an instance's view in pixels, a multiple of 32.
+    pub instance_size: u32,
+    /// UniVIP: ε, the weight of the entropy in the optimal transport, above 0.
+    pub transport_epsilon: f64,
+    /// UniVIP: iterations of Sinkhorn's algorithm, at least 1.
+    pub transport_iterations: usize,
+    /// 3SAT: ε, the largest change of a pixel's value by the attack, as a part of its range, above 0 and at most 1. In
+    /// files it may be a fraction as text, `"8/255"`.
+    #[serde(deserialize_with = "fraction")]
+    pub attack_epsilon: f64,
+    /// 3SAT: α, the change in one iteration of the attack, above 0 and at most ε.
+    #[serde(deserialize_with = "fraction")]
+    pub attack_step: f64,
+    /// 3SAT: iterations of the attack, at least 1.
+    pub attack_steps: usize,
+    /// 3SAT: W, the share of the run during which the adversarial loss has weight 0, in [0, 1). Its weight then rises
+    /// linearly to 1.
+    #[serde(deserialize_with = "fraction")]
+    pub adversarial_warmup: f64,
+    /// 3SAT: whether the unaugmented picture predicts both views, too. The authors' code does so; the paper does not.
+    pub unaugmented_terms: bool,
 }
 
 impl Default for MethodConfig {
@@ -98,6 +135,15 @@ impl Default for MethodConfig {
             shuffle_keys: true,
             projector_hidden: 4096,
             projector_dim: 256,
+            instances: 4,
+            instance_size: 96,
+            transport_epsilon: 0.1,
+            transport_iterations: 50,
+            attack_epsilon: 8.0 / 255.0,
+            attack_step: 2.0 / 255.0,
+            attack_steps: 5,
+            adversarial_warmup: 0.3,
+            unaugmented_terms: false,
         }
     }
 }
@@ -105,25 +151,19 @@ impl Default for MethodConfig {
 /// The widest layer of a projector. It catches typing errors; the method has no such limit.
 const MAX_UNITS: usize = 65_536;
 
+/// The most instances of an image: a plan has the square of their number.
+const MAX_INSTANCES: usize = 64;
+/// The largest view of an instance in pixels, that of every view.
+const MAX_INSTANCE_SIZE: u32 = 4096;
+/// The range of ε. Costs lie in [0, 2]: with a smaller ε, f32 is too coarse for the plan; with a larger one, costs no
+/// longer matter.
+const MIN_EPSILON: f64 = 1e-3;
+const MAX_EPSILON: f64 = 1e3;
+/// The most iterations of Sinkhorn's algorithm. It catches typing errors.
+const MAX_ITERATIONS: usize = 10_000;
+
 /// The longest queue that is chosen by default; the authors' length.
 pub const MAX_DEFAULT_QUEUE: usize = 65_536;
-
-/// Settings of `[method]` that only DenseCL uses.
-const OF_DENSECL: [&str; 10] = [
-    "lambda",
-    "lambda_warmup_steps",
-    "temperature",
-    "queue",
-    "queue_exceeds_data",
-    "matching",
-    "in_view_weight",
-    "in_view_temperature",
-    "in_view_positives",
-    "shuffle_keys",
-];
-
-/// Those that only BYOL uses.
-const OF_BYOL: [&str; 2] = ["projector_hidden", "projector_dim"];
 
 impl MethodConfig {
     /// Checks the range of each setting.
@@ -180,7 +220,56 @@ impl MethodConfig {
             let in_range = (1..=MAX_UNITS).contains(&units);
             Error::ensure(key, units, in_range, "1 to 65,536 units")?;
         }
+        self.validate_instances()?;
+        self.attack().validate([
+            "method.attack_epsilon",
+            "method.attack_step",
+            "method.attack_steps",
+        ])?;
+        Error::ensure(
+            "method.adversarial_warmup",
+            self.adversarial_warmup,
+            (0.0..1.0).contains(&self.adversarial_warmup),
+            "at least 0 and below 1: a share of the run, after which the adversarial loss begins",
+        )?;
         self.ensure_used()
+    }
+
+    fn validate_instances(&self) -> Result<()> {
+        Error::ensure(
+            "method.instances",
+            self.instances,
+            (1..=MAX_INSTANCES).contains(&self.instances),
+            "1 to 64",
+        )?;
+        Error::ensure(
+            "method.instance_size",
+            self.instance_size,
+            (32..=MAX_INSTANCE_SIZE).contains(&self.instance_size)
+                && self.instance_size.is_multiple_of(32),
+            "a multiple of 32, at most 4096",
+        )?;
+        Error::ensure(
+            "method.transport_epsilon",
+            self.transport_epsilon,
+            (MIN_EPSILON..=MAX_EPSILON).contains(&self.transport_epsilon),
+            "between 0.001 and 1000 (0 has no iteration that reaches a plan; 0.1 is usual)",
+        )?;
+        Error::ensure(
+            "method.transport_iterations",
+            self.transport_iterations,
+            (1..=MAX_ITERATIONS).contains(&self.transport_iterations),
+            "1 to 10,000",
+        )
+    }
+
+    /// The attack of 3SAT.
+    pub fn attack(&self) -> Attack {
+        Attack {
+            epsilon: self.attack_epsilon,
+            step: self.attack_step,
+            steps: self.attack_steps,
+        }
     }
 
     /// Whether a step needs the geometry of its views.
@@ -235,6 +324,8 @@ impl MethodConfig {
             MethodName::DenseCl if self.lambda == 0.0 => "MoCo v2".to_string(),
             MethodName::DenseCl => self.objective_of_densecl(),
             MethodName::Byol => "BYOL".to_string(),
+            MethodName::UniVip => "UniVIP".to_string(),
+            MethodName::ThreeSat => "3SAT".to_string(),
         }
     }
 
@@ -251,66 +342,6 @@ impl MethodConfig {
         match parts[..] {
             [] => "DenseCL".to_string(),
             _ => format!("DenseCL with {}", parts.join(" and ")),
-        }
-    }
-
-    /// Checks that every setting which the method does not use is at its default: it would have no effect, and
-    /// whoever set it expects one.
-    ///
-    /// # Errors
-    /// [`Error::Config`] naming the first that is not.
-    fn ensure_used(&self) -> Result<()> {
-        let unused: &[&str] = match self.name {
-            MethodName::DenseCl => &OF_BYOL,
-            MethodName::Byol => &OF_DENSECL,
-        };
-        let json = |config: &Self| to_value(config).expect("plain settings have a JSON form");
-        let (is, default) = (json(self), json(&Self::default()));
-        match unused.iter().find(|key| is[**key] != default[**key]) {
-            None => Ok(()),
-            Some(key) => Err(Error::config(
-                &format!("method.{key}"),
-                &is[*key],
-                format!(
-                    "has no effect with method.name = {}: leave it out, or set it to its default {}",
-                    is["name"], default[*key]
-                ),
-            )),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_setting_of_the_other_method_is_refused_by_name() {
-        let byol = MethodConfig {
-            name: MethodName::Byol,
-            ..MethodConfig::default()
-        };
-        assert_eq!(byol.validate(), Ok(()));
-        let refused = |config: MethodConfig| config.validate().expect_err("no effect").to_string();
-        let in_view = refused(MethodConfig {
-            in_view_weight: 4.0,
-            ..byol
-        });
-        let expected = "method.in_view_weight = 4.0: has no effect with method.name = \"byol\": leave it out, or set \
-                        it to its default 0.0";
-        assert_eq!(in_view, expected);
-        let hidden = refused(MethodConfig {
-            projector_hidden: 512,
-            ..MethodConfig::default()
-        });
-        assert!(hidden.starts_with("method.projector_hidden = 512: has no effect"));
-    }
-
-    #[test]
-    fn every_setting_that_is_listed_exists() {
-        let all = to_value(MethodConfig::default()).expect("JSON");
-        for key in OF_DENSECL.iter().chain(&OF_BYOL) {
-            assert!(all.get(key).is_some(), "there is no method.{key}");
         }
     }
 }

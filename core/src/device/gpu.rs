@@ -12,6 +12,7 @@ use burn::tensor::{
 
 use super::{DeviceChoice, DeviceMemory, DeviceRequest, Listed, Selected};
 use crate::error::{Error, Result};
+use crate::ops::choice;
 
 /// An adapter of wgpu: a GPU or a software rasteriser.
 #[derive(Debug, Clone)]
@@ -287,6 +288,13 @@ async fn open(adapter: &Adapter) -> Result<(Device, DeviceMemory)> {
         .await
         .map_err(|e| Error::Device(format!("{adapter} could not be opened: {e}")))?;
     let memory = memory(adapter, &setup.device.limits());
+    let wgpu::AdapterInfo {
+        name,
+        driver,
+        driver_info,
+        ..
+    } = &adapter.info;
+    choice::set_driver(name, format!("{driver} {driver_info}"));
     let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
     opened.push(Opened {
         api: adapter.info.backend,

@@ -14,8 +14,10 @@ use crate::error::{Error, Result};
 
 #[cfg(feature = "wgpu")]
 mod gpu;
+mod read;
 mod request;
 pub use gpu::watch;
+pub use read::{block_on, read};
 pub use request::{DeviceRequest, Listed};
 
 /// Bytes of a GPU's memory that Burn's runtime has reserved; `None` for other devices.

@@ -26,17 +26,7 @@ pub enum Fit {
 pub fn square(image: &RgbImage, size: u32, fit: Fit) -> RgbImage {
     let (width, height) = image.dimensions();
     let crop = match fit {
-        Fit::Crop => {
-            let side = width.min(height);
-            // Python's round(), hence ties to even.
-            let margin = |length: u32| (f64::from(length - side) / 2.0).round_ties_even() as u32;
-            CropBox {
-                left: margin(width),
-                top: margin(height),
-                width: side,
-                height: side,
-            }
-        }
+        Fit::Crop => CropBox::centred_square(width, height),
         Fit::Stretch => CropBox {
             left: 0,
             top: 0,

@@ -1,12 +1,14 @@
-//! InfoNCE with the negatives of a queue or of the same picture, and the weighted sum of the losses.
+//! InfoNCE with the negatives of a queue or of the same picture, the weighted sum of the losses, and optimal transport.
 
 mod in_view;
+mod transport;
 
 use burn::tensor::{Device, Tensor};
 
 use crate::ops::{self, PerQuery};
 
 pub use in_view::{Positives, SIMILARITIES, in_view};
+pub use transport::{Transport, marginal, sinkhorn};
 
 /// The loss and the top-1 accuracy of a set of queries.
 #[derive(Debug, Clone)]

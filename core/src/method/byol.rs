@@ -14,22 +14,24 @@
 //!
 //! There are no negatives and no queue.
 
+mod step;
+
 use burn::tensor::{Device, FloatDType, Tensor};
 
+pub(super) use self::step::{MicroFigures, Pass};
 use super::{
     Figure, Method, MicroBatch, Panel, StateVisitor, StepOutput, StepSettings, ViewSpec,
-    figures::{FigureSums, feature_std},
-    projector::Projector,
+    figures::feature_std, projector::Projector,
 };
 use crate::{
     config::{MethodConfig, ModelConfig, OptimConfig, Precision},
     error::Result,
     loss_scale::LossScale,
     matching::l2_normalize,
-    model::{Encoder, Heads, Init, RunningStatistics, TensorVisitor, Tensors, follow, head::pool},
+    model::{Encoder, Heads, Init, TensorVisitor, Tensors, head::pool},
     optim::{ParameterGradients, Sgd},
     schedule,
-    world::{Share, World},
+    world::World,
 };
 
 /// The whole learner: two networks, one optimizer.
@@ -118,6 +120,32 @@ pub fn regression_loss(prediction: Tensor<2>, target: Tensor<2>) -> Tensor<1> {
     cosine * -2.0 + 2.0
 }
 
+impl Online {
+    /// Images [B, 3, H, W], normalised, to z and p [B, D], as by [`Branch::forward_train`].
+    ///
+    /// # Panics
+    /// When `groups` does not divide B.
+    pub fn forward_train(&mut self, images: Tensor<4>, groups: usize) -> [Tensor<2>; 2] {
+        let projection = self.branch.forward_train(images, groups);
+        let prediction = self.predictor.forward_train(projection.clone(), groups);
+        [projection, prediction]
+    }
+}
+
+/// L of a micro-batch and what is measured beside it.
+pub(super) struct BothTerms {
+    pub(super) loss: Tensor<1>,
+    /// The spread of the projections of the first view.
+    pub(super) spread: Tensor<1>,
+}
+
+impl BothTerms {
+    /// The mean cosine over both terms: L = 4 − 4·cos.
+    pub(super) fn cosine(&self) -> Tensor<1> {
+        self.loss.clone() / -4.0 + 1.0
+    }
+}
+
 impl Byol {
     /// A learner at step 0. Both networks begin with the same weights; the authors draw them apart, and saw no
     /// difference.
@@ -128,6 +156,24 @@ impl Byol {
         seed: u64,
         device: &Device,
     ) -> Self {
+        let (online, target) = Self::networks(model, method, seed, device);
+        Self {
+            online: online.trainable(),
+            target,
+            optimizer: Sgd::new(optim),
+            loss_scale: (optim.precision == Precision::F16).then(LossScale::default),
+            method: method.clone(),
+            precision: optim.precision,
+        }
+    }
+
+    /// The online and the target network of [`Self::new`], without a gradient graph.
+    pub(super) fn networks(
+        model: &ModelConfig,
+        method: &MethodConfig,
+        seed: u64,
+        device: &Device,
+    ) -> (Online, Branch) {
         let device = device.clone().inner();
         let init = Init::new(seed, &device);
         let encoder = Encoder::with_heads(model, Heads::NONE, seed, &device);
@@ -140,14 +186,7 @@ impl Byol {
             branch: target.clone(),
             predictor,
         };
-        Self {
-            online: online.trainable(),
-            target,
-            optimizer: Sgd::new(optim),
-            loss_scale: (optim.precision == Precision::F16).then(LossScale::default),
-            method: method.clone(),
-            precision: optim.precision,
-        }
+        (online, target)
     }
 
     /// The figures of every step.
@@ -155,15 +194,97 @@ impl Byol {
         FIGURES.to_vec()
     }
 
-    /// τ at a step.
-    fn momentum(&self, settings: &StepSettings) -> f64 {
-        schedule::momentum(
-            self.method.momentum,
-            self.method.momentum_schedule,
-            settings.step,
-            settings.total_steps,
-        )
+    /// View `number` of a micro-batch, in the precision of the networks.
+    pub(super) fn view(&self, batch: &MicroBatch, number: usize) -> Tensor<4> {
+        self.in_precision(batch.views[number].pixels.clone())
     }
+
+    /// Images in the precision of the networks. A gradient flows through.
+    pub(super) fn in_precision(&self, images: Tensor<4>) -> Tensor<4> {
+        images.cast(self.precision.dtype())
+    }
+
+    /// z' of a view.
+    pub(super) fn project(&mut self, view: Tensor<4>, pass: &mut Pass) -> Tensor<2> {
+        let target = self.target.forward_train(view, self.method.bn_groups);
+        pass.of_target.passed(&mut self.target);
+        target
+    }
+
+    /// z and p of a view, in the gradient graph.
+    pub(super) fn predict(&mut self, view: Tensor<4>, pass: &mut Pass) -> [Tensor<2>; 2] {
+        let groups = self.method.bn_groups;
+        let both = self.online.forward_train(view.autodiff(), groups);
+        pass.of_online.passed(&mut self.online);
+        both
+    }
+
+    /// L of two views with their z', whose gradients are added to `gradients`.
+    pub(super) fn both_terms(
+        &mut self,
+        views: [Tensor<4>; 2],
+        targets: [Tensor<2>; 2],
+        pass: &mut Pass,
+        gradients: &mut ParameterGradients,
+    ) -> BothTerms {
+        // The two terms share no activations, so each is differentiated by itself, and what one keeps for its
+        // backward pass is gone before the other's forward pass.
+        let [first, second] = views;
+        let [of_first, of_second] = targets;
+        let mut losses = Vec::with_capacity(2);
+        let mut spread = None;
+        for (view, target) in [(first, of_second), (second, of_first)] {
+            let [projection, prediction] = self.predict(view, pass);
+            spread.get_or_insert_with(|| feature_std(l2_normalize(projection.inner(), 1)));
+            let loss = regression_loss(prediction, target);
+            let backward = (loss.clone() / pass.divisor).backward();
+            gradients.accumulate(&self.online, &backward);
+            losses.push(loss.inner());
+        }
+        BothTerms {
+            loss: losses.into_iter().reduce(|a, b| a + b).expect("two terms"),
+            spread: spread.expect("two terms"),
+        }
+    }
+
+    /// The gradients of L of a micro-batch, and its figures.
+    fn differentiate(
+        &mut self,
+        batch: &MicroBatch,
+        pass: &mut Pass,
+    ) -> (ParameterGradients, MicroFigures) {
+        let mut gradients = ParameterGradients::default();
+        let views = [0, 1].map(|number| self.view(batch, number));
+        let targets = views.clone().map(|view| self.project(view, pass));
+        let target_std = feature_std(l2_normalize(targets[0].clone(), 1));
+        let terms = self.both_terms(views, targets, pass, &mut gradients);
+        let figures = vec![
+            ("loss", terms.loss.clone()),
+            ("cosine", terms.cosine()),
+            ("feature_std", terms.spread),
+            ("target_std", target_std),
+        ];
+        (gradients, figures)
+    }
+}
+
+/// The backbone alone: heads of another method have no place in this one.
+pub(super) fn without_heads(encoder: Encoder) -> Encoder {
+    Encoder {
+        global_head: None,
+        dense_head: None,
+        ..encoder
+    }
+}
+
+/// τ at a step.
+pub(super) fn momentum(method: &MethodConfig, settings: &StepSettings) -> f64 {
+    schedule::momentum(
+        method.momentum,
+        method.momentum_schedule,
+        settings.step,
+        settings.total_steps,
+    )
 }
 
 impl Method for Byol {
@@ -194,12 +315,7 @@ impl Method for Byol {
     }
 
     fn begin_with(&mut self, encoder: Encoder) {
-        // Heads of another method have no place here.
-        let encoder = Encoder {
-            global_head: None,
-            dense_head: None,
-            ..encoder
-        };
+        let encoder = without_heads(encoder);
         self.online.branch.encoder = encoder.clone().trainable();
         self.target.encoder = encoder.inference();
     }
@@ -216,76 +332,12 @@ impl Method for Byol {
         settings: &StepSettings,
         world: &mut dyn World,
     ) -> Result<StepOutput> {
-        assert!(!micro_batches.is_empty(), "a step needs a batch");
-        let Share { count, .. } = Share::of(world, micro_batches.len());
-        let groups = self.method.bn_groups;
-        let dtype = self.precision.dtype();
-        let momentum = self.momentum(settings);
-        let mut gradients = ParameterGradients::default();
-        let mut sums = FigureSums::default();
-        // What an overflow has to undo. A tensor is a handle: only what changes is held twice.
-        let before = (self.loss_scale).map(|_| (self.online.clone(), self.target.clone()));
-        let factor = self.loss_scale.map_or(1.0, |scale| scale.factor);
-
-        let mut of_online = RunningStatistics::begin(&mut self.online, world);
-        let mut of_target = RunningStatistics::begin(&mut self.target, world);
-        for batch in micro_batches {
-            let views = [0, 1].map(|view| batch.views[view].pixels.clone().cast(dtype));
-            let targets = views.clone().map(|view| {
-                let target = self.target.forward_train(view, groups);
-                of_target.passed(&mut self.target);
-                target
-            });
-            let target_std = feature_std(l2_normalize(targets[0].clone(), 1));
-
-            // The two terms share no activations, so each is differentiated by itself, and what one keeps for its
-            // backward pass is gone before the other's forward pass.
-            let [first, second] = views;
-            let [of_first, of_second] = targets;
-            let mut losses = Vec::with_capacity(2);
-            let mut spread = None;
-            for (view, target) in [(first, of_second), (second, of_first)] {
-                let projection = self.online.branch.forward_train(view.autodiff(), groups);
-                spread.get_or_insert_with(|| {
-                    feature_std(l2_normalize(projection.clone().inner(), 1))
-                });
-                let prediction = self.online.predictor.forward_train(projection, groups);
-                of_online.passed(&mut self.online);
-                let loss = regression_loss(prediction, target);
-                let backward = (loss.clone() / (count as f64 / factor)).backward();
-                gradients.accumulate(&self.online, &backward);
-                losses.push(loss.inner());
-            }
-
-            let loss = losses.into_iter().reduce(|a, b| a + b).expect("two terms");
-            sums.add(vec![
-                ("loss", loss.clone()),
-                // The mean over both terms: L = 4 − 4·cos.
-                ("cosine", loss / -4.0 + 1.0),
-                ("feature_std", spread.expect("two terms")),
-                ("target_std", target_std),
-            ]);
-        }
-
-        // Adds what the other ranks computed.
-        gradients.sum_over(world)?;
-        sums.gather(world)?;
-        of_online.finish(&mut self.online, world)?;
-        of_target.finish(&mut self.target, world)?;
-
-        let known = vec![("momentum", momentum)];
-        if let Some(scale) = &mut self.loss_scale
-            && !scale.unscale(&mut gradients)
-        {
-            (self.online, self.target) = before.expect("kept where there is a scale");
-            return Ok(sums.output(gradients.norm(), known, Vec::new(), true));
-        }
-        let rate = settings.learning_rate;
-        let norm = self.optimizer.step(&mut self.online, gradients, rate);
-
-        // ξ ← τ·ξ + (1−τ)·θ
-        follow(&mut self.target, &self.online.branch, momentum);
-
-        Ok(sums.output(norm, known, Vec::new(), false))
+        self.step_by(
+            micro_batches,
+            settings,
+            world,
+            Vec::new(),
+            Self::differentiate,
+        )
     }
 }

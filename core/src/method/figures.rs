@@ -5,7 +5,7 @@ use std::ops::Index;
 use burn::tensor::{Int, Tensor};
 
 use crate::{
-    device::failure,
+    device::{block_on, read},
     error::Result,
     world::{self, World},
 };
@@ -139,8 +139,7 @@ impl StepOutput {
     /// # Errors
     /// When the device failed (lost, out of memory).
     pub fn figures(&self) -> Result<Figures> {
-        let values = self.on_device.try_to_vec_as();
-        Ok(self.named(values.map_err(|e| failure("during a step", e))?))
+        block_on(self.figures_async())
     }
 
     /// [`Self::figures`] without blocking the thread, for browsers, where blocking is not allowed.
@@ -148,9 +147,8 @@ impl StepOutput {
     /// # Errors
     /// As [`Self::figures`].
     pub async fn figures_async(&self) -> Result<Figures> {
-        let data = self.on_device.clone().into_data_async().await;
-        let values = data.map_err(|e| failure("during a step", e))?.try_to_vec();
-        Ok(self.named(values.map_err(|e| failure("during a step", e))?))
+        let values = read(self.on_device.to_data_async(), "during a step").await?;
+        Ok(self.named(values))
     }
 
     fn named(&self, values: Vec<f32>) -> Figures {

@@ -32,6 +32,12 @@ pub(crate) struct MethodMemory {
     pub(crate) loss: f64,
     /// The largest tensor of heads and loss.
     pub(crate) largest: f64,
+    /// Pixels of the instances of an image that go through a network together; 0 where there are none.
+    pub(crate) instances: f64,
+    /// Views of each image that have the usual size.
+    pub(crate) views: f64,
+    /// Arrays of the size of such a view of a micro-batch that the loss holds beside the views.
+    pub(crate) beside: f64,
 }
 
 impl MethodMemory {
@@ -50,6 +56,8 @@ impl MethodMemory {
                 Self::of_densecl(model, footprint, micro, cells, queue, in_view)
             }
             MethodName::Byol => Self::of_byol(model, method, micro),
+            MethodName::UniVip => Self::of_univip(model, method, micro),
+            MethodName::ThreeSat => Self::of_three_sat(model, method, micro),
         }
     }
 
@@ -79,6 +87,9 @@ impl MethodMemory {
             heads: micro * cells * (3.0 * channels + 3.0 * dim),
             loss: (LOGITS * logits).max(similarity).max(in_view),
             largest: logits.max(similarity).max(queues / 2.0),
+            instances: 0.0,
+            views: 2.0,
+            beside: 0.0,
         }
     }
 
@@ -100,9 +111,41 @@ impl MethodMemory {
             heads: micro * layers,
             loss: 0.0,
             largest: hidden as f64 * channels.max(dim) as f64,
+            instances: 0.0,
+            views: 2.0,
+            beside: 0.0,
+        }
+    }
+
+    /// BYOL's, with a layer for the instances, which go through the heads K at a time.
+    fn of_univip(model: &ModelConfig, method: &MethodConfig, micro: f64) -> Self {
+        let byol = Self::of_byol(model, method, micro);
+        let (count, dim) = (method.instances as f64, method.projector_dim as f64);
+        let layer = count * dim * dim;
+        Self {
+            passes: 3,
+            learned: byol.learned + layer + dim,
+            heads: byol.heads * count + micro * count * dim,
+            loss: micro * count * count,
+            largest: byol.largest.max(layer),
+            instances: count * f64::from(method.instance_size).powi(2),
+            ..byol
+        }
+    }
+
+    /// BYOL's, with a third view; an attack keeps what a pass does, and no gradient of the parameters.
+    fn of_three_sat(model: &ModelConfig, method: &MethodConfig, micro: f64) -> Self {
+        Self {
+            passes: if method.unaugmented_terms { 4 } else { 3 },
+            views: 3.0,
+            beside: ATTACK,
+            ..Self::of_byol(model, method, micro)
         }
     }
 }
+
+/// What an attack holds: pixels, both ends of the range, the perturbation, its gradient, and the attacked pixels.
+const ATTACK: f64 = 6.0;
 
 /// Parameters of a projector: two linear layers, the first with a bias, and batch normalisation between them.
 fn projector_parameters([input, hidden, output]: [usize; 3]) -> usize {
@@ -116,12 +159,12 @@ mod tests {
     use super::*;
     use crate::{
         config::{Backbone, OptimConfig},
-        method::Byol,
+        method::{Byol, ThreeSat, UniVip},
         model::{Kind, NamedTensor, Tensors},
     };
 
     #[test]
-    fn the_parameters_of_byol_are_those_of_the_networks_that_are_built() {
+    fn the_parameters_of_byol_univip_and_3sat_are_those_of_the_networks_that_are_built() {
         let model = ModelConfig {
             backbone: Backbone::ResNet18,
             width: 4,
@@ -144,5 +187,24 @@ mod tests {
         let own = MethodMemory::of_byol(&model, &method, 1.0);
         assert_eq!(own.learned, count(learner.online.named()));
         assert_eq!(own.followed, count(learner.target.named()));
+
+        let method = MethodConfig {
+            name: MethodName::UniVip,
+            instances: 3,
+            ..method
+        };
+        let learner = UniVip::new(&model, &method, &optim, 0, &Device::flex());
+        let own = MethodMemory::of_univip(&model, &method, 1.0);
+        assert_eq!(own.learned, count(learner.online.named()));
+        assert_eq!(own.followed, count(learner.target.named()));
+
+        let method = MethodConfig {
+            name: MethodName::ThreeSat,
+            ..method
+        };
+        let learner = ThreeSat::new(&model, &method, &optim, 0, &Device::flex());
+        let own = MethodMemory::of_three_sat(&model, &method, 1.0);
+        assert_eq!(own.learned, count(learner.byol.online.named()));
+        assert_eq!(own.followed, count(learner.byol.target.named()));
     }
 }

@@ -1,7 +1,8 @@
 //! The interface between a pre-training method and the rest of the program: the trait [`Method`] gives the method's
 //! views, state and figures by name, and its training step.
 //!
-//! [`DenseCl`] is the default method; with λ = 0 it is MoCo v2. [`Byol`] has neither queue nor negatives. The
+//! [`DenseCl`] is the default method; with λ = 0 it is MoCo v2. [`Byol`] has neither queue nor negatives; [`UniVip`]
+//! adds instances to it, and [`ThreeSat`] attacked pictures. The
 //! training loop, checkpoints, metrics and curves use [`Method`] alone, so a new method needs a file in this
 //! folder and an entry in [`new`] and [`figures()`].
 
@@ -11,6 +12,8 @@ mod figures;
 mod memory;
 mod projector;
 mod state;
+mod three_sat;
+mod univip;
 
 use burn::tensor::{Device, Tensor};
 
@@ -21,6 +24,10 @@ pub use self::{
     figures::{Figure, FigureSums, Figures, Panel, StepOutput, feature_std},
     projector::Projector,
     state::StateVisitor,
+    three_sat::ThreeSat,
+    univip::{
+        UniVip, WithInstances, instance_loss, instance_plan, scene_instance_loss, scene_loss,
+    },
 };
 use crate::{
     augment::ViewGeometry,
@@ -45,7 +52,7 @@ pub trait Method: std::fmt::Debug {
     /// The views of each image that a step needs, in the order of [`MicroBatch::views`].
     fn views(&self) -> Vec<ViewSpec>;
 
-    /// The figures that a step measures, in the order in which logs and curves show them.
+    /// The figures that a step measures, in the order in which logs and curves show them. A step may lack some of them.
     fn figures(&self) -> Vec<Figure>;
 
     /// Passes each part of the state that a checkpoint must hold to `visitor`, under a unique name.
@@ -97,6 +104,8 @@ pub fn new(
             Box::new(DenseCl::new(model, method, optim, queue_len, seed, device))
         }
         MethodName::Byol => Box::new(Byol::new(model, method, optim, seed, device)),
+        MethodName::UniVip => Box::new(UniVip::new(model, method, optim, seed, device)),
+        MethodName::ThreeSat => Box::new(ThreeSat::new(model, method, optim, seed, device)),
     }
 }
 
@@ -106,6 +115,8 @@ pub fn figures(method: &MethodConfig) -> Vec<Figure> {
     match method.name {
         MethodName::DenseCl => DenseCl::figures_with(method),
         MethodName::Byol => Byol::figures_of_a_step(),
+        MethodName::UniVip => UniVip::figures_of_a_step(),
+        MethodName::ThreeSat => ThreeSat::figures_of_a_step(),
     }
 }
 
@@ -116,12 +127,45 @@ pub struct ViewSpec {
     pub name: &'static str,
     /// Side in pixels; `None` = the setting `views.size`.
     pub size: Option<u32>,
+    /// What the view shows.
+    pub shows: Shows,
+}
+
+/// What a view shows of its image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shows {
+    /// A random crop.
+    Scene,
+    /// The largest centred square of the image, without any augmentation.
+    Whole,
+    /// A box that lies in the overlap of the first two views, which are scenes: all of it, without a random crop.
+    Instance {
+        /// Which of the image's instances, from 0.
+        number: usize,
+        /// Which of the two scenes' settings its colours and its blur are drawn by: 0 or 1.
+        like: usize,
+    },
+}
+
+impl Shows {
+    /// The number of instances of an image in these views; 0 where there are only scenes.
+    pub fn instances(views: &[ViewSpec]) -> usize {
+        let numbers = views.iter().filter_map(|view| match view.shows {
+            Self::Scene | Self::Whole => None,
+            Self::Instance { number, .. } => Some(number + 1),
+        });
+        numbers.max().unwrap_or(0)
+    }
 }
 
 impl ViewSpec {
     /// A view with the side `views.size` of the settings.
     pub const fn usual(name: &'static str) -> Self {
-        Self { name, size: None }
+        Self {
+            name,
+            size: None,
+            shows: Shows::Scene,
+        }
     }
 }
 

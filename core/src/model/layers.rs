@@ -42,7 +42,12 @@ impl<'a> Init<'a> {
     }
 
     /// N(0, std²).
-    fn normal<const D: usize>(&self, name: &str, shape: [usize; D], std: f64) -> Tensor<D> {
+    pub(crate) fn normal<const D: usize>(
+        &self,
+        name: &str,
+        shape: [usize; D],
+        std: f64,
+    ) -> Tensor<D> {
         let Some(seed) = self.seed else {
             return Tensor::zeros(shape, self.device);
         };
@@ -135,6 +140,13 @@ impl Conv2d {
         }
     }
 
+    /// The same convolution with this bias `[out]`.
+    #[must_use]
+    pub(crate) fn with_bias(mut self, bias: Tensor<1>) -> Self {
+        self.bias = Some(bias);
+        self
+    }
+
     /// [B, in, H, W] → [B, out, ⌈H/stride⌉, ⌈W/stride⌉], padded by dilation·(k−1)/2. Computes in the precision
     /// of `x`; the weights may have another.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
@@ -207,6 +219,20 @@ impl Linear {
         Self {
             bias: None,
             ..Self::new(init, name, sizes)
+        }
+    }
+
+    /// The layer that gives for x what this one gives for (x − mean)·scale, both [1, in]. It has a bias.
+    pub fn for_raw_input(self, mean: Tensor<2>, scale: Tensor<2>) -> Self {
+        let weight = self.weight * scale;
+        let shift = mean.matmul(weight.clone().transpose()).squeeze_dim(0);
+        let bias = match self.bias {
+            Some(bias) => bias - shift,
+            None => -shift,
+        };
+        Self {
+            weight,
+            bias: Some(bias),
         }
     }
 

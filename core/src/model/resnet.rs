@@ -16,12 +16,14 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct ResNet {
     stem: ConvNorm,
+    /// Whether a max pooling follows the stem.
+    pooled: bool,
     layers: [Vec<Block>; 4],
     channels: usize,
 }
 
 /// The feature maps [B, C, H/s, W/s] after each of the four stages. The strides s are 4, 8, 16 and 32, but at
-/// most the output stride of the network.
+/// most the output stride of the network; with the stem for small pictures 1, 2, 4 and 8.
 #[derive(Debug, Clone)]
 pub struct Stages(pub [Tensor<4>; 4]);
 
@@ -33,6 +35,7 @@ impl ResNet {
         let stages = network.stages.each_ref();
         Self {
             stem: ConvNorm::new(init, &network.stem),
+            pooled: network.pool.is_some(),
             layers: stages.map(|stage| stage.blocks.iter().map(block).collect()),
             channels: network.channels(),
         }
@@ -53,13 +56,17 @@ impl ResNet {
     /// The feature maps of all four stages. Batch normalisation uses the running statistics.
     pub fn stages(&self, images: Tensor<4>) -> Stages {
         let x = FeatureMap::new(images);
-        let mut x = self.stem.forward(x, Activation::Relu).max_pool();
+        let mut x = self.pool(self.stem.forward(x, Activation::Relu));
         Stages(self.layers.each_ref().map(|blocks| {
             for block in blocks {
                 x = block.forward(x.clone());
             }
             x.clone().into_tensor()
         }))
+    }
+
+    fn pool(&self, x: FeatureMap) -> FeatureMap {
+        if self.pooled { x.max_pool() } else { x }
     }
 
     /// As [`Self::forward`], but batch normalisation uses the statistics of the batch, separately in each of
@@ -74,7 +81,7 @@ impl ResNet {
     pub fn stages_train(&mut self, images: Tensor<4>, groups: usize) -> Stages {
         let x = FeatureMap::new(images);
         let x = self.stem.forward_train(x, groups, Activation::Relu);
-        let mut x = x.max_pool();
+        let mut x = self.pool(x);
         Stages(self.layers.each_mut().map(|blocks| {
             for block in blocks {
                 x = block.forward_train(x.clone(), groups);

@@ -28,13 +28,20 @@ pub trait Tensors: Clone {
 
     /// The same network for training: every parameter is a leaf of the gradient graph.
     fn trainable(mut self) -> Self {
-        self.visit("", &mut Track(true));
+        self.visit("", &mut Place::Leaves);
         self
     }
 
     /// The same network for evaluation: no tensor is in a gradient graph.
     fn inference(mut self) -> Self {
-        self.visit("", &mut Track(false));
+        self.visit("", &mut Place::Outside);
+        self
+    }
+
+    /// The same network as constants of the gradient graph: a gradient flows through it to its input, and none is
+    /// computed for its parameters. For attacks on the pixels.
+    fn constant(mut self) -> Self {
+        self.visit("", &mut Place::Constants);
         self
     }
 }
@@ -78,13 +85,19 @@ impl TensorVisitor for Refill<'_> {
     }
 }
 
-struct Track(bool);
+/// The place of a network's parameters in the gradient graph. Its running statistics are always outside.
+enum Place {
+    Leaves,
+    Constants,
+    Outside,
+}
 
-impl TensorVisitor for Track {
+impl TensorVisitor for Place {
     fn tensor<const D: usize>(&mut self, _: &str, kind: Kind, tensor: &mut Tensor<D>) {
         let inner = tensor.clone().inner();
-        *tensor = match kind {
-            Kind::Parameter if self.0 => inner.autodiff().require_grad(),
+        *tensor = match (kind, &self) {
+            (Kind::Parameter, Self::Leaves) => inner.autodiff().require_grad(),
+            (Kind::Parameter, Self::Constants) => inner.autodiff(),
             _ => inner,
         };
     }

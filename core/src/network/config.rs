@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::Pool;
 use crate::error::{Error, Result};
 
 /// Backbone architectures (He et al., 2016), with torchvision's numerics.
@@ -53,6 +54,59 @@ impl Backbone {
     }
 }
 
+/// How a backbone begins: which pictures it is for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stem {
+    /// A 7×7 convolution of stride 2 and a max pooling of stride 2, for photographs (He et al. 2016, table 1).
+    #[default]
+    ImageNet,
+    /// A 3×3 convolution of stride 1 without a pooling, for pictures of about 32 px: they have too few pixels for the
+    /// other one.
+    Cifar,
+}
+
+impl Stem {
+    /// The name as written in configs and in the metadata of weights.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ImageNet => "imagenet",
+            Self::Cifar => "cifar",
+        }
+    }
+
+    /// Side of the convolution's kernel, and its stride.
+    pub fn convolution(self) -> [usize; 2] {
+        match self {
+            Self::ImageNet => [7, 2],
+            Self::Cifar => [3, 1],
+        }
+    }
+
+    /// The max pooling after the convolution.
+    pub fn pool(self) -> Option<Pool> {
+        match self {
+            Self::ImageNet => Some(Pool { size: 3, stride: 2 }),
+            Self::Cifar => None,
+        }
+    }
+
+    /// Side of a cell behind the stem in pixels.
+    pub fn stride(self) -> usize {
+        let [_, stride] = self.convolution();
+        stride * self.pool().map_or(1, |pool| pool.stride)
+    }
+
+    /// The output stride of a network whose strides are not replaced by dilation: three stages halve the resolution.
+    pub fn largest_output_stride(self) -> usize {
+        self.stride() * 8
+    }
+
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// The network: backbone f and the two projection heads.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -62,8 +116,10 @@ pub struct ModelConfig {
     /// Channels of the stem, 1 to 256; torchvision has 64. The stages have 1, 2, 4 and 8 times as many (with
     /// bottlenecks 4, 8, 16 and 32 times).
     pub width: usize,
+    /// The stem: for photographs, or for small pictures.
+    pub stem: Stem,
     /// Side of a cell of the last feature map in pixels: 32, 16 or 8. For 16 and 8, strides are replaced by
-    /// dilation; the weights are the same.
+    /// dilation; the weights are the same. With [`Stem::Cifar`] it is 8, which needs no dilation.
     pub output_stride: usize,
     /// Dimension of the outputs of both heads, 1 to 4096.
     pub dim: usize,
@@ -81,6 +137,7 @@ impl Default for ModelConfig {
         Self {
             backbone: Backbone::ResNet50,
             width: 64,
+            stem: Stem::ImageNet,
             output_stride: 32,
             dim: 128,
             num_grid: 0,
@@ -107,13 +164,17 @@ impl ModelConfig {
 
     /// The network in words, such as `resnet50 of width 64`.
     pub fn describe(&self) -> String {
+        let stem = match self.stem {
+            Stem::ImageNet => "",
+            Stem::Cifar => " with the stem for small pictures",
+        };
         let placement = if self.stride_in_1x1 {
             " with the stride in the 1x1 convolution"
         } else {
             ""
         };
         format!(
-            "{} of width {}{placement}",
+            "{} of width {}{stem}{placement}",
             self.backbone.name(),
             self.width
         )
@@ -133,6 +194,18 @@ impl ModelConfig {
         let stride = self.output_stride;
         Self::check_output_stride(stride)
             .map_err(|expected| Error::config("model.output_stride", stride, expected))?;
+        let largest = self.stem.largest_output_stride();
+        if stride > largest {
+            return Err(Error::config(
+                "model.output_stride",
+                stride,
+                format!(
+                    "with model.stem = {:?} the cells of the last feature map have at most {largest} pixels: must be \
+                     {largest} (--stride {largest})",
+                    self.stem.name()
+                ),
+            ));
+        }
         Error::ensure(
             "model.dim",
             self.dim,
@@ -155,8 +228,8 @@ impl ModelConfig {
     }
 }
 
-/// Serialises a [`ModelConfig`] for the metadata of weights and checkpoints. `stride_in_1x1` is written only if
-/// it is true, so that other files can also be read by versions without this setting.
+/// Serialises a [`ModelConfig`] for the metadata of weights and checkpoints. `stem` and `stride_in_1x1` are written
+/// only if they are not the usual ones, so that other files can also be read by versions without these settings.
 pub(crate) fn in_metadata<S: Serializer>(
     model: &ModelConfig,
     serializer: S,
@@ -165,6 +238,8 @@ pub(crate) fn in_metadata<S: Serializer>(
     struct Written {
         backbone: Backbone,
         width: usize,
+        #[serde(skip_serializing_if = "Stem::is_default")]
+        stem: Stem,
         output_stride: usize,
         dim: usize,
         num_grid: usize,
@@ -174,6 +249,7 @@ pub(crate) fn in_metadata<S: Serializer>(
     let &ModelConfig {
         backbone,
         width,
+        stem,
         output_stride,
         dim,
         num_grid,
@@ -182,6 +258,7 @@ pub(crate) fn in_metadata<S: Serializer>(
     let written = Written {
         backbone,
         width,
+        stem,
         output_stride,
         dim,
         num_grid,

@@ -12,7 +12,7 @@ mod tests;
 
 pub(crate) use self::config::in_metadata;
 pub use self::{
-    config::{Backbone, ModelConfig},
+    config::{Backbone, ModelConfig, Stem},
     heads::{
         DENSE_HEAD, GLOBAL_HEAD, backbone_parameters, encoder_parameters, head_tensors, is_head,
     },
@@ -26,9 +26,6 @@ const EXPANSION: usize = 4;
 pub const STEM_NAMES: [&str; 2] = ["conv1", "bn1"];
 /// Names, inside a block, of the shortcut's convolution and of its batch normalisation.
 pub const SHORTCUT_NAMES: [&str; 2] = ["downsample.0", "downsample.1"];
-
-/// The max pooling of the stem; padded by 1 on each side.
-pub const POOL: Pool = Pool { size: 3, stride: 2 };
 
 /// Names, inside a block, of the convolution `index` (from 0) and of its batch normalisation.
 pub fn chain_names(index: usize) -> [String; 2] {
@@ -45,7 +42,7 @@ pub fn block_name(stage: usize, block: usize) -> String {
     format!("{}.{block}", stage_name(stage))
 }
 
-/// A max pooling with a square window.
+/// A max pooling with a square window, padded by (size−1)/2 on every side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pool {
     /// Side of the window.
@@ -57,8 +54,10 @@ pub struct Pool {
 /// The description of a backbone without a classifier.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Network {
-    /// The first convolution. [`POOL`] follows it.
+    /// The first convolution.
     pub stem: Convolution,
+    /// The max pooling that follows it; `None` in a network for small pictures.
+    pub pool: Option<Pool>,
     /// The four stages, in the order of the forward pass.
     pub stages: [Stage; 4],
 }
@@ -242,9 +241,11 @@ impl Network {
     pub fn new(model: &ModelConfig) -> Self {
         let (counts, _) = model.backbone.blocks();
         let kind = BlockKind::of(model);
-        let stem = Convolution::new(STEM_NAMES.map(str::to_string), [3, model.width], 7, 2);
+        let [size, stride] = model.stem.convolution();
+        let names = STEM_NAMES.map(str::to_string);
+        let stem = Convolution::new(names, [3, model.width], size, stride);
         let mut input = stem.output;
-        let mut stride_so_far = stem.stride * POOL.stride;
+        let mut stride_so_far = model.stem.stride();
         let mut dilation = 1;
         let stages = std::array::from_fn(|stage| {
             let planes = model.width << stage;
@@ -276,7 +277,11 @@ impl Network {
                 stride: stride_so_far,
             }
         });
-        Self { stem, stages }
+        Self {
+            stem,
+            pool: model.stem.pool(),
+            stages,
+        }
     }
 
     /// Channels of the last feature map.
@@ -295,9 +300,15 @@ impl Network {
         std::iter::once(&self.stem).chain(blocks)
     }
 
+    /// Rows and columns behind the pooling, from those of the stem's output.
+    fn pooled(&self, sides: [usize; 2]) -> [usize; 2] {
+        let stride = self.pool.map_or(1, |pool| pool.stride);
+        sides.map(|side| side.div_ceil(stride))
+    }
+
     /// Rows and columns of each stage's feature map, from those of the picture.
     pub fn stage_sides(&self, picture: [usize; 2]) -> [[usize; 2]; 4] {
-        let mut sides = pooled(self.stem.output_sides(picture));
+        let mut sides = self.pooled(self.stem.output_sides(picture));
         self.stages.each_ref().map(|stage| {
             for block in &stage.blocks {
                 sides = block.output_sides(sides);
@@ -315,7 +326,7 @@ impl Network {
             sides: output,
             relu: true,
         }];
-        let mut input = pooled(output);
+        let mut input = self.pooled(output);
         for block in self.blocks() {
             let mut sides = input;
             for convolution in &block.convolutions {
@@ -343,11 +354,6 @@ impl Block {
         let convolutions = self.convolutions.iter();
         convolutions.fold(input, |sides, convolution| convolution.output_sides(sides))
     }
-}
-
-/// Rows and columns after [`POOL`].
-fn pooled(sides: [usize; 2]) -> [usize; 2] {
-    sides.map(|side| side.div_ceil(POOL.stride))
 }
 
 /// A convolution with the size of its output, for a picture of given size.

@@ -90,7 +90,7 @@ fn maps_have_the_sizes_of_a_forward_pass() {
 }
 
 #[test]
-fn files_name_the_placement_of_the_stride_only_where_it_is_not_torchvisions() {
+fn files_name_stem_and_placement_of_the_stride_only_where_they_are_not_torchvisions() {
     #[derive(serde::Serialize)]
     struct File {
         #[serde(serialize_with = "in_metadata")]
@@ -107,10 +107,67 @@ fn files_name_the_placement_of_the_stride_only_where_it_is_not_torchvisions() {
         written(true),
         usual.replace("}}", r#","stride_in_1x1":true}}"#)
     );
+    let small = ModelConfig {
+        stem: Stem::Cifar,
+        ..model(Backbone::ResNet50, 8, false)
+    };
+    let text = serde_json::to_string(&File {
+        model: small.clone(),
+    });
+    let text = text.expect("JSON");
+    assert!(
+        text.contains(r#""width":64,"stem":"cifar","output_stride":8"#),
+        "{text}"
+    );
+    #[derive(serde::Deserialize)]
+    struct Read {
+        model: ModelConfig,
+    }
+    let read: Read = serde_json::from_str(&text).expect("settings");
+    assert_eq!(read.model, small);
     let read: ModelConfig = serde_json::from_str(r#"{"backbone":"resnet50"}"#).expect("settings");
     assert!(!read.stride_in_1x1);
 
     let basic = model(Backbone::ResNet18, 32, true).validate();
     let message = basic.expect_err("no 1x1 convolution").to_string();
     assert!(message.contains("model.stride_in_1x1 = true"), "{message}");
+}
+
+#[test]
+fn the_stem_for_small_pictures_keeps_their_pixels() {
+    let small = ModelConfig {
+        stem: Stem::Cifar,
+        ..model(Backbone::ResNet18, 8, false)
+    };
+    small.validate().expect("its own stride");
+    let network = Network::new(&small);
+    assert_eq!((network.stem.size, network.stem.stride), (3, 1));
+    assert_eq!(network.pool, None);
+    let strides = network.stages.each_ref().map(|stage| stage.stride);
+    assert_eq!(strides, [1, 2, 4, 8]);
+    assert!(network.convolutions().all(|c| c.dilation == 1));
+    assert_eq!(
+        network.stage_sides([32, 32]),
+        [[32, 32], [16, 16], [8, 8], [4, 4]]
+    );
+    assert_eq!(network.maps([32, 32])[0].sides, [32, 32]);
+    // But for the first kernel it is the network for photographs.
+    let usual = Network::new(&model(Backbone::ResNet18, 32, false));
+    let differ: Vec<_> = (network.tensors().zip(usual.tensors()))
+        .filter(|(a, b)| a != b)
+        .map(|(a, _)| (a.name, a.shape))
+        .collect();
+    assert_eq!(differ, [("conv1.weight".to_string(), vec![64, 3, 3, 3])]);
+
+    let message = ModelConfig {
+        output_stride: 16,
+        ..small
+    };
+    let message = message.validate().expect_err("no dilation below 1");
+    let message = message.to_string();
+    assert!(
+        message.starts_with("model.output_stride = 16: with model.stem = \"cifar\"")
+            && message.contains("must be 8"),
+        "{message}"
+    );
 }

@@ -1,10 +1,11 @@
 //! Which kernel computes a convolution on a GPU: the ways there are, and what was chosen for which sizes.
 //!
 //! Which way is fastest depends on the device and on the sizes, so it is measured when the sizes first occur
-//! (`gpu/measure.rs`). What was chosen can be stored and given back, so that a run that continues, or the next one on the
+//! (`gpu/conv/algorithms.rs`). What was chosen can be stored and given back, so that a run that continues, or the next one on the
 //! same device, need not measure again and computes the same bits.
 
 use std::{
+    cell::Cell,
     fmt,
     str::FromStr,
     sync::{Mutex, PoisonError},
@@ -223,6 +224,8 @@ struct Choices {
     as_hardware: bool,
     chosen: Vec<Chosen>,
     notes: Vec<String>,
+    /// Names of opened devices with their drivers.
+    drivers: Vec<(String, String)>,
 }
 
 static CHOICES: Mutex<Option<Choices>> = Mutex::new(None);
@@ -238,6 +241,7 @@ pub fn set_mode(mode: Mode) {
         *choices = Choices {
             mode,
             as_hardware: choices.as_hardware,
+            drivers: std::mem::take(&mut choices.drivers),
             ..Choices::default()
         }
     });
@@ -274,6 +278,41 @@ pub fn remember(chosen: impl IntoIterator<Item = Chosen>) {
 /// What a user should know about the choices since the last call: algorithms that were left out, and why.
 pub fn take_notes() -> Vec<String> {
     with(|choices| std::mem::take(&mut choices.notes))
+}
+
+/// Tells the driver of a device, because a choice is valid only for the driver with which it was measured.
+#[allow(dead_code, reason = "only builds with wgpu know it")]
+pub(crate) fn set_driver(device: &str, driver: String) {
+    with(|choices| {
+        choices.drivers.retain(|(name, _)| name != device);
+        choices.drivers.push((device.to_string(), driver));
+    });
+}
+
+/// The driver of a device, where it is known.
+#[allow(dead_code, reason = "only builds with GPU kernels of ours choose")]
+pub(super) fn driver(device: &str) -> Option<String> {
+    with(|choices| {
+        let found = choices.drivers.iter().find(|(name, _)| name == device);
+        found.map(|(_, driver)| driver.clone())
+    })
+}
+
+thread_local! {
+    static TRYING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread tries a kernel that may fail. Its panics are caught and need not be shown.
+pub fn is_trying() -> bool {
+    TRYING.get()
+}
+
+#[allow(dead_code, reason = "only builds with GPU kernels of ours choose")]
+pub(super) fn trying<R>(work: impl FnOnce() -> R) -> R {
+    let outer = TRYING.replace(true);
+    let result = work();
+    TRYING.set(outer);
+    result
 }
 
 /// What was chosen for a case on a device.

@@ -43,6 +43,7 @@ use serde::{Deserialize, Serialize};
 pub use self::correspondence::Correspondence;
 use self::scene::{Hit, Scene, View};
 pub use self::warp::{Homography, Warp, WarpMap, warp};
+use crate::augment::CropBox;
 use crate::boxes::Rect;
 use crate::rng::{Purpose, stream};
 
@@ -182,7 +183,35 @@ impl Frame {
         });
         boxes.collect()
     }
+
+    /// Squares around the objects of which enough is visible to tell their class, and their classes: for pictures of
+    /// single objects. A square may show parts of other objects, too.
+    pub fn object_squares(&self) -> Vec<(CropBox, usize)> {
+        let (width, height) = self.image.dimensions();
+        // A hundredth of the picture: what is left of a hidden object is often less.
+        let squares = self.objects(width * height / 100).into_iter();
+        let square = |rect: Rect| {
+            let [x, y] = rect.center();
+            let longer = (rect.x1 - rect.x0).max(rect.y1 - rect.y0);
+            let side = ((SQUARE * longer).round() as u32).clamp(1, width.min(height));
+            let start = |center: f64, length: u32| {
+                let start = (center - f64::from(side) / 2.0).round().max(0.0);
+                (start as u32).min(length - side)
+            };
+            CropBox {
+                left: start(x, width),
+                top: start(y, height),
+                width: side,
+                height: side,
+            }
+        };
+        squares.map(|(rect, class)| (square(rect), class)).collect()
+    }
 }
+
+/// The side of [`Frame::object_squares`], as a multiple of the longer side of the object's box: with a margin, so that
+/// the outline of the object can be seen.
+const SQUARE: f64 = 1.25;
 
 /// Renders scene number `index` of `seed` from two viewpoints.
 ///

@@ -140,8 +140,7 @@ impl LinearProbe {
         for step in 0..steps {
             let (values, targets) = next(step)?;
             let logits = probe.layer.forward(probe.standardize(values).autodiff());
-            let targets: Tensor<2, Int> = integers(&targets, &device).unsqueeze_dim(1);
-            let loss = -log_softmax(logits, 1).gather(1, targets.autodiff()).mean();
+            let loss = cross_entropy(logits, &targets);
             let mut gradients = ParameterGradients::default();
             gradients.accumulate(&probe.layer, &loss.backward());
             let progress = Progress {
@@ -154,6 +153,11 @@ impl LinearProbe {
         }
         probe.layer = probe.layer.inference();
         Ok(probe)
+    }
+
+    /// The same as one linear layer on features that are not standardised.
+    pub fn into_layer(self) -> Linear {
+        self.layer.for_raw_input(self.mean, self.scale)
     }
 
     /// Logits of every cell of a feature map: [1, C, h, w] → [1, classes, h, w].
@@ -174,6 +178,17 @@ impl LinearProbe {
     fn standardize(&self, x: Tensor<2>) -> Tensor<2> {
         (x - self.mean.clone()) * self.scale.clone()
     }
+}
+
+/// Cross entropy of logits [N, classes] with the classes of N samples, the mean over the samples, one element.
+pub fn cross_entropy(logits: Tensor<2>, classes: &[usize]) -> Tensor<1> {
+    let targets: Tensor<2, Int> = integers(classes, &logits.device().inner()).unsqueeze_dim(1);
+    let targets = if logits.is_autodiff() {
+        targets.autodiff()
+    } else {
+        targets
+    };
+    -log_softmax(logits, 1).gather(1, targets).mean()
 }
 
 fn matrix(samples: Samples, device: &Device) -> Tensor<2> {

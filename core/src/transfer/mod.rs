@@ -9,7 +9,7 @@ use burn::tensor::Tensor;
 
 use crate::{
     features::Feature,
-    model::{ResNet, TensorVisitor, Tensors},
+    model::{Linear, ResNet, TensorVisitor, Tensors, head::pool},
 };
 
 /// A backbone and a head on one of its feature maps that are trained together (fine-tuning). With a
@@ -37,6 +37,20 @@ impl<H> FineTuned<H> {
         let stages = self.backbone.stages_train(images, groups);
         let map = feature.of_backbone(&stages);
         map.expect("the dense head is no part of a backbone")
+    }
+}
+
+/// A classifier of whole pictures: the mean of the last feature map over its cells, and a linear layer.
+impl FineTuned<Linear> {
+    /// Logits [B, classes] of normalised images [B, 3, H, W]. Batch normalisation uses the running statistics.
+    pub fn classify(&self, images: Tensor<4>) -> Tensor<2> {
+        self.head.forward(pool(self.backbone.forward(images)))
+    }
+
+    /// The same in training: batch normalisation uses the statistics of the batch and updates the running statistics.
+    pub fn classify_train(&mut self, images: Tensor<4>) -> Tensor<2> {
+        self.head
+            .forward(pool(self.backbone.forward_train(images, 1)))
     }
 }
 

@@ -12,9 +12,9 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::FORMAT_VERSION;
 use crate::{
-    device::failure,
+    device::{block_on, read},
     error::{Error, Result, SHOWN, first_names},
-    model::AnyNetwork,
+    model::{AnyNetwork, NamedTensor},
     stored::Stored,
 };
 
@@ -79,13 +79,30 @@ impl Archive {
         shape: Vec<usize>,
         tensor: &Tensor<D>,
     ) -> Result<()> {
-        let values = tensor
-            .clone()
-            .inner()
-            .try_into_vec_as::<f32>()
-            .map_err(|e| failure(&format!("when {name} was read"), e))?;
+        let during = format!("when {name} was read");
+        let values = block_on(read(tensor.clone().inner().into_data_async(), &during))?;
         self.tensors.insert(name, Stored { shape, values });
         Ok(())
+    }
+
+    /// The values of these tensors, read from their device without blocking.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when one cannot be read from the device.
+    pub async fn read(tensors: Vec<NamedTensor>) -> Result<Self> {
+        let mut archive = Self::default();
+        for NamedTensor {
+            name,
+            shape,
+            values,
+            ..
+        } in tensors
+        {
+            let during = format!("when {name} was read");
+            let values = read(values.into_data_async(), &during).await?;
+            archive.tensors.insert(name, Stored { shape, values });
+        }
+        Ok(archive)
     }
 
     /// Adds all tensors of `network`, with `prefix` before their names.

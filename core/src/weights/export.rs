@@ -2,7 +2,8 @@
 
 use super::Weights;
 use crate::{
-    error::Result,
+    config::Stem,
+    error::{Error, Result},
     foreign::{Source, StateDict, detectron2, onnx, safetensors, torch},
 };
 
@@ -24,12 +25,17 @@ impl Weights {
     ///
     /// # Errors
     /// [`crate::Error::Mismatch`] when `heads` is true and the weights have none, or the format cannot contain
-    /// them.
+    /// them; for detectron2 also when the network is one for small pictures.
     pub fn export(&self, format: Format, heads: bool) -> Result<Vec<u8>> {
         let source = self.source();
         match format {
             Format::Safetensors => safetensors::write(&StateDict::new(&source, heads)?),
             Format::Torch => torch::write(&StateDict::new(&source, heads)?),
+            Format::Detectron2 if source.model.stem == Stem::Cifar => Err(Error::Mismatch(
+                "detectron2's ResNet has no stem for small pictures (3x3, without a pooling), as these weights need; \
+                 export them with --to torch, safetensors or onnx"
+                    .to_string(),
+            )),
             Format::Detectron2 => {
                 detectron2::write(&StateDict::new(&source, heads)?, source.model.stride_in_1x1)
             }
@@ -48,13 +54,13 @@ impl Weights {
         }
     }
 
-    /// One line of advice on where the other program must have the stride of bottlenecks, or `None` if none is
-    /// needed.
+    /// One line of advice on how the other program's network must differ from its usual one, or `None` if it need not.
     ///
-    /// detectron2 has the stride in the first 1×1 convolution by default, and a setting changes this.
+    /// A network for small pictures has a 3×3 stem of stride 1 without a pooling, which a ResNet of torchvision gets by
+    /// replacing both. Of the stride of bottlenecks: detectron2 has the stride in the first 1×1 convolution by default, and a setting changes this.
     /// torchvision's ResNet always has it in the 3×3 convolution. An ONNX graph contains the stride of each
     /// convolution and needs no advice.
-    pub fn stride_advice(&self, format: Format) -> Option<String> {
+    pub fn advice(&self, format: Format) -> Option<String> {
         let model = &self.info.model;
         let (_, bottleneck) = model.backbone.blocks();
         let in_1x1 = model.stride_in_1x1;
@@ -62,6 +68,16 @@ impl Weights {
             Format::Detectron2 if bottleneck => Some(format!(
                 "for detectron2 set MODEL.RESNETS.STRIDE_IN_1X1: {}",
                 if in_1x1 { "True" } else { "False" }
+            )),
+            Format::Safetensors | Format::Torch if model.stem == Stem::Cifar => Some(format!(
+                "these weights have a 3x3 stem without a pooling: before loading them into torchvision's ResNet, set \
+                 conv1 = Conv2d(3, {}, 3, padding=1, bias=False) and maxpool = Identity(){}",
+                model.width,
+                if in_1x1 {
+                    ", and the stride of its bottlenecks in their first 1x1 convolution"
+                } else {
+                    ""
+                }
             )),
             Format::Safetensors | Format::Torch if in_1x1 => Some(
                 "these weights have the stride of a bottleneck in its first 1x1 convolution, which this format \

@@ -241,7 +241,8 @@ fn ensure_same(written: &ModelConfig, mapping: &Mapping) -> Result<()> {
     let headless =
         mapping.absent.contains(&"global head") && mapping.absent.contains(&"dense head");
     let dim = headless || written.dim == found.dim;
-    if (written.backbone, written.width) == (found.backbone, found.width) && dim {
+    let network = |model: &ModelConfig| (model.backbone, model.width, model.stem);
+    if network(written) == network(found) && dim {
         return Ok(());
     }
     let describe = |model: &ModelConfig| format!("{} and dim {}", model.describe(), model.dim);

@@ -21,8 +21,9 @@ pub use self::{
 };
 pub use crate::stored::Stored;
 use crate::{
+    device::block_on,
     error::Result,
-    model::Encoder,
+    model::{Encoder, Tensors},
     network::{ModelConfig, in_metadata},
 };
 
@@ -52,9 +53,15 @@ pub struct WeightsInfo {
 /// # Errors
 /// [`crate::Error::Device`] when a tensor cannot be read from the device.
 pub fn save(encoder: &Encoder, info: &WeightsInfo) -> Result<Vec<u8>> {
-    let mut archive = Archive::default();
-    archive.insert_all("", encoder)?;
-    archive.to_bytes(info)
+    block_on(save_async(encoder, info))
+}
+
+/// [`save`] without blocking the thread, for browsers, where blocking is not allowed.
+///
+/// # Errors
+/// As [`save`].
+pub async fn save_async(encoder: &Encoder, info: &WeightsInfo) -> Result<Vec<u8>> {
+    Archive::read(encoder.named()).await?.to_bytes(info)
 }
 
 /// Loads the encoder of a file that [`Weights::read`] supports, for inference on `device`.

@@ -1,100 +1,82 @@
 //! Image classification data sets with a folder per class, such as ImageNet.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, bail};
 
+use super::labelled::{Labelled, Picture, Sample};
 use crate::split::{Part, Roles, say_split, split};
 use crate::spread;
 use densecl_train::data::scan::{Dataset, LeftOut, is_clutter};
 use densecl_train::paths;
 
-/// A picture and its class.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Sample {
-    pub(crate) path: PathBuf,
-    /// An index into [`Folders::classes`].
-    pub(crate) class: usize,
-}
-
-/// A data set for classification.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Folders {
-    /// Names of the classes, sorted.
-    pub classes: Vec<String>,
-    pub train: Vec<Sample>,
-    pub val: Vec<Sample>,
-}
-
-impl Folders {
-    /// Reads `folder`: `train/CLASS/**.jpg` and `val/CLASS/**.jpg` (or else `test`). From plain `CLASS/**.jpg` a
-    /// fixed quarter of each class is taken for validation. At most `limit` pictures of each part, spread evenly over
-    /// the classes.
-    ///
-    /// # Errors
-    /// When there are fewer than two classes, a class has no picture, or validation has a class that training lacks.
-    pub(crate) fn read(folder: &Path, limit: Option<usize>) -> anyhow::Result<Self> {
-        let shown = folder.display();
-        let below = folders_in(folder)?;
-        let mut left_out = LeftOut::default();
-        let roles = parts_among(folder, &below)?;
-        let (classes, train, val) = if let Some((train, val)) = roles.both() {
-            let classes = folders_in(&folder.join(train))?;
-            let of_val = folders_in(&folder.join(val))?;
-            if let Some(unknown) = of_val.iter().find(|name| !classes.contains(name)) {
-                bail!(
-                    "{}: no such class in {}",
-                    folder.join(val).join(unknown).display(),
-                    folder.join(train).display()
-                );
-            }
-            let mut samples = |part: &str, names: &[String]| -> anyhow::Result<Vec<Sample>> {
-                let mut all = Vec::new();
-                for name in names {
-                    let class = classes.iter().position(|class| class == name);
-                    let place = folder.join(part).join(name);
-                    all.extend(pictures(&place, class.unwrap_or_default(), &mut left_out)?);
-                }
-                Ok(all)
-            };
-            let (train, val) = (samples(train, &classes)?, samples(val, &of_val)?);
-            roles.say(folder);
-            (classes, train, val)
-        } else {
-            let (mut train, mut val) = (Vec::new(), Vec::new());
-            for (class, name) in below.iter().enumerate() {
-                let all = pictures(&folder.join(name), class, &mut left_out)?;
-                if all.len() < 2 {
-                    bail!(
-                        "{}: a single picture, which cannot be both for training and for validation",
-                        all[0].path.display()
-                    );
-                }
-                let (for_train, for_val) = split(all, class as u64);
-                train.extend(for_train);
-                val.extend(for_val);
-            }
-            say_split(folder);
-            (below, train, val)
-        };
-        if classes.len() < 2 {
+/// Reads `folder`: `train/CLASS/**.jpg` and `val/CLASS/**.jpg` (or else `test`). From plain `CLASS/**.jpg` a
+/// fixed quarter of each class is taken for validation. At most `limit` pictures of each part, spread evenly over
+/// the classes.
+///
+/// # Errors
+/// When there are fewer than two classes, a class has no picture, or validation has a class that training lacks.
+pub(super) fn read(folder: &Path, limit: Option<usize>) -> anyhow::Result<Labelled> {
+    let shown = folder.display();
+    let below = folders_in(folder)?;
+    let mut left_out = LeftOut::default();
+    let roles = parts_among(folder, &below)?;
+    let (classes, train, val) = if let Some((train, val)) = roles.both() {
+        let classes = folders_in(&folder.join(train))?;
+        let of_val = folders_in(&folder.join(val))?;
+        if let Some(unknown) = of_val.iter().find(|name| !classes.contains(name)) {
             bail!(
-                "{shown}: found {} classes, at least 2 are needed; expected a folder per class, or \
-                 train/ and val/ with a folder per class each",
-                classes.len()
+                "{}: no such class in {}",
+                folder.join(val).join(unknown).display(),
+                folder.join(train).display()
             );
         }
-        if val.is_empty() {
-            bail!("{shown}: no pictures for validation");
+        let mut samples = |part: &str, names: &[String]| -> anyhow::Result<Vec<Sample>> {
+            let mut all = Vec::new();
+            for name in names {
+                let class = classes.iter().position(|class| class == name);
+                let place = folder.join(part).join(name);
+                all.extend(pictures(&place, class.unwrap_or_default(), &mut left_out)?);
+            }
+            Ok(all)
+        };
+        let (train, val) = (samples(train, &classes)?, samples(val, &of_val)?);
+        roles.say(folder);
+        (classes, train, val)
+    } else {
+        let (mut train, mut val) = (Vec::new(), Vec::new());
+        for (class, name) in below.iter().enumerate() {
+            let all = pictures(&folder.join(name), class, &mut left_out)?;
+            if all.len() < 2 {
+                bail!(
+                    "{}: a single picture, which cannot be both for training and for validation",
+                    all[0].picture
+                );
+            }
+            let (for_train, for_val) = split(all, class as u64);
+            train.extend(for_train);
+            val.extend(for_val);
         }
-        left_out.say(folder);
-        Ok(Self {
-            classes,
-            train: spread(train, limit),
-            val: spread(val, limit),
-        })
+        say_split(folder);
+        (below, train, val)
+    };
+    if classes.len() < 2 {
+        bail!(
+            "{shown}: found {} classes, at least 2 are needed; expected a folder per class, or \
+             train/ and val/ with a folder per class each",
+            classes.len()
+        );
     }
+    if val.is_empty() {
+        bail!("{shown}: no pictures for validation");
+    }
+    left_out.say(folder);
+    Ok(Labelled {
+        classes,
+        train: spread(train, limit),
+        val: spread(val, limit),
+    })
 }
 
 /// The parts among the folders `below`. A folder of pictures is a class, whatever it is called: there are parts only
@@ -150,7 +132,7 @@ fn pictures(folder: &Path, class: usize, left_out: &mut LeftOut) -> anyhow::Resu
     let found = Dataset::scan(folder)?;
     left_out.extend(found.left_out());
     let samples = found.paths().iter().map(|path| Sample {
-        path: path.clone(),
+        picture: Picture::File(path.clone()),
         class,
     });
     Ok(samples.collect())
@@ -173,7 +155,7 @@ mod tests {
     #[test]
     fn parts_are_read_or_made_and_every_class_is_in_both() {
         let given = folder(&["train/a/1.jpg", "train/b/x/2.jpg", "val/b/3.png", ".git/x"]);
-        let found = Folders::read(given.path(), None).expect("read");
+        let found = read(given.path(), None).expect("read");
         assert_eq!(found.classes, ["a", "b"]);
         let classes = |samples: &[Sample]| samples.iter().map(|s| s.class).collect::<Vec<_>>();
         assert_eq!(
@@ -190,16 +172,16 @@ mod tests {
             "val/b/3.heic",
             "__MACOSX/val/._3.png",
         ]);
-        let found = Folders::read(given.path(), None).expect("read");
+        let found = read(given.path(), None).expect("read");
         assert_eq!(classes(&found.val), [1]);
 
         let given = folder(&[
             "a/1.jpg", "a/2.jpg", "a/3.jpg", "a/4.jpg", "b/1.jpg", "b/2.jpg",
         ]);
-        let found = Folders::read(given.path(), None).expect("read");
+        let found = read(given.path(), None).expect("read");
         assert_eq!(classes(&found.train), [0, 0, 0, 1]);
         assert_eq!(classes(&found.val), [0, 1]);
-        let limited = Folders::read(given.path(), Some(2)).expect("read");
+        let limited = read(given.path(), Some(2)).expect("read");
         assert_eq!(classes(&limited.train), [0, 1]);
     }
 
@@ -213,7 +195,7 @@ mod tests {
             "val/1.jpg",
             "val/2.jpg",
         ]);
-        let found = Folders::read(given.path(), None).expect("three classes");
+        let found = read(given.path(), None).expect("three classes");
         assert_eq!(found.classes, ["test_tube", "train", "val"]);
         let given = folder(&[
             "train_interior/1.jpg",
@@ -221,11 +203,11 @@ mod tests {
             "valley/1.jpg",
             "valley/2.jpg",
         ]);
-        let found = Folders::read(given.path(), None).expect("two classes");
+        let found = read(given.path(), None).expect("two classes");
         assert_eq!(found.classes, ["train_interior", "valley"]);
         // Classes called so inside of parts.
         let given = folder(&["train/train/1.jpg", "train/test/1.jpg", "val/train/2.jpg"]);
-        let found = Folders::read(given.path(), None).expect("two classes");
+        let found = read(given.path(), None).expect("two classes");
         assert_eq!(found.classes, ["test", "train"]);
         assert_eq!(found.val.len(), 1);
     }
@@ -252,7 +234,7 @@ mod tests {
                 &["no pictures for validation"],
             ),
         ] {
-            let error = Folders::read(folder(files).path(), None).expect_err("refused");
+            let error = read(folder(files).path(), None).expect_err("refused");
             let message = format!("{error:#}");
             for part in parts {
                 assert!(message.contains(part), "`{part}` is not in: {message}");

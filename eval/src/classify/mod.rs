@@ -1,6 +1,7 @@
 //! `eval knn` and `eval linear`: classification of whole pictures by frozen features, averaged over the cells.
 
 mod folders;
+pub(crate) mod labelled;
 mod picture;
 
 use std::path::{Path, PathBuf};
@@ -17,9 +18,8 @@ use super::backbone::Backbone;
 use super::figures::{Figure, bootstrap};
 use super::stream::stream;
 use super::{Evaluation, Look, Measured};
-use densecl_train::data::decode::{DecodeLimits, decode};
 use densecl_train::paths;
-use folders::{Folders, Sample};
+use labelled::{Labelled, Sample};
 
 /// Number of classes from which on top-5 accuracy is reported.
 const TOP_5_FROM: usize = 6;
@@ -78,7 +78,7 @@ pub struct Classify {
     data: PathBuf,
     look: Look,
     method: Method,
-    folders: Folders,
+    set: Labelled,
 }
 
 /// One vector per picture, row major.
@@ -88,7 +88,8 @@ struct Pooled {
 }
 
 impl Classify {
-    /// Reads the folders in `data`; at most `limit` pictures of each part.
+    /// Reads the folders in `data`, or cuts objects from scenes where it is `scenes` or `scenes:N`; at most `limit`
+    /// pictures of each part.
     ///
     /// # Errors
     /// For settings out of range, and for data that cannot be used.
@@ -101,7 +102,7 @@ impl Classify {
         method.validate()?;
         Ok(Self {
             data: data.to_path_buf(),
-            folders: Folders::read(data, limit)?,
+            set: Labelled::open(data, limit)?,
             look,
             method,
         })
@@ -133,18 +134,17 @@ impl Classify {
     }
 
     fn open_picture(&self, sample: &Sample) -> anyhow::Result<RgbImage> {
-        let image = decode(&sample.path, &DecodeLimits::default())
-            .map_err(|reason| anyhow::anyhow!("{}: {reason}", sample.path.display()))?;
+        let image = sample.picture.open()?;
         Ok(network_picture(&image, self.look.size))
     }
 
     /// The figures from the score of every class for each validation picture.
     fn measured(&self, scores: &[f64], picture: RgbImage, seed: u64) -> Measured {
-        let Folders {
+        let Labelled {
             classes,
             train,
             val,
-        } = &self.folders;
+        } = &self.set;
         let count = classes.len();
         let rows: Vec<&[f64]> = scores.chunks_exact(count).collect();
         let accuracy = |k: usize| {
@@ -196,7 +196,7 @@ impl Classify {
         k: usize,
         temperature: f64,
     ) -> anyhow::Result<Measured> {
-        let labels: Vec<usize> = self.folders.train.iter().map(|s| s.class).collect();
+        let labels: Vec<usize> = self.set.train.iter().map(|s| s.class).collect();
         let keys = unit_rows(train, backbone).transpose();
         let queries = unit_rows(val, backbone);
         let mut scores = Vec::new();
@@ -205,12 +205,12 @@ impl Classify {
             let similarity = rows.matmul(keys.clone()).try_into_vec_as::<f32>();
             let similarity = similarity.context("reading similarities back from the device")?;
             for row in similarity.chunks_exact(labels.len()) {
-                let votes = knn_votes(row, &labels, self.folders.classes.len(), k, temperature);
+                let votes = knn_votes(row, &labels, self.set.classes.len(), k, temperature);
                 scores.extend(votes);
                 nearest.push(picture::best(row));
             }
         }
-        let picture = picture::neighbours(&self.folders, &nearest)?;
+        let picture = picture::neighbours(&self.set, &nearest)?;
         Ok(self.measured(&scores, picture, 0))
     }
 
@@ -221,8 +221,8 @@ impl Classify {
         config: &LinearConfig,
         seed: u64,
     ) -> anyhow::Result<Measured> {
-        let labels: Vec<usize> = self.folders.train.iter().map(|s| s.class).collect();
-        let classes = self.folders.classes.len();
+        let labels: Vec<usize> = self.set.train.iter().map(|s| s.class).collect();
+        let classes = self.set.classes.len();
         let device = &backbone.device;
         let probe = LinearProbe::train(train.samples(), &labels, classes, config, seed, device);
         let logits = probe
@@ -230,7 +230,7 @@ impl Classify {
             .try_into_vec_as::<f32>();
         let logits = logits.context("reading logits back from the device")?;
         let scores: Vec<f64> = logits.into_iter().map(f64::from).collect();
-        let picture = picture::confusion(&self.folders, &scores)?;
+        let picture = picture::confusion(&self.set, &scores)?;
         Ok(self.measured(&scores, picture, seed))
     }
 }
@@ -261,11 +261,11 @@ impl Evaluation for Classify {
     }
 
     fn protocol(&self) -> serde_json::Value {
-        let Folders {
+        let Labelled {
             classes,
             train,
             val,
-        } = &self.folders;
+        } = &self.set;
         let method = match &self.method {
             Method::Knn { k, temperature } => json!({ "k": k, "temperature": temperature }),
             Method::Linear(LinearConfig {
@@ -296,8 +296,8 @@ impl Evaluation for Classify {
     }
 
     fn measure(&self, backbone: &Backbone, seeds: &[u64]) -> anyhow::Result<Vec<Measured>> {
-        let train = self.pool(backbone, &self.folders.train)?;
-        let val = self.pool(backbone, &self.folders.val)?;
+        let train = self.pool(backbone, &self.set.train)?;
+        let val = self.pool(backbone, &self.set.val)?;
         let both = [&train, &val];
         match &self.method {
             Method::Knn { k, temperature } => {

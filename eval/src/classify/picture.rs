@@ -5,9 +5,8 @@ use densecl::metrics::in_top_k;
 use densecl::visualize::{cells_to_image, outline, side_by_side, stack_vertical, viridis};
 use image::{Rgb, RgbImage, imageops};
 
-use super::folders::{Folders, Sample};
+use super::labelled::{Labelled, Sample};
 use crate::spread;
-use densecl_train::data::decode::{DecodeLimits, decode};
 use densecl_train::report::caption;
 
 /// Number of validation pictures shown, and of neighbours beside each.
@@ -36,19 +35,19 @@ pub(super) fn best(similarity: &[f32]) -> Vec<usize> {
 ///
 /// # Errors
 /// When one cannot be decoded.
-pub(super) fn neighbours(folders: &Folders, nearest: &[Vec<usize>]) -> anyhow::Result<RgbImage> {
-    let all: Vec<(&Sample, &Vec<usize>)> = folders.val.iter().zip(nearest).collect();
+pub(super) fn neighbours(set: &Labelled, nearest: &[Vec<usize>]) -> anyhow::Result<RgbImage> {
+    let all: Vec<(&Sample, &Vec<usize>)> = set.val.iter().zip(nearest).collect();
     let mut rows = Vec::new();
     for (sample, found) in spread(all, Some(ROWS)) {
-        let mut row = tile(folders, sample, None)?;
+        let mut row = tile(set, sample, None)?;
         for &other in found {
-            let other = &folders.train[other];
+            let other = &set.train[other];
             let color = if other.class == sample.class {
                 RIGHT
             } else {
                 WRONG
             };
-            row = side_by_side(&row, &tile(folders, other, Some(color))?, GAP).0;
+            row = side_by_side(&row, &tile(set, other, Some(color))?, GAP).0;
         }
         rows.push(row);
     }
@@ -57,19 +56,18 @@ pub(super) fn neighbours(folders: &Folders, nearest: &[Vec<usize>]) -> anyhow::R
 }
 
 /// A square from the centre of the picture, framed, above the name of its class.
-fn tile(folders: &Folders, sample: &Sample, frame: Option<Rgb<u8>>) -> anyhow::Result<RgbImage> {
-    let image = decode(&sample.path, &DecodeLimits::default())
-        .map_err(|reason| anyhow::anyhow!("{}: {reason}", sample.path.display()))?;
+fn tile(set: &Labelled, sample: &Sample, frame: Option<Rgb<u8>>) -> anyhow::Result<RgbImage> {
+    let image = sample.picture.open()?;
     let (width, height) = image.dimensions();
     let side = width.min(height);
     let (x, y) = ((width - side) / 2, (height - side) / 2);
-    let square = imageops::crop_imm(&image, x, y, side, side).to_image();
+    let square = imageops::crop_imm(&*image, x, y, side, side).to_image();
     let mut square = imageops::resize(&square, TILE, TILE, imageops::FilterType::Triangle);
     if let Some(color) = frame {
         let whole = Rect::new(0.0, 0.0, f64::from(TILE), f64::from(TILE));
         outline(&mut square, &whole, color, 4);
     }
-    let name = caption(&folders.classes[sample.class], TILE)?;
+    let name = caption(&set.classes[sample.class], TILE)?;
     Ok(stack_vertical(&[&square, &name], 0, WHITE))
 }
 
@@ -78,10 +76,10 @@ fn tile(folders: &Folders, sample: &Sample, frame: Option<Rgb<u8>>) -> anyhow::R
 ///
 /// # Errors
 /// When the font cannot be used.
-pub(super) fn confusion(folders: &Folders, scores: &[f64]) -> anyhow::Result<RgbImage> {
-    let count = folders.classes.len();
+pub(super) fn confusion(set: &Labelled, scores: &[f64]) -> anyhow::Result<RgbImage> {
+    let count = set.classes.len();
     let mut table = vec![0u32; count * count];
-    for (row, sample) in scores.chunks_exact(count).zip(&folders.val) {
+    for (row, sample) in scores.chunks_exact(count).zip(&set.val) {
         let predicted = (0..count)
             .find(|&class| in_top_k(row, class, 1))
             .unwrap_or(0);
@@ -99,7 +97,7 @@ pub(super) fn confusion(folders: &Folders, scores: &[f64]) -> anyhow::Result<Rgb
     let mut matrix = cells_to_image(&colors, [count; 2], side, side, false);
     if cell >= LABEL[1] {
         let mut names = RgbImage::from_pixel(LABEL[0], side, WHITE);
-        for (row, name) in (0..).zip(&folders.classes) {
+        for (row, name) in (0..).zip(&set.classes) {
             let top = row * cell + (cell - LABEL[1]) / 2;
             let name = caption(name, LABEL[0])?;
             imageops::replace(&mut names, &name, 0, i64::from(top));

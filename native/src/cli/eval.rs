@@ -4,6 +4,7 @@ mod compare;
 mod detect;
 pub(crate) mod presets;
 mod propagation;
+mod robust;
 
 use std::path::{Path, PathBuf};
 
@@ -17,6 +18,7 @@ use densecl_eval::classify;
 use densecl_eval::segmentation::{FcnSettings, KnnSettings, LinearSettings};
 pub(crate) use detect::{Detect, Detector, Instances};
 pub(crate) use propagation::Propagation;
+pub(crate) use robust::Robust;
 
 /// Judge backbones: how good are they for dense prediction?
 #[derive(Debug, Args)]
@@ -56,6 +58,8 @@ pub(crate) enum Task {
     Knn(Knn),
     /// Whole pictures by a linear layer on frozen features
     Linear(Linear),
+    /// Whole pictures after attacks on their pixels: a linear layer, and the fine-tuned backbone
+    Robust(Robust),
     /// A set of evaluations of several backbones in one table
     Compare(Compare),
 }
@@ -214,8 +218,8 @@ pub(crate) struct KnnSeg {
 /// The data set of a classification evaluation.
 #[derive(Debug, Args)]
 pub(crate) struct Classes {
-    /// A folder with a folder of pictures per class
-    #[arg(long, value_name = "DATA", value_hint = ValueHint::DirPath)]
+    /// A folder with a folder of pictures per class, or `scenes`: single objects of embedded scenes
+    #[arg(long, value_name = "DATA", value_hint = ValueHint::AnyPath)]
     pub(crate) data: PathBuf,
     /// At most this many pictures for training and as many for validation, spread evenly
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -227,7 +231,7 @@ pub(crate) struct Classes {
   densecl eval knn --weights runs/mine/weights.safetensors --weights random --data flowers
 
 DATA holds train/CLASS/*.jpg and val/CLASS/*.jpg, or CLASS/*.jpg: then a quarter of each class is kept
-for validation, always the same.")]
+for validation, always the same. Or it is `scenes`, or scenes:N for the objects of N scenes.")]
 pub(crate) struct Knn {
     #[command(flatten)]
     pub(crate) common: Common,
@@ -249,7 +253,7 @@ pub(crate) struct Knn {
   densecl eval linear --weights runs/mine/weights.safetensors --weights random --data flowers --seeds 3
 
 DATA holds train/CLASS/*.jpg and val/CLASS/*.jpg, or CLASS/*.jpg: then a quarter of each class is kept
-for validation, always the same.")]
+for validation, always the same. Or it is `scenes`, or scenes:N for the objects of N scenes.")]
 pub(crate) struct Linear {
     #[command(flatten)]
     pub(crate) common: Common,

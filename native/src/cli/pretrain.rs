@@ -13,6 +13,7 @@ use super::Device;
   densecl pretrain --config my.toml --data list.txt --set optim.lr=0.1 --set method.lambda=0
   densecl pretrain --resume runs/mine --steps 20000
   densecl pretrain --config photos_r18 --data imgs --devices vulkan:0,vulkan:1
+  densecl pretrain --config photos_r18 --data imgs --serve 127.0.0.1:6006 --serve-page dist
   densecl pretrain --config densecl_r50_coco_800ep --data imgs --init moco_v2_800ep_pretrain.pth.tar
   densecl pretrain --config densecl_r50_imagenet_200ep --data /data/imagenet --continue-from epoch_100.pth
 
@@ -75,6 +76,23 @@ pub(crate) struct Pretrain {
     /// Also write the figures of the run to this file; - for standard output
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) serve: Serve,
+}
+
+/// Watching the run in a browser.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Watching in a browser")]
+pub(crate) struct Serve {
+    /// Serve the newest weights and metrics.jsonl, read only, until the run ends; 0 as port for a free one
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) serve: Option<String>,
+    /// Serve a built demo page at the same address, which shows the run
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) serve_page: Option<PathBuf>,
+    /// Let pages of this origin read the run, such as http://localhost:8080
+    #[arg(long, value_name = "URL")]
+    pub(crate) serve_origin: Option<String>,
 }
 
 impl Pretrain {

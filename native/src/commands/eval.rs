@@ -17,6 +17,7 @@ use densecl_eval::correspondence::Correspondence;
 use densecl_eval::detect::{self, Detect};
 use densecl_eval::propagation::{Propagation, PropagationSettings};
 use densecl_eval::report::Report;
+use densecl_eval::robust::Robust;
 use densecl_eval::segmentation::{
     FcnSettings, FineTuneSeg, KnnSeg, KnnSettings, LinearSeg, LinearSettings, Splits,
 };
@@ -59,6 +60,11 @@ pub(crate) fn run(args: cli::Eval) -> anyhow::Result<()> {
             &classify(&args.classes, &args.look, knn(&args))?,
             &args.common,
         ),
+        cli::Task::Robust(args) => {
+            let limit = args.classes.limit.map(|n| n as usize);
+            let task = Robust::open(&args.classes.data, limit, args.settings())?;
+            judge(&task, &args.common)
+        }
         cli::Task::Linear(args) => judge(
             &classify(&args.classes, &args.look, linear(&args))?,
             &args.common,

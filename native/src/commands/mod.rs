@@ -1,5 +1,6 @@
 //! The commands of the program, one file each: convert arguments to a call of a library and print its result.
 
+mod boxes;
 mod compare;
 mod completions;
 mod config;
@@ -29,6 +30,7 @@ pub(crate) fn run(command: Option<Command>) -> anyhow::Result<bool> {
         None => return pretrain::run(None),
         Some(Command::Pretrain(args)) => return pretrain::run(Some(&args)),
         Some(Command::Pack(args)) => return pack::run(&args),
+        Some(Command::Boxes(args)) => return boxes::run(&args),
         Some(Command::Embed(args)) => return embed::run(&args),
         Some(Command::Match(args)) => matching::run(&args),
         Some(Command::Plot(args)) => plot::run(&args),

@@ -10,6 +10,7 @@ use densecl::ops::choice::{self, Chosen};
 use densecl::world::World;
 use densecl_train::agree::TogetherFailed;
 use densecl_train::config::RunConfig;
+use densecl_train::events::Observer;
 use densecl_train::files::write_atomically;
 use densecl_train::run::{
     Finished, MemberRun, PreparedRun, RunDir, RunRequest, RunResult, prepare_together,
@@ -19,6 +20,7 @@ use crate::cli;
 use crate::console;
 use crate::mpi::{self, Member};
 use crate::results::ensure_json;
+use crate::serve::{self, Serving};
 use crate::stop::stop_on_signal;
 use crate::terminal::Terminal;
 
@@ -42,21 +44,61 @@ pub(crate) fn run(args: Option<&cli::Pretrain>) -> anyhow::Result<bool> {
     if let Some(member) = mpi::join()? {
         return run_as(member, args, &stop);
     }
+    let serving = Serving::start(args.map(|args| &args.serve))?;
+    let finished = run_alone(args, serving.as_ref(), &stop);
+    conclude(finished, args, serving)
+}
+
+/// The run of the only process.
+fn run_alone(
+    args: Option<&cli::Pretrain>,
+    serving: Option<&Serving>,
+    stop: &AtomicBool,
+) -> anyhow::Result<Finished> {
     let prepared = PreparedRun::new(&request(args))?;
-    let json = args.and_then(|args| args.json.as_deref());
-    if let Some(json) = json {
-        ensure_json(json)?;
-    }
+    let watching = prepare_results(&prepared, args, serving)?;
     let devices = DeviceRequest::list(&prepared.config().train.device)?;
     let devices = devices
         .into_iter()
         .map(|request| open(request, prepared.config()));
     let devices: Vec<Selected> = devices.collect::<anyhow::Result<_>>()?;
-    let finished = prepared.run_on(&devices, Box::new(Terminal::new()), &stop)?;
-    if args.is_some_and(|args| args.verbose) {
+    prepared.run_on(&devices, watching, stop)
+}
+
+/// Checks that the results can be written, and returns what shows the run: the terminal, and whoever watches it.
+fn prepare_results(
+    prepared: &PreparedRun,
+    args: Option<&cli::Pretrain>,
+    serving: Option<&Serving>,
+) -> anyhow::Result<Box<dyn Observer>> {
+    if let Some(json) = args.and_then(|args| args.json.as_deref()) {
+        ensure_json(json)?;
+    }
+    if let Some(serving) = serving {
+        serving.describe(prepared.config());
+    }
+    let terminal = Box::new(Terminal::new());
+    Ok(serve::also(serving, terminal, prepared.folder()))
+}
+
+/// Reports the results of a run, and tells those who watch it how it ended.
+fn conclude(
+    finished: anyhow::Result<Finished>,
+    args: Option<&cli::Pretrain>,
+    serving: Option<Serving>,
+) -> anyhow::Result<bool> {
+    let json = args.and_then(|args| args.json.as_deref());
+    if let Some(serving) = &serving {
+        serving.finish(&finished);
+    }
+    if finished.is_ok() && args.is_some_and(|args| args.verbose) {
         console::note(kernels(&choice::chosen()).trim_end());
     }
-    report(finished, json)
+    let done = finished.and_then(|finished| report(finished, json));
+    if let Some(serving) = serving {
+        serving.close();
+    }
+    done
 }
 
 /// Opens a device for the precision of the settings.
@@ -99,6 +141,10 @@ fn member_run(
     args: Option<&cli::Pretrain>,
     stop: &AtomicBool,
 ) -> anyhow::Result<bool> {
+    let serving = match member.rank() {
+        0 => Serving::start(args.map(|args| &args.serve))?,
+        _ => None,
+    };
     let run = prepare_together(&request(args), member)?;
     let seat = member.seat();
     let config = match &run {
@@ -109,13 +155,9 @@ fn member_run(
     let selected = open(mpi::device_of(&devices, member.number())?, config)?;
     match run {
         MemberRun::First(prepared) => {
-            let json = args.and_then(|args| args.json.as_deref());
-            if let Some(json) = json {
-                ensure_json(json)?;
-            }
-            let watching = Box::new(Terminal::new());
-            let finished = prepared.run_first(&selected, seat, member, watching, stop)?;
-            report(finished, json)
+            let watching = prepare_results(&prepared, args, serving.as_ref())?;
+            let finished = prepared.run_first(&selected, seat, member, watching, stop);
+            conclude(finished, args, serving)
         }
         MemberRun::Other(follower) => {
             let interrupted = follower.run(&selected, seat, member, stop)?;

@@ -8,6 +8,7 @@
 //! errors.
 
 use std::fmt;
+use std::time::Duration;
 
 use anyhow::Context;
 use densecl::world::{World, tree_sum};
@@ -17,6 +18,9 @@ use mpi::datatype::PartitionMut;
 use mpi::environment::Universe;
 use mpi::topology::{Communicator, SimpleCommunicator};
 use mpi::{Count, Threading};
+
+/// How long the launcher is given to forward an error before all processes end.
+const FORWARDING: Duration = Duration::from_millis(250);
 
 /// The most bytes in one exchange of all ranks: MPI counts in 31 bits.
 const AT_ONCE: usize = 1 << 30;
@@ -70,6 +74,8 @@ impl Member {
 
     /// Ends all processes, with an exit code of 1.
     pub(crate) fn end_all(&self) -> ! {
+        // A busy launcher (MPICH's) drops what it has not forwarded yet when processes end: the error was lost.
+        std::thread::sleep(FORWARDING);
         self.world.abort(1)
     }
 

@@ -10,7 +10,7 @@ use crate::mpi;
 use densecl_eval::backbone::files_of;
 use densecl_eval::compare;
 use densecl_eval::embedding::side_file;
-use densecl_train::config::{RunConfig, SCENES};
+use densecl_train::config::{BoxSource, RunConfig, SCENES};
 use densecl_train::run::{RunDir, settings_and_folder};
 use densecl_train::settings;
 
@@ -39,6 +39,12 @@ pub(crate) fn of(command: Option<&Command>) -> anyhow::Result<Files> {
             files
                 .reads_pictures("", &args.data)
                 .writes("", &args.out)
+                .may_write("--json", args.json.as_deref());
+        }
+        Some(Command::Boxes(args)) => {
+            files
+                .reads_pictures("", &args.data)
+                .writes("--out", &args.out)
                 .may_write("--json", args.json.as_deref());
         }
         Some(Command::Embed(args)) => {
@@ -104,6 +110,9 @@ fn run(files: &mut Files, args: Option<&cli::Pretrain>) -> anyhow::Result<()> {
     if let Some(config) = &request.config {
         files.reads("--config", Path::new(config));
     }
+    if let Some(page) = args.and_then(|args| args.serve.serve_page.as_deref()) {
+        files.reads_data("--serve-page", page);
+    }
     let option = match &request.resume {
         // The settings of a resumed run name the weights or state it began with, but it does not read them again.
         Some(_) => "--resume",
@@ -129,6 +138,9 @@ fn data_of_run(files: &mut Files, config: &RunConfig) {
     let source = &config.data.source;
     if source != SCENES {
         files.reads_pictures("--data", Path::new(source));
+    }
+    if let BoxSource::File(boxes) = config.data.box_source() {
+        files.reads("data.boxes", &boxes);
     }
 }
 
@@ -169,6 +181,7 @@ fn evaluation(files: &mut Files, task: &eval::Task) {
         Task::Instances(args) => of_detector("instances", &args.detector),
         Task::Knn(args) => ("knn", args.classes.data.as_path(), &args.common),
         Task::Linear(args) => ("linear", args.classes.data.as_path(), &args.common),
+        Task::Robust(args) => ("robust", args.classes.data.as_path(), &args.common),
         Task::Compare(args) => return comparison(files, args),
     };
     for weights in files_of(&common.weights, common.seed, common.seeds) {

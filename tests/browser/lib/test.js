@@ -21,6 +21,11 @@ class Visit {
   /** Rejects as soon as a page throws, so that the case does not wait for an event that will never come. */
   thrown = new Promise((_, reject) => (this.#fail = reject));
 
+  /** Calls `close` at the end of the case. */
+  later(close) {
+    this.#closing.push(close);
+  }
+
   /** Opens a site on its own port. */
   async site(options) {
     const site = await openSite(options);
@@ -87,17 +92,19 @@ class Visit {
  * A case that needs no browser.
  * @param {string} name what is tested, as a sentence
  * @param {() => unknown} body
+ * @param {number} timeout in milliseconds
  */
-export function unit(name, body) {
+export function unit(name, body, timeout = TIMEOUT_MS) {
   if (listing) console.log(`${name}: test`);
-  else if (!chosen || chosen.has(name)) nodeTest(name, { timeout: TIMEOUT_MS }, body);
+  else if (!chosen || chosen.has(name)) nodeTest(name, { timeout }, body);
 }
 
 /**
  * @param {string} name what is tested, as a sentence
  * @param {(visit: Visit) => Promise<void>} body
+ * @param {number} [timeout] in milliseconds, for a case that needs longer than others
  */
-export function test(name, body) {
+export function test(name, body, timeout) {
   unit(name, async () => {
     const visit = new Visit();
     visit.thrown.catch(() => {});
@@ -114,7 +121,7 @@ export function test(name, body) {
     } finally {
       await visit.close();
     }
-  });
+  }, timeout);
 }
 
 if (!listing) after(closeBrowsers);

@@ -1,15 +1,15 @@
-// Tests the demo page's store and its state in the address. Run: node --test tests/browser/unit/
+// Tests the demo page's store and its state in the address.
 import assert from "node:assert/strict";
-import { test } from "node:test";
 
 import { fromHash, initialState, toHash } from "../../../web/page/state.js";
 import { createStore, effect } from "../../../web/page/store.js";
+import { unit as test } from "../lib/test.js";
 
 const turn = () => new Promise((resolve) => setTimeout(resolve));
 
 test("an address restores what it was made of", () => {
   const chosen = {
-    kind: "warp", seed: 31, warpSeed: 4, view: "matches", feature: "stage3", stride: 8, threshold: 0.35,
+    mode: "match", run: null, kind: "warp", seed: 31, warpSeed: 4, view: "matches", feature: "stage3", stride: 8, threshold: 0.35,
     weights: ["untrained", "trained"], point: [0.125, 0.75],
   };
   const { choices, lost } = fromHash(toHash({ ...initialState, ...chosen }));

@@ -1,8 +1,8 @@
-// Tests which cells arrow keys and the pointer select. Run: node --test tests/browser/unit/
+// Tests which cells arrow keys and the pointer select.
 import assert from "node:assert/strict";
-import { test } from "node:test";
 
 import { nearest, step, stepAmong } from "../../../web/js/element/stage.js";
+import { unit as test } from "../lib/test.js";
 
 const GRID = [3, 4]; // rows, columns
 const cell = (row, column) => row * 4 + column;

@@ -4,10 +4,10 @@
 use densecl::{
     Error,
     checkpoint::{self, Checkpoint},
-    config::{Backbone, ModelConfig},
+    config::{Backbone, ModelConfig, Stem},
     method::DenseCl,
     model::{Encoder, Tensors},
-    weights::{self, Archive, FORMAT_VERSION, FilePrecision, Weights, WeightsInfo},
+    weights::{self, Archive, FORMAT_VERSION, FilePrecision, Format, Weights, WeightsInfo},
 };
 use densecl_tests::{
     cases,
@@ -391,6 +391,50 @@ fn a_run_goes_on_only_with_its_own_placement_of_the_stride() {
     begin(&in_1x1).expect("the same network");
     let error = begin(&usual).expect_err("another network");
     assert!(assert_one_line(&error).contains("model.stride_in_1x1"));
+}
+
+/// Through our own file, and through torch's, which has no metadata: there the first kernel tells.
+#[test]
+fn the_stem_for_small_pictures_comes_back_from_every_file() {
+    let mut tiny = small();
+    tiny.model.stem = Stem::Cifar;
+    let encoder = tiny.learner(&cpu()).query.inference();
+    let images = || views("files", 2, &cpu()).query;
+    let expected = values(&encoder.backbone.forward(images()));
+    let ours = weights::save(&encoder, &info(&tiny.model)).expect("saved");
+    let weights = Weights::read(&ours).expect("ours");
+    assert!(weights.advice(Format::Onnx).is_none());
+    let advice = weights.advice(Format::Torch).expect("another stem");
+    assert!(advice.contains("conv1 = Conv2d(3, 2, 3, padding=1") && advice.contains("maxpool"));
+    let theirs = weights.export(Format::Torch, true).expect("exported");
+    for bytes in [&ours, &theirs] {
+        let read = Weights::read(bytes).expect("read");
+        assert_eq!(
+            (read.info.model.stem, read.info.model.output_stride),
+            (Stem::Cifar, 8)
+        );
+        let (encoder, _) = read.encoder(None, &cpu()).expect("built");
+        assert_eq!(values(&encoder.backbone.forward(images())), expected);
+    }
+    let error = weights
+        .export(Format::Detectron2, false)
+        .expect_err("no such network");
+    assert!(assert_one_line(&error).contains("stem for small pictures"));
+    let error = weights
+        .encoder(Some(16), &cpu())
+        .expect_err("no dilation below 1");
+    assert!(assert_one_line(&error).contains("must be 8"));
+
+    // A run goes on, and begins, with its own stem only.
+    let bytes = checkpoint_file(&tiny, 1);
+    let usual = small();
+    let error = load_checkpoint(&bytes, &usual).expect_err("another network");
+    assert!(assert_one_line(&error).contains("stem for small pictures"));
+    let weights = Weights::read(&bytes).expect("a query encoder");
+    let error = weights
+        .begin(&mut usual.learner(&cpu()), &usual.model)
+        .expect_err("another network");
+    assert!(assert_one_line(&error).contains("with the stem for small pictures"));
 }
 
 #[test]

@@ -8,3 +8,5 @@ mod in_view;
 mod queue;
 mod ranks;
 mod steps;
+mod three_sat;
+mod univip;

@@ -12,6 +12,8 @@ use densecl_tests::{
     byol::{self, TinyByol},
     learner::{Tiny, settings, state, views},
     network::cpu,
+    three_sat::{self, TinyThreeSat},
+    univip::{self, TinyUniVip},
 };
 use densecl_train::threads::Threads;
 
@@ -157,6 +159,37 @@ fn byol_ends_in_the_same_bits_on_any_number_of_ranks() {
             all
         };
         assert_alike("byol", &[2, 4], &run);
+    }
+}
+
+/// Three backward passes for each micro-batch, which is not a power of two.
+#[test]
+fn univip_ends_in_the_same_bits_on_any_number_of_ranks() {
+    let run = |world: &mut dyn World| {
+        let mut learner = TinyUniVip::default().learner(&cpu());
+        let batch = |name: &str| univip::batch(name, IMAGES, &cpu());
+        let mut all = train(&mut learner, world, (3, 4), &batch);
+        all.extend(bits(univip::state(&learner)));
+        all
+    };
+    assert_alike("univip", &[2, 4], &run);
+}
+
+/// The start of an attack depends on the number of the micro-batch in the run. Three backward passes, and four with the
+/// terms of the authors' code.
+#[test]
+fn three_sat_ends_in_the_same_bits_on_any_number_of_ranks() {
+    for unaugmented_terms in [false, true] {
+        let mut tiny = TinyThreeSat::default();
+        tiny.method.unaugmented_terms = unaugmented_terms;
+        let run = |world: &mut dyn World| {
+            let mut learner = tiny.learner(&cpu());
+            let batch = |name: &str| three_sat::batch(name, IMAGES, &cpu());
+            let mut all = train(&mut learner, world, (3, 4), &batch);
+            all.extend(bits(three_sat::state(&learner)));
+            all
+        };
+        assert_alike("3sat", &[2, 4], &run);
     }
 }
 

@@ -136,7 +136,7 @@ impl Case {
 }
 
 /// Asserts that `got` is the tensor `key`: whole, by norm and samples, or where there is no golden, nothing.
-fn agrees(golden: &Golden, file: &str, key: &str, got: &[f32]) {
+pub(super) fn agrees(golden: &Golden, file: &str, key: &str, got: &[f32]) {
     let what = format!("{file}: {key}");
     let samples = format!("{key}/samples");
     let keys: Vec<&str> = golden.keys(key).collect();

@@ -10,6 +10,8 @@ fn the_objective_is_said_in_words() {
     };
     assert_eq!(said(&[]), "DenseCL");
     assert_eq!(said(&["method.name=byol"]), "BYOL");
+    assert_eq!(said(&["method.name=univip"]), "UniVIP");
+    assert_eq!(said(&["method.name=3sat"]), "3SAT");
     assert_eq!(
         said(&["method.lambda=0", "method.in_view_weight=1"]),
         "MoCo v2"
@@ -26,7 +28,7 @@ fn the_objective_is_said_in_words() {
 
 #[test]
 fn what_does_not_fit_together_is_named() {
-    let cases: [(&str, &str); 17] = [
+    let cases: [(&str, &str); 38] = [
         ("method.bn_groups=3", "method.bn_groups = 3"),
         ("optim.accumulate=7", "optim.accumulate = 7"),
         ("views.size=100", "views.size = 100"),
@@ -66,6 +68,87 @@ fn what_does_not_fit_together_is_named() {
             "train.init starts from their backbone",
         ),
         ("optim.trust=0", "optim.trust = 0: must be above 0"),
+        (
+            "method.name=univip method.transport_epsilon=0",
+            "method.transport_epsilon = 0: must be between 0.001 and 1000",
+        ),
+        (
+            "method.name=univip method.instances=0",
+            "method.instances = 0: must be 1 to 64",
+        ),
+        (
+            "method.name=univip method.instance_size=100",
+            "method.instance_size = 100: must be a multiple of 32",
+        ),
+        (
+            "method.name=univip method.transport_iterations=0",
+            "method.transport_iterations = 0: must be 1 to 10,000",
+        ),
+        (
+            "method.name=univip method.lambda=0.3",
+            "has no effect with method.name = \"univip\"",
+        ),
+        (
+            "method.name=byol method.instances=2",
+            "method.instances = 2: has no effect",
+        ),
+        (
+            "method.name=byol data.boxes=random",
+            "data.boxes = \"random\": has no effect with BYOL",
+        ),
+        (
+            "views.instances.min_side=7",
+            "views.instances: has no effect with DenseCL",
+        ),
+        (
+            "method.name=univip views.instances.tries=0",
+            "views.instances.tries = 0: must be 1 to 10,000",
+        ),
+        (
+            "method.name=univip data.source=photos data.boxes=objects",
+            "only the embedded scenes know their objects",
+        ),
+        (
+            "method.name=3sat method.attack_epsilon=0",
+            "method.attack_epsilon = 0: must be above 0 and at most 1",
+        ),
+        (
+            "method.name=3sat method.attack_epsilon=1.5",
+            "method.attack_epsilon = 1.5: must be above 0 and at most 1",
+        ),
+        (
+            "method.name=3sat method.attack_step=9/255",
+            "must be above 0 and at most method.attack_epsilon",
+        ),
+        (
+            "method.name=3sat method.attack_steps=0",
+            "method.attack_steps = 0: must be 1 to 10,000",
+        ),
+        (
+            "method.name=3sat method.adversarial_warmup=1",
+            "method.adversarial_warmup = 1: must be at least 0 and below 1",
+        ),
+        (
+            "method.name=byol method.attack_steps=2",
+            "method.attack_steps = 2: has no effect",
+        ),
+        (
+            "model.stem=cifar",
+            "model.output_stride = 32: with model.stem = \"cifar\"",
+        ),
+        (
+            "data.cut_objects=8",
+            "data.cut_objects = 8: must be 0 (whole scenes), or 16 to scenes.size = 160",
+        ),
+        ("data.cut_objects=200", "data.cut_objects = 200: must be 0"),
+        (
+            "data.source=photos data.cut_objects=32",
+            "only the embedded scenes know their objects",
+        ),
+        (
+            "method.name=univip data.boxes=objects data.cut_objects=32",
+            "these are boxes of whole scenes",
+        ),
         ("views.curriculum.size=50", "views.curriculum.size = 50"),
         ("views.second.blur_p=2", "views.second.blur_p = 2"),
     ];

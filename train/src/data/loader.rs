@@ -17,23 +17,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use densecl::augment::{Stage, ViewConfig};
+use densecl::augment::ViewConfig;
 use densecl::method::ViewSpec;
 use densecl::world::part_of;
 use log::Level;
 
 use super::bad_files::{BadFile, BadFiles, proof};
-use super::permutation::epoch_order;
+use super::boxes::Boxes;
 use super::source::Source;
 use super::worker::{Job, Sample, SampleError, WorkerPool};
-use crate::batch::{Batch, Batches, ViewBytes};
+use crate::batch::{Batch, Batches};
 use crate::config::RunConfig;
+use crate::order::epoch_order;
 use crate::plan::{Plan, Seat};
+use crate::sample::{Place, sides, stage};
 
 const STOPPED: &str = "the data loader has stopped after an earlier error";
 
-/// How images become batches. Only `batch_size`, `seed`, `views`, `sizes` and, with a curriculum, `total_steps`
-/// affect their content.
+/// How images become batches. Only `batch_size`, `seed`, `views`, `wanted`, `boxes` and, with a curriculum,
+/// `total_steps` affect their content.
 #[derive(Debug, Clone)]
 pub(crate) struct LoaderConfig {
     /// B: images per batch.
@@ -48,8 +50,10 @@ pub(crate) struct LoaderConfig {
     pub prefetch: usize,
     /// The augmentations.
     pub views: ViewConfig,
-    /// Side lengths in pixels of the views of each image; `None` = as `views` and its curriculum say.
-    pub sizes: Vec<Option<u32>>,
+    /// The views of each image.
+    pub wanted: Vec<ViewSpec>,
+    /// The boxes of the images, for views of instances.
+    pub boxes: Arc<Boxes>,
     /// Steps of the whole run, over which the curriculum goes.
     pub total_steps: u64,
     /// The share of files, in [0, 1], that may fail to decode before the run is stopped.
@@ -61,7 +65,12 @@ pub(crate) struct LoaderConfig {
 impl LoaderConfig {
     /// The settings for a run whose method takes these views; bad files are logged at `bad_file_level`. The batches are
     /// whole: [`Self::of_rank`] restricts them.
-    pub(crate) fn of(plan: &Plan, wanted: &[ViewSpec], bad_file_level: Level) -> Self {
+    pub(crate) fn of(
+        plan: &Plan,
+        wanted: &[ViewSpec],
+        boxes: &Arc<Boxes>,
+        bad_file_level: Level,
+    ) -> Self {
         let RunConfig {
             data, train, views, ..
         } = &plan.config;
@@ -72,7 +81,8 @@ impl LoaderConfig {
             threads: data.threads,
             prefetch: data.prefetch,
             views: views.clone(),
-            sizes: wanted.iter().map(|view| view.size).collect(),
+            wanted: wanted.to_vec(),
+            boxes: Arc::clone(boxes),
             total_steps: plan.total_steps,
             max_bad_share: data.max_bad_share,
             bad_file_level,
@@ -87,14 +97,6 @@ impl LoaderConfig {
         }
         self
     }
-
-    /// What the curriculum says about a step.
-    fn stage(&self, step: u64) -> Stage {
-        let ViewConfig {
-            size, curriculum, ..
-        } = &self.views;
-        curriculum.stage(*size, step, self.total_steps)
-    }
 }
 
 fn cores() -> usize {
@@ -104,6 +106,7 @@ fn cores() -> usize {
 /// Prepares batches on worker threads, which end when this is dropped.
 pub(crate) struct Loader {
     config: LoaderConfig,
+    source: Arc<Source>,
     images: usize,
     /// The step that [`Batches::next`] returns next, and the first step that is not queued yet.
     next_step: u64,
@@ -161,22 +164,17 @@ impl Loader {
             threads => threads,
         };
         let longest_search = proof(config.max_bad_share, images);
-        let workers = WorkerPool::start(
-            threads.min(most_useful),
-            &source,
-            &config.views,
-            &config.sizes,
-            config.seed,
-            longest_search,
-        )?;
+        let workers =
+            WorkerPool::start(threads.min(most_useful), &source, &config, longest_search)?;
 
-        let first_epoch = first_step / (images / batch_size) as u64;
+        let first_epoch = Place::of(first_step, 0, images, batch_size).epoch;
         let mut loader = Self {
             order: (
                 first_epoch,
                 Arc::new(epoch_order(config.seed, first_epoch, images)),
             ),
             config,
+            source,
             images,
             next_step: first_step,
             next_queued: first_step,
@@ -189,12 +187,6 @@ impl Loader {
         Ok(loader)
     }
 
-    /// Batches per pass over the data. The images that are left over when the last batch is full are skipped in this
-    /// pass; each epoch skips different ones.
-    pub(crate) fn steps_per_epoch(&self) -> u64 {
-        (self.images / self.config.batch_size) as u64
-    }
-
     /// The files met so far that do not decode, sorted by path.
     pub(crate) fn bad_files(&self) -> Vec<BadFile> {
         self.bad_files.list()
@@ -203,20 +195,9 @@ impl Loader {
     fn assemble(&mut self) -> anyhow::Result<Batch> {
         let places = self.config.places.clone();
         let step = self.next_step;
-        let stage = self.config.stage(step);
-        let sizes = self.config.sizes.iter();
-        let sizes = sizes.map(|size| size.unwrap_or(stage.size));
-        let empty = |size: u32| ViewBytes {
-            size: size as usize,
-            pixels: Vec::with_capacity(places.len() * 3 * size as usize * size as usize),
-            geometry: Vec::with_capacity(places.len()),
-        };
-        let mut batch = Batch {
-            step,
-            epoch: step / self.steps_per_epoch(),
-            views: sizes.map(empty).collect(),
-            images: Vec::with_capacity(places.len()),
-        };
+        let stage = stage(&self.config.views, step, self.config.total_steps);
+        let epoch = Place::of(step, 0, self.images, self.config.batch_size).epoch;
+        let mut batch = Batch::empty(step, epoch, sides(&self.config.wanted, stage), places.len());
         // Samples are taken in the order of the batch, so that bad files are reported and counted in the same
         // order on every machine.
         for place in places {
@@ -225,17 +206,14 @@ impl Loader {
                 Err(SampleError::NoneDecodes(skipped)) => {
                     return Err(self.bad_files.all_bad(skipped));
                 }
+                Err(SampleError::WrongBoxes { image, why }) => bail!(
+                    "{}: {why}; make the file of boxes again for these pictures",
+                    self.source.name(image).display()
+                ),
                 Err(SampleError::Panicked(text)) => bail!("a data loading thread panicked: {text}"),
             };
             self.bad_files.record(sample.image, sample.skipped)?;
-            let mut rest = sample.views.as_slice();
-            for (view, geometry) in batch.views.iter_mut().zip(sample.geometry) {
-                let (pixels, others) = rest.split_at(3 * view.size * view.size);
-                view.pixels.extend_from_slice(pixels);
-                view.geometry.push(geometry);
-                rest = others;
-            }
-            batch.images.push(sample.image);
+            batch.push(sample.image, &sample.views, sample.geometry);
             if let Some(workers) = &self.workers {
                 workers.reuse(sample.views);
             }
@@ -259,21 +237,22 @@ impl Loader {
 
     /// Queues the samples of the `prefetch` batches from `next_step` on, where they are not queued yet.
     fn give_out_work(&mut self) -> anyhow::Result<()> {
-        let (images, batch_size) = (self.images as u64, self.config.batch_size);
+        let (images, batch_size) = (self.images, self.config.batch_size);
         let workers = self.workers.as_ref().context(STOPPED)?;
         while self.next_queued < self.next_step.saturating_add(self.config.prefetch as u64) {
             let step = self.next_queued;
-            let epoch = step / self.steps_per_epoch();
-            if self.order.0 != epoch {
-                let order = epoch_order(self.config.seed, epoch, self.images);
-                self.order = (epoch, Arc::new(order));
-            }
-            let stage = self.config.stage(step);
-            let first = (step % self.steps_per_epoch()) as usize * batch_size;
+            let stage = stage(&self.config.views, step, self.config.total_steps);
             for place in self.config.places.clone() {
-                let position = first + place;
+                let Place {
+                    epoch,
+                    position,
+                    index,
+                } = Place::of(step, place, images, batch_size);
+                if self.order.0 != epoch {
+                    let order = epoch_order(self.config.seed, epoch, images);
+                    self.order = (epoch, Arc::new(order));
+                }
                 let order = Arc::clone(&self.order.1);
-                let index = epoch * images + position as u64;
                 workers.submit(Job {
                     step,
                     stage,

@@ -5,6 +5,7 @@
 //! a batch is a pure function of the files, the seed and the step.
 
 mod bad_files;
+pub(crate) mod boxes;
 mod contents;
 pub mod decode;
 mod decode_error;
@@ -13,18 +14,16 @@ mod jpeg;
 pub(crate) mod loader;
 mod pack;
 mod packing;
-mod permutation;
 pub mod scan;
 mod scenes;
 mod source;
 mod speed;
-mod spread;
 mod worker;
 
 pub use bad_files::{BadFile, BadFiles};
+pub use boxes::{FoundBoxes, find_boxes};
 pub use pack::Pack;
 pub use packing::{Packed, pack_pictures};
 pub use scenes::write_scenes;
 pub use source::Source;
 pub use speed::{LoaderSpeed, Stages, loader_speed};
-pub use spread::spread;

@@ -19,8 +19,8 @@ use anyhow::{Context, bail, ensure};
 use image::RgbImage;
 
 use super::decode::{DecodeError, Decoder};
-use super::spread::spread;
 use crate::files::{AtomicFile, writing};
+use crate::spread::spread;
 
 /// The extension of a pack.
 pub(crate) const EXTENSION: &str = "pack";

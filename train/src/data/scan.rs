@@ -22,7 +22,7 @@ pub use self::{
     names::{EXTENSIONS, LeftOut, extensions_shown, is_clutter, is_image_name},
 };
 use super::pack::Pack;
-use super::spread::spread;
+use crate::spread::spread;
 
 const REMEDY: &str = "give a folder of images or a text file with a path per line";
 

@@ -8,7 +8,7 @@ use image::RgbImage;
 use super::decode::{DecodeError, Decoder};
 use super::pack::Pack;
 use super::scan::Dataset;
-use super::spread::spread;
+use crate::spread::spread;
 
 /// The images of a run.
 #[derive(Debug)]

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use densecl::augment::{self, ViewConfig, ViewMaker};
+use densecl::method::ViewSpec;
 use log::Level;
 use serde::Serialize;
 
@@ -104,7 +105,8 @@ fn throughput(
         threads,
         prefetch: 4,
         views: views.clone(),
-        sizes: vec![None; 2],
+        wanted: ["first", "second"].map(ViewSpec::usual).to_vec(),
+        boxes: Arc::default(),
         total_steps: 0,
         max_bad_share: 0.5,
         bad_file_level: Level::Debug,

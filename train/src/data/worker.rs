@@ -8,12 +8,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use crossbeam_channel::{Receiver, Sender};
-use densecl::augment::{self, Stage, ViewConfig, ViewGeometry, ViewMaker};
-use image::RgbImage;
+use densecl::augment::{Stage, ViewGeometry};
 
+use super::boxes::Boxes;
 use super::decode::{DecodeError, DecodeLimits, Decoder};
+use super::loader::LoaderConfig;
 use super::source::Source;
 use crate::panics;
+use crate::sample::Sampler;
 
 /// One sample to make.
 pub(super) struct Job {
@@ -47,6 +49,13 @@ pub(super) struct Sample {
 pub(super) enum SampleError {
     /// So many files in a row do not decode that the share of bad files is certainly too large.
     NoneDecodes(Vec<(usize, DecodeError)>),
+    /// The boxes of this image were made for another picture.
+    WrongBoxes {
+        /// Index of the image in the data set.
+        image: usize,
+        /// How the pictures differ.
+        why: String,
+    },
     /// The thread panicked; the panic's message.
     Panicked(String),
 }
@@ -71,9 +80,7 @@ impl WorkerPool {
     pub(super) fn start(
         count: usize,
         source: &Arc<Source>,
-        views: &ViewConfig,
-        sizes: &[Option<u32>],
-        seed: u64,
+        config: &LoaderConfig,
         longest_search: usize,
     ) -> anyhow::Result<Self> {
         // The channel is unbounded; the loader bounds the number of jobs.
@@ -91,12 +98,10 @@ impl WorkerPool {
         for number in 1..=count {
             let mut worker = Worker {
                 source: Arc::clone(source),
-                views: views.clone(),
-                sizes: sizes.to_vec(),
+                boxes: Arc::clone(&config.boxes),
+                sampler: Sampler::new(config.views.clone(), config.wanted.clone(), config.seed),
                 decoder: Decoder::new(DecodeLimits::default()),
-                maker: ViewMaker::default(),
                 spare: spare.clone(),
-                seed,
                 longest_search,
                 stop: Arc::clone(&pool.stop),
             };
@@ -154,13 +159,10 @@ impl Drop for WorkerPool {
 /// The inputs and buffers of one thread.
 struct Worker {
     source: Arc<Source>,
-    views: ViewConfig,
-    /// Side lengths of the views in pixels; `None` = as the stage says.
-    sizes: Vec<Option<u32>>,
+    boxes: Arc<Boxes>,
+    sampler: Sampler,
     decoder: Decoder,
-    maker: ViewMaker,
     spare: Receiver<Vec<u8>>,
-    seed: u64,
     longest_search: usize,
     stop: Arc<AtomicBool>,
 }
@@ -189,7 +191,11 @@ impl Worker {
         for &image in from.iter().chain(before) {
             match source.picture(image, &mut self.decoder) {
                 Ok(pixels) => {
-                    let (views, geometry) = self.make_views(&pixels, job.index, job.stage);
+                    let boxes = (self.boxes.of(image, &pixels))
+                        .map_err(|why| SampleError::WrongBoxes { image, why })?;
+                    let mut views = self.spare.try_recv().unwrap_or_default();
+                    let (index, stage) = (job.index, job.stage);
+                    let geometry = (self.sampler).make(&pixels, boxes, index, stage, &mut views);
                     if let Cow::Owned(pixels) = pixels {
                         self.decoder.reuse(pixels);
                     }
@@ -207,27 +213,5 @@ impl Worker {
             }
         }
         Err(SampleError::NoneDecodes(skipped))
-    }
-
-    /// The views of the sample numbered `index`, one after the other, and their crops.
-    fn make_views(
-        &mut self,
-        pixels: &RgbImage,
-        index: u64,
-        stage: Stage,
-    ) -> (Vec<u8>, Vec<ViewGeometry>) {
-        let source = pixels.dimensions().into();
-        let count = self.sizes.len();
-        let params = augment::draw_views(source, &self.views, stage, self.seed, index, count);
-        let mut views = self.spare.try_recv().unwrap_or_default();
-        views.clear();
-        let mut geometry = Vec::with_capacity(count);
-        for (params, size) in params.iter().zip(&self.sizes) {
-            let size = size.unwrap_or(stage.size);
-            let view = self.maker.make(pixels, params, size);
-            views.extend_from_slice(view.as_bytes());
-            geometry.push(params.geometry(size));
-        }
-        (views, geometry)
     }
 }

@@ -10,7 +10,8 @@ use crate::files::{remove_unfinished, write_atomically};
 use crate::folder_lock::FolderLock;
 
 /// The folder `RUN/`, with `config.toml`, `data.json`, `metrics.jsonl`, `checkpoints/`, `tensorboard/`,
-/// `weights.safetensors`, `result.json`, `kernels.json`, `curves.png`, `matches.png`, `bad_files.txt` and a lock file.
+/// `weights.safetensors`, `result.json`, `kernels.json`, `curves.png`, `matches.png`, `bad_files.txt`, `boxes.jsonl` and a
+/// lock file.
 #[derive(Debug)]
 pub struct RunDir {
     path: PathBuf,
@@ -94,7 +95,7 @@ impl RunDir {
     }
 
     /// The files of a run except checkpoints and event files.
-    fn files(&self) -> [PathBuf; 11] {
+    fn files(&self) -> [PathBuf; 12] {
         [
             self.config(),
             self.data(),
@@ -107,6 +108,7 @@ impl RunDir {
             self.matches_before(),
             self.matches(),
             self.bad_files(),
+            self.boxes(),
         ]
     }
 
@@ -207,6 +209,11 @@ impl RunDir {
     /// Path of the list of files that did not decode, one per line.
     pub fn bad_files(&self) -> PathBuf {
         self.path.join("bad_files.txt")
+    }
+
+    /// Path of the boxes of the run's images, for methods with instances; a resumed run reads them.
+    pub fn boxes(&self) -> PathBuf {
+        self.path.join("boxes.jsonl")
     }
 
     fn checkpoints_dir(&self) -> PathBuf {

@@ -5,14 +5,17 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use densecl::synthetic::{SceneConfig, scene_image};
+use densecl::augment::crop_resize;
+use densecl::synthetic::{SceneConfig, scene_frame, scene_image};
 use image::RgbImage;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{RunConfig, SCENES};
+use crate::data::boxes::Boxes;
 use crate::data::decode::{DecodeLimits, Decoder};
 use crate::data::{BadFile, Source};
 use crate::events::{Observer, TrainEvent};
@@ -34,6 +37,14 @@ pub(crate) struct Listing {
     /// [`Source::contents`]; `None` also in runs of versions that did not record it.
     #[serde(default)]
     contents: Option<u32>,
+}
+
+/// The training images and their boxes.
+#[derive(Clone)]
+pub(crate) struct Images {
+    pub source: Arc<Source>,
+    /// Boxes for methods with instances; empty for others, and where all are random.
+    pub boxes: Arc<Boxes>,
 }
 
 /// The data of a run.
@@ -61,7 +72,11 @@ pub(crate) fn open_source(
     if config.data.source == SCENES {
         let count = config.data.scene_count;
         observer.event(&TrainEvent::Note(format!("rendering {count} scenes")))?;
-        let images = training_scenes(&config.scenes, config.train.seed, count);
+        let (scenes, seed) = (&config.scenes, config.train.seed);
+        let images = match config.data.cut_objects {
+            0 => training_scenes(scenes, seed, count),
+            side => training_objects(scenes, seed, count, side),
+        };
         let listing = Listing {
             files: images.len(),
             fingerprint: 0,
@@ -123,6 +138,18 @@ pub(super) fn training_scenes(config: &SceneConfig, seed: u64, count: usize) -> 
         .into_par_iter()
         .map(|i| scene_image(seed, i as u64, config))
         .collect()
+}
+
+/// Pictures of `side` × `side` pixels of single objects of the training scenes.
+fn training_objects(config: &SceneConfig, seed: u64, count: usize, side: u32) -> Vec<RgbImage> {
+    let of_scene = |i: usize| {
+        let frame = scene_frame(seed, i as u64, 0.0, config);
+        let squares = frame.object_squares().into_iter();
+        squares
+            .map(|(square, _)| crop_resize(&frame.image, square, side))
+            .collect::<Vec<_>>()
+    };
+    (0..count).into_par_iter().flat_map_iter(of_scene).collect()
 }
 
 /// The first `count` held-out scenes, each from two viewpoints.

@@ -14,7 +14,20 @@ use crate::events::{Observer, TrainEvent};
 use crate::files::write_atomically;
 use crate::notes::note;
 
-/// Sets how kernels are chosen in a run with this number of ranks. `resumed` takes what was chosen before.
+/// Sets how kernels are chosen in a run with this number of ranks.
+///
+/// # Errors
+/// When the setting names no way to choose.
+pub(super) fn set_mode(config: &RunConfig, ranks: usize) -> anyhow::Result<()> {
+    choice::set_mode(match config.train.kernels.parse()? {
+        // Each rank would measure for itself, and kernels that round differently let the ranks' states drift apart.
+        Mode::Measured if ranks > 1 => Mode::Fixed,
+        mode => mode,
+    });
+    Ok(())
+}
+
+/// As [`set_mode`]; if the run is `resumed`, takes what was chosen before.
 ///
 /// # Errors
 /// When the file of the run's folder cannot be read.
@@ -24,12 +37,7 @@ pub(super) fn begin(
     run: &RunDir,
     resumed: bool,
 ) -> anyhow::Result<()> {
-    choice::set_mode(if ranks > 1 {
-        // Each rank would measure for itself, and kernels that round differently let the ranks' states drift apart.
-        Mode::Fixed
-    } else {
-        config.train.kernels.parse()?
-    });
+    set_mode(config, ranks)?;
     let path = run.kernels();
     if resumed && path.exists() {
         let text = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;

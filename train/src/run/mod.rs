@@ -1,5 +1,7 @@
 //! A training run: its start, its folder, and its results.
 
+mod boxes;
+mod describe;
 mod failure;
 mod folder;
 mod images;

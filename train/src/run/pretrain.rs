@@ -9,11 +9,13 @@ use anyhow::{Context, bail};
 use densecl::checkpoint::{self, Checkpoint, TrainingState};
 use densecl::config::Precision;
 use densecl::device::Selected;
-use densecl::method::Method;
+use densecl::method::{Method, Shows};
 use densecl::world::{Alone, World};
 
+use super::boxes;
+use super::describe::describe;
 use super::folder::RunDir;
-use super::images;
+use super::images::{self, Images};
 use super::kernels;
 use super::ranks::{Others, side_by_side};
 use super::request::{Resumed, RunRequest, prepare};
@@ -91,6 +93,11 @@ impl PreparedRun {
     /// The settings.
     pub fn config(&self) -> &RunConfig {
         &self.config
+    }
+
+    /// The folder of the run.
+    pub fn folder(&self) -> &Path {
+        &self.out
     }
 
     /// Trains on the device `selected` until the end or until `stop` is set. `watching` receives all events;
@@ -182,6 +189,22 @@ impl PreparedRun {
 
         kernels::begin(&plan.config, seat.ranks, &run, resumed.is_some())?;
         let fresh = method(&plan);
+        let instances = Shows::instances(&fresh.views());
+        let began = resumed.as_ref().map(|_| &run);
+        let found = boxes::of_run(
+            &plan.config,
+            &source,
+            instances,
+            began,
+            &mut *watching,
+            stop,
+        )?;
+        let found = others.same_boxes(world, found)?;
+        let Some(boxes) = found else {
+            watching.event(&TrainEvent::Note(NOTHING_TO_CONTINUE.to_string()))?;
+            return Ok(None);
+        };
+        let note = |text: String| watching.event(&TrainEvent::Note(text));
         let (mut learner, first_step) = match &resumed {
             Some((step, path)) => {
                 data.listing.ensure_same(&run)?;
@@ -193,16 +216,21 @@ impl PreparedRun {
                 // The earlier run is deleted only after all checks, because a refused run must leave it in place.
                 run.clear()?;
                 data.listing.save(&run)?;
+                boxes::save(&boxes, &source, &plan.config, &run)?;
                 (learner, first_step)
             }
         };
-        others.begin(&plan.config, &source);
-        agree::of_first(world, first_step)?;
-        checkpoint::share(&mut *learner, world)?;
         // A resumed run saves its settings too: the number of steps may have been changed, and later resumes
         // use it.
         let text = settings::to_toml(&plan.config)?;
         write_atomically(&run.config(), text.as_bytes())?;
+        let images = Images {
+            source,
+            boxes: Arc::new(boxes),
+        };
+        others.begin(&plan.config, &images);
+        agree::of_first(world, first_step)?;
+        checkpoint::share(&mut *learner, world)?;
         let mut observers = Observers(vec![watching]);
         let keep = resumed.is_some().then_some(first_step);
         let metrics = JsonlWriter::open(&run.metrics(), keep)?;
@@ -225,8 +253,8 @@ impl PreparedRun {
                 Some(before) => Some(before),
                 None => result::measure_untrained(
                     &plan,
-                    &source,
-                    &learner.views(),
+                    &images,
+                    &*learner,
                     &pairs,
                     &run,
                     &mut observers,
@@ -237,7 +265,7 @@ impl PreparedRun {
 
         let mut rank = Rank {
             plan: &plan,
-            source: &source,
+            images: &images,
             seat,
             world,
             stop,
@@ -245,8 +273,7 @@ impl PreparedRun {
         let (ended, mut bad_files) = rank.lead(learner, first_step, &run, &mut observers)?;
         if ended.interrupted && ended.step == 0 {
             run.clear()?;
-            let text = "stopped before the first step: there is nothing to continue";
-            observers.event(&TrainEvent::Note(text.to_string()))?;
+            observers.event(&TrainEvent::Note(NOTHING_TO_CONTINUE.to_string()))?;
             return Ok(None);
         }
         bad_files.extend(bad_pairs);
@@ -262,6 +289,8 @@ impl PreparedRun {
         Ok(Some((run, result)))
     }
 }
+
+const NOTHING_TO_CONTINUE: &str = "stopped before the first step: there is nothing to continue";
 
 /// Refuses a number of ranks that cannot share the micro-batches of the settings.
 ///
@@ -290,31 +319,6 @@ fn describe_ranks(plan: &Plan, seat: Seat) -> String {
         seat.ranks,
         images / seat.ranks,
         accumulate / seat.ranks
-    )
-}
-
-fn describe(plan: &Plan, held_out: usize) -> String {
-    let config = &plan.config;
-    let grid = config.grid(config.views.size);
-    let held_out = match held_out {
-        0 => String::new(),
-        held_out => format!(" ({held_out} more are held out for the measurement)"),
-    };
-    // A method without queues has no chance to compare its loss with.
-    let compared = match (plan.queue_len, densecl::loss::chance(plan.queue_len)) {
-        (0, _) => String::new(),
-        (keys, chance) => {
-            format!(", queue {keys} (chance loss {chance:.2}; an early rise of the loss is normal)")
-        }
-    };
-    format!(
-        "{}: {} images from {}{held_out}, {} steps of {} images, {} with a {grid} x {grid} grid{compared}",
-        config.method.objective(),
-        plan.images,
-        config.data.source,
-        plan.total_steps,
-        config.train.batch_size,
-        config.model.backbone.name(),
     )
 }
 

@@ -14,12 +14,12 @@ use densecl::checkpoint;
 use densecl::device::{AUTOTUNES, Selected};
 use densecl::world::World;
 
-use super::images::Listing;
+use super::images::{Images, Listing};
 use super::pretrain::{Finished, MakeMethod, PreparedRun};
 use super::training::Rank;
 use crate::agree::{self, TogetherFailed};
 use crate::config::RunConfig;
-use crate::data::Source;
+use crate::data::boxes::Boxes;
 use crate::events::Observer;
 use crate::memory;
 use crate::plan::{Plan, Seat};
@@ -30,7 +30,7 @@ use crate::trainer::Ended;
 const STACK: usize = 8 << 20;
 
 /// What a thread needs from rank 0 to begin.
-type Task = (RunConfig, Arc<Source>);
+type Task = (RunConfig, Images);
 
 /// The other ranks, as rank 0 sees them.
 pub(super) enum Others {
@@ -91,12 +91,33 @@ impl Others {
         }
     }
 
+    /// The boxes of rank 0; `None` where it was stopped while it searched for them. Threads get them with their task.
+    ///
+    /// # Errors
+    /// When another rank has ended.
+    pub(super) fn same_boxes(
+        &self,
+        world: &mut dyn World,
+        own: Option<Boxes>,
+    ) -> anyhow::Result<Option<Boxes>> {
+        let Self::Processes = self else {
+            return Ok(own);
+        };
+        let said = match world.rank() {
+            0 => serde_json::to_vec(&own)?,
+            _ => Vec::new(),
+        };
+        let all = world.gather(said)?;
+        let first = all.first().context("a run has at least one rank")?;
+        Ok(serde_json::from_slice(first)?)
+    }
+
     /// Lets the threads begin.
-    pub(super) fn begin(&self, config: &RunConfig, source: &Arc<Source>) {
+    pub(super) fn begin(&self, config: &RunConfig, images: &Images) {
         if let Self::Threads(threads) = self {
             for thread in threads {
                 // A thread that has ended is noticed in the first exchange.
-                let _ = thread.send((config.clone(), Arc::clone(source)));
+                let _ = thread.send((config.clone(), images.clone()));
             }
         }
     }
@@ -181,17 +202,17 @@ fn wait_and_follow(
     stop: &AtomicBool,
 ) -> anyhow::Result<()> {
     // Without a task, rank 0 has ended before the first step.
-    let Ok((config, source)) = told.recv() else {
+    let Ok((config, images)) = told.recv() else {
         return Ok(());
     };
-    let plan = Plan::new(config, selected.device.clone(), source.count())?;
-    follow(&plan, &source, seat, world, method, stop).map(|_| ())
+    let plan = Plan::new(config, selected.device.clone(), images.source.count())?;
+    follow(&plan, &images, seat, world, method, stop).map(|_| ())
 }
 
 /// The steps of a rank other than 0, with the state that rank 0 begins with.
 pub(super) fn follow(
     plan: &Plan,
-    source: &Arc<Source>,
+    images: &Images,
     seat: Seat,
     world: &mut dyn World,
     method: &MakeMethod,
@@ -202,7 +223,7 @@ pub(super) fn follow(
     checkpoint::share(&mut *learner, world)?;
     let mut rank = Rank {
         plan,
-        source,
+        images,
         seat,
         world,
         stop,

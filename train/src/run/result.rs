@@ -8,25 +8,24 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::Context;
 use densecl::features::Feature;
-use densecl::method::ViewSpec;
+use densecl::method::Method;
 use densecl::model::{Encoder, Tensors};
-use densecl::weights::{self, FORMAT_VERSION, WeightsInfo};
 use image::RgbImage;
 use log::Level;
 use serde::Serialize;
 
+use crate::data::BadFile;
 use crate::data::loader::{Loader, LoaderConfig};
-use crate::data::{BadFile, Source};
 use crate::events::{Observer, TrainEvent};
 use crate::files::{write_atomically, write_png};
 use crate::held_out::{self, HeldOutFigures, Pair};
 use crate::paths;
 use crate::plan::Plan;
+use crate::published::weights_file;
 use crate::report::{read_jsonl, resident_by_hour};
 use crate::run::folder::RunDir;
-use crate::run::images;
+use crate::run::images::{self, Images};
 use crate::run::pictures;
-use crate::settings;
 use crate::trainer::Ended;
 
 /// The figures of a run: `result.json`.
@@ -83,14 +82,14 @@ pub struct RunResult {
     pub weights: PathBuf,
 }
 
-/// Measures the untrained network on the held-out pairs; `None` when a stop was requested.
+/// Measures the untrained network of the method `learner` on the held-out pairs; `None` when a stop was requested.
 ///
 /// # Errors
 /// When the device or the disk fails, or too many files are bad.
 pub(crate) fn measure_untrained(
     plan: &Plan,
-    source: &Arc<Source>,
-    views: &[ViewSpec],
+    images: &Images,
+    learner: &dyn Method,
     pairs: &[Pair],
     run: &RunDir,
     observer: &mut dyn Observer,
@@ -100,12 +99,18 @@ pub(crate) fn measure_untrained(
         "measuring the untrained network".to_string(),
     ))?;
     // Bad files are logged at debug level only, because training reads the same files and reports them.
-    let config = LoaderConfig::of(plan, views, Level::Debug);
-    let mut loader = Loader::start(Arc::clone(source), config, 0)?;
+    let config = LoaderConfig::of(plan, &learner.views(), &images.boxes, Level::Debug);
+    let mut loader = Loader::start(Arc::clone(&images.source), config, 0)?;
     let Some(encoder) = held_out::untrained_network(plan, &mut loader, stop)? else {
         return Ok(None);
     };
     drop(loader);
+    let file = || weights_file(plan, &encoder, learner.published_name(), 0);
+    let event = TrainEvent::Weights {
+        step: 0,
+        file: &file,
+    };
+    observer.event(&event)?;
     let (measured, picture) = measure(plan, &encoder, pairs, 0, observer)?;
     write_png(&run.matches_before(), &picture)?;
     let json = serde_json::to_string_pretty(&measured).context("writing the figures as JSON")?;
@@ -164,15 +169,9 @@ pub(crate) fn conclude(
 ) -> anyhow::Result<RunResult> {
     let config = &plan.config;
     let encoder = ended.learner.encoder().clone().inference();
-    let info = WeightsInfo {
-        format_version: FORMAT_VERSION,
-        method: ended.learner.published_name().to_string(),
-        model: config.model.clone(),
-        steps: ended.step,
-        data: config.data.source.clone(),
-        config: settings::to_toml(config)?,
-    };
-    write_atomically(&run.weights(), &weights::save(&encoder, &info)?)?;
+    let method = ended.learner.published_name();
+    let file = weights_file(plan, ended.learner.encoder(), method, ended.step)?;
+    write_atomically(&run.weights(), &file)?;
 
     let mut after = None;
     if !pairs.is_empty() {

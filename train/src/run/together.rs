@@ -8,7 +8,8 @@ use densecl::device::Selected;
 use densecl::world::World;
 use serde::{Deserialize, Serialize};
 
-use super::images;
+use super::images::{self, Images};
+use super::kernels;
 use super::pretrain::{Finished, MakeMethod, PreparedRun, ensure_shared};
 use super::ranks::{Others, ensure_same_kernels, follow};
 use super::request::{RunRequest, settings_and_folder};
@@ -185,7 +186,15 @@ impl Follower {
         let device = selected.device.clone();
         let plan = Plan::new(config, device, source.count()).map_err(together)?;
         memory::check(&plan, selected, seat)?;
+        kernels::set_mode(&plan.config, seat.ranks)?;
         let method: MakeMethod = Box::new(Plan::learner);
-        Ok(follow(&plan, &source, seat, world, &method, stop)?.interrupted)
+        let Some(boxes) = others.same_boxes(world, None)? else {
+            return Ok(true);
+        };
+        let images = Images {
+            source,
+            boxes: Arc::new(boxes),
+        };
+        Ok(follow(&plan, &images, seat, world, &method, stop)?.interrupted)
     }
 }

@@ -7,15 +7,17 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use anyhow::{Context, bail};
+use densecl::device::block_on;
 use densecl::method::Method;
 use densecl::world::World;
 use log::Level;
 
 use super::failure::{device_failure, explain};
 use super::folder::RunDir;
+use super::images::Images;
 use crate::agree::TogetherFailed;
+use crate::data::BadFile;
 use crate::data::loader::{Loader, LoaderConfig};
-use crate::data::{BadFile, Source};
 use crate::events::{Observer, TrainEvent};
 use crate::memory;
 use crate::paths;
@@ -40,8 +42,8 @@ impl Host for Machine<'_> {
         memory::resident()
     }
 
-    fn keep(&mut self, step: u64, state: &[u8]) -> anyhow::Result<PathBuf> {
-        self.run.save_checkpoint(step, state, self.keep)
+    fn keep(&mut self, step: u64, state: Vec<u8>) -> anyhow::Result<PathBuf> {
+        self.run.save_checkpoint(step, &state, self.keep)
     }
 }
 
@@ -57,7 +59,7 @@ impl Host for Follows {
         None
     }
 
-    fn keep(&mut self, _: u64, _: &[u8]) -> anyhow::Result<PathBuf> {
+    fn keep(&mut self, _: u64, _: Vec<u8>) -> anyhow::Result<PathBuf> {
         bail!("only rank 0 stores checkpoints")
     }
 }
@@ -74,7 +76,7 @@ impl Observer for Silent {
 /// A rank of a run, ready to train.
 pub(super) struct Rank<'a> {
     pub(super) plan: &'a Plan,
-    pub(super) source: &'a Arc<Source>,
+    pub(super) images: &'a Images,
     pub(super) seat: Seat,
     pub(super) world: &'a mut dyn World,
     pub(super) stop: &'a AtomicBool,
@@ -141,17 +143,19 @@ impl Rank<'_> {
             // Rank 0 lists the files of all ranks at the end.
             Level::Debug
         };
-        let config = LoaderConfig::of(self.plan, &learner.views(), level).of_rank(self.seat);
-        let mut loader = Loader::start(Arc::clone(self.source), config, begun.0)?;
-        let services = Services {
+        let config = LoaderConfig::of(self.plan, &learner.views(), &self.images.boxes, level)
+            .of_rank(self.seat);
+        let mut loader = Loader::start(Arc::clone(&self.images.source), config, begun.0)?;
+        let mut services = Services {
+            plan: self.plan,
             batches: &mut loader,
             host,
             observer,
             world: self.world,
             stop: self.stop,
         };
-        let trainer = Trainer::new(self.plan, learner, begun, services);
-        let ended = trainer.and_then(Trainer::run);
+        let trainer = Trainer::new(learner, begun, &mut services);
+        let ended = trainer.and_then(|trainer| block_on(trainer.run(&mut services)));
         Ok(ended.map(|ended| (ended, loader.bad_files())))
     }
 }

@@ -5,6 +5,7 @@ use std::cell::Cell;
 use anyhow::bail;
 use burn::tensor::Device;
 use densecl::augment::{ViewMaker, draw_two};
+use densecl::device::block_on;
 use densecl::synthetic::scene_image;
 use densecl::world::Alone;
 
@@ -79,7 +80,7 @@ impl Host for Page {
         None
     }
 
-    fn keep(&mut self, step: u64, state: &[u8]) -> anyhow::Result<PathBuf> {
+    fn keep(&mut self, step: u64, state: Vec<u8>) -> anyhow::Result<PathBuf> {
         assert!(!state.is_empty());
         self.kept.push(step);
         Ok(PathBuf::from(format!("step {step}")))
@@ -115,19 +116,16 @@ fn train(plan: &Plan, batches: u64, stop: &AtomicBool) -> (Result<Ended, Failure
     let (mut page, mut rows) = (Page::default(), Rows::default());
     let learner = plan.learner();
     let mut world = Alone;
-    let trainer = Trainer::new(
+    let mut services = Services {
         plan,
-        learner,
-        (0, 0.0),
-        Services {
-            batches: &mut scenes,
-            host: &mut page,
-            observer: &mut rows,
-            world: &mut world,
-            stop,
-        },
-    );
-    let ended = trainer.and_then(Trainer::run);
+        batches: &mut scenes,
+        host: &mut page,
+        observer: &mut rows,
+        world: &mut world,
+        stop,
+    };
+    let trainer = Trainer::new(learner, (0, 0.0), &mut services);
+    let ended = trainer.and_then(|trainer| block_on(trainer.run(&mut services)));
     (ended, page, rows)
 }
 

@@ -81,6 +81,14 @@ export class View {
     this.changed();
   }
 
+  /** Replaces the comparison by one of the same pictures with other weights. The point stays, and is asked for anew. */
+  renew(pair, mutual, colours) {
+    this.#shown = { ...this.#shown, pair, mutual };
+    this.#colours = colours;
+    if (this.#cursor !== null) this.#owner.ask(this.#cursor, "nobody");
+    this.changed();
+  }
+
   clear() {
     this.#shown = this.#colours = this.#place = null;
     this.#unpick();

@@ -9,8 +9,8 @@ use crate::{
     error::{Error, Result},
     names::{KEY, QUEUE_POSITIONS, QUEUES, VELOCITY},
     network::{
-        DENSE_HEAD, GLOBAL_HEAD, Kind, Network, STEM_NAMES, TensorShape, block_name, chain_names,
-        head_tensors,
+        DENSE_HEAD, GLOBAL_HEAD, Kind, Network, STEM_NAMES, Stem, TensorShape, block_name,
+        chain_names, head_tensors,
     },
 };
 
@@ -30,9 +30,18 @@ pub(super) fn infer(scheme: &Scheme, shapes: &BTreeMap<&str, &[usize]>) -> Resul
     };
     let [stem, _] = STEM_NAMES;
     let stem = shape(&format!("{stem}.weight")).unwrap_or_default();
-    let &[width, 3, 7, 7] = stem else {
+    let stems = [Stem::ImageNet, Stem::Cifar];
+    let found = stems.into_iter().find_map(|kind| {
+        let [side, _] = kind.convolution();
+        match *stem {
+            [width, 3, rows, columns] if [rows, columns] == [side; 2] => Some((kind, width)),
+            _ => None,
+        }
+    });
+    let Some((stem, width)) = found else {
         return Err(Error::Mismatch(format!(
-            "the first convolution has shape {stem:?}; a ResNet for photographs has [64, 3, 7, 7]"
+            "the first convolution has shape {stem:?}; a ResNet for photographs has [64, 3, 7, 7], one for small \
+             pictures [64, 3, 3, 3]"
         )));
     };
     let bottleneck = kernel(block_name(0, 0), 2).is_some();
@@ -67,6 +76,8 @@ pub(super) fn infer(scheme: &Scheme, shapes: &BTreeMap<&str, &[usize]>) -> Resul
     let mut model = ModelConfig {
         backbone,
         width,
+        stem,
+        output_stride: stem.largest_output_stride(),
         ..ModelConfig::default()
     };
     model.dim = head.or(queued).copied().unwrap_or(model.dim);

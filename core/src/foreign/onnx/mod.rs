@@ -18,7 +18,7 @@ use crate::{
     augment::{IMAGENET_MEAN, IMAGENET_STD},
     error::{Error, Result},
     model::EPSILON,
-    network::{Block, Convolution, DENSE_HEAD, GLOBAL_HEAD, ModelConfig, Network, POOL},
+    network::{Block, Convolution, DENSE_HEAD, GLOBAL_HEAD, ModelConfig, Network},
 };
 
 /// Version of the operator set (2020), which all current runtimes support.
@@ -143,13 +143,15 @@ impl Writer<'_> {
     fn backbone(&mut self, model: &ModelConfig) -> Result<usize> {
         let network = Network::new(model);
         let stem = self.conv_norm(INPUT, &network.stem)?;
-        let stem = self.node("Relu", "relu", &[&stem], Vec::new());
-        let pool = vec![
-            ints("kernel_shape", &[POOL.size; 2]),
-            ints("strides", &[POOL.stride; 2]),
-            ints("pads", &[1; 4]),
-        ];
-        let mut x = self.node("MaxPool", "maxpool", &[&stem], pool);
+        let mut x = self.node("Relu", "relu", &[&stem], Vec::new());
+        if let Some(pool) = network.pool {
+            let attributes = vec![
+                ints("kernel_shape", &[pool.size; 2]),
+                ints("strides", &[pool.stride; 2]),
+                ints("pads", &[(pool.size - 1) / 2; 4]),
+            ];
+            x = self.node("MaxPool", "maxpool", &[&x], attributes);
+        }
         for block in network.blocks() {
             x = self.block(&x, block)?;
         }

@@ -10,7 +10,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use super::*;
 use crate::{
     model::Encoder,
-    network::Backbone,
+    network::{Backbone, Stem},
     weights::{self, FORMAT_VERSION, Weights, WeightsInfo},
 };
 
@@ -88,15 +88,7 @@ impl Runtime {
     }
 }
 
-fn weights(backbone: Backbone, output_stride: usize, stride_in_1x1: bool) -> Weights {
-    let model = ModelConfig {
-        backbone,
-        width: 4,
-        output_stride,
-        dim: 6,
-        stride_in_1x1,
-        ..ModelConfig::default()
-    };
+fn weights(model: ModelConfig) -> Weights {
     let mut encoder = Encoder::new(&model, 1, &Device::flex());
     // A forward pass in training mode, so that the running statistics differ from 0 and 1.
     let images = pictures([4, 3, 64, 64]);
@@ -111,6 +103,18 @@ fn weights(backbone: Backbone, output_stride: usize, stride_in_1x1: bool) -> Wei
     };
     let bytes = weights::save(&encoder, &info).expect("saved");
     Weights::read(&bytes).expect("our own")
+}
+
+fn tiny(backbone: Backbone, stem: Stem, output_stride: usize, stride_in_1x1: bool) -> ModelConfig {
+    ModelConfig {
+        backbone,
+        width: 4,
+        stem,
+        output_stride,
+        dim: 6,
+        stride_in_1x1,
+        ..ModelConfig::default()
+    }
 }
 
 fn pictures(shape: [usize; 4]) -> Tensor<4> {
@@ -133,15 +137,18 @@ fn assert_close<const D: usize>(what: &str, graph: Tensor<4>, network: Tensor<D>
 
 #[test]
 fn the_graph_computes_what_the_network_does() {
-    for (backbone, stride, in_1x1) in [
-        (Backbone::ResNet18, 32, false),
-        (Backbone::ResNet18, 8, false),
-        (Backbone::ResNet50, 16, false),
-        (Backbone::ResNet50, 32, true),
-        (Backbone::ResNet50, 16, true),
+    let (photographs, small) = (Stem::ImageNet, Stem::Cifar);
+    for (backbone, stem, stride, in_1x1) in [
+        (Backbone::ResNet18, photographs, 32, false),
+        (Backbone::ResNet18, photographs, 8, false),
+        (Backbone::ResNet50, photographs, 16, false),
+        (Backbone::ResNet50, photographs, 32, true),
+        (Backbone::ResNet50, photographs, 16, true),
+        (Backbone::ResNet18, small, 8, false),
     ] {
-        let what = format!("{} at stride {stride}, {in_1x1}", backbone.name());
-        let weights = weights(backbone, stride, in_1x1);
+        let model = tiny(backbone, stem, stride, in_1x1);
+        let what = format!("{} at stride {stride}", model.describe());
+        let weights = weights(model);
         let bytes = describe(&weights.source(), true)
             .expect("both heads")
             .encode_to_vec();
@@ -179,7 +186,7 @@ fn the_graph_computes_what_the_network_does() {
 /// Each name is defined once and before its use, and each tensor of the graph is used.
 #[test]
 fn the_graph_is_in_order() {
-    let weights = weights(Backbone::ResNet10, 16, false);
+    let weights = weights(tiny(Backbone::ResNet10, Stem::ImageNet, 16, false));
     let model = describe(&weights.source(), false).expect("a backbone");
     assert_eq!(
         (model.ir_version, model.opset_import[0].version),

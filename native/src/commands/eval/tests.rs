@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use clap::{CommandFactory, Parser};
-use densecl::augment::ViewConfig;
+use densecl::augment::{InstanceConfig, ViewConfig};
 use densecl::features::Feature;
 use densecl::synthetic::SceneConfig;
 
 use super::*;
 use crate::cli::{Cli, Command};
 use densecl_eval::classify::{NEIGHBOURS, TEMPERATURE};
+use densecl_eval::robust;
 use densecl_train::config::DataConfig;
 
 fn task(line: &str) -> cli::Task {
@@ -100,6 +101,7 @@ fn every_default_of_the_command_line_is_that_of_the_settings() {
     );
     let (found, head) = (detect::Settings::default(), LinearConfig::default());
     let (scene, follow) = (SceneConfig::default(), PropagationSettings::default());
+    let (boxes, tuned) = (InstanceConfig::default(), robust::FineTuneConfig::default());
     assert_eq!(linear.weight_decay, fcn.weight_decay);
     let settings = [
         (
@@ -119,6 +121,15 @@ fn every_default_of_the_command_line_is_that_of_the_settings() {
         ("eval knn-seg --temperature", knn.temperature.to_string()),
         ("eval linear --epochs", head.epochs.to_string()),
         ("eval linear --lr", head.lr.to_string()),
+        ("eval robust --attack_steps", robust::STEPS.to_string()),
+        ("eval robust --epochs", head.epochs.to_string()),
+        ("eval robust --fine_tune_epochs", tuned.epochs.to_string()),
+        ("eval robust --fine_tune_lr", tuned.lr.to_string()),
+        ("eval robust --lr", head.lr.to_string()),
+        (
+            "eval robust --size",
+            robust::Settings::default().size.to_string(),
+        ),
         ("eval propagation --context", follow.context.to_string()),
         ("eval propagation --k", follow.k.to_string()),
         ("eval propagation --radius", follow.radius.to_string()),
@@ -132,6 +143,9 @@ fn every_default_of_the_command_line_is_that_of_the_settings() {
             "eval linear-seg --weight_decay",
             linear.weight_decay.to_string(),
         ),
+        ("boxes --max_iou", boxes.max_iou.to_string()),
+        ("boxes --max_ratio", boxes.max_ratio.to_string()),
+        ("boxes --min_side", boxes.min_side.to_string()),
         (
             "loader-speed --size",
             ViewConfig::default().size.to_string(),
@@ -140,6 +154,7 @@ fn every_default_of_the_command_line_is_that_of_the_settings() {
         ("synth --size", scene.size.to_string()),
     ];
     let only_here = [
+        "boxes --out",
         "embed --batch_size",
         "embed --feature",
         "embed --fit",
@@ -154,6 +169,9 @@ fn every_default_of_the_command_line_is_that_of_the_settings() {
         "match --threshold",
         "match --weights",
         "search --k",
+        "sum-speed --numbers",
+        "sum-speed --repeat",
+        "sum-speed --threads",
         "synth --seed",
     ];
     let of_every_evaluation = ["--feature", "--seed", "--seeds"];

@@ -1,4 +1,5 @@
 mod curriculum;
+mod instances;
 
 use std::path::{Path, PathBuf};
 
@@ -20,11 +21,21 @@ fn config(batch_size: usize, threads: usize) -> LoaderConfig {
         threads,
         prefetch: 2,
         views,
-        sizes: vec![None, None],
+        wanted: wanted(&[None, None]),
+        boxes: Arc::default(),
         total_steps: 100,
         bad_file_level: Level::Warn,
         max_bad_share: 0.5,
     }
+}
+
+/// Views of these sizes in pixels; `None` = the usual.
+fn wanted(sizes: &[Option<u32>]) -> Vec<ViewSpec> {
+    let view = |&size: &Option<u32>| ViewSpec {
+        size,
+        ..ViewSpec::usual("view")
+    };
+    sizes.iter().map(view).collect()
 }
 
 /// A picture that differs from all others in every pixel.
@@ -75,7 +86,6 @@ fn start_error(count: usize, config: LoaderConfig) -> String {
 fn a_batch_is_laid_out_as_documented() {
     let source = memory(10);
     let mut loader = Loader::start(source, config(3, 2), 4).expect("a loader");
-    assert_eq!(loader.steps_per_epoch(), 3);
     let batch = loader.next().expect("a batch");
     assert_eq!((batch.step, batch.epoch), (4, 1));
     assert_eq!((batch.images.len(), batch.views.len()), (3, 2));
@@ -108,11 +118,10 @@ fn a_batch_is_a_function_of_seed_and_step() {
 #[test]
 fn every_view_has_its_own_size() {
     let two = batches(&memory(10), config(3, 2), 1, 1).remove(0);
-    let sizes = vec![None, None, Some(8)];
     let three = batches(
         &memory(10),
         LoaderConfig {
-            sizes,
+            wanted: wanted(&[None, None, Some(8)]),
             ..config(3, 2)
         },
         1,

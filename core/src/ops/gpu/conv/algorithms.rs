@@ -48,8 +48,9 @@ pub(super) fn choose(
         // A browser's main thread cannot wait for a measurement.
         return fixed();
     }
-    let chosen = measure(client, &traits, case, run);
-    let (algorithm, milliseconds) = chosen.unwrap_or_else(|| (fixed(), Vec::new()));
+    let Some((algorithm, milliseconds)) = measure(client, &traits, case, run) else {
+        return fixed();
+    };
     choice::add(Chosen {
         device,
         case: *case,
@@ -59,15 +60,13 @@ pub(super) fn choose(
     algorithm
 }
 
-/// The name of a device and of its driver.
+/// The name of a device with its runtime and driver.
 fn device_name(client: &Client) -> String {
     let identity = &client.properties().identity;
-    format!(
-        "{} ({}, {})",
-        identity.name,
-        client.name(),
-        identity.fingerprint
-    )
+    // Of CUDA no driver is known; the fingerprint is then the architecture that it compiles for.
+    let driver = choice::driver(&identity.name);
+    let driver = driver.as_deref().unwrap_or(&identity.fingerprint);
+    format!("{} ({}, {driver})", identity.name, client.name())
 }
 
 /// Whether an algorithm can compute a case on a device.
@@ -133,43 +132,32 @@ fn area([height, width]: [usize; 2]) -> usize {
     height * width
 }
 
-/// The algorithm that is fastest among those whose results agree, and the times of these. `None` if none works.
+/// The algorithm that is fastest among those whose results agree, and the times of these. `None` if none works, or if
+/// the operands are not finite, so that results cannot be compared.
 fn measure(
     client: &Client,
     traits: &Traits,
     case: &Case,
     run: &dyn Fn(Algorithm) -> GpuTensor,
 ) -> Option<(Algorithm, Vec<(Algorithm, f64)>)> {
-    let mut results = Vec::new();
-    for algorithm in Algorithm::ALL {
-        if !is_possible(algorithm, traits, case) {
-            continue;
-        }
-        // Burn's operations panic where they cannot launch; a kernel that does not compile leaves a result that cannot
-        // be read.
-        let result = catch_unwind(AssertUnwindSafe(|| flat(run(algorithm))));
-        let result = result.ok().filter(|result| largest(result).is_some());
-        match result {
-            Some(result) => results.push((algorithm, result)),
-            None => choice::note(format!(
-                "the kernel {algorithm} does not work on {} and is left out ({case})",
-                client.properties().identity.name
-            )),
-        }
+    let possible = Algorithm::ALL.into_iter();
+    let possible = possible.filter(|algorithm| is_possible(*algorithm, traits, case));
+    let tolerance = if case.half { AGREE_HALF } else { AGREE };
+    let tried = try_all(possible, tolerance, &|algorithm| flat(run(algorithm)))?;
+    let device = &client.properties().identity.name;
+    for algorithm in &tried.failed {
+        choice::note(format!(
+            "the kernel {algorithm} does not work on {device} and is left out ({case})"
+        ));
     }
-    let agreeing = agreeing(&results, if case.half { AGREE_HALF } else { AGREE });
-    for (algorithm, _) in &results {
-        if !agreeing.contains(algorithm) {
-            choice::note(format!(
-                "the kernel {algorithm} gives other values than {} on {} and is left out ({case})",
-                agreeing.first().map_or("the others", |a| a.name()),
-                client.properties().identity.name
-            ));
-        }
+    for algorithm in &tried.differing {
+        choice::note(format!(
+            "the kernel {algorithm} gives other values than {} on {device} and is left out ({case})",
+            tried.agreeing.first().map_or("the others", |a| a.name())
+        ));
     }
-    drop(results);
+    let agreeing = tried.agreeing.into_iter();
     let mut times: Vec<_> = agreeing
-        .into_iter()
         .filter_map(|algorithm| Some((algorithm, time(client, algorithm, run)?)))
         .collect();
     times.sort_by(|a, b| a.1.total_cmp(&b.1));
@@ -182,28 +170,96 @@ fn flat(x: GpuTensor) -> Tensor<1> {
     tensor::<1>(reshaped(x, [values])).cast(burn::tensor::DType::F32)
 }
 
-/// The largest magnitude of a result; `None` if it cannot be read or is not finite.
-fn largest(x: &Tensor<1>) -> Option<f32> {
-    let read = x.clone().abs().max().try_into_vec_as::<f32>().ok()?;
-    read.first().copied().filter(|value| value.is_finite())
+/// What came out when all algorithms computed the same.
+#[derive(Debug, PartialEq)]
+struct Tried {
+    /// Those whose results agree, the most that do.
+    agreeing: Vec<Algorithm>,
+    /// Those with other results.
+    differing: Vec<Algorithm>,
+    /// Those without a result.
+    failed: Vec<Algorithm>,
 }
 
-/// The largest set of algorithms whose results agree pairwise with its first.
-fn agreeing(results: &[(Algorithm, Tensor<1>)], tolerance: f32) -> Vec<Algorithm> {
-    let with = |(_, first): &(Algorithm, Tensor<1>)| -> Vec<Algorithm> {
-        let scale = largest(first).unwrap_or(0.0);
-        let near = results.iter().filter(|(_, other)| {
-            let difference = largest(&(first.clone() - other.clone()));
-            difference.is_some_and(|difference| difference <= tolerance * scale)
-        });
-        near.map(|(algorithm, _)| *algorithm).collect()
-    };
-    let sets = results.iter().map(with);
-    // Of equally large sets the first: simple kernels come before intricate ones.
-    sets.fold(
-        Vec::new(),
-        |best, set| if set.len() > best.len() { set } else { best },
-    )
+/// Algorithms whose results agree with that of the first, which is kept.
+struct Group {
+    algorithms: Vec<Algorithm>,
+    result: Tensor<1>,
+    largest: f32,
+}
+
+/// Compares the results of all algorithms. `None` if there are results, but none is finite.
+///
+/// One result is kept for each set of algorithms that agree, so in general one: a map may take a good part of the
+/// device's memory.
+fn try_all(
+    algorithms: impl Iterator<Item = Algorithm>,
+    tolerance: f32,
+    run: &dyn Fn(Algorithm) -> Tensor<1>,
+) -> Option<Tried> {
+    let mut groups: Vec<Group> = Vec::new();
+    let (mut not_finite, mut failed) = (Vec::new(), Vec::new());
+    for algorithm in algorithms {
+        // Burn's operations panic where they cannot launch; a kernel that does not compile leaves a result that cannot
+        // be read.
+        let result = choice::trying(|| catch_unwind(AssertUnwindSafe(|| run(algorithm))));
+        let Some((result, largest)) = result.ok().and_then(|x| Some((x.clone(), largest(x)?)))
+        else {
+            failed.push(algorithm);
+            continue;
+        };
+        if !largest.is_finite() {
+            not_finite.push(algorithm);
+            continue;
+        }
+        let agrees = |group: &&mut Group| {
+            let difference = largest_difference(&group.result, &result);
+            difference.is_some_and(|difference| difference <= tolerance * group.largest)
+        };
+        match groups.iter_mut().find(agrees) {
+            Some(group) => group.algorithms.push(algorithm),
+            None => groups.push(Group {
+                algorithms: vec![algorithm],
+                result,
+                largest,
+            }),
+        }
+    }
+    if groups.is_empty() && !not_finite.is_empty() {
+        return None;
+    }
+    // Of equally large sets the first is taken: simple kernels are tried before intricate ones.
+    let sets = groups.into_iter().map(|group| group.algorithms);
+    let (mut agreeing, mut differing) = (Vec::new(), not_finite);
+    for mut set in sets {
+        if set.len() > agreeing.len() {
+            std::mem::swap(&mut set, &mut agreeing);
+        }
+        differing.extend(set);
+    }
+    Some(Tried {
+        agreeing,
+        differing,
+        failed,
+    })
+}
+
+/// The largest magnitude of a result, NaN or ∞ if a value is; `None` if it cannot be read.
+fn largest(x: Tensor<1>) -> Option<f32> {
+    let x = x.abs();
+    // The maximum of a GPU may skip NaN; a sum does not.
+    let found = Tensor::cat(vec![x.clone().max(), x.sum()], 0);
+    let found =
+        choice::trying(|| catch_unwind(AssertUnwindSafe(|| found.try_into_vec_as::<f32>().ok())));
+    let found = found.ok().flatten()?;
+    let (&largest, &sum) = (found.first()?, found.get(1)?);
+    Some(if sum.is_finite() { largest } else { sum })
+}
+
+fn largest_difference(a: &Tensor<1>, b: &Tensor<1>) -> Option<f32> {
+    (a.dims() == b.dims())
+        .then(|| largest(a.clone() - b.clone()))
+        .flatten()
 }
 
 /// The shortest of a few runs in milliseconds.
@@ -220,4 +276,62 @@ fn time(
         Some(ticks.duration().as_secs_f64() * 1e3)
     };
     (0..RUNS).filter_map(|_| once()).reduce(f64::min)
+}
+
+#[cfg(all(test, feature = "cpu"))]
+mod tests {
+    use super::*;
+    use burn::tensor::Device;
+
+    const ALL: [Algorithm; 5] = [
+        Algorithm::Unshared,
+        Algorithm::Implicit32,
+        Algorithm::Implicit64,
+        Algorithm::Winograd,
+        Algorithm::Burn,
+    ];
+
+    fn tried(run: impl Fn(Algorithm) -> Vec<f32>) -> Option<Tried> {
+        let device = Device::flex();
+        try_all(ALL.into_iter(), 1e-3, &|algorithm| {
+            Tensor::from_floats(run(algorithm).as_slice(), &device)
+        })
+    }
+
+    #[test]
+    fn an_algorithm_with_a_wrong_value_or_none_is_left_out() {
+        let found = tried(|algorithm| match algorithm {
+            // The first, so that the others are not compared with it alone.
+            Algorithm::Unshared => vec![4.0, 1.0, -2.0],
+            // Differs within the tolerance.
+            Algorithm::Implicit64 => vec![4.0, 1.5, -2.002],
+            Algorithm::Winograd => panic!("it cannot be launched"),
+            _ => vec![4.0, 1.5, -2.0],
+        });
+        let expected = Tried {
+            agreeing: vec![
+                Algorithm::Implicit32,
+                Algorithm::Implicit64,
+                Algorithm::Burn,
+            ],
+            differing: vec![Algorithm::Unshared],
+            failed: vec![Algorithm::Winograd],
+        };
+        assert_eq!(found, Some(expected));
+    }
+
+    #[test]
+    fn a_result_that_is_not_finite_or_of_another_size_agrees_with_none() {
+        let found = tried(|algorithm| match algorithm {
+            Algorithm::Implicit32 => vec![1.0, f32::NAN],
+            Algorithm::Implicit64 => vec![1.0, f32::INFINITY],
+            Algorithm::Burn => vec![1.0, 2.0, 0.0],
+            _ => vec![1.0, 2.0],
+        });
+        let found = found.expect("some are finite");
+        assert_eq!(found.agreeing, [Algorithm::Unshared, Algorithm::Winograd]);
+        assert_eq!(found.differing.len(), 3);
+        // Where operands are not finite, as in a step of f16 that overflows, no kernel is to blame.
+        assert_eq!(tried(|_| vec![f32::NAN, 0.0]), None);
+    }
 }

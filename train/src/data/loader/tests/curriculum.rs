@@ -17,7 +17,7 @@ fn config() -> LoaderConfig {
     };
     LoaderConfig {
         views,
-        sizes: vec![None, None, Some(8)],
+        wanted: wanted(&[None, None, Some(8)]),
         ..super::config(3, 2)
     }
 }
@@ -30,7 +30,7 @@ fn sizes_and_regions_follow_the_step() {
         let sizes: Vec<usize> = batch.views.iter().map(|view| view.size).collect();
         // A view whose size the method decides does not change.
         assert_eq!(sizes, [size, size, 8], "step {step}");
-        let share = config().stage(step).region;
+        let share = stage(&config().views, step, config().total_steps).region;
         assert!((share - 0.01f64.powf(step as f64 / 100.0)).abs() < 1e-9);
         let first = step / 3 * 10 + step % 3 * 3;
         for view in &batch.views {

@@ -5,7 +5,7 @@ use rand::RngExt;
 
 /// A uniformly random order of `0..length` for `epoch` of the run with this `seed`
 /// (Fisher and Yates, from the back).
-pub(super) fn epoch_order(seed: u64, epoch: u64, length: usize) -> Vec<usize> {
+pub(crate) fn epoch_order(seed: u64, epoch: u64, length: usize) -> Vec<usize> {
     let mut rng = rng::stream(seed, Purpose::Order, epoch);
     let mut order: Vec<usize> = (0..length).collect();
     for last in (1..length).rev() {
