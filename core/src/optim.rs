@@ -229,7 +229,11 @@ impl Sgd {
         mut gradients: ParameterGradients,
         learning_rate: f64,
     ) -> Option<Tensor<1>> {
-        let norm = gradients.norm();
+        // Without clipping the norm is found while the parameters change.
+        let mut norm = None;
+        if self.clip_norm > 0.0 || self.lars.is_some() {
+            norm = gradients.norm();
+        }
         if let Some(norm) = norm.as_ref().filter(|_| self.clip_norm > 0.0) {
             gradients.clip(norm, self.clip_norm);
         }
@@ -248,7 +252,11 @@ impl Sgd {
         let mut velocity = std::mem::take(&mut self.velocity);
         velocity.resize(theta.len(), None);
         let (moved, velocity) = match self.lars {
-            None => operations.sgd_all(theta, velocity, gradients, settings),
+            None => {
+                let moved = operations.sgd_all(theta, velocity, gradients, settings);
+                norm = norm.or(moved.squares.map(Tensor::sqrt));
+                (moved.theta, moved.velocity)
+            }
             Some(lars) => {
                 let each = theta.into_iter().zip(velocity).zip(gradients).zip(&shapes);
                 let each = each.map(|(((theta, velocity), gradient), shape)| {

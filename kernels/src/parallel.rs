@@ -36,6 +36,23 @@ pub(crate) fn chunks2<T: Send, U: Send>(
     }
 }
 
+/// The results of `work` on pairs of chunks of `len` values, the i-th of `a` with the i-th of `b`, in order.
+pub(crate) fn map_chunks2<T: Send, R: Send>(
+    a: &mut [T],
+    b: &mut [T],
+    len: usize,
+    work: impl Fn(usize, &mut [T], &mut [T]) -> R + Sync + Send,
+) -> Vec<R> {
+    #[cfg(feature = "threads")]
+    if shared() {
+        let chunks = a.par_chunks_mut(len).zip(b.par_chunks_mut(len));
+        let results = chunks.enumerate().map(|(index, (a, b))| work(index, a, b));
+        return results.collect();
+    }
+    let chunks = a.chunks_mut(len).zip(b.chunks_mut(len)).enumerate();
+    chunks.map(|(index, (a, b))| work(index, a, b)).collect()
+}
+
 /// Runs `work` on each item, in any order.
 pub(crate) fn each<T: Send>(items: Vec<T>, work: impl Fn(T) + Sync + Send) {
     #[cfg(feature = "threads")]

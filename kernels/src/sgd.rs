@@ -2,7 +2,7 @@
 
 use multiversion::multiversion;
 
-use crate::parallel::{chunks, chunks2, map};
+use crate::parallel::{chunks, map, map_chunks2};
 
 /// Values per task.
 const PART: usize = 1 << 15;
@@ -18,17 +18,21 @@ pub struct Settings {
     pub weight_decay: f32,
 }
 
-/// v ← μ·v + (g + w·θ), θ ← θ − lr·v (`torch.optim.SGD`).
+/// v ← μ·v + (g + w·θ), θ ← θ − lr·v (`torch.optim.SGD`). Returns Σ g², as [`sum_of_squares`] does: here the gradient is
+/// in the cache already.
 ///
 /// # Panics
 /// When the lengths differ.
-pub fn step(theta: &mut [f32], velocity: &mut [f32], gradient: &[f32], settings: &Settings) {
+pub fn step(theta: &mut [f32], velocity: &mut [f32], gradient: &[f32], settings: &Settings) -> f64 {
     assert_eq!(theta.len(), velocity.len());
     assert_eq!(theta.len(), gradient.len());
-    chunks2((theta, PART), (velocity, PART), |index, theta, velocity| {
+    let parts = map_chunks2(theta, velocity, PART, |index, theta, velocity| {
         let gradient = &gradient[index * PART..][..theta.len()];
+        let sum = squares(gradient);
         move_along(theta, velocity, gradient, settings);
+        sum
     });
+    parts.into_iter().sum()
 }
 
 /// θk ← m·θk + (1−m)·θq (He et al. 2020, equation 2).

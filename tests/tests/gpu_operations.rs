@@ -394,10 +394,14 @@ fn updates_of_all_parameters_agree_with_the_cpu() {
             if step == 0 {
                 gradient[2] = None;
             }
-            let (moved, next) = operations.sgd_all(theta, velocity, gradient, settings);
-            keys = operations.follow_all(keys, moved.clone(), 0.9);
-            theta = moved;
-            velocity = next.into_iter().map(Some).collect();
+            let moved = operations.sgd_all(theta, velocity, gradient, settings);
+            found.push(values(
+                "squares",
+                moved.squares.expect("there are gradients"),
+            ));
+            keys = operations.follow_all(keys, moved.theta.clone(), 0.9);
+            theta = moved.theta;
+            velocity = moved.velocity.into_iter().map(Some).collect();
         }
         for (name, tensors) in [("θ", theta), ("keys", keys)] {
             found.extend(tensors.into_iter().map(|x| values(name, x)));

@@ -1,17 +1,19 @@
 //! `densecl-bench gpu`: what the first minutes with a real card should show, in one command.
 //!
-//! Every part is tried on its own: one that fails leaves its error in the report, and the others run. The report is
-//! written after each part, so that a machine that is taken away keeps what was measured until then.
+//! Every part is tried on its own: one that fails leaves its error in the report, and the others run. After a panic, as when
+//! the device's memory is used up, only the parts that run in processes of their own follow. The report is written after each
+//! part, so that a machine that is taken away keeps what was measured until then.
 
 mod launches;
 mod parts;
 mod report;
 mod roofline;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use densecl::device::{DeviceRequest, select};
 use densecl::ops::choice::{self, Mode};
 
@@ -30,7 +32,7 @@ pub(crate) struct Gpu {
     /// Minutes that all parts may take together; parts that would begin later are left out
     #[arg(long, default_value_t = 7.0)]
     pub(crate) minutes: f64,
-    /// Seconds of real training at the end
+    /// Seconds after which the real training at the end is stopped
     #[arg(long, default_value_t = 60.0)]
     pub(crate) training_seconds: f64,
     /// A Python interpreter with torch installed, or `none`
@@ -67,16 +69,28 @@ pub(crate) fn run(options: &Gpu) -> anyhow::Result<bool> {
         humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
         options.quick,
     );
-    let parts = Parts::new(options, &selected);
+    let parts = Parts::new(options, &selected, deadline);
+    let mut is_lost = false;
     for part in parts.list() {
         let name = part.name();
+        if is_lost && part.uses_device() {
+            continue;
+        }
         if Instant::now() >= deadline {
             report.note(format!("{name}: left out, the time was used up"));
             continue;
         }
         eprintln!("[{:5.1} s] {name}", begun.elapsed().as_secs_f64());
         let start = Instant::now();
-        if let Err(error) = parts.run(part, &mut report) {
+        let done = catch_unwind(AssertUnwindSafe(|| parts.run(part, &mut report)));
+        let done = done.unwrap_or_else(|_| {
+            is_lost = true;
+            Err(anyhow!(
+                "the device's runtime panicked, perhaps for lack of memory; what would have used the device afterwards is \
+                 left out"
+            ))
+        });
+        if let Err(error) = done {
             report.failed(name, &error);
             eprintln!("          failed: {error:#}");
         }

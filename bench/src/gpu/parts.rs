@@ -1,7 +1,8 @@
 //! The parts of `densecl-bench gpu`.
 
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -61,17 +62,28 @@ impl Part {
             Self::Training => "training",
         }
     }
+
+    /// Whether it computes on the device in this process.
+    pub(super) fn uses_device(self) -> bool {
+        !matches!(self, Self::PyTorch(_) | Self::Training)
+    }
 }
 
 /// Runs parts on a device.
 pub(super) struct Parts<'a> {
     options: &'a Gpu,
     selected: &'a Selected,
+    /// When all parts should have ended.
+    deadline: Instant,
 }
 
 impl<'a> Parts<'a> {
-    pub(super) fn new(options: &'a Gpu, selected: &'a Selected) -> Self {
-        Self { options, selected }
+    pub(super) fn new(options: &'a Gpu, selected: &'a Selected, deadline: Instant) -> Self {
+        Self {
+            options,
+            selected,
+            deadline,
+        }
     }
 
     /// The parts in the order of their worth.
@@ -82,16 +94,15 @@ impl<'a> Parts<'a> {
         }
         parts.extend([Part::SelfTest, Part::Agreement]);
         let networks = self.networks();
-        let largest = networks[networks.len() - 1];
         for network in &networks {
+            // The largest may not fit into the device's memory, so it comes last.
             parts.push(Part::Steps(*network, Precision::F32));
             parts.push(Part::PyTorch(*network));
-        }
-        parts.push(Part::Kernels(networks[0]));
-        parts.push(Part::Kernels(largest));
-        parts.push(Part::DenseLoss);
-        for network in &networks {
             parts.push(Part::Steps(*network, Precision::F16));
+            if network.batch < 256 {
+                parts.push(Part::Kernels(*network));
+                parts.push(Part::DenseLoss);
+            }
         }
         if self.options.training_seconds > 0.0 {
             parts.push(Part::Training);
@@ -339,6 +350,12 @@ impl<'a> Parts<'a> {
             variants.push("channels_last+f16+compile");
         }
         for variant in variants {
+            if Instant::now() >= self.deadline {
+                report.note(format!(
+                    "PyTorch, {variant}: left out, the time was used up"
+                ));
+                continue;
+            }
             let mut command = Command::new(&self.options.python);
             let device = if self.options.quick { "cpu" } else { "cuda" };
             command
@@ -399,7 +416,7 @@ impl<'a> Parts<'a> {
         Ok(())
     }
 
-    /// Runs the program's quick start on the device.
+    /// Runs the program's quick start on the device, at most for the seconds that were asked for.
     fn training(&self, report: &mut Report) -> anyhow::Result<()> {
         let here = std::env::current_exe().context("where this program is")?;
         let program: PathBuf = here.with_file_name("densecl");
@@ -430,10 +447,24 @@ impl<'a> Parts<'a> {
                 command.args(["--set", set]);
             }
         }
-        let output = command.output().context("starting densecl")?;
+        let errors = tempfile::NamedTempFile::new().context("a file for what goes wrong")?;
+        command.stdout(Stdio::null()).stderr(errors.reopen()?);
+        let mut child = command.spawn().context("starting densecl")?;
+        let status = loop {
+            if let Some(status) = child.try_wait()? {
+                break Some(status);
+            }
+            if start.elapsed().as_secs_f64() >= self.options.training_seconds {
+                // Each logged step is in the file already.
+                child.kill()?;
+                child.wait()?;
+                break None;
+            }
+            thread::sleep(Duration::from_millis(50));
+        };
         let seconds = start.elapsed().as_secs_f64();
-        if !output.status.success() {
-            let text = String::from_utf8_lossy(&output.stderr);
+        if status.is_some_and(|status| !status.success()) {
+            let text = std::fs::read_to_string(errors.path())?;
             bail!("{}", text.lines().last().unwrap_or("densecl failed"));
         }
         let log = std::fs::read_to_string(run.join("metrics.jsonl")).context("reading the log")?;

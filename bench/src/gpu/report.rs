@@ -227,12 +227,14 @@ impl Report {
             let _ = writeln!(
                 text,
                 "\n{name}: {:.2} · 10¹² operations; at least {:.1} GB through memory, {:.1} GB by this project's kernels \
-                 ({:.2} times), {:.1} GB with written patches.",
+                 ({:.2} times), {:.1} GB by them with written patches, {:.1} GB by Burn's operations ({:.2} times).",
                 needs.operations / 1e12,
                 needs.least_bytes / 1e9,
                 needs.our_bytes / 1e9,
                 needs.our_bytes / needs.least_bytes,
-                needs.patch_bytes / 1e9
+                needs.patch_bytes / 1e9,
+                needs.burn_bytes / 1e9,
+                needs.burn_bytes / needs.least_bytes
             );
             let _ = writeln!(
                 text,

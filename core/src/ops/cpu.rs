@@ -13,8 +13,8 @@ use densecl_kernels::{
 pub(super) mod gradient;
 
 use super::{
-    ConvWeights, FeatureMap, Following, Footprint, Geometry, Normalized, Operations, PerQuery,
-    SgdSettings, Updates,
+    ConvWeights, FeatureMap, Flat, Following, Footprint, Geometry, Moved, Normalized, Operations,
+    PerQuery, SgdSettings, Updates,
 };
 
 /// Whether this project has kernels for tensors on this device and of this element type.
@@ -137,23 +137,8 @@ impl Updates for Cpu {
         gradient: Option<Tensor<1>>,
         settings: SgdSettings,
     ) -> (Tensor<1>, Tensor<1>) {
-        let zeros = || filled(vec![0.0; theta.dims()[0]], vec![theta.dims()[0]]);
-        let mut velocity = contiguous(velocity.map_or_else(zeros, primitive));
-        let gradient = contiguous(gradient.map_or_else(zeros, primitive));
-        let mut theta = contiguous(primitive(theta));
-        let settings = sgd::Settings {
-            learning_rate: settings.learning_rate as f32,
-            momentum: settings.momentum as f32,
-            weight_decay: settings.weight_decay as f32,
-        };
-        // `storage_mut` copies values that other tensors share; otherwise the step works in place.
-        sgd::step(
-            theta.storage_mut(),
-            velocity.storage_mut(),
-            values(&gradient),
-            &settings,
-        );
-        (tensor(theta), tensor(velocity))
+        let (theta, velocity, _) = step(theta, velocity, gradient, settings);
+        (theta, velocity)
     }
 
     fn follow(&self, key: Tensor<1>, query: Tensor<1>, m: f64) -> Tensor<1> {
@@ -167,6 +152,82 @@ impl Updates for Cpu {
         let x = contiguous(primitive(x));
         row(vec![sgd::sum_of_squares(values(&x)) as f32])
     }
+
+    fn sgd_all(
+        &self,
+        theta: Flat,
+        velocity: Vec<Option<Tensor<1>>>,
+        gradient: Vec<Option<Tensor<1>>>,
+        settings: SgdSettings,
+    ) -> Moved {
+        let has_gradient = gradient.iter().any(Option::is_some);
+        // Most parameters are small: the pool of threads is entered once for all.
+        let moved = densecl_kernels::together(|| {
+            let each = theta.into_iter().zip(velocity).zip(gradient);
+            let each =
+                each.map(|((theta, velocity), gradient)| step(theta, velocity, gradient, settings));
+            each.collect::<Vec<_>>()
+        });
+        let mut all = Moved {
+            theta: Vec::with_capacity(moved.len()),
+            velocity: Vec::with_capacity(moved.len()),
+            squares: None,
+        };
+        let mut squares = 0.0;
+        for (theta, velocity, sum) in moved {
+            all.theta.push(theta);
+            all.velocity.push(velocity);
+            squares += sum;
+        }
+        all.squares = has_gradient.then(|| row(vec![squares as f32]));
+        all
+    }
+
+    fn follow_all(&self, keys: Flat, queries: Flat, m: f64) -> Flat {
+        densecl_kernels::together(|| {
+            let pairs = keys.into_iter().zip(queries);
+            pairs
+                .map(|(key, query)| self.follow(key, query, m))
+                .collect()
+        })
+    }
+
+    fn sum_of_squares_all(&self, tensors: Flat) -> Option<Tensor<1>> {
+        if tensors.is_empty() {
+            return None;
+        }
+        let squares = tensors.into_iter().map(|x| {
+            let x = contiguous(primitive(x));
+            sgd::sum_of_squares(values(&x))
+        });
+        Some(row(vec![squares.sum::<f64>() as f32]))
+    }
+}
+
+/// One SGD step: θ, v, and Σ g².
+fn step(
+    theta: Tensor<1>,
+    velocity: Option<Tensor<1>>,
+    gradient: Option<Tensor<1>>,
+    settings: SgdSettings,
+) -> (Tensor<1>, Tensor<1>, f64) {
+    let zeros = || filled(vec![0.0; theta.dims()[0]], vec![theta.dims()[0]]);
+    let mut velocity = contiguous(velocity.map_or_else(zeros, primitive));
+    let gradient = contiguous(gradient.map_or_else(zeros, primitive));
+    let mut theta = contiguous(primitive(theta));
+    let settings = sgd::Settings {
+        learning_rate: settings.learning_rate as f32,
+        momentum: settings.momentum as f32,
+        weight_decay: settings.weight_decay as f32,
+    };
+    // `storage_mut` copies values that other tensors share; otherwise the step works in place.
+    let squares = sgd::step(
+        theta.storage_mut(),
+        velocity.storage_mut(),
+        values(&gradient),
+        &settings,
+    );
+    (tensor(theta), tensor(velocity), squares)
 }
 
 /// A feature map whose memory is in NHWC order, without gaps.

@@ -14,7 +14,7 @@ use burn::backend::{
 use burn::tensor::{DType, Tensor, activation::relu};
 
 use super::{
-    Activation, ConvWeights, FeatureMap, Flat, Following, Footprint, Geometry, Normalized,
+    Activation, ConvWeights, FeatureMap, Flat, Following, Footprint, Geometry, Moved, Normalized,
     Operations, PerCell, PerQuery, SgdSettings, Updates,
 };
 
@@ -264,7 +264,7 @@ impl<K: Kernels> Updates for Tracked<K> {
         velocity: Vec<Option<Tensor<1>>>,
         gradient: Vec<Option<Tensor<1>>>,
         settings: SgdSettings,
-    ) -> (Flat, Flat) {
+    ) -> Moved {
         K::plain().sgd_all(theta, velocity, gradient, settings)
     }
 

@@ -24,7 +24,7 @@ mod tests;
 mod updates;
 
 pub use conv_weights::ConvWeights;
-pub use updates::{Flat, SgdSettings, Updates};
+pub use updates::{Flat, Moved, SgdSettings, Updates};
 
 /// Stride and dilation of a k×k convolution. The feature map is padded by dilation·(k−1)/2 on every side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -20,6 +20,17 @@ pub struct SgdSettings {
 /// Tensors of parameters, flattened and outside any gradient graph.
 pub type Flat = Vec<Tensor<1>>;
 
+/// Parameters after an SGD step.
+#[derive(Debug, Clone)]
+pub struct Moved {
+    /// θ.
+    pub theta: Flat,
+    /// v.
+    pub velocity: Flat,
+    /// Σ g² over all gradients, one element; `None` if there is none.
+    pub squares: Option<Tensor<1>>,
+}
+
 /// Operations on parameters, velocities and gradients. All tensors of a call are on one device and in f32.
 pub trait Updates {
     /// One SGD step for parameters θ with velocity v and gradient g: v ← μ·v + (g + w·θ), then θ ← θ − lr·v.
@@ -43,18 +54,24 @@ pub trait Updates {
         tensors
     }
 
-    /// [`sgd`](Self::sgd) for each parameter: (θ, v) of all.
+    /// [`sgd`](Self::sgd) for each parameter, and the squared norm of all gradients.
     fn sgd_all(
         &self,
         theta: Flat,
         velocity: Vec<Option<Tensor<1>>>,
         gradient: Vec<Option<Tensor<1>>>,
         settings: SgdSettings,
-    ) -> (Flat, Flat) {
+    ) -> Moved {
+        let squares = self.sum_of_squares_all(gradient.iter().flatten().cloned().collect());
         let each = theta.into_iter().zip(velocity).zip(gradient);
         let each =
             each.map(|((theta, velocity), gradient)| self.sgd(theta, velocity, gradient, settings));
-        each.unzip()
+        let (theta, velocity) = each.unzip();
+        Moved {
+            theta,
+            velocity,
+            squares,
+        }
     }
 
     /// [`follow`](Self::follow) for each parameter.

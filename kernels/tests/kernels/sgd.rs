@@ -20,7 +20,8 @@ fn a_step_is_pytorchs_sgd() {
             [t - 0.1 * v, v]
         })
         .collect();
-    step(&mut theta, &mut velocity, &gradient, &settings);
+    let squares = step(&mut theta, &mut velocity, &gradient, &settings);
+    assert_eq!(squares, sum_of_squares(&gradient));
     let of = |i: usize| expected.iter().map(|e| e[i]).collect::<Vec<_>>();
     assert_close(&theta, &of(0), 1e-6);
     assert_close(&velocity, &of(1), 1e-6);

@@ -3,7 +3,7 @@
 //! A run that continues takes the kernels that it had: it need not measure again, and it computes the same bits.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use densecl::ops::choice::{self, Chosen, Mode};
@@ -19,12 +19,16 @@ use crate::notes::note;
 /// # Errors
 /// When the setting names no way to choose.
 pub(super) fn set_mode(config: &RunConfig, ranks: usize) -> anyhow::Result<()> {
-    choice::set_mode(match config.train.kernels.parse()? {
+    choice::set_mode(mode(config, ranks)?);
+    Ok(())
+}
+
+fn mode(config: &RunConfig, ranks: usize) -> anyhow::Result<Mode> {
+    Ok(match config.train.kernels.parse()? {
         // Each rank would measure for itself, and kernels that round differently let the ranks' states drift apart.
         Mode::Measured if ranks > 1 => Mode::Fixed,
         mode => mode,
-    });
-    Ok(())
+    })
 }
 
 /// As [`set_mode`]; if the run is `resumed`, takes what was chosen before.
@@ -40,16 +44,19 @@ pub(super) fn begin(
     set_mode(config, ranks)?;
     let path = run.kernels();
     if resumed && path.exists() {
-        let text = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
-        let chosen: Vec<Chosen> = serde_json::from_slice(&text).with_context(|| {
-            format!(
-                "{} cannot be read; delete it to choose kernels anew",
-                path.display()
-            )
-        })?;
-        choice::remember(chosen);
+        choice::remember(read(&path)?);
     }
     Ok(())
+}
+
+fn read(path: &Path) -> anyhow::Result<Vec<Chosen>> {
+    let text = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+    serde_json::from_slice(&text).with_context(|| {
+        format!(
+            "{} cannot be read; delete it to choose kernels anew",
+            path.display()
+        )
+    })
 }
 
 /// Keeps what was chosen in a file, and tells the user what was left out.
@@ -84,5 +91,36 @@ impl Observer for KernelFile {
             _ => {}
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use densecl::ops::choice::Algorithm;
+
+    use super::*;
+
+    #[test]
+    fn ranks_do_not_measure_and_keep_what_is_fixed() {
+        let mode_of = |kernels: &str, ranks| {
+            let mut config = RunConfig::default();
+            config.train.kernels = kernels.to_string();
+            mode(&config, ranks).expect("a way to choose")
+        };
+        assert_eq!(mode_of("measured", 1), Mode::Measured);
+        assert_eq!(mode_of("measured", 2), Mode::Fixed);
+        assert_eq!(mode_of("winograd", 2), Mode::Only(Algorithm::Winograd));
+    }
+
+    #[test]
+    fn a_damaged_file_of_choices_is_named_with_the_remedy() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("kernels.json");
+        fs::write(&path, "[{\"device\": 3").expect("a file");
+        let error = format!("{:#}", read(&path).expect_err("it is damaged"));
+        assert!(
+            error.contains("kernels.json") && error.contains("delete it"),
+            "{error}"
+        );
     }
 }

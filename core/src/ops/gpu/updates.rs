@@ -11,7 +11,7 @@ use super::{
     Gpu,
     tensor::{GpuTensor, Traits, argument, contiguous, count, each, empty, primitive, tensor},
 };
-use crate::ops::{Flat, SgdSettings, Updates, stock};
+use crate::ops::{Flat, Moved, SgdSettings, Updates, stock};
 
 /// Where the tensors of a network lie in their buffer, in values.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -276,10 +276,15 @@ impl Updates for Gpu {
         velocity: Vec<Option<Tensor<1>>>,
         gradient: Vec<Option<Tensor<1>>>,
         settings: SgdSettings,
-    ) -> (Flat, Flat) {
+    ) -> Moved {
         let Some((theta, layout)) = joined(theta) else {
-            return (Vec::new(), Vec::new());
+            return Moved {
+                theta: Vec::new(),
+                velocity: Vec::new(),
+                squares: None,
+            };
         };
+        let has_gradient = gradient.iter().any(Option::is_some);
         let values = |tensors: Vec<Option<Tensor<1>>>| -> Vec<Option<GpuTensor>> {
             let tensors = tensors.into_iter();
             tensors
@@ -307,7 +312,11 @@ impl Updates for Gpu {
             settings.weight_decay as f32,
             has_velocity,
         );
-        (layout.split(&moved), layout.split(&next))
+        Moved {
+            theta: layout.split(&moved),
+            velocity: layout.split(&next),
+            squares: has_gradient.then(|| sum_of_squares(&gradient)),
+        }
     }
 
     fn follow_all(&self, keys: Flat, queries: Flat, m: f64) -> Flat {
@@ -336,26 +345,7 @@ impl Updates for Gpu {
     }
 
     fn sum_of_squares_all(&self, tensors: Flat) -> Option<Tensor<1>> {
-        let (whole, layout) = joined(tensors)?;
-        let client = &whole.client;
-        let count = if Traits::of(client).is_software {
-            64
-        } else {
-            1 << 14
-        };
-        let sums = empty(&whole, [count], DType::F32);
-        let (cubes, threads) = each(client, count);
-        sum_kernel::launch(
-            client,
-            cubes,
-            threads,
-            argument(&whole),
-            argument(&sums),
-            layout.total,
-            count,
-            true,
-        );
-        Some(tensor::<1>(sums).sum())
+        joined(tensors).map(|(whole, _)| sum_of_squares(&whole))
     }
 
     fn add_all(&self, a: Flat, b: Flat) -> Flat {
@@ -373,6 +363,29 @@ impl Updates for Gpu {
         let scaled = tensor::<1>(whole) * factor.clone();
         layout.split(&primitive(scaled))
     }
+}
+
+/// Σ x² over the buffer, in which the gaps between tensors are 0.
+fn sum_of_squares(whole: &GpuTensor) -> Tensor<1> {
+    let client = &whole.client;
+    let threads = if Traits::of(client).is_software {
+        64
+    } else {
+        1 << 14
+    };
+    let sums = empty(whole, [threads], DType::F32);
+    let (cubes, cube) = each(client, threads);
+    sum_kernel::launch(
+        client,
+        cubes,
+        cube,
+        argument(whole),
+        argument(&sums),
+        count(whole),
+        threads,
+        true,
+    );
+    tensor::<1>(sums).sum()
 }
 
 /// The tensors in one buffer, and where they lie in it; `None` if there is no tensor.
