@@ -13,7 +13,7 @@ use crate::{
         AnyNetwork, Kind, NamedTensor, TensorVisitor, Tensors,
         visit::{put_parameters, take_parameters},
     },
-    ops::{self, Flat, Operations, SgdSettings},
+    ops::{self, Flat, SgdSettings, Training},
     world::{self, World},
 };
 
@@ -28,9 +28,9 @@ struct Gradient {
 
 impl Gradient {
     /// The operations for these gradients; `None` if there is none.
-    fn operations(&self) -> Option<&'static dyn Operations> {
+    fn operations(&self) -> Option<&'static dyn Training> {
         let first = self.values.first()?;
-        Some(ops::on(&first.device(), first.dtype()))
+        Some(ops::training(&first.device(), first.dtype()))
     }
 
     /// For each parameter of the network its gradient, or `None`.
@@ -229,7 +229,7 @@ impl Sgd {
         mut gradients: ParameterGradients,
         learning_rate: f64,
     ) -> Option<Tensor<1>> {
-        // Without clipping the norm is found while the parameters change.
+        // Without clipping, the norm is found while the parameters change.
         let mut norm = None;
         if self.clip_norm > 0.0 || self.lars.is_some() {
             norm = gradients.norm();
@@ -243,7 +243,7 @@ impl Sgd {
             return norm;
         };
         gradients.resize(theta.len(), None);
-        let operations = ops::on(&first.device(), first.dtype());
+        let operations = ops::training(&first.device(), first.dtype());
         let settings = SgdSettings {
             learning_rate,
             momentum: self.momentum,

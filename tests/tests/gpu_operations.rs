@@ -278,7 +278,8 @@ fn normalise(device: &Device, follows: usize) -> Values {
             Tensor::ones([channels], device),
         ];
         let statistics = [out.mean.clone(), out.variance.clone()];
-        let [mean, variance] = operations.running(running, statistics, 0.1, 1.25);
+        let training = ops::training(device, DType::F32);
+        let [mean, variance] = training.running(running, statistics, 0.1, 1.25);
         let output = out.output.max_pool().into_tensor();
         let along = random(output.dims(), 9, device).autodiff();
         let gradients = (output.clone() * along).sum().backward();
@@ -337,7 +338,7 @@ fn info_nce_agrees_with_the_cpu() {
             densecl::matching::l2_normalize(x, 1)
         };
         let vectors = [unit(n, 1), unit(n, 2), unit(k, 3)];
-        let found = ops::on(device, DType::F32).info_nce(vectors, tau, true);
+        let found = ops::training(device, DType::F32).info_nce(vectors, tau, true);
         vec![
             values("loss", found.loss),
             values("hit", found.hit),
@@ -367,7 +368,7 @@ fn updates_of_all_parameters_agree_with_the_cpu() {
     let Some(gpu) = Gpu::new() else { return };
     let lengths = [3, 64, 65, 1, 1000, 128, 5];
     let run = |device: &Device| {
-        let operations = ops::on(device, DType::F32);
+        let operations = ops::training(device, DType::F32);
         let tensors = |first: u64| -> Vec<Tensor<1>> {
             let each = lengths.iter().zip(first..);
             each.map(|(length, which)| random([*length], which, device))

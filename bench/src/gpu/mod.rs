@@ -11,14 +11,17 @@ mod roofline;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, anyhow};
+use densecl::config::Backbone;
 use densecl::device::{DeviceRequest, select};
 use densecl::ops::choice::{self, Mode};
 
 use self::{parts::Parts, report::Report};
 use crate::machine::Machine;
+use crate::work::Network;
 
 /// The options of the command.
 #[derive(Debug, Clone, clap::Args)]
@@ -44,6 +47,35 @@ pub(crate) struct Gpu {
     /// Only count launches and bytes, without running kernels
     #[arg(long)]
     pub(crate) count: bool,
+    /// Only the step of this network, by this project's kernels and by Burn's, as in resnet18,96,8: pixels, images
+    #[arg(long, value_name = "BACKBONE,PIXELS,IMAGES", conflicts_with = "count")]
+    pub(crate) step: Option<Of>,
+}
+
+/// A network whose step is timed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Of(Network);
+
+impl FromStr for Of {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wanted = "expected a backbone, the pixels of a side and the images of a batch, as in resnet18,96,8";
+        let [name, size, batch] = *text.split(',').collect::<Vec<_>>() else {
+            return Err(wanted.to_string());
+        };
+        let backbone = Backbone::ALL.into_iter().find(|b| b.name() == name);
+        let number = |text: &str| text.parse().ok().filter(|&number| number > 0);
+        match (backbone, number(size), number(batch)) {
+            (Some(backbone), Some(size), Some(batch)) => Ok(Self(Network {
+                backbone,
+                size,
+                batch,
+                queue: 4096,
+            })),
+            _ => Err(wanted.to_string()),
+        }
+    }
 }
 
 /// Runs all parts. `Ok(false)` if one failed.

@@ -92,6 +92,9 @@ impl<'a> Parts<'a> {
         if self.options.count {
             return parts;
         }
+        if let Some(of) = self.options.step {
+            return vec![Part::Steps(of.0, Precision::F32), Part::Stock(of.0)];
+        }
         parts.extend([Part::SelfTest, Part::Agreement]);
         let networks = self.networks();
         for network in &networks {

@@ -105,7 +105,7 @@ pub fn in_view(
     let [cells, key] = [query.clone(), key].map(|x| x.inner().swap_dims(1, 2));
     let ([pictures, n, _], [_, m, _]) = (cells.dims(), key.dims());
     let at_once = (SIMILARITIES / (n * m)).max(1);
-    let operations = ops::on(&cells.device(), cells.dtype());
+    let operations = ops::training(&cells.device(), cells.dtype());
     let parts = (0..pictures).step_by(at_once).map(|first| {
         let b = at_once.min(pictures - first);
         let part = |of: &Tensor<3>| of.clone().slice(first..first + b);

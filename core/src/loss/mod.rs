@@ -43,7 +43,7 @@ pub fn info_nce(
 ) -> InfoNce {
     let tracked = query.is_autodiff();
     let vectors = [query.clone(), positive, queue].map(Tensor::inner);
-    let operations = ops::on(&vectors[0].device(), query.dtype());
+    let operations = ops::training(&vectors[0].device(), query.dtype());
     let PerQuery {
         loss,
         hit,

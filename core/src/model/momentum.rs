@@ -26,7 +26,7 @@ pub fn follow<M: Tensors>(key: &mut M, query: &M, m: f64) {
     let Some(first) = keys.first() else {
         return;
     };
-    let operations = ops::on(&first.device(), first.dtype());
+    let operations = ops::training(&first.device(), first.dtype());
     let followed = operations.follow_all(keys, queries, m);
     put_parameters(key, followed.into_iter().zip(shapes), false);
 }

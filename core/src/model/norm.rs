@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     network::NORM_TENSORS,
-    ops::{Activation, FeatureMap},
+    ops::{self, Activation, FeatureMap},
 };
 
 /// Added to the variance; torchvision's value.
@@ -77,8 +77,9 @@ impl BatchNorm {
         let count = (n / groups * h * w) as f64;
         let running = [&self.running_mean, &self.running_var].map(Tensor::clone);
         let unbias = count / (count - 1.0).max(1.0);
+        let training = ops::training(&self.running_mean.device(), self.running_mean.dtype());
         [self.running_mean, self.running_var] =
-            operations.running(running, [out.mean, out.variance], MOMENTUM, unbias);
+            training.running(running, [out.mean, out.variance], MOMENTUM, unbias);
         out.output
     }
 

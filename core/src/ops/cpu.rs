@@ -14,7 +14,7 @@ pub(super) mod gradient;
 
 use super::{
     ConvWeights, FeatureMap, Flat, Following, Footprint, Geometry, Moved, Normalized, Operations,
-    PerQuery, SgdSettings, Updates,
+    PerQuery, SgdSettings, Training, Updates,
 };
 
 /// Whether this project has kernels for tensors on this device and of this element type.
@@ -104,18 +104,6 @@ impl Operations for Cpu {
         pool_map(&Map::of(x)).0.into_map()
     }
 
-    fn info_nce(&self, vectors: [Tensor<2>; 3], temperature: f64, gradient: bool) -> PerQuery {
-        let [n, dim] = vectors[0].dims();
-        let vectors = vectors.map(|t| contiguous(primitive(t)));
-        let vectors = vectors.each_ref().map(values);
-        let pass = info_nce::info_nce(vectors, dim, temperature as f32, gradient);
-        PerQuery {
-            loss: row(pass.loss),
-            hit: row(pass.hit),
-            gradient: gradient.then(|| tensor(filled(pass.gradient, vec![n, dim]))),
-        }
-    }
-
     fn footprint(&self, _: DType) -> Footprint {
         Footprint {
             // These are kept for the backward pass: the convolution's output, and ReLU's output, which is
@@ -125,6 +113,20 @@ impl Operations for Cpu {
             pooled_from: 1,
             // The kernel's tiles of a few kilobytes are not counted.
             logits: 0,
+        }
+    }
+}
+
+impl Training for Cpu {
+    fn info_nce(&self, vectors: [Tensor<2>; 3], temperature: f64, gradient: bool) -> PerQuery {
+        let [n, dim] = vectors[0].dims();
+        let vectors = vectors.map(|t| contiguous(primitive(t)));
+        let vectors = vectors.each_ref().map(values);
+        let pass = info_nce::info_nce(vectors, dim, temperature as f32, gradient);
+        PerQuery {
+            loss: row(pass.loss),
+            hit: row(pass.hit),
+            gradient: gradient.then(|| tensor(filled(pass.gradient, vec![n, dim]))),
         }
     }
 }

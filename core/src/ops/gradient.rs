@@ -14,8 +14,7 @@ use burn::backend::{
 use burn::tensor::{DType, Tensor, activation::relu};
 
 use super::{
-    Activation, ConvWeights, FeatureMap, Flat, Following, Footprint, Geometry, Moved, Normalized,
-    Operations, PerCell, PerQuery, SgdSettings, Updates,
+    Activation, ConvWeights, FeatureMap, Following, Footprint, Geometry, Normalized, Operations,
 };
 
 /// Kernels of one backend, with the state that each keeps from the forward pass for its backward pass. Maps are
@@ -204,84 +203,8 @@ impl<K: Kernels> Operations for Tracked<K> {
         })
     }
 
-    // The operations below are never part of a gradient graph.
-
-    fn running(
-        &self,
-        running: [Tensor<1>; 2],
-        statistics: [Tensor<1>; 2],
-        momentum: f64,
-        unbias: f64,
-    ) -> [Tensor<1>; 2] {
-        K::plain().running(running, statistics, momentum, unbias)
-    }
-
-    fn info_nce(&self, vectors: [Tensor<2>; 3], temperature: f64, gradient: bool) -> PerQuery {
-        K::plain().info_nce(vectors, temperature, gradient)
-    }
-
-    fn in_view(
-        &self,
-        query: Tensor<3>,
-        key: Tensor<3>,
-        positives: Tensor<3>,
-        temperature: f64,
-    ) -> PerCell {
-        K::plain().in_view(query, key, positives, temperature)
-    }
-
     fn footprint(&self, dtype: DType) -> Footprint {
         K::plain().footprint(dtype)
-    }
-}
-
-impl<K: Kernels> Updates for Tracked<K> {
-    fn sgd(
-        &self,
-        theta: Tensor<1>,
-        velocity: Option<Tensor<1>>,
-        gradient: Option<Tensor<1>>,
-        settings: SgdSettings,
-    ) -> (Tensor<1>, Tensor<1>) {
-        K::plain().sgd(theta, velocity, gradient, settings)
-    }
-
-    fn follow(&self, key: Tensor<1>, query: Tensor<1>, m: f64) -> Tensor<1> {
-        K::plain().follow(key, query, m)
-    }
-
-    fn sum_of_squares(&self, x: Tensor<1>) -> Tensor<1> {
-        K::plain().sum_of_squares(x)
-    }
-
-    fn gather(&self, tensors: Flat) -> Flat {
-        K::plain().gather(tensors)
-    }
-
-    fn sgd_all(
-        &self,
-        theta: Flat,
-        velocity: Vec<Option<Tensor<1>>>,
-        gradient: Vec<Option<Tensor<1>>>,
-        settings: SgdSettings,
-    ) -> Moved {
-        K::plain().sgd_all(theta, velocity, gradient, settings)
-    }
-
-    fn follow_all(&self, keys: Flat, queries: Flat, m: f64) -> Flat {
-        K::plain().follow_all(keys, queries, m)
-    }
-
-    fn sum_of_squares_all(&self, tensors: Flat) -> Option<Tensor<1>> {
-        K::plain().sum_of_squares_all(tensors)
-    }
-
-    fn add_all(&self, a: Flat, b: Flat) -> Flat {
-        K::plain().add_all(a, b)
-    }
-
-    fn scale_all(&self, tensors: Flat, factor: &Tensor<1>) -> Flat {
-        K::plain().scale_all(tensors, factor)
     }
 }
 

@@ -1,8 +1,8 @@
-//! The operations that take most of the time of a training step, each with two implementations.
+//! The operations that take most of the time of a training step, each with up to three implementations.
 //!
-//! On the CPU they call this project's kernels (the crate `densecl-kernels`), which have their own gradients. On
-//! every other device, and in other precisions than `f32`, they are composed of Burn's operations. The
-//! implementation is selected only in [`on`]. Between operations a feature map is a [`FeatureMap`], in the memory
+//! On the CPU in `f32` they call this project's kernels (the crate `densecl-kernels`), on GPUs in `f32` and `f16` its kernels
+//! in CubeCL; both have their own gradients. Otherwise they are composed of Burn's operations. The implementation is
+//! selected only in [`on`] and [`training`]. Between operations a feature map is a [`FeatureMap`], in the memory
 //! order of the selected implementation.
 
 use burn::tensor::{DType, Device, Tensor, activation::relu};
@@ -207,8 +207,8 @@ pub struct Footprint {
     pub logits: usize,
 }
 
-/// The operations of a network and of its training. All tensors of a call are on one device.
-pub trait Operations: Updates + Sync {
+/// The operations of a network. All tensors of a call are on one device.
+pub trait Operations: Sync {
     /// Whether the memory order of maps is NHWC.
     fn channels_last(&self) -> bool;
 
@@ -249,6 +249,27 @@ pub trait Operations: Updates + Sync {
         activation: Activation,
     ) -> Normalized;
 
+    /// The activation of x·scale + shift per channel; `x` is `[N, C, H, W]` in any precision, scale and shift are
+    /// `[C]` in f32.
+    fn affine(
+        &self,
+        x: FeatureMap,
+        scale_shift: [Tensor<1>; 2],
+        activation: Activation,
+    ) -> FeatureMap;
+
+    /// Max pooling 3×3, stride 2, padding 1.
+    fn max_pool(&self, x: FeatureMap) -> FeatureMap;
+
+    /// The memory that the operations hold within a gradient graph in this precision.
+    fn footprint(&self, dtype: DType) -> Footprint;
+}
+
+/// The operations of a training step that are never part of a gradient graph. All tensors of a call are on one device and
+/// outside any gradient graph.
+///
+/// They are a trait of their own so that a browser module that only compares pictures does not contain them.
+pub trait Training: Updates {
     /// The running statistics r ← (1 − m)·r + m·s of a batch normalisation, mean and variance `[C]` each. s is the mean over
     /// the groups of the batch's `statistics`, which are [G·C] each; its variance is multiplied by `unbias`. All are outside
     /// any gradient graph.
@@ -275,18 +296,6 @@ pub trait Operations: Updates + Sync {
         ]
     }
 
-    /// The activation of x·scale + shift per channel; `x` is `[N, C, H, W]` in any precision, scale and shift are
-    /// `[C]` in f32.
-    fn affine(
-        &self,
-        x: FeatureMap,
-        scale_shift: [Tensor<1>; 2],
-        activation: Activation,
-    ) -> FeatureMap;
-
-    /// Max pooling 3×3, stride 2, padding 1.
-    fn max_pool(&self, x: FeatureMap) -> FeatureMap;
-
     /// InfoNCE of queries [N, D] with their positives [N, D] and a queue [K, D] of negatives, all of unit length
     /// and outside any gradient graph. The memory does not grow with K. `gradient` requests the gradient of the
     /// queries.
@@ -303,9 +312,6 @@ pub trait Operations: Updates + Sync {
     ) -> PerCell {
         stock::in_view(query, key, positives, temperature)
     }
-
-    /// The memory that the operations hold within a gradient graph in this precision.
-    fn footprint(&self, dtype: DType) -> Footprint;
 }
 
 /// The operations for tensors on this device and in this precision. They track gradients if the device is an
@@ -329,6 +335,23 @@ pub fn on(device: &Device, dtype: DType) -> &'static dyn Operations {
         if device.is_autodiff() {
             return &const { gradient::Tracked::<gpu::gradient::GpuKernels>::new() };
         }
+        return &gpu::Gpu;
+    }
+    &stock::Burn
+}
+
+/// The operations of a training step for tensors on this device and in this precision.
+#[allow(
+    unused_variables,
+    reason = "what decides depends on the backends that are compiled in"
+)]
+pub fn training(device: &Device, dtype: DType) -> &'static dyn Training {
+    #[cfg(feature = "cpu")]
+    if cpu::has_kernels(device, dtype) {
+        return &cpu::Cpu;
+    }
+    #[cfg(all(feature = "gpu", not(feature = "fusion")))]
+    if gpu::has_kernels(device, dtype) {
         return &gpu::Gpu;
     }
     &stock::Burn

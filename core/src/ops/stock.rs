@@ -9,7 +9,7 @@ use burn::tensor::{
 
 use super::{
     Activation, ConvWeights, FeatureMap, Footprint, Geometry, Normalized, Operations, PerCell,
-    PerQuery, SgdSettings, Updates,
+    PerQuery, SgdSettings, Training, Updates,
 };
 
 /// Compositions of Burn's operations.
@@ -80,11 +80,6 @@ impl Operations for Burn {
         FeatureMap::in_order(max_pool2d(x.into_tensor(), pool))
     }
 
-    fn info_nce(&self, vectors: [Tensor<2>; 3], temperature: f64, gradient: bool) -> PerQuery {
-        let tile = TILE / vectors[0].dims()[0];
-        info_nce_in_tiles(vectors, temperature, gradient, tile)
-    }
-
     fn footprint(&self, dtype: DType) -> Footprint {
         // These are kept for the backward pass: the normalisation's input in f32, ReLU's input, and ReLU's
         // output, which is the next convolution's input.
@@ -95,6 +90,13 @@ impl Operations for Burn {
             pooled_from: 4,
             logits: TILE,
         }
+    }
+}
+
+impl Training for Burn {
+    fn info_nce(&self, vectors: [Tensor<2>; 3], temperature: f64, gradient: bool) -> PerQuery {
+        let tile = TILE / vectors[0].dims()[0];
+        info_nce_in_tiles(vectors, temperature, gradient, tile)
     }
 }
 

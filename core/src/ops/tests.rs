@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::{
-    Activation, ConvWeights, FeatureMap, Geometry, Operations,
+    Activation, ConvWeights, FeatureMap, Geometry, Operations, Training,
     cpu::{Cpu, gradient::CpuKernels},
     gradient::Tracked,
     stock,

@@ -32,7 +32,7 @@ pub struct Moved {
 }
 
 /// Operations on parameters, velocities and gradients. All tensors of a call are on one device and in f32.
-pub trait Updates {
+pub trait Updates: Sync {
     /// One SGD step for parameters θ with velocity v and gradient g: v ← μ·v + (g + w·θ), then θ ← θ − lr·v.
     /// Returns (θ, v), outside any gradient graph. A velocity or gradient of `None` counts as 0.
     fn sgd(

@@ -32,7 +32,7 @@ impl Lars {
             Some(gradient) => gradient + decay,
             None => decay,
         };
-        let operations = ops::on(&theta.device(), theta.dtype());
+        let operations = ops::training(&theta.device(), theta.dtype());
         let squares = |x: &Tensor<1>| operations.sum_of_squares(x.clone());
         let (of_theta, of_gradient) = (squares(theta), squares(&gradient));
         // Stays on the device: reading a norm would wait for it once per parameter.

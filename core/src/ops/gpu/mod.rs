@@ -10,7 +10,7 @@ use burn::tensor::{DType, Device, Tensor};
 
 use super::{
     Activation, ConvWeights, FeatureMap, Footprint, Geometry, Normalized, Operations, PerCell,
-    PerQuery,
+    PerQuery, Training,
     choice::{self, ConvShape, Mode},
     stock,
 };
@@ -105,19 +105,6 @@ impl Operations for Gpu {
         }
     }
 
-    fn running(
-        &self,
-        running: [Tensor<1>; 2],
-        statistics: [Tensor<1>; 2],
-        momentum: f64,
-        unbias: f64,
-    ) -> [Tensor<1>; 2] {
-        let running = running.map(|t| contiguous(primitive(t)));
-        let statistics = statistics.map(|t| contiguous(primitive(t)));
-        let (running, statistics) = (running.each_ref(), statistics.each_ref());
-        normalize::running(statistics, running, momentum, unbias).map(tensor)
-    }
-
     fn affine(
         &self,
         x: FeatureMap,
@@ -139,6 +126,33 @@ impl Operations for Gpu {
     fn max_pool(&self, x: FeatureMap) -> FeatureMap {
         let (output, _) = normalize::max_pool(&values(x));
         map(output)
+    }
+
+    fn footprint(&self, dtype: DType) -> Footprint {
+        let number = dtype.size() as u32;
+        Footprint {
+            // These are kept for the backward pass: the convolution's output, and ReLU's output, which is also the
+            // next convolution's input.
+            to_relu: 2 * number,
+            without: number,
+            pooled_from: 1,
+            logits: stock::Burn.footprint(dtype).logits,
+        }
+    }
+}
+
+impl Training for Gpu {
+    fn running(
+        &self,
+        running: [Tensor<1>; 2],
+        statistics: [Tensor<1>; 2],
+        momentum: f64,
+        unbias: f64,
+    ) -> [Tensor<1>; 2] {
+        let running = running.map(|t| contiguous(primitive(t)));
+        let statistics = statistics.map(|t| contiguous(primitive(t)));
+        let (running, statistics) = (running.each_ref(), statistics.each_ref());
+        normalize::running(statistics, running, momentum, unbias).map(tensor)
     }
 
     fn info_nce(&self, vectors: [Tensor<2>; 3], temperature: f64, gradient: bool) -> PerQuery {
@@ -176,18 +190,6 @@ impl Operations for Gpu {
             hit: tensor(found.hit),
             valid: tensor(found.valid),
             gradient: tensor(found.gradient),
-        }
-    }
-
-    fn footprint(&self, dtype: DType) -> Footprint {
-        let number = dtype.size() as u32;
-        Footprint {
-            // These are kept for the backward pass: the convolution's output, and ReLU's output, which is also the
-            // next convolution's input.
-            to_relu: 2 * number,
-            without: number,
-            pooled_from: 1,
-            logits: stock::Burn.footprint(dtype).logits,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Changes of all parameters of a network by a few kernels.
 //!
-//! The tensors of a network lie one after the other in one buffer, each from a multiple of [`Layout::alignment`] on, and
+//! The tensors of a network lie one after the other in one buffer, each from a multiple of the alignment of buffers on, and
 //! each tensor is a view of its part. Tensors that do not lie so yet are copied. As everywhere in Burn, values are never
 //! changed in place while others can see them: an update writes a new buffer, and the old one is freed with its last view.
 
