@@ -299,6 +299,19 @@ fn through_relu<E: Float, V: Size>(
     }
 }
 
+/// Writes a value of a channel that exists.
+#[cube]
+fn keep<E: Float, V: Size>(
+    map: &mut [Vector<E, V>],
+    at: usize,
+    value: Vector<f32, V>,
+    exists: bool,
+) {
+    if exists {
+        map[at] = Vector::cast_from(value);
+    }
+}
+
 /// The sums of g and g·(x − μ) over parts of each group, [groups, parts, 2, channels], where g is the gradient before
 /// the activation. With a shortcut, g is written to `rectified`, which otherwise may be any buffer.
 #[cube(launch)]
@@ -334,9 +347,7 @@ pub(crate) fn norm_gradient_sums<E: Float, V: Size>(
         let g = Vector::<f32, V>::cast_from(gradient[at]);
         let g = through_relu(g, x, scale, shift, output, at, follows);
         if comptime!(follows == Follows::AddRelu) {
-            if exists {
-                rectified[at] = Vector::cast_from(g);
-            }
+            keep(rectified, at, g, exists);
         }
         first += g;
         second += g * (x - mean);
