@@ -224,6 +224,8 @@ struct Choices {
     as_hardware: bool,
     chosen: Vec<Chosen>,
     notes: Vec<String>,
+    /// Notes that were taken already: each is given once.
+    taken: Vec<String>,
     /// Names of opened devices with their drivers.
     drivers: Vec<(String, String)>,
 }
@@ -277,7 +279,11 @@ pub fn remember(chosen: impl IntoIterator<Item = Chosen>) {
 
 /// What a user should know about the choices since the last call: algorithms that were left out, and why.
 pub fn take_notes() -> Vec<String> {
-    with(|choices| std::mem::take(&mut choices.notes))
+    with(|choices| {
+        let notes = std::mem::take(&mut choices.notes);
+        choices.taken.extend(notes.iter().cloned());
+        notes
+    })
 }
 
 /// Tells the driver of a device, because a choice is valid only for the driver with which it was measured.
@@ -336,7 +342,7 @@ pub(super) fn add(chosen: Chosen) {
 #[allow(dead_code, reason = "only builds with GPU kernels of ours choose")]
 pub(super) fn note(note: String) {
     with(|choices| {
-        if !choices.notes.contains(&note) {
+        if !choices.notes.contains(&note) && !choices.taken.contains(&note) {
             choices.notes.push(note);
         }
     });

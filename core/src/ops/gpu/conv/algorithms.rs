@@ -144,16 +144,18 @@ fn measure(
     let possible = possible.filter(|algorithm| is_possible(*algorithm, traits, case));
     let tolerance = if case.half { AGREE_HALF } else { AGREE };
     let tried = try_all(possible, tolerance, &|algorithm| flat(run(algorithm)))?;
+    // Without the sizes, so that a kernel is named once and not for each convolution of a network.
     let device = &client.properties().identity.name;
+    let precision = if case.half { "f16" } else { "f32" };
     for algorithm in &tried.failed {
         choice::note(format!(
-            "the kernel {algorithm} does not work on {device} and is left out ({case})"
+            "the kernel {algorithm} does not work in {precision} on {device} for some convolutions and is left out there"
         ));
     }
     for algorithm in &tried.differing {
         choice::note(format!(
-            "the kernel {algorithm} gives other values than {} on {device} and is left out ({case})",
-            tried.agreeing.first().map_or("the others", |a| a.name())
+            "the kernel {algorithm} gives other values than the others in {precision} on {device} for some convolutions \
+             and is left out there"
         ));
     }
     let agreeing = tried.agreeing.into_iter();
