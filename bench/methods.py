@@ -153,7 +153,8 @@ def pace(args):
     for round_ in range(5):
         for name, line in runs.items():
             out = args.out / "pace" / f"{name}-{round_}"
-            train(args.program, out, f"{line} --set train.steps=40 --set eval.pairs=0 --set log.every_steps=20")
+            line += " --set train.steps=40 --set eval.pairs=0 --set log.every_steps=20 --set data.scene_count=512"
+            train(args.program, out, line)
             rows = [json.loads(row) for row in (out / "metrics.jsonl").read_text().splitlines()]
             seconds[name].append((rows[-1]["seconds"] - rows[-2]["seconds"]) / 20)
     ratios = {name: [t / d for t, d in zip(seconds[name], seconds["densecl"])] for name in runs}
