@@ -43,7 +43,8 @@ SCENES = {
     "univip with true boxes": f"--config univip_scenes --set train.steps={STEPS} --set data.boxes=objects",
     "densecl with curriculum": f"--config quickstart --set train.steps={STEPS} --set views.curriculum.region=0.25",
 }
-PHOTOS = "--config photos_r18 --set train.steps=300"
+# Half of the preset's channels and of its batch: eight times as fast.
+PHOTOS = "--config photos_r18 --set train.steps=300 --set train.batch_size=16 --set model.width=32"
 BYOL = (
     f"{PHOTOS} --set method.matching=backbone --set method.in_view_weight=0 --set method.in_view_temperature=0.2 "
     "--set method.name=byol --set method.bn_groups=1 --set method.momentum=0.99 --set method.momentum_schedule=cosine "
