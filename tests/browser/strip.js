@@ -1,7 +1,7 @@
 // Makes the picture of a training for the documents: the matches of a pair by the network before the training in the
 // page, and after some of its steps. Not a test.
 //
-//   node tests/browser/strip.js --out docs/images/web-train.jpg [--steps 25,100,300] [--hash 'pair=scene.6&stride=16']
+//   node tests/browser/strip.js --out docs/images/web-train.jpg [--steps 25,100,220] [--hash 'pair=scene.6&stride=16']
 //
 // The page in dist/ must have been built by `trunk build --release`. Takes as long as the training, some minutes.
 import { writeFileSync } from "node:fs";
@@ -12,7 +12,7 @@ import { openSite } from "./lib/site.js";
 const { values: options } = parseArgs({
   options: {
     out: { type: "string", default: "web-train.jpg" },
-    steps: { type: "string", default: "25,100,300" },
+    steps: { type: "string", default: "25,100,220" },
     hash: { type: "string", default: "pair=scene.6&feature=stage3+stage4&stride=16&threshold=0.60" },
   },
 });

@@ -36,6 +36,26 @@ async function findGpu(takeSoftware) {
 const SIMD = Uint8Array.of(0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0, 65, 0, 253, 15, 253, 98, 11);
 
 /**
+ * The browser's record of a fetch, which it may add a moment after the body has ended; none after half a second.
+ * @param {string} url
+ * @returns {Promise<PerformanceResourceTiming | undefined>}
+ */
+function timingOf(url) {
+  return new Promise((resolve) => {
+    const ended = (entry) => {
+      observer.disconnect();
+      resolve(entry);
+    };
+    const observer = new PerformanceObserver((list) => {
+      const entry = list.getEntriesByName(url).at(-1);
+      if (entry) ended(entry);
+    });
+    observer.observe({ type: "resource", buffered: true });
+    setTimeout(ended, 500);
+  });
+}
+
+/**
  * Loads a module and instantiates it.
  * @param {string} name such as `densecl_cpu`
  * @param {string} folder URL of the folder that contains the modules
@@ -66,7 +86,7 @@ async function loadModule(name, folder, progress) {
     });
     const body = new Response(response.body.pipeThrough(count), { headers: { "content-type": "application/wasm" } });
     await module.default({ module_or_path: body });
-    const timing = /** @type {any} */ (performance.getEntriesByName(binary).at(-1));
+    const timing = await timingOf(binary);
     // A file from the cache, revalidated or not, is not sent, so its transfer is smaller than its body.
     counted.done(timing?.encodedBodySize > timing?.transferSize);
     return module;

@@ -24,27 +24,28 @@ async function watch(page, address) {
 }
 
 test("a run is watched on its own page until it ends", async (visit) => {
-  const run = await startRun(visit, "--steps 40");
+  // So many steps that a page on a busy machine has loaded before the run ends.
+  const run = await startRun(visit, "--steps 300");
   const page = await visit.visitor({ ...CALM, tolerate: GONE });
   await page.goto(run.url);
   const shown = watching(page);
-  await shown.headline.getByText(/Training: step \d+ of 40/).waitFor({ timeout: 60_000 });
+  await shown.headline.getByText(/Training: step \d+ of 300/).waitFor({ timeout: 60_000 });
   // The pair is matched by the untrained network and by the present one, which goes on.
   await shown.columns.nth(1).getByText("PCK@0.1", { exact: true }).waitFor({ timeout: 60_000 });
   assert.match(await shown.columns.nth(0).innerText(), /Untrained[^]*ResNet-10, random weights/);
   assert.match(await shown.columns.nth(1).innerText(), /Now/);
 
-  await shown.headline.getByText("The run has ended after 40 steps").waitFor({ timeout: 120_000 });
-  await shown.columns.nth(1).getByText(/ResNet-10, 40 steps of DenseCL/).waitFor();
+  await shown.headline.getByText("The run has ended after 300 steps").waitFor({ timeout: 120_000 });
+  await shown.columns.nth(1).getByText(/ResNet-10, 300 steps of DenseCL/).waitFor();
   const words = await shown.plots.nth(0).getAttribute("aria-label");
-  assert.match(words, /^Loss up to step 40: total [\d.]+ at first, [\d.]+ now; global/);
+  assert.match(words, /^Loss up to step 300: total [\d.]+ at first, [\d.]+ now; global/);
   const accuracy = await shown.plots.nth(1).getAttribute("aria-label");
   assert.match(accuracy, /matches [\d.]+ % at first[^]*same place[^]*random/);
   const result = await page.locator(".result").innerText();
-  assert.match(result, /before\s+[\d.]+ %\s+[\d.]+ %\s+after 40 steps\s+[\d.]+ %/);
+  assert.match(result, /before\s+[\d.]+ %\s+[\d.]+ %\s+after 300 steps\s+[\d.]+ %/);
   await page.getByText("The figures as a table").click();
   assert.equal(await page.locator(".rows tbody tr").count(), 12);
-  assert.equal(await page.locator(".rows tbody th").last().innerText(), "40");
+  assert.equal(await page.locator(".rows tbody th").last().innerText(), "300");
   await accessible(page);
 
   // The watched weights can be kept, after the run has ended too.

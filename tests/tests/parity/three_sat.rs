@@ -57,7 +57,9 @@ fn the_attack_agrees_and_leaves_the_learner_as_it_was() {
         .byol
         .online
         .constant();
-    let leaf = start.autodiff().require_grad();
+    // Where the attack begins: the start, cut so that pixels + δ stay in [0, 1].
+    let begun = start.max_pair(-x.clone()).min_pair(-x.clone() + 1.0);
+    let leaf = begun.autodiff().require_grad();
     let images = normalize(x.autodiff() + leaf.clone());
     let [_, prediction] = online.forward_train(images, GROUPS);
     let gradients = regression_loss(prediction, target).backward();
