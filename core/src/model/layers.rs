@@ -238,7 +238,9 @@ impl Linear {
 
     /// [B, in] → [B, out].
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        let product = x.matmul(self.weight.clone().transpose());
+        // The product this way round makes the gradient of the weights in their own order. Of x·Wᵀ it would be the gradient
+        // of Wᵀ, which has to be transposed before each update.
+        let product = self.weight.clone().matmul(x.transpose()).transpose();
         match &self.bias {
             Some(bias) => product + bias.clone().unsqueeze(),
             None => product,
