@@ -85,7 +85,8 @@ async function loadModule(name, folder, progress) {
       },
     });
     const body = new Response(response.body.pipeThrough(count), { headers: { "content-type": "application/wasm" } });
-    await module.default({ module_or_path: body });
+    const exports = await module.default({ module_or_path: body });
+    exports.__wasm_call_ctors(); // web/build.rs says why
     const timing = await timingOf(binary);
     // A file from the cache, revalidated or not, is not sent, so its transfer is smaller than its body.
     counted.done(timing?.encodedBodySize > timing?.transferSize);

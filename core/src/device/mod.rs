@@ -21,7 +21,11 @@ pub use read::{block_on, read};
 pub use request::{DeviceRequest, Listed};
 
 /// Bytes of a GPU's memory that Burn's runtime has reserved; `None` for other devices.
-#[allow(unused_variables, reason = "a build may have no GPU backend")]
+#[allow(
+    unused_variables,
+    irrefutable_let_patterns,
+    reason = "a build may have no GPU backend, or nothing else"
+)]
 pub fn reserved(device: &Device) -> Option<u64> {
     #[cfg(all(feature = "gpu", not(feature = "fusion")))]
     if let burn::backend::DispatchDevice::Cube(device) = device.clone().inner().as_dispatch() {

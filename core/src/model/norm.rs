@@ -161,6 +161,7 @@ impl Tensors for GroupNorm {
 }
 
 /// The update of running statistics by those of a batch, which are already multiplied by [`MOMENTUM`].
+#[cfg(feature = "train")]
 pub(super) fn follow_weighted(running: &mut Tensor<1>, weighted: Tensor<1>) {
     *running = running.clone() * (1.0 - MOMENTUM) + weighted;
 }

@@ -11,7 +11,7 @@ const TOLERANCE = 1e-3;
 /** Runs in the browser: computes features and matches with the package's module. */
 async function computeInPage({ module, weights, pictures, cases }) {
   const wasm = await import(`/package/${module}.js`);
-  await wasm.default();
+  (await wasm.default()).__wasm_call_ctors();
   const session = await wasm.Session.open((type, message) => console.error(type, message));
   const bytes = async (url) => new Uint8Array(await (await fetch(url)).arrayBuffer());
   const parts = await Promise.all(weights.map(bytes));

@@ -15,12 +15,20 @@ use super::{
     stock,
 };
 
+#[cfg_attr(
+    not(feature = "train"),
+    allow(dead_code, reason = "without training nothing needs gradients")
+)]
 mod conv;
 #[cfg(feature = "train")]
 pub(super) mod gradient;
 mod in_view;
 mod info_nce;
 mod norm;
+#[cfg_attr(
+    not(feature = "train"),
+    allow(dead_code, reason = "without training nothing needs gradients")
+)]
 mod normalize;
 mod pool;
 mod tensor;

@@ -98,10 +98,13 @@ impl Tile {
     }
 
     fn unshared(traits: &Traits) -> Self {
+        // A software adapter computes four threads at once, and reads are what takes its time, so that each thread reads
+        // for as many results as its registers hold.
+        let (threads, columns) = if traits.is_software { (4, 8) } else { (32, 4) };
         Self {
             operands: Operands::Global,
-            threads: [1, if traits.is_software { 8 } else { 32 }],
-            per_thread: [8, 4],
+            threads: [1, threads],
+            per_thread: [8, columns],
         }
     }
 
