@@ -78,16 +78,30 @@ pub(crate) enum Write {
 /// # Panics
 /// When a.columns ≠ b.rows, or `out` is too short.
 pub(crate) fn product(out: &mut [f32], write: Write, a: Matrix, b: Matrix) {
+    product_in(out, b.columns, write, a, b);
+}
+
+/// As [`product`], where the rows of `out` are `stride` values apart and what lies between them stays.
+///
+/// # Panics
+/// When a.columns ≠ b.rows, `stride` < b.columns, or `out` is too short.
+pub(crate) fn product_in(out: &mut [f32], stride: usize, write: Write, a: Matrix, b: Matrix) {
     let (m, k, n) = (a.rows, a.columns, b.columns);
     assert_eq!(k, b.rows, "{m}×{k} times {}×{n}", b.rows);
-    assert!(out.len() >= m * n, "{} values for {m}×{n}", out.len());
+    assert!(stride >= n, "rows of {n} values, {stride} apart");
+    assert!(
+        out.len() >= (m - 1) * stride + n,
+        "{} values for {m}×{n}, rows {stride} apart",
+        out.len()
+    );
     NO_PANELS.call_once(|| {
         // 256 is the highest threshold that gemm accepts; with it, gemm practically never packs.
         set_rhs_packing_threshold(256);
         set_lhs_packing_threshold_single_thread(256);
     });
-    // SAFETY: `Matrix::strided` has checked that every element of `a` and `b` lies in its slice. `out` has at
-    // least m·n values and is borrowed mutably, so nothing else accesses it. `gemm` accesses no other memory.
+    // SAFETY: `Matrix::strided` has checked that every element of `a` and `b` lies in its slice. A matrix has
+    // a row (`Matrix::strided`), so `out` ends after the last element of its last row; it is borrowed mutably, so nothing
+    // else accesses it. `gemm` accesses no other memory.
     #[expect(
         unsafe_code,
         reason = "the gemm crate takes pointers; the proof is above"
@@ -99,7 +113,7 @@ pub(crate) fn product(out: &mut [f32], write: Write, a: Matrix, b: Matrix) {
             k,
             out.as_mut_ptr(),
             1,
-            n as isize,
+            stride as isize,
             write == Write::Add,
             a.data.as_ptr(),
             a.column as isize,

@@ -38,11 +38,15 @@ pub fn input_gradient(gradient: &[f32], kernel: &Kernel, shape: &Shape) -> Vec<f
     let (patch, channels) = (shape.patch(), shape.channels_out);
     let [height, width] = shape.input;
     let [rows, columns] = shape.output();
-    let Form::Taps(taps) = &kernel.form else {
+    let Form::Taps(panels) = &kernel.form else {
         unreachable!("minimal filtering has stride 1")
     };
     // The products below need the weights as [C_out, k·k·C_in]: transpose them once, for all tiles.
-    let weights = transposed(taps, patch, channels);
+    let weights = panels
+        .iter()
+        .map(|panel| transposed(panel, patch, panel.len() / patch))
+        .collect::<Vec<_>>()
+        .concat();
     let weights = Matrix::new(&weights, channels, patch);
     let most = tile_rows(patch);
     let sample = height * width * shape.channels_in;

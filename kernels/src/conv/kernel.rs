@@ -18,10 +18,18 @@ pub struct Kernel {
 /// The two packed forms.
 #[derive(Debug, Clone)]
 pub(super) enum Form {
-    /// The weights, reordered to [k, k, C_in, C_out].
-    Taps(Vec<f32>),
+    /// The weights of [`panel`] output channels each, reordered to [k, k, C_in, channels].
+    Taps(Vec<Vec<f32>>),
     /// The weights transformed for minimal filtering.
     Winograd(winograd::Places),
+}
+
+/// Output channels for which packed weights lie together.
+///
+/// A matrix product reads some rows of the weights at once, a few channels of each. Where rows are a multiple of 4 KiB
+/// apart, these fall on the same places of the cache, and the product takes 1.2 to 3 times as long as with rows of 64.
+fn panel(channels_out: usize) -> usize {
+    if channels_out < 512 { channels_out } else { 64 }
 }
 
 impl Kernel {
@@ -41,7 +49,10 @@ impl Kernel {
         let form = if winograd::fits(shape) {
             Form::Winograd(winograd::kernel_of(weights, channels_in, channels_out))
         } else {
-            Form::Taps(pack(weights, sizes))
+            let row = k * k * channels_in;
+            let panels = weights.chunks(panel(channels_out) * row);
+            let packed = panels.map(|weights| pack(weights, [k, channels_in, weights.len() / row]));
+            Form::Taps(packed.collect())
         };
         Self { form, sizes }
     }
@@ -51,16 +62,26 @@ impl Kernel {
     pub(super) fn reversed(&self) -> Self {
         let [k, channels_in, channels_out] = self.sizes;
         let form = match &self.form {
-            Form::Taps(taps) => {
-                let mut planes = taps
-                    .chunks_exact(channels_in * channels_out)
-                    .rev()
-                    .map(|plane| transposed(plane, channels_in, channels_out));
-                let first = planes.next().expect("a kernel has a tap");
-                Form::Taps(planes.fold(first, |mut taps, plane| {
-                    taps.extend_from_slice(&plane);
-                    taps
-                }))
+            Form::Taps(panels) => {
+                let width = panel(channels_in);
+                let firsts = (0..channels_in).step_by(width);
+                let reversed = firsts.map(|first| {
+                    let count = width.min(channels_in - first);
+                    let taps = (0..k * k).rev();
+                    let mut parts = taps.flat_map(|tap| {
+                        panels.iter().map(move |panel| {
+                            let own = panel.len() / (k * k * channels_in);
+                            let rows = &panel[(tap * channels_in + first) * own..][..count * own];
+                            transposed(rows, count, own)
+                        })
+                    });
+                    let whole = parts.next().expect("a kernel has a tap");
+                    parts.fold(whole, |mut whole, part| {
+                        whole.extend_from_slice(&part);
+                        whole
+                    })
+                });
+                Form::Taps(reversed.collect())
             }
             Form::Winograd(places) => {
                 Form::Winograd(winograd::reversed(places, channels_in, channels_out))

@@ -20,7 +20,7 @@ pub use kernel::Kernel;
 
 use crate::{
     parallel::{map, pieces_of, with_scratch},
-    product::{Matrix, Write, product},
+    product::{Matrix, Write, product, product_in},
 };
 use kernel::Form;
 use patches::fill_patches;
@@ -112,46 +112,52 @@ pub fn forward(input: &[f32], kernel: &Kernel, epilogue: Epilogue, shape: &Shape
             assert!(winograd::fits(shape), "{shape:?}");
             winograd::forward(input, places, epilogue, shape)
         }
-        Form::Taps(taps) if shape.pixels_out() < 2 * FEWEST => {
-            by_columns(input, taps, epilogue, shape)
+        Form::Taps(panels) if shape.pixels_out() < 2 * FEWEST => {
+            by_columns(input, panels, epilogue, shape)
         }
-        Form::Taps(taps) => by_rows(input, taps, epilogue, shape),
+        Form::Taps(panels) => by_rows(input, panels, epilogue, shape),
     }
 }
 
 /// The convolution with one task for each tile of patches.
-fn by_rows(input: &[f32], taps: &[f32], epilogue: Epilogue, shape: &Shape) -> Vec<f32> {
+fn by_rows(input: &[f32], panels: &[Vec<f32>], epilogue: Epilogue, shape: &Shape) -> Vec<f32> {
     let (patch, channels) = (shape.patch(), shape.channels_out);
-    let weights = Matrix::new(taps, patch, channels);
     let pixels = shape.pixels_out();
     let rows = tile_rows(patch).min(pixels.div_ceil(TILES).max(FEWEST));
     pieces_of(pixels * channels, rows * channels, |index, out| {
         let (first, count) = (index * rows, out.len() / channels);
         if shape.is_pointwise() {
             let tile = &input[first * patch..][..count * patch];
-            product(
-                out,
-                Write::Replace,
-                Matrix::new(tile, count, patch),
-                weights,
-            );
+            multiply(out, Matrix::new(tile, count, patch), panels, channels);
         } else {
             with_scratch(count * patch, |tile| {
                 fill_patches(tile, input, shape, first);
-                product(
-                    out,
-                    Write::Replace,
-                    Matrix::new(tile, count, patch),
-                    weights,
-                );
+                multiply(out, Matrix::new(tile, count, patch), panels, channels);
             });
         }
         epilogue.apply(out, first..first + count);
     })
 }
 
+/// Patches times the weights: [pixels, C_out].
+fn multiply(out: &mut [f32], patches: Matrix, panels: &[Vec<f32>], channels: usize) {
+    let mut first = 0;
+    for panel in panels {
+        let width = panel.len() / patches.columns;
+        let weights = Matrix::new(panel, patches.columns, width);
+        product_in(
+            &mut out[first..],
+            channels,
+            Write::Replace,
+            patches,
+            weights,
+        );
+        first += width;
+    }
+}
+
 /// The convolution with one task for each block of output channels, over all patches.
-fn by_columns(input: &[f32], taps: &[f32], epilogue: Epilogue, shape: &Shape) -> Vec<f32> {
+fn by_columns(input: &[f32], panels: &[Vec<f32>], epilogue: Epilogue, shape: &Shape) -> Vec<f32> {
     let (patch, channels, pixels) = (shape.patch(), shape.channels_out, shape.pixels_out());
     let mut own = Vec::new();
     let patches = if shape.is_pointwise() {
@@ -162,11 +168,18 @@ fn by_columns(input: &[f32], taps: &[f32], epilogue: Epilogue, shape: &Shape) ->
         &own
     };
     let patches = Matrix::new(patches, pixels, patch);
-    let blocks = map(channels.div_ceil(COLUMNS), |block| {
-        let first = block * COLUMNS;
-        let count = COLUMNS.min(channels - first);
-        let weights = Matrix::strided(&taps[first..], patch, count, channels, 1);
-        let mut out = vec![0.0; pixels * count];
+    let tasks = panels.iter().flat_map(|panel| {
+        let width = panel.len() / patch;
+        let firsts = (0..width).step_by(COLUMNS);
+        firsts.map(move |first| {
+            let count = COLUMNS.min(width - first);
+            Matrix::strided(&panel[first..], patch, count, width, 1)
+        })
+    });
+    let tasks: Vec<Matrix> = tasks.collect();
+    let blocks = map(tasks.len(), |index| {
+        let weights = tasks[index];
+        let mut out = vec![0.0; pixels * weights.columns];
         product(&mut out, Write::Replace, patches, weights);
         out
     });
