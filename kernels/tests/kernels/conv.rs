@@ -29,6 +29,11 @@ fn shapes() -> Vec<Shape> {
         shape(3, [7, 10], [20, 18], 3, 1, 2), // dilated, with an odd side
         shape(6, [1, 7], [150, 20], 3, 1, 1), // a single row of tiles
         shape(5, [25, 23], [17, 34], 3, 1, 1), // more than one block, odd sides
+        // Panels of output channels, the last of them narrower, with few pixels and with many; and of the reversed kernel.
+        shape(1, [4, 4], [7, 520], 1, 1, 1),
+        shape(2, [9, 8], [3, 590], 3, 2, 1),
+        shape(3, [6, 6], [520, 515], 1, 1, 1),
+        shape(1, [5, 4], [516, 3], 3, 1, 3),
         Shape {
             padding: 3,
             ..shape(1, [4, 4], [16, 3], 3, 1, 1)
