@@ -132,6 +132,11 @@ ROW = {
 }
 LINES = [json.dumps(ROW), json.dumps({**ROW, "step": 2}), json.dumps({**ROW, "step": 1}), '{"step": 3']
 (folder("run_files") / "rows").write_text("\n".join(LINES))
+BOXED = [
+    {"image": "a.jpg", "width": 20, "height": 10, "boxes": [[0, 0, 20, 10], [3, 4, 5, 6]]},
+    {"image": "b/\u00fc.png", "width": 0, "height": 0, "pixels": 7, "boxes": []},
+]
+(folder("run_files") / "boxes").write_text("".join(json.dumps(line) + "\n" for line in BOXED))
 
 ORIGIN = {
     "format_version": 1, "weights_sha256": "0", "weights": "w", "images": "/p", "model": model,

@@ -1,21 +1,23 @@
-//! Files of a run that are read again: the lines of its metrics.
+//! Files of JSON lines that a run reads: its metrics, and boxes of pictures.
 
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
+use densecl_train::data::count_boxed;
 use densecl_train::report::read_jsonl;
 
 use super::scratch;
 
-static FILE: LazyLock<PathBuf> = LazyLock::new(|| scratch("run_files").join("metrics.jsonl"));
+static FILE: LazyLock<PathBuf> = LazyLock::new(|| scratch("run_files").join("lines.jsonl"));
 
-/// What the target does with an input; whether the reader accepted it.
+/// What the target does with an input; whether a reader accepted it.
 pub(crate) fn run(bytes: &[u8]) -> bool {
     std::fs::write(&*FILE, bytes).expect("a temporary file");
-    let Ok(rows) = read_jsonl(&FILE) else {
-        return false;
-    };
     let lines = bytes.split(|&byte| byte == b'\n').count();
-    assert!(rows.len() <= lines, "more rows than lines");
-    true
+    let rows = read_jsonl(&FILE).map(|rows| rows.len());
+    let pictures = count_boxed(&FILE);
+    for count in [&rows, &pictures].into_iter().flatten() {
+        assert!(*count <= lines, "more of them than lines");
+    }
+    rows.is_ok() || pictures.is_ok()
 }

@@ -21,7 +21,7 @@ mod speed;
 mod worker;
 
 pub use bad_files::{BadFile, BadFiles};
-pub use boxes::{FoundBoxes, find_boxes};
+pub use boxes::{FoundBoxes, count_boxed, find_boxes};
 pub use pack::Pack;
 pub use packing::{Packed, pack_pictures};
 pub use scenes::write_scenes;

@@ -20,6 +20,14 @@ use super::source::Source;
 use crate::files::folder_of;
 use crate::paths;
 
+/// Reads a file of boxes, one picture a line ([`find_boxes`] writes it), and returns the number of pictures.
+///
+/// # Errors
+/// One line, which names the file and its first line that is wrong.
+pub fn count_boxed(path: &Path) -> anyhow::Result<usize> {
+    Ok(file::read(path)?.len())
+}
+
 /// The boxes of each image of a source; by default none.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Boxes(Vec<OfImage>);
