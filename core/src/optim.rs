@@ -253,7 +253,8 @@ impl Sgd {
         velocity.resize(theta.len(), None);
         let (moved, velocity) = match self.lars {
             None => {
-                let moved = operations.sgd_all(theta, velocity, gradients, settings);
+                let moved =
+                    operations.sgd_all(theta, velocity, gradients, settings, norm.is_none());
                 norm = norm.or(moved.squares.map(Tensor::sqrt));
                 (moved.theta, moved.velocity)
             }

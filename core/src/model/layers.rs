@@ -141,7 +141,7 @@ impl Conv2d {
     }
 
     /// The same convolution with this bias `[out]`.
-    #[cfg(feature = "train")]
+    #[allow(dead_code, reason = "only heads that are trained get one")]
     #[must_use]
     pub(crate) fn with_bias(mut self, bias: Tensor<1>) -> Self {
         self.bias = Some(bias);

@@ -19,7 +19,7 @@ use crate::{
 /// Added to the variance; torchvision's value.
 pub const EPSILON: f64 = 1e-5;
 /// Weight of the newest batch in the running statistics; torchvision's value.
-const MOMENTUM: f64 = 0.1;
+pub(super) const MOMENTUM: f64 = 0.1;
 
 /// Batch normalisation of each channel; γ = 1 and β = 0 initially.
 ///
@@ -158,12 +158,6 @@ impl Tensors for GroupNorm {
         visitor.tensor(&format!("{prefix}weight"), Kind::Parameter, &mut self.gamma);
         visitor.tensor(&format!("{prefix}bias"), Kind::Parameter, &mut self.beta);
     }
-}
-
-/// The update of running statistics by those of a batch, which are already multiplied by [`MOMENTUM`].
-#[cfg(feature = "train")]
-pub(super) fn follow_weighted(running: &mut Tensor<1>, weighted: Tensor<1>) {
-    *running = running.clone() * (1.0 - MOMENTUM) + weighted;
 }
 
 impl Tensors for BatchNorm {

@@ -8,7 +8,7 @@
 use burn::tensor::Tensor;
 
 use super::{
-    norm::follow_weighted,
+    norm::MOMENTUM,
     visit::{Kind, TensorVisitor, Tensors},
 };
 use crate::{
@@ -58,7 +58,9 @@ impl RunningStatistics {
             let mut start = 0;
             for statistic in &mut running {
                 let length = statistic.dims()[0];
-                follow_weighted(statistic, pass.clone().narrow(0, start, length));
+                // Of the batch they are multiplied by the momentum already.
+                let of_batch = pass.clone().narrow(0, start, length);
+                *statistic = statistic.clone() * (1.0 - MOMENTUM) + of_batch;
                 start += length;
             }
         }

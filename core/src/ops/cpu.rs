@@ -161,6 +161,7 @@ impl Updates for Cpu {
         velocity: Vec<Option<Tensor<1>>>,
         gradient: Vec<Option<Tensor<1>>>,
         settings: SgdSettings,
+        wants_squares: bool,
     ) -> Moved {
         let has_gradient = gradient.iter().any(Option::is_some);
         // Most parameters are small: the pool of threads is entered once for all.
@@ -181,7 +182,7 @@ impl Updates for Cpu {
             all.velocity.push(velocity);
             squares += sum;
         }
-        all.squares = has_gradient.then(|| row(vec![squares as f32]));
+        all.squares = (wants_squares && has_gradient).then(|| row(vec![squares as f32]));
         all
     }
 

@@ -184,7 +184,7 @@ pub(super) fn info_nce_in_tiles(
     }
 }
 
-/// [`Operations::in_view`] for every device.
+/// [`Training::in_view`] for every device.
 pub(super) fn in_view(
     query: Tensor<3>,
     key: Tensor<3>,

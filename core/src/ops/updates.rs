@@ -27,7 +27,7 @@ pub struct Moved {
     pub theta: Flat,
     /// v.
     pub velocity: Flat,
-    /// Σ g² over all gradients, one element; `None` if there is none.
+    /// Σ g² over all gradients, one element; `None` if there is none, or it was not asked for.
     pub squares: Option<Tensor<1>>,
 }
 
@@ -54,15 +54,18 @@ pub trait Updates: Sync {
         tensors
     }
 
-    /// [`sgd`](Self::sgd) for each parameter, and the squared norm of all gradients.
+    /// [`sgd`](Self::sgd) for each parameter. With `wants_squares` also the squared norm of all gradients.
     fn sgd_all(
         &self,
         theta: Flat,
         velocity: Vec<Option<Tensor<1>>>,
         gradient: Vec<Option<Tensor<1>>>,
         settings: SgdSettings,
+        wants_squares: bool,
     ) -> Moved {
-        let squares = self.sum_of_squares_all(gradient.iter().flatten().cloned().collect());
+        let squares = wants_squares
+            .then(|| self.sum_of_squares_all(gradient.iter().flatten().cloned().collect()))
+            .flatten();
         let each = theta.into_iter().zip(velocity).zip(gradient);
         let each =
             each.map(|((theta, velocity), gradient)| self.sgd(theta, velocity, gradient, settings));

@@ -3,7 +3,10 @@
 use burn::tensor::DType;
 use cubecl::prelude::*;
 
-use super::tensor::{GpuTensor, Traits, argument, dims, empty, spread};
+use super::{
+    tensor::{GpuTensor, Traits, argument, dims, empty},
+    threads::spread,
+};
 
 /// The most key cells of a picture: their similarities lie in shared memory.
 const MOST_CELLS: usize = 1024;

@@ -6,7 +6,10 @@
 use burn::tensor::DType;
 use cubecl::prelude::*;
 
-use super::tensor::{GpuTensor, Traits, argument, dims, each, empty};
+use super::{
+    tensor::{GpuTensor, Traits, argument, dims, empty},
+    threads::each,
+};
 
 /// The smallest temperature for which the sums cannot underflow: exp(−2/τ) is then above the smallest normal f32.
 pub(super) const LEAST_TAU: f64 = 0.025;

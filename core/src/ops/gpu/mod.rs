@@ -32,6 +32,7 @@ mod norm;
 mod normalize;
 mod pool;
 mod tensor;
+mod threads;
 mod updates;
 
 use self::{

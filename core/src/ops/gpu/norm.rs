@@ -9,6 +9,8 @@
 
 use cubecl::{ir::ElemType, prelude::*};
 
+use super::threads::units;
+
 /// The sizes of a normalisation.
 #[derive(CubeType, CubeLaunch, Clone, Copy)]
 #[expand(derive(Clone, Copy))]
@@ -74,15 +76,19 @@ fn add_rows<V: Size>(
     }
 }
 
+/// Writes the two sums over a workgroup's part of its group.
 #[cube]
-fn units(#[comptime] threads: [usize; 2]) -> (usize, usize) {
-    let unit = UNIT_POS as usize;
-    let [threads_y, threads_x] = threads;
-    if comptime!(threads_y == 1) {
-        (0usize.runtime(), unit)
-    } else {
-        (unit / threads_x, unit % threads_x)
-    }
+fn keep_sums<V: Size>(
+    sums: &mut [Vector<f32, V>],
+    first: Vector<f32, V>,
+    second: Vector<f32, V>,
+    channel: usize,
+    sizes: NormSizes,
+) {
+    let (group, part) = (CUBE_POS_Z as usize, CUBE_POS_Y as usize);
+    let at = (group * CUBE_COUNT_Y as usize + part) * 2 * sizes.depth + channel;
+    sums[at] = first;
+    sums[at + sizes.depth] = second;
 }
 
 /// The sums of x − o and (x − o)² over parts of each group, [groups, parts, 2, channels]. The origin o is the first
@@ -117,10 +123,7 @@ pub(crate) fn norm_moments<E: Float, V: Size>(
     }
     let (first, second) = add_rows(first, second, unit_y, unit_x, threads);
     if exists && unit_y == 0 {
-        let parts = CUBE_COUNT_Y as usize;
-        let at = (group * parts + part) * 2 * sizes.depth + channel;
-        sums[at] = first;
-        sums[at + sizes.depth] = second;
+        keep_sums(sums, first, second, channel, sizes);
     }
 }
 
@@ -354,10 +357,7 @@ pub(crate) fn norm_gradient_sums<E: Float, V: Size>(
     }
     let (first, second) = add_rows(first, second, unit_y, unit_x, threads);
     if exists && unit_y == 0 {
-        let parts = CUBE_COUNT_Y as usize;
-        let at = (group * parts + part) * 2 * sizes.depth + channel;
-        sums[at] = first;
-        sums[at + sizes.depth] = second;
+        keep_sums(sums, first, second, channel, sizes);
     }
 }
 

@@ -9,7 +9,8 @@ use super::{
         norm_moments, norm_running, norm_statistics,
     },
     pool::{PoolSizesLaunch, pool_forward, pool_gradient},
-    tensor::{GpuTensor, Traits, argument, count, dims, each, element, empty, vector},
+    tensor::{GpuTensor, Traits, argument, count, dims, element, empty, vector},
+    threads::each,
 };
 use crate::ops::Following;
 

@@ -2,6 +2,8 @@
 
 use cubecl::{ir::ElemType, prelude::*};
 
+use super::threads::in_map;
+
 /// The sizes of a map [batch, height, width, depth] and of its pooled map.
 #[derive(CubeType, CubeLaunch, Clone, Copy)]
 #[expand(derive(Clone, Copy))]
@@ -33,11 +35,14 @@ pub(crate) fn pool_forward<E: Float, V: Size>(
     if ABSOLUTE_POS >= sizes.count {
         terminate!();
     }
-    let channel = ABSOLUTE_POS % sizes.depth;
-    let pixel = ABSOLUTE_POS / sizes.depth;
-    let pooled_x = pixel % sizes.pooled_width;
-    let pooled_y = pixel / sizes.pooled_width % sizes.pooled_height;
-    let picture = pixel / sizes.pooled_width / sizes.pooled_height;
+    let place = in_map(
+        ABSOLUTE_POS,
+        sizes.pooled_height,
+        sizes.pooled_width,
+        sizes.depth,
+    );
+    let (pooled_y, pooled_x) = (place.row, place.column);
+    let (picture, channel) = (place.picture, place.channel);
     // The middle tap is always inside of the map, so it is a valid first value; taps before it win if they are equal.
     let center = (picture * sizes.height + pooled_y * 2) * sizes.width + pooled_x * 2;
     let mut best = Vector::<f32, V>::cast_from(x[center * sizes.depth + channel]);
@@ -81,11 +86,9 @@ pub(crate) fn pool_gradient<E: Float, V: Size>(
     if ABSOLUTE_POS >= sizes.count {
         terminate!();
     }
-    let channel = ABSOLUTE_POS % sizes.depth;
-    let pixel = ABSOLUTE_POS / sizes.depth;
-    let x = pixel % sizes.width;
-    let y = pixel / sizes.width % sizes.height;
-    let picture = pixel / sizes.width / sizes.height;
+    let place = in_map(ABSOLUTE_POS, sizes.height, sizes.width, sizes.depth);
+    let (y, x) = (place.row, place.column);
+    let (picture, channel) = (place.picture, place.channel);
     let mut sum = Vector::<f32, V>::zero();
     // A pixel lies in the window of half its position, and if that is odd, in the next one too.
     #[unroll]

@@ -120,32 +120,3 @@ pub(super) fn element(x: &GpuTensor) -> ElemType {
 pub(super) fn vector(channels: usize) -> usize {
     if channels.is_multiple_of(4) { 4 } else { 1 }
 }
-
-/// Threads of a workgroup in kernels whose threads are independent.
-const THREADS: usize = 128;
-
-/// Workgroups and their size for a kernel with one thread for each of `count` values.
-pub(super) fn each(client: &Client, count: usize) -> (CubeCount, CubeDim) {
-    (
-        spread(client, count.div_ceil(THREADS)),
-        CubeDim::new_1d(THREADS as u32),
-    )
-}
-
-/// A number of workgroups along the first two axes, within the limits of the device. There may be more than asked for.
-pub(super) fn spread(client: &Client, count: usize) -> CubeCount {
-    let [x, y] = spread_2d(client, count);
-    CubeCount::new_2d(x, y)
-}
-
-fn spread_2d(client: &Client, count: usize) -> [u32; 2] {
-    let (most, _, _) = client.properties().hardware.max_cube_count;
-    let rows = count.div_ceil(most as usize).max(1);
-    [count.div_ceil(rows) as u32, rows as u32]
-}
-
-/// As [`spread`], `times` along the third axis.
-pub(super) fn spread_times(client: &Client, count: usize, times: usize) -> CubeCount {
-    let [x, y] = spread_2d(client, count);
-    CubeCount::new_3d(x, y, times as u32)
-}

@@ -9,7 +9,8 @@ use cubecl::prelude::*;
 
 use super::{
     Gpu,
-    tensor::{GpuTensor, Traits, argument, contiguous, count, each, empty, primitive, tensor},
+    tensor::{GpuTensor, Traits, argument, contiguous, count, empty, primitive, tensor},
+    threads::each,
 };
 use crate::ops::{Flat, Moved, SgdSettings, Updates, stock};
 
@@ -220,26 +221,15 @@ fn follow_kernel(
         keys[ABSOLUTE_POS] * Vector::new(of_keys) + queries[ABSOLUTE_POS] * Vector::new(of_queries);
 }
 
-/// For each of `threads` threads the sum of every `threads`-th value, or of its square.
+/// For each of `threads` threads the sum of the squares of every `threads`-th value.
 #[cube(launch)]
-fn sum_kernel(
-    x: &[f32],
-    sums: &mut [f32],
-    count: usize,
-    threads: usize,
-    #[comptime] squares: bool,
-) {
+fn squares_kernel(x: &[f32], sums: &mut [f32], count: usize, threads: usize) {
     if ABSOLUTE_POS >= threads {
         terminate!();
     }
     let mut sum = f32::new(0.0);
     for i in range_stepped(ABSOLUTE_POS, count, threads) {
-        let value = x[i];
-        sum += if comptime!(squares) {
-            value * value
-        } else {
-            value
-        };
+        sum += x[i] * x[i];
     }
     sums[ABSOLUTE_POS] = sum;
 }
@@ -276,6 +266,7 @@ impl Updates for Gpu {
         velocity: Vec<Option<Tensor<1>>>,
         gradient: Vec<Option<Tensor<1>>>,
         settings: SgdSettings,
+        wants_squares: bool,
     ) -> Moved {
         let Some((theta, layout)) = joined(theta) else {
             return Moved {
@@ -315,7 +306,7 @@ impl Updates for Gpu {
         Moved {
             theta: layout.split(&moved),
             velocity: layout.split(&next),
-            squares: has_gradient.then(|| sum_of_squares(&gradient)),
+            squares: (wants_squares && has_gradient).then(|| sum_of_squares(&gradient)),
         }
     }
 
@@ -375,7 +366,7 @@ fn sum_of_squares(whole: &GpuTensor) -> Tensor<1> {
     };
     let sums = empty(whole, [threads], DType::F32);
     let (cubes, cube) = each(client, threads);
-    sum_kernel::launch(
+    squares_kernel::launch(
         client,
         cubes,
         cube,
@@ -383,7 +374,6 @@ fn sum_of_squares(whole: &GpuTensor) -> Tensor<1> {
         argument(&sums),
         count(whole),
         threads,
-        true,
     );
     tensor::<1>(sums).sum()
 }

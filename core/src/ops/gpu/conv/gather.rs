@@ -8,7 +8,10 @@
 
 use cubecl::{ir::ElemType, prelude::*};
 
-use super::tile::Tile;
+use super::{
+    super::threads::{corner, units},
+    tile::Tile,
+};
 
 /// What of a convolution is known when its kernel is compiled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -216,24 +219,12 @@ pub(crate) fn gather_product<E: Float, V: Size>(
 
     let [threads_y, threads_x] = comptime!(tile.threads);
     let [per_y, per_x] = comptime!(tile.per_thread);
-    let column_tiles = sizes.columns.div_ceil(comptime!(tile.columns()));
-    let place = CUBE_POS_X as usize + CUBE_POS_Y as usize * CUBE_COUNT_X as usize;
-    let first_row = (place / column_tiles) * comptime!(tile.rows());
-    let first_column = (place % column_tiles) * comptime!(tile.columns());
+    let (first_row, first_column) = corner(sizes.columns, comptime!([tile.rows(), tile.columns()]));
     if first_row >= rows {
         terminate!();
     }
     let unit = UNIT_POS as usize;
-    let unit_y = if comptime!(threads_y == 1) {
-        0usize.runtime()
-    } else {
-        unit / threads_x
-    };
-    let unit_x = if comptime!(threads_y == 1) {
-        unit
-    } else {
-        unit % threads_x
-    };
+    let (unit_y, unit_x) = units(comptime!(tile.threads));
 
     let mut sums = Array::<f32>::new(comptime!(per_y * per_x));
     #[unroll]

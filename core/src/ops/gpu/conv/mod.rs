@@ -21,9 +21,9 @@ use self::{
 use super::{
     normalize::{NormShape, affine},
     tensor::{
-        GpuTensor, Traits, argument, cast, contiguous, count, dims, each, element, empty,
-        spread_times, tensor, vector,
+        GpuTensor, Traits, argument, cast, contiguous, count, dims, element, empty, tensor, vector,
     },
+    threads::{each, spread_times},
 };
 use crate::ops::{
     Following,

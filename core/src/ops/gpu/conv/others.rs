@@ -8,8 +8,9 @@ use super::{
 };
 use crate::ops::{
     choice::{Algorithm, ConvShape},
-    gpu::tensor::{
-        GpuTensor, argument, cast, contiguous, count, each, element, empty, reshaped, vector,
+    gpu::{
+        tensor::{GpuTensor, argument, cast, contiguous, count, element, empty, reshaped, vector},
+        threads::each,
     },
 };
 use burn::backend::{

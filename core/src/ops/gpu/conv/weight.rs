@@ -7,7 +7,11 @@
 
 use cubecl::{ir::ElemType, prelude::*};
 
-use super::{gather::Form, tile::Tile};
+use super::{
+    super::threads::{corner, units},
+    gather::Form,
+    tile::Tile,
+};
 
 /// The sizes of the product.
 #[derive(CubeType, CubeLaunch, Clone, Copy)]
@@ -131,10 +135,7 @@ pub(crate) fn weight_product<E: Float, V: Size, W: Size>(
     let [per_y, per_x] = comptime!(tile.per_thread);
     let taps = comptime!(form.kernel * form.kernel);
     let rows = taps * sizes.depth;
-    let column_tiles = sizes.columns.div_ceil(comptime!(tile.columns()));
-    let place = CUBE_POS_X as usize + CUBE_POS_Y as usize * CUBE_COUNT_X as usize;
-    let first_row = (place / column_tiles) * comptime!(tile.rows());
-    let first_column = (place % column_tiles) * comptime!(tile.columns());
+    let (first_row, first_column) = corner(sizes.columns, comptime!([tile.rows(), tile.columns()]));
     let part = CUBE_POS_Z as usize;
     let first_pixel = part * sizes.part;
     if first_row >= rows || first_pixel >= sizes.pixels {
@@ -142,16 +143,7 @@ pub(crate) fn weight_product<E: Float, V: Size, W: Size>(
     }
     let end = (first_pixel + sizes.part).min(sizes.pixels);
     let unit = UNIT_POS as usize;
-    let unit_y = if comptime!(threads_y == 1) {
-        0usize.runtime()
-    } else {
-        unit / threads_x
-    };
-    let unit_x = if comptime!(threads_y == 1) {
-        unit
-    } else {
-        unit % threads_x
-    };
+    let (unit_y, unit_x) = units(comptime!(tile.threads));
 
     let (values_y, values_x) = (V::value(), W::value());
     let count = comptime!(per_y * per_x * values_y * values_x);

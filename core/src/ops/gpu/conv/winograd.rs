@@ -12,7 +12,10 @@ use cubecl::prelude::*;
 use super::Arranged;
 use crate::ops::{
     choice::ConvShape,
-    gpu::tensor::{GpuTensor, argument, contiguous, count, dims, each, empty, reshaped, vector},
+    gpu::{
+        tensor::{GpuTensor, argument, contiguous, count, dims, empty, reshaped, vector},
+        threads::{each, in_map},
+    },
 };
 
 /// Whether minimal filtering can compute a convolution and the gradient of its input.
@@ -59,11 +62,9 @@ fn transform_tiles<V: Size>(map: &[Vector<f32, V>], output: &mut [Vector<f32, V>
     if ABSOLUTE_POS >= sizes.tiles * sizes.depth {
         terminate!();
     }
-    let channel = ABSOLUTE_POS % sizes.depth;
+    let place = in_map(ABSOLUTE_POS, sizes.rows, sizes.columns, sizes.depth);
+    let (picture, row, column, channel) = (place.picture, place.row, place.column, place.channel);
     let tile = ABSOLUTE_POS / sizes.depth;
-    let column = tile % sizes.columns;
-    let row = tile / sizes.columns % sizes.rows;
-    let picture = tile / sizes.columns / sizes.rows;
     let mut d = Array::<Vector<f32, V>>::new(16usize);
     #[unroll]
     for i in 0..16usize {
@@ -147,11 +148,9 @@ fn transform_back<V: Size>(
     if ABSOLUTE_POS >= sizes.tiles * sizes.depth {
         terminate!();
     }
-    let channel = ABSOLUTE_POS % sizes.depth;
+    let place = in_map(ABSOLUTE_POS, sizes.rows, sizes.columns, sizes.depth);
+    let (picture, row, column, channel) = (place.picture, place.row, place.column, place.channel);
     let tile = ABSOLUTE_POS / sizes.depth;
-    let column = tile % sizes.columns;
-    let row = tile / sizes.columns % sizes.rows;
-    let picture = tile / sizes.columns / sizes.rows;
     let mut half = Array::<Vector<f32, V>>::new(8usize);
     #[unroll]
     for c in 0..4usize {
