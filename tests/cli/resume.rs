@@ -236,3 +236,48 @@ fn data_that_vanishes_costs_no_step() {
     sandbox.run("pretrain --resume run").succeeded();
     assert_same(&sandbox, "run", "whole");
 }
+
+/// On a GPU kernels are chosen by measuring, and a software adapter measures none, so the file is put into the folder here.
+#[test]
+fn the_kernels_of_a_run_are_taken_shown_and_kept_by_the_run_that_continues() {
+    let sandbox = photos();
+    let length = "--data photos --set checkpoint.every_steps=1";
+    sandbox
+        .pretrain(&format!("--steps 1 {length} --out run"))
+        .succeeded();
+    assert!(!sandbox.path("run/kernels.json").exists());
+    let chosen = serde_json::json!([{
+        "device": "a GPU, driver 1", "pass": "forward", "batch": 2, "input": [7, 9], "channels": [3, 8], "kernel": 3,
+        "stride": 2, "dilation": 1, "half": false, "algorithm": "winograd",
+        "milliseconds": [["winograd", 0.5], ["implicit64", 2.25]]
+    }]);
+    sandbox.write("run/kernels.json", chosen.to_string());
+    let resume = |steps| format!("pretrain --resume run --steps {steps} --verbose");
+    let ran = sandbox.run(&resume(2)).succeeded();
+    let line = "3×3 3→8 at 2×7×9, stride 2, dilation 1, f32: forward: winograd (winograd 0.500 ms, implicit64 2.250 ms)";
+    assert!(ran.stderr.contains(line), "{}", ran.stderr);
+    assert_eq!(sandbox.json("run/kernels.json"), chosen);
+    assert_ne!(
+        sandbox.text("run/kernels.json"),
+        chosen.to_string(),
+        "not written anew"
+    );
+
+    let taken = sandbox.read("run/kernels.json");
+    for wrong in [&taken[..taken.len() / 2], b"[{\"device\": 3}]"] {
+        sandbox.write("run/kernels.json", wrong);
+        sandbox
+            .run(&resume(3))
+            .refused(&["kernels.json", "delete it to choose kernels anew"]);
+    }
+    std::fs::remove_file(sandbox.path("run/kernels.json")).expect("removed");
+    let ran = sandbox.run(&resume(3)).succeeded();
+    assert!(
+        ran.stderr.contains("none was chosen by measuring"),
+        "{}",
+        ran.stderr
+    );
+
+    let wrong = sandbox.run("pretrain --resume run --steps 4 --set train.kernels=fastest");
+    wrong.refused(&["train.kernels", "\"fastest\"", "measured, fixed, stock"]);
+}

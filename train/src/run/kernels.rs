@@ -2,7 +2,6 @@
 //!
 //! A run that continues takes the kernels that it had: it need not measure again, and it computes the same bits.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -11,8 +10,11 @@ use densecl::ops::choice::{self, Chosen, Mode};
 use super::folder::RunDir;
 use crate::config::RunConfig;
 use crate::events::{Observer, TrainEvent};
-use crate::files::write_atomically;
+use crate::files::{read_at_most, write_atomically};
 use crate::notes::note;
+
+/// Longest permitted file. A choice takes 700 bytes, and a network has some 150.
+const MOST_BYTES: u64 = 16 << 20;
 
 /// Sets how kernels are chosen in a run with this number of ranks.
 ///
@@ -50,7 +52,7 @@ pub(super) fn begin(
 }
 
 fn read(path: &Path) -> anyhow::Result<Vec<Chosen>> {
-    let text = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+    let text = read_at_most(path, MOST_BYTES)?;
     serde_json::from_slice(&text).with_context(|| {
         format!(
             "{} cannot be read; delete it to choose kernels anew",
@@ -96,6 +98,8 @@ impl Observer for KernelFile {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use densecl::ops::choice::Algorithm;
 
     use super::*;
