@@ -1,17 +1,15 @@
 // The same network in this project's modules and in onnxruntime-web, in the same Chromium, side by side.
 // See README.md.
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { cpus, tmpdir } from "node:os";
 import path from "node:path";
-import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { gzipSync } from "node:zlib";
-import { browser, closeBrowsers } from "../../tests/browser/lib/browser.js";
-import { landscapePng } from "../../tests/browser/lib/pictures.js";
-import { openSite, ROOT } from "../../tests/browser/lib/site.js";
+import { closeBrowsers } from "../../tests/browser/lib/browser.js";
+import { ROOT } from "../../tests/browser/lib/site.js";
+import { distance, here, measure, median } from "./measure.mjs";
 
-const here = fileURLToPath(new URL(".", import.meta.url));
 const { values: options } = parseArgs({
   options: {
     densecl: { type: "string", default: path.join(ROOT, "target/release/densecl") },
@@ -27,7 +25,6 @@ const { values: options } = parseArgs({
 });
 const [size, stride, runs, rounds] = ["size", "stride", "runs", "rounds"].map((name) => Number(options[name]));
 
-const median = (values) => [...values].sort((a, b) => a - b)[values.length >> 1];
 const milliseconds = (ms) => `${ms.toFixed(1)} ms`;
 const megabytes = (bytes) => `${(bytes / 1e6).toFixed(2)} MB`;
 
@@ -61,43 +58,16 @@ async function transferred(site) {
   return { bytes: sizes.reduce((sum, [, bytes]) => sum + bytes, 0), files: Object.fromEntries(sizes) };
 }
 
-/** One contender in a page of its own, with an empty cache. */
-async function measure(contender, device, model) {
-  const mounts = [["/ort/", path.join(here, "node_modules/onnxruntime-web/dist")]];
-  const site = await openSite({ csp: null, mounts });
-  for (const file of readdirSync(here).filter((name) => name.endsWith(".js"))) {
-    site.put(`/bench/${file}`, readFileSync(path.join(here, file)));
-  }
-  site.put("/model.onnx", model);
-  const pictures = [0, 1].map((seed) => site.put(`/${seed}.png`, landscapePng(size, size, seed)));
-  site.html("/", "", { head: '<script type="module" src="/bench/page.js"></script>' });
-  const context = await (await browser(device === "cpu" ? "plain" : "webgpu")).newContext();
-  try {
-    const page = await context.newPage();
-    await page.goto(site.url("/"));
-    await page.waitForFunction(() => globalThis.bench);
-    const given = {
-      model: "/model.onnx",
-      weights: `/package/weights/${options.weights}/manifest.json`,
-      pictures,
-      size,
-      stride,
-    };
-    const { ready, first } = await page.evaluate(([c, d, g]) => globalThis.bench.open(c, d, g), [contender, device, given]);
-    const times = await page.evaluate((runs) => globalThis.bench.warm(runs), runs);
-    const row = await page.evaluate(() => globalThis.bench.row(0));
-    return { ready, first, times, row, ...(await transferred(site)) };
-  } finally {
-    await context.close();
-    await site.close();
-  }
-}
+const mounts = [["/ort/", path.join(here, "node_modules/onnxruntime-web/dist")]];
 
 /** Both on one device, turn about, so that what else the machine does meets both. */
 async function compare(device, model) {
   const found = { ours: [], ort: [] };
   for (let round = 0; round < rounds; round++) {
-    for (const contender of ["ours", "ort"]) found[contender].push(await measure(contender, device, model));
+    for (const contender of ["ours", "ort"]) {
+      const { weights } = options;
+      found[contender].push(await measure({ contender, device, weights, size, stride, runs, mounts, model, after: transferred }));
+    }
   }
   const [ours, ort] = ["ours", "ort"].map((name) => ({
     warm: median(found[name].flatMap(({ times }) => times)),
@@ -106,9 +76,8 @@ async function compare(device, model) {
     bytes: found[name][0].bytes,
     files: found[name][0].files,
   }));
-  const [rowOurs, rowOrt] = [found.ours[0].row, found.ort[0].row];
-  const apart = Math.max(...rowOurs.map((value, i) => Math.abs(value - rowOrt[i])));
-  if (!(apart < 1e-3) || rowOurs.length !== rowOrt.length) {
+  const apart = distance(found.ours[0].row, found.ort[0].row);
+  if (!(apart < 1e-3)) {
     throw new Error(`these are not the same network: similarities differ by ${apart}`);
   }
   const ratios = found.ours.map(({ times }, i) => median(times) / median(found.ort[i].times));
