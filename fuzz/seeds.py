@@ -15,7 +15,7 @@ LONGEST = 90_000
 # What is committed: inputs up to this length, and this many of a target, but the smallest two in any case.
 REPLAYED, MOST = 6_000, 10
 # Whole networks are longer; without one the reader of weights accepts no input of the small corpus.
-ALSO = {"weights": ["ours.safetensors", "authors_backbone.pth"]}
+ALSO = {"weights": ["ours.safetensors", "authors_backbone.pth"], "layers_model": ["resnet50"]}
 
 
 def folder(target):
@@ -60,6 +60,43 @@ for name, entry in json.loads((TORCH / "index.json").read_text()).items():
     if len(seed) <= LONGEST:
         (folder("weights") / f"{name}.safetensors").write_bytes(seed)
         (folder("weights") / f"{name}_ours.safetensors").write_bytes(safetensors(shapes, ours))
+
+def layers_model(width, blocks):
+    """`model.json` of a Keras ResNet with bottlenecks."""
+    layers, weights = [], []
+
+    def convolution(names, kernel, stride):
+        conv, norm = names
+        layers.append({"class_name": "Conv2D", "config": {"name": conv, "strides": [stride, stride], "use_bias": True}})
+        layers.append({"class_name": "BatchNormalization", "config": {"name": norm, "epsilon": 1e-3}})
+        tensors = {f"{conv}/kernel": kernel, f"{conv}/bias": kernel[3:]}
+        for kind in ("gamma", "beta", "moving_mean", "moving_variance"):
+            tensors[f"{norm}/{kind}"] = kernel[3:]
+        weights.extend({"name": name, "shape": shape, "dtype": "float32"} for name, shape in tensors.items())
+
+    convolution(("conv1_conv", "conv1_bn"), [7, 7, 3, width], 2)
+    channels = width
+    for stage, count in enumerate(blocks):
+        inner = width << stage
+        for block in range(count):
+            place = f"conv{stage + 2}_block{block + 1}_"
+            stride = 2 if stage and not block else 1
+            if not block:
+                convolution((f"{place}0_conv", f"{place}0_bn"), [1, 1, channels, 4 * inner], stride)
+            for branch, kernel in ((1, [1, 1, channels, inner]), (2, [3, 3, inner, inner]), (3, [1, 1, inner, 4 * inner])):
+                names = (f"{place}{branch}_conv", f"{place}{branch}_bn")
+                convolution(names, kernel, stride if branch == 1 else 1)
+            channels = 4 * inner
+    return {
+        "format": "layers-model",
+        "modelTopology": {"model_config": {"config": {"layers": layers}}},
+        "weightsManifest": [{"paths": ["a.bin"], "weights": weights}],
+    }
+
+
+short = json.dumps(layers_model(2, [3, 4, 6, 3]), separators=(",", ":"))
+(folder("layers_model") / "resnet50").write_text(short)
+(folder("layers_model") / "two_blocks").write_text(json.dumps(layers_model(2, [1, 1])))
 
 for path in PICTURES.iterdir():
     # The files `*.rgb.png` hold the decoded pixels that tests expect; they are not inputs.

@@ -6,6 +6,7 @@ pub(crate) mod checkpoint;
 pub(crate) mod image;
 pub(crate) mod index;
 pub(crate) mod keys;
+pub(crate) mod layers_model;
 pub(crate) mod lists;
 pub(crate) mod pack;
 pub(crate) mod run_files;
@@ -32,12 +33,13 @@ pub(crate) fn scratch(target: &str) -> PathBuf {
 pub(crate) type Run = fn(&[u8]) -> bool;
 
 /// Every target by its name.
-pub(crate) const TARGETS: [(&str, Run); 14] = [
+pub(crate) const TARGETS: [(&str, Run); 15] = [
     ("boxes", boxes::run),
     ("checkpoint", checkpoint::run),
     ("image", image::run),
     ("index", index::run),
     ("keys", keys::run),
+    ("layers_model", layers_model::run),
     ("lists", lists::run),
     ("pack", pack::run),
     ("run_files", run_files::run),

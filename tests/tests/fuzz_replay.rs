@@ -62,5 +62,6 @@ macro_rules! replays {
 }
 
 replays! {
-    boxes checkpoint image index keys lists pack run_files settings torch torch_pickle training_state truth weights
+    boxes checkpoint image index keys layers_model lists pack run_files settings torch torch_pickle training_state truth
+    weights
 }
