@@ -18,6 +18,8 @@ use densecl_train::weights;
 
 /// Placeholder for the seed in a path: `runs/dense_{seed}/weights.safetensors` stands for one run per seed.
 const SEED: &str = "{seed}";
+/// Where a path with [`SEED`] tells an architecture, the files of this many seeds are looked for.
+const SEEDS_TRIED: u64 = 1000;
 
 /// Weights as named on the command line: `[NAME=]FILE`, `random` or `random:ARCHITECTURE`.
 #[derive(Debug, Clone, PartialEq)]
@@ -265,13 +267,16 @@ fn like_first_file(
     selection: &Selection,
     device: &Device,
 ) -> anyhow::Result<ModelConfig> {
-    let is_file =
-        |what: &&str| *what != "random" && !what.starts_with("random:") && !what.contains(SEED);
+    let is_file = |what: &&str| *what != "random" && !what.starts_with("random:");
     let file = named.iter().map(|(_, what)| *what).find(is_file);
     let file = file.context(
         "--weights random: of which architecture? Write random:resnet18, or give a file beside it",
     )?;
-    let (_, info) = weights::open(Path::new(file), selection, None, device)?;
+    // Runs that differ by their seed have one architecture: any of their files tells it.
+    let mut of_any_seed = (0..SEEDS_TRIED).map(|seed| of_seed(file, seed));
+    let there = of_any_seed.find(|path| Path::new(&**path).exists());
+    let file = there.unwrap_or_else(|| of_seed(file, 0));
+    let (_, info) = weights::open(Path::new(&*file), selection, None, device)?;
     Ok(info.model)
 }
 

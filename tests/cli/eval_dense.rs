@@ -47,6 +47,11 @@ fn a_run_for_each_seed_is_one_backbone() {
     let together = of("mine=run_{seed}/weights.safetensors");
     assert_eq!(together["values"], serde_json::json!(alone));
     assert_eq!(together["interval_over"], "seeds");
+    // A bare `random` beside it has the runs' architecture.
+    report(
+        &sandbox,
+        &format!("{task} --weights mine=run_{{seed}}/weights.safetensors --weights random"),
+    );
 
     // `compare` stores the figures of each seed's weights file, and reuses them in the second run.
     let compare = "eval compare --weights mine=run_{seed}/weights.safetensors --corr set --size 96 \

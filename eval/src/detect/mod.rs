@@ -59,7 +59,7 @@ impl Default for Settings {
             masks: false,
             steps: 500,
             batch: 8,
-            lr: 0.05,
+            lr: 0.01,
             hidden: 128,
             convs: 2,
         }
