@@ -40,27 +40,6 @@ def safetensors(tensors, metadata=None):
     return struct.pack("<Q", len(text)) + text + bytes(end)
 
 
-checkpoints = [path for path in TORCH.glob("*.pth") if path.stat().st_size <= LONGEST]
-for path in checkpoints:
-    shutil.copy(path, folder("torch"))
-    shutil.copy(path, folder("weights"))
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            for name in archive.namelist():
-                if name.endswith("/data.pkl"):
-                    (folder("torch_pickle") / f"{path.stem}.pkl").write_bytes(archive.read(name))
-
-model = {"backbone": "resnet10", "width": 2, "output_stride": 32, "dim": 3, "num_grid": 0}
-ours = {"format_version": 1, "method": "densecl", "model": model, "steps": 1, "data": "x", "config": ""}
-for name, entry in json.loads((TORCH / "index.json").read_text()).items():
-    shapes = {key: tensor["shape"] for key, tensor in entry["tensors"].items()}
-    lines = [" ".join([key, *map(str, shape)]) for key, shape in shapes.items()]
-    (folder("keys") / name).write_text("\n".join(lines))
-    seed = safetensors(shapes)
-    if len(seed) <= LONGEST:
-        (folder("weights") / f"{name}.safetensors").write_bytes(seed)
-        (folder("weights") / f"{name}_ours.safetensors").write_bytes(safetensors(shapes, ours))
-
 def layers_model(width, blocks):
     """`model.json` of a Keras ResNet with bottlenecks."""
     layers, weights = [], []
@@ -94,8 +73,29 @@ def layers_model(width, blocks):
     }
 
 
-short = json.dumps(layers_model(2, [3, 4, 6, 3]), separators=(",", ":"))
-(folder("layers_model") / "resnet50").write_text(short)
+checkpoints = [path for path in TORCH.glob("*.pth") if path.stat().st_size <= LONGEST]
+for path in checkpoints:
+    shutil.copy(path, folder("torch"))
+    shutil.copy(path, folder("weights"))
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                if name.endswith("/data.pkl"):
+                    (folder("torch_pickle") / f"{path.stem}.pkl").write_bytes(archive.read(name))
+
+model = {"backbone": "resnet10", "width": 2, "output_stride": 32, "dim": 3, "num_grid": 0}
+ours = {"format_version": 1, "method": "densecl", "model": model, "steps": 1, "data": "x", "config": ""}
+for name, entry in json.loads((TORCH / "index.json").read_text()).items():
+    shapes = {key: tensor["shape"] for key, tensor in entry["tensors"].items()}
+    lines = [" ".join([key, *map(str, shape)]) for key, shape in shapes.items()]
+    (folder("keys") / name).write_text("\n".join(lines))
+    seed = safetensors(shapes)
+    if len(seed) <= LONGEST:
+        (folder("weights") / f"{name}.safetensors").write_bytes(seed)
+        (folder("weights") / f"{name}_ours.safetensors").write_bytes(safetensors(shapes, ours))
+
+whole = json.dumps(layers_model(2, [3, 4, 6, 3]), separators=(",", ":"))
+(folder("layers_model") / "resnet50").write_text(whole)
 (folder("layers_model") / "two_blocks").write_text(json.dumps(layers_model(2, [1, 1])))
 
 for path in PICTURES.iterdir():

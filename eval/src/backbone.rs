@@ -18,8 +18,6 @@ use densecl_train::weights;
 
 /// Placeholder for the seed in a path: `runs/dense_{seed}/weights.safetensors` stands for one run per seed.
 const SEED: &str = "{seed}";
-/// Where a path with [`SEED`] tells an architecture, the files of this many seeds are looked for.
-const SEEDS_TRIED: u64 = 1000;
 
 /// Weights as named on the command line: `[NAME=]FILE`, `random` or `random:ARCHITECTURE`.
 #[derive(Debug, Clone, PartialEq)]
@@ -72,16 +70,18 @@ impl NamedWeights {
     /// # Errors
     /// For an unknown architecture, a name given twice, and a bare `random` without a file.
     pub fn parse(given: &[String], device: &Device) -> anyhow::Result<Vec<Self>> {
-        Self::parse_selected(given, &Selection::default(), device)
+        Self::parse_selected(given, &Selection::default(), 0, device)
     }
 
-    /// The same, of each file of another program what `selection` says.
+    /// The same, of each file of another program what `selection` says. `seed` is one of the seeds that will be
+    /// evaluated: where the first path contains `{seed}`, the architecture of a bare `random` is that of its file.
     ///
     /// # Errors
     /// As [`Self::parse`].
     pub fn parse_selected(
         given: &[String],
         selection: &Selection,
+        seed: u64,
         device: &Device,
     ) -> anyhow::Result<Vec<Self>> {
         let named: Vec<(Option<&str>, &str)> = given.iter().map(|text| split_name(text)).collect();
@@ -90,7 +90,7 @@ impl NamedWeights {
             let given = match what.split_once(':') {
                 Some(("random", architecture)) => Given::Random(random(architecture)?),
                 None if *what == "random" => {
-                    Given::Random(like_first_file(&named, selection, device)?)
+                    Given::Random(like_first_file(&named, selection, seed, device)?)
                 }
                 _ => Given::File((*what).to_string()),
             };
@@ -265,6 +265,7 @@ fn random(architecture: &str) -> anyhow::Result<ModelConfig> {
 fn like_first_file(
     named: &[(Option<&str>, &str)],
     selection: &Selection,
+    seed: u64,
     device: &Device,
 ) -> anyhow::Result<ModelConfig> {
     let is_file = |what: &&str| *what != "random" && !what.starts_with("random:");
@@ -272,11 +273,7 @@ fn like_first_file(
     let file = file.context(
         "--weights random: of which architecture? Write random:resnet18, or give a file beside it",
     )?;
-    // Runs that differ by their seed have one architecture: any of their files tells it.
-    let mut of_any_seed = (0..SEEDS_TRIED).map(|seed| of_seed(file, seed));
-    let there = of_any_seed.find(|path| Path::new(&**path).exists());
-    let file = there.unwrap_or_else(|| of_seed(file, 0));
-    let (_, info) = weights::open(Path::new(&*file), selection, None, device)?;
+    let (_, info) = weights::open(Path::new(&*of_seed(file, seed)), selection, None, device)?;
     Ok(info.model)
 }
 

@@ -47,11 +47,16 @@ fn a_run_for_each_seed_is_one_backbone() {
     let together = of("mine=run_{seed}/weights.safetensors");
     assert_eq!(together["values"], serde_json::json!(alone));
     assert_eq!(together["interval_over"], "seeds");
-    // A bare `random` beside it has the runs' architecture.
-    report(
+    // A bare `random` beside it has the architecture of the file of the first seed; that of seed 0 need not be there.
+    let both = report(
         &sandbox,
-        &format!("{task} --weights mine=run_{{seed}}/weights.safetensors --weights random"),
+        "correspondence --device cpu --data set --size 96 --stride 8 --seed 1 \
+         --weights mine=run_{seed}/weights.safetensors --weights random",
     );
+    let [mine, random] = [0, 1].map(|column| &both["backbones"][column]);
+    assert_eq!(random["name"], "random");
+    assert_eq!(random["training"], serde_json::Value::Null);
+    assert_eq!(random["model"], mine["model"]);
 
     // `compare` stores the figures of each seed's weights file, and reuses them in the second run.
     let compare = "eval compare --weights mine=run_{seed}/weights.safetensors --corr set --size 96 \

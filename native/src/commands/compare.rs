@@ -43,6 +43,7 @@ pub(super) fn run(args: &cli::Compare) -> anyhow::Result<()> {
         weights: NamedWeights::parse_selected(
             &args.weights,
             &(&args.part).into(),
+            args.seed,
             &selected.device,
         )?,
         seeds: (args.seed..).take(args.seeds as usize).collect(),

@@ -196,6 +196,7 @@ fn judge(task: &dyn Evaluation, common: &cli::Common) -> anyhow::Result<()> {
         weights: NamedWeights::parse_selected(
             &common.weights,
             &(&common.part).into(),
+            common.seed,
             &selected.device,
         )?,
         seeds: (common.seed..).take(common.seeds as usize).collect(),

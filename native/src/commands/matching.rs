@@ -11,6 +11,9 @@ use crate::console;
 use crate::device;
 use crate::results::{ensure_png, write_json};
 
+/// Of an untrained network's weights, and of the file where the path of the weights contains `{seed}`.
+const SEED: u64 = 0;
+
 /// Matches two pictures and draws the matches.
 ///
 /// # Errors
@@ -26,9 +29,10 @@ pub(crate) fn run(args: &cli::Match) -> anyhow::Result<()> {
     let weights = NamedWeights::parse_selected(
         std::slice::from_ref(&args.weights),
         &(&args.part).into(),
+        SEED,
         &selected.device,
     )?;
-    let network = weights[0].load(args.stride, 0, &selected.device)?;
+    let network = weights[0].load(args.stride, SEED, &selected.device)?;
     let settings = MatchSettings {
         feature: args.feature,
         size: args.size,
