@@ -86,11 +86,13 @@ pub(crate) fn browser_and_page(here: &Path) -> Result<Found, Vec<Missing>> {
     let root = here.join("../..").canonicalize();
     let root = root.expect("the tests lie in the repository");
     let mut missing = Vec::new();
-    for package in ["playwright-core", "axe-core"] {
-        if !here.join("node_modules").join(package).is_dir() {
-            let remedy = "npm ci --prefix tests/browser";
-            missing.push(Missing::new(format!("the npm package {package}"), remedy));
-        }
+    let absent = ["playwright-core", "axe-core"]
+        .into_iter()
+        .filter(|package| !here.join("node_modules").join(package).is_dir());
+    let absent: Vec<&str> = absent.collect();
+    if !absent.is_empty() {
+        let what = format!("npm's {}", absent.join(" and "));
+        missing.push(Missing::new(what, "npm ci --prefix tests/browser"));
     }
     let chromium = chromium();
     if chromium.is_none() {
