@@ -71,6 +71,9 @@ pub(crate) enum Command {
     #[command(hide = true)]
     SumSpeed(SumSpeed),
     /// List the devices of this machine, by the names that --device and --devices take
+    #[command(after_help = "Examples:
+  densecl devices
+  densecl pretrain --devices vulkan:0,vulkan:1 --config photos_r18 --data ~/photos --out runs/mine")]
     Devices,
     /// List presets, or print the settings that a preset or file resolves to
     Config(Config),

@@ -25,6 +25,7 @@ fn a_run_follows_from_its_seed_whatever_the_threads() {
 fn every_kind_of_step_runs() {
     let sandbox = Sandbox::new();
     let cases = [
+        ("plain", ""),
         (
             "accumulate",
             "--set optim.accumulate=2 --set method.bn_groups=1",
@@ -108,6 +109,14 @@ fn every_kind_of_step_runs() {
             _ => "densecl",
         };
         assert_eq!(sandbox.weights_info(name)["method"], method);
+    }
+    // Each setting changes what is learned, except that to measure nothing changes nothing.
+    let learned = cases.map(|(name, _)| (name, sandbox.weights(name)));
+    for (index, (name, weights)) in learned.iter().enumerate() {
+        for (other, others) in &learned[..index] {
+            let alike = [*other, *name] == ["plain", "unmeasured"];
+            assert_eq!(weights == others, alike, "{name} and {other}");
+        }
     }
 
     let column = |name: &str, key: &str| -> Vec<f64> {

@@ -47,4 +47,10 @@ impl ConvWeights {
             .downcast()
             .expect("one device has one form of weights")
     }
+
+    /// The form that was made for kernels, if there is one.
+    #[cfg(test)]
+    pub(super) fn made(&self) -> Option<Arc<dyn Any + Send + Sync>> {
+        self.prepared.get().cloned()
+    }
 }

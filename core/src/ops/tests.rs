@@ -1,5 +1,7 @@
 //! Compares values and gradients of this project's kernels with those of Burn's operations.
 
+use std::sync::Arc;
+
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::{
@@ -150,10 +152,21 @@ fn what_was_made_of_weights_lasts_until_they_change() {
         let y = Cpu.conv2d(FeatureMap::new(x.clone()), weights, None, geometry);
         y.into_tensor()
     };
-    let (before, copy) = (out(&weights), weights.clone());
+    assert!(weights.made().is_none());
+    let before = out(&weights);
+    let made = weights.made().expect("the kernel keeps what it made");
+    let copy = weights.clone();
+    assert_same(out(&weights), before.clone());
+    assert_same(out(&copy), before.clone());
+    for kept in [&weights, &copy] {
+        assert!(kept.made().is_some_and(|kept| Arc::ptr_eq(&kept, &made)));
+    }
+
     *weights.change() = weights.tensor().clone() * 2.0;
+    assert!(weights.made().is_none());
     assert_same(out(&weights), before.clone() * 2.0);
     assert_same(out(&copy), before);
+    assert!(copy.made().is_some_and(|kept| Arc::ptr_eq(&kept, &made)));
 }
 
 #[test]

@@ -7,6 +7,8 @@ import { hear, openWidgets, ORDINARY, putPair, tag } from "../lib/widget.js";
 
 /** Allowed distance of a cell's two unit-length vectors. Measured: 3e-6 on the CPU, 1e-6 on SwiftShader. */
 const TOLERANCE = 1e-3;
+/** Numbers for each match in `Pair.mutual`: cells of A and B, u and v in A, u and v in B, similarity, correctness. */
+const MUTUAL_RECORD = 8;
 
 /** Runs in the browser: computes features and matches with the package's module. */
 async function computeInPage({ module, weights, pictures, cases }) {
@@ -37,7 +39,7 @@ async function computeInPage({ module, weights, pictures, cases }) {
     const [fa, fb] = [await network.features(a, feature, stride), await network.features(b, feature, stride)];
     const pair = await wasm.Pair.compare(fa, fb);
     const best = Array.from({ length: fa.rows * fa.columns }, (_, cell) => pair.matchCell(cell).best);
-    const mutual = pair.mutual(-1).length / 7;
+    const mutual = Array.from(pair.mutual(-1));
     answers.push({
       grid: [fa.rows, fa.columns], channels: fa.channels, features: [fa, fb].map((f) => encode(f.data())), best, mutual,
     });
@@ -74,17 +76,36 @@ function compare({ feature, stride, channels, grid, file }, answer) {
   });
   // Each similarity can be off by the errors of its two vectors, and two similarities are compared.
   const error = 4 * worst + 1e-6;
-  let decided = 0;
-  a.forEach((vector, cell) => {
-    const row = b.map((other) => dot(vector, other));
-    const best = row.indexOf(Math.max(...row));
-    const second = Math.max(...row.filter((_, i) => i !== best));
-    if (row[best] - second <= error) return;
-    decided++;
-    assert.equal(answer.best[cell], best, `${name}: the best match of cell ${cell}`);
+  const scores = a.map((one) => b.map((other) => dot(one, other)));
+  const forth = scores.map((row) => clearBest(row, error));
+  const back = b.map((_, j) => clearBest(scores.map((row) => row[j]), error));
+  const decided = forth.filter((best) => best !== null).length;
+  forth.forEach((best, cell) => {
+    if (best !== null) assert.equal(answer.best[cell], best, `${name}: the best match of cell ${cell}`);
   });
   assert.ok(decided >= 0.75 * a.length, `${name}: only ${decided} of ${a.length} cells have a margin above ${error}`);
+
+  assert.equal(answer.mutual.length % MUTUAL_RECORD, 0, name);
+  const mutual = Array.from({ length: answer.mutual.length / MUTUAL_RECORD }, (_, i) =>
+    answer.mutual.slice(i * MUTUAL_RECORD, (i + 1) * MUTUAL_RECORD));
+  const found = new Map(mutual.map(([i, j]) => [i, j]));
+  assert.equal(found.size, mutual.length, `${name}: a cell has two mutual matches`);
+  for (const [i, j, , , , , score, correct] of mutual) {
+    assert.ok([j, null].includes(forth[i]) && [i, null].includes(back[j]), `${name}: ${i} and ${j} are not mutual`);
+    assert.ok(Math.abs(scores[i][j] - score) <= error, `${name}: ${score} for ${scores[i][j]}`);
+    assert.equal(correct, -1, `${name}: no truth is known`);
+  }
+  const expected = forth.flatMap((j, i) => (j !== null && back[j] === i ? [[i, j]] : []));
+  assert.ok(expected.length > 0, name);
+  for (const [i, j] of expected) assert.equal(found.get(i), j, `${name}: the mutual match of cell ${i}`);
   return { name, worst, decided, cells: a.length };
+}
+
+/** The index of the largest value, or null if another value is within `error` of it. */
+function clearBest(values, error) {
+  const best = values.indexOf(Math.max(...values));
+  const second = Math.max(...values.filter((_, i) => i !== best));
+  return values[best] - second > error ? best : null;
 }
 
 async function sameNumbers(visit, { browser, module, network, only = () => true }) {

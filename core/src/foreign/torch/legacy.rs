@@ -27,7 +27,7 @@ const VERSION: i64 = 1001;
 ///
 /// # Errors
 /// `Error::Format` when `bytes` are damaged, or a pickle of another kind.
-pub(super) fn read(bytes: &[u8]) -> Result<(Graph<'_>, HashMap<&str, &[u8]>)> {
+pub(super) fn read(bytes: &[u8]) -> Result<(Graph<'_>, HashMap<String, &[u8]>)> {
     let mut cursor = Cursor::new(bytes, 0);
     let mut magic = read_pickle(&mut cursor)?;
     if !matches!(magic.node(magic.root), Node::BigInt(digits) if **digits == MAGIC) {
@@ -74,7 +74,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<(Graph<'_>, HashMap<&str, &[u8]>)> {
         let elements = cursor.u64()?;
         let size = Dtype::of(class)?.size() as u64;
         let data = cursor.take_u64(elements.saturating_mul(size))?;
-        if storages.insert(*key, data).is_some() {
+        if storages.insert((*key).to_owned(), data).is_some() {
             return Err(damaged(format!("storage {} is there twice", clip(key))));
         }
     }

@@ -52,7 +52,7 @@ const MAX_NAME: usize = 512;
 #[derive(Debug)]
 pub struct TorchFile<'a> {
     graph: Graph<'a>,
-    storages: HashMap<&'a str, &'a [u8]>,
+    storages: HashMap<String, &'a [u8]>,
     bytes: usize,
 }
 
