@@ -152,8 +152,9 @@ def _call(arguments: Sequence[StrPath | float]) -> subprocess.CompletedProcess[s
     line = [program(), *(a if isinstance(a, os.PathLike) else str(a) for a in arguments)]
     done = subprocess.run(line, capture_output=True, encoding="utf-8", errors="replace")
     if done.returncode:
-        # Of a mistake in the arguments the paragraph after it is about --help.
-        message = re.search(r"^error: (.+?)(?:\n\n|\Z)", done.stderr.strip(), re.MULTILINE | re.DOTALL)
+        # What follows a mistake in the arguments is about the command line.
+        end = r"(?:\n\nUsage:|\n\nFor more information|\Z)"
+        message = re.search(rf"^error: (.+?){end}", done.stderr.strip(), re.MULTILINE | re.DOTALL)
         raise Error(message[1] if message else f"densecl ended with code {done.returncode}: {done.stderr.strip()}")
     for note in done.stderr.splitlines():
         if note.startswith("warning: "):
