@@ -74,7 +74,7 @@ class Loading(unittest.TestCase):
             densecl.load(SHIPPED, "torch")
 
     def test_an_unknown_framework_is_refused(self):
-        with self.assertRaisesRegex(ValueError, '"jax"|\'jax\''):
+        with self.assertRaisesRegex(ValueError, "jax"):
             densecl.load(SHIPPED, "jax")  # type: ignore[call-overload]
 
 
@@ -95,7 +95,8 @@ class Features(unittest.TestCase):
 
     def test_options_reach_the_program(self):
         vectors, _ = densecl.features(self.folder, feature=["stage3", "global"], unit_length=True, **SMALL)
-        self.assertEqual({name: array.shape for name, array in vectors.items()}, {"stage3": (2, 256), "global": (2, 128)})
+        shapes = {name: array.shape for name, array in vectors.items()}
+        self.assertEqual(shapes, {"stage3": (2, 256), "global": (2, 128)})
         for array in vectors.values():
             np.testing.assert_allclose(np.linalg.norm(array, axis=1), 1, rtol=1e-5)  # float32
 

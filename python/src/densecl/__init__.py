@@ -31,8 +31,10 @@ __all__ = ["Error", "features", "load", "program", "run"]
 __version__ = metadata.version("densecl")
 
 StrPath = Union[str, "os.PathLike[str]"]
-Value = Union[StrPath, float, None]
-"""A value of an option of the program. True stands for an option without a value; False and None leave it out."""
+Single = Union[StrPath, float, None]
+Option = Union[Single, Sequence[Single]]
+"""The value of an option of the program: True for one without a value, None or False to leave it out, a list to give
+it several times."""
 
 _log = logging.getLogger("densecl")
 
@@ -42,16 +44,12 @@ class Error(RuntimeError):
 
 
 @overload
-def load(path: StrPath, framework: Literal["numpy"], **options: Value | Sequence[Value]) -> dict[str, NDArray[Any]]: ...
+def load(path: StrPath, framework: Literal["numpy"], **options: Option) -> dict[str, NDArray[Any]]: ...
 @overload
-def load(
-    path: StrPath, framework: Literal["torch"], **options: Value | Sequence[Value]
-) -> dict[str, torch.Tensor]: ...
+def load(path: StrPath, framework: Literal["torch"], **options: Option) -> dict[str, torch.Tensor]: ...
 @overload
-def load(path: StrPath, framework: None = None, **options: Value | Sequence[Value]) -> dict[str, Any]: ...
-def load(
-    path: StrPath, framework: Literal["numpy", "torch"] | None = None, **options: Value | Sequence[Value]
-) -> dict[str, Any]:
+def load(path: StrPath, framework: None = None, **options: Option) -> dict[str, Any]: ...
+def load(path: StrPath, framework: Literal["numpy", "torch"] | None = None, **options: Option) -> dict[str, Any]:
     """The backbone in a file of weights, as a state dict of torchvision's ResNet without `fc`.
 
     These are the tensors of `densecl export`, which also converts half precision to float32 and reads the files of
@@ -91,7 +89,7 @@ def load(
 
 
 def features(
-    images: StrPath, weights: StrPath = "photos", **options: Value | Sequence[Value]
+    images: StrPath, weights: StrPath = "photos", **options: Option
 ) -> tuple[dict[str, NDArray[np.float32]], list[str]]:
     """Features of pictures, by `densecl embed`.
 
@@ -164,8 +162,8 @@ def _call(arguments: Sequence[StrPath | float]) -> subprocess.CompletedProcess[s
     return done
 
 
-def _flags(options: dict[str, Value | Sequence[Value]]) -> list[str]:
-    """`batch_size=8` as `--batch-size=8`; a list gives the option once for each value."""
+def _flags(options: dict[str, Option]) -> list[str]:
+    """Options as arguments: `batch_size=8` becomes `--batch-size=8`."""
     flags = []
     for name, given in options.items():
         flag = f"--{name.replace('_', '-')}"
