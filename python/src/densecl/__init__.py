@@ -138,7 +138,7 @@ def program() -> Path:
     name = "densecl.exe" if os.name == "nt" else "densecl"
     for file in metadata.files("densecl") or ():
         # pip records where it put the program, which depends on how it was called (venv, --user, --prefix).
-        if file.name == name and (path := Path(file.locate())).is_file():  # type: ignore[arg-type]
+        if file.name == name and (path := Path(file.locate())).is_file():
             return path.resolve()
     if found := shutil.which(name):
         return Path(found)
