@@ -92,10 +92,12 @@ add_rust() {
         mount --bind -o ro "$toolchain" "$root/usr/local/toolchain"
         return
     fi
-    local address
+    local address sum
     address=https://static.rust-lang.org/rustup/dist/$(uname -m)-unknown-linux-gnu/rustup-init
-    (cd "$root/root" && curl -fsSLO "$address" && curl -fsSL "$address.sha256" | sed 's/\*.*/rustup-init/' | sha256sum -c --quiet) ||
+    { curl -fsSL -o "$root/root/rustup-init" "$address" && sum=$(curl -fsSL "$address.sha256"); } ||
         fail "rustup cannot be fetched; a Rust of this machine can be used with --toolchain"
+    # The name that follows the sum in the file is that on the server.
+    echo "${sum:0:64}  $root/root/rustup-init" | sha256sum -c --quiet || fail "rustup arrived damaged; try again"
     chmod +x "$root/root/rustup-init"
     # The toolchain is the one that rust-toolchain.toml names, installed at the first use of cargo.
     inside /root/rustup-init -y --quiet --no-modify-path --profile minimal --default-toolchain none
