@@ -3,7 +3,7 @@
 #
 #   packaging/archive.sh PROGRAM TARGET FOLDER    writes FOLDER/densecl-VERSION-TARGET.tar.gz, for Windows .zip
 #
-# PROGRAM must run on this machine, because it writes the completions itself.
+# PROGRAM must run on this machine, because it writes the completions itself. Needs Cargo and Python 3.
 set -euo pipefail
 [ $# = 3 ] || { sed -n '2,7s/^# \{0,1\}//p' "$0" >&2 && exit 2; }
 program=$(realpath "$1") target=$2
@@ -22,6 +22,8 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 mkdir -p "$folder/$name/completions"
 cp "$program" LICENSE-MIT LICENSE-APACHE README.md CHANGELOG.md "$folder/$name/"
+cargo metadata --format-version 1 --locked --filter-platform "$target" |
+    PYTHONUTF8=1 "${PYTHON:-python3}" packaging/licences.py >"$folder/$name/LICENCES-OF-CRATES.txt"
 # The names under which each shell looks for completions of `densecl`.
 "$program" completions bash >"$folder/$name/completions/densecl.bash"
 "$program" completions zsh >"$folder/$name/completions/_densecl"
