@@ -8,9 +8,9 @@
 #   --certificates FILE    trust these authorities, where the network replaces certificates
 #   --build-arg NAME=VALUE as of podman build
 #
-# FOLDER must be empty or absent; it stays, to look into. It takes some 10 GB for a build. The sources are the files of
-# this working tree that git does not ignore. Mounts are made in a mount namespace of this process, so that they
-# disappear with it, however it ends, and removing FOLDER never reaches /dev.
+# FOLDER must be empty or absent; it stays, to look into. The sources are the files of this working tree that git does
+# not ignore. Mounts are made in a mount namespace of this process, so that they disappear with it, however it ends, and
+# removing FOLDER never reaches /dev.
 set -euo pipefail
 
 fail() { echo "packaging/chroot.sh: $*" >&2 && exit 1; }
