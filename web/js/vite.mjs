@@ -33,7 +33,7 @@ async function files() {
 function imported(id) {
   if (id !== "dense-match" && !id.startsWith("dense-match/")) return null;
   const entry = exports[`.${id.slice("dense-match".length)}`];
-  return entry?.default.slice("./".length) ?? id.slice("dense-match/".length);
+  return entry?.default?.slice("./".length) ?? id.slice("dense-match/".length);
 }
 
 /**
