@@ -132,7 +132,7 @@ pub(crate) fn export(request: &Request) -> anyhow::Result<String> {
         );
     }
     if *heads && format == Format::Detectron2 {
-        bail!("--heads: detectron2 has no use for them");
+        bail!("--heads: detectron2 has no use for the heads; leave --heads out");
     }
     let mut weights = weights::read(&request.weights, &request.selection)?;
     if let Some(stride) = request.stride {

@@ -86,7 +86,7 @@ pub(crate) fn browser_and_page(here: &Path) -> Result<Found, Vec<Missing>> {
     let root = here.join("../..").canonicalize();
     let root = root.expect("the tests lie in the repository");
     let mut missing = Vec::new();
-    let absent = ["playwright-core", "axe-core"]
+    let absent = ["playwright-core", "axe-core", "vite"]
         .into_iter()
         .filter(|package| !here.join("node_modules").join(package).is_dir());
     let absent: Vec<&str> = absent.collect();
