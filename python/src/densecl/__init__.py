@@ -150,9 +150,10 @@ def _call(arguments: Sequence[StrPath | float]) -> subprocess.CompletedProcess[s
     line = [program(), *(a if isinstance(a, os.PathLike) else str(a) for a in arguments)]
     done = subprocess.run(line, capture_output=True, encoding="utf-8", errors="replace")
     if done.returncode:
-        # What follows a mistake in the arguments is about the command line.
-        end = r"(?:\n\nUsage:|\n\nFor more information|\Z)"
-        message = re.search(rf"^error: (.+?){end}", done.stderr.strip(), re.MULTILINE | re.DOTALL)
+        # Libraries of a GPU's driver print errors of their own, so the last one counts; what follows a mistake in the
+        # arguments is about the command line.
+        pattern = r".*^error: (.+?)(?:\n\nUsage:|\n\nFor more information|\Z)"
+        message = re.match(pattern, done.stderr.strip(), re.MULTILINE | re.DOTALL)
         raise Error(message[1] if message else f"densecl ended with code {done.returncode}: {done.stderr.strip()}")
     for note in done.stderr.splitlines():
         if note.startswith("warning: "):
