@@ -28,6 +28,23 @@
 //! method with a page of its own, [`method::Byol`]; UniVIP (Li et al. 2022), [`method::UniVip`], adds instances to
 //! it, and 3SAT (Fang et al. 2025), [`method::ThreeSat`], attacked pictures.
 //!
+//! # Five things people do
+//!
+//! Each example is a short program that the tests compile and run: `cargo run --release --example NAME -- …`; the file
+//! is `examples/NAME.rs`.
+//!
+//! | to | use | example |
+//! |---|---|---|
+//! | train on a folder of photographs | `PreparedRun` of [densecl-train](../densecl_train/index.html) | `train_on_a_folder` |
+//! | compute the dense features of a picture | [`weights::load`], [`features::dense_features`] | `dense_features` |
+//! | match two pictures | [`features::map_similarity`], [`matching::mutual_matches`] | `match_two_pictures` |
+//! | read another program's weights and export them | [`weights::Weights`] | `convert_weights` |
+//! | evaluate a backbone | `evaluate` of [densecl-eval](../densecl_eval/index.html) | `evaluate_a_backbone` |
+//!
+//! Two more show how to add a method (`a_method_of_your_own`) and what UniVIP sees (`boxes_and_plan`).
+//!
+//! # Modules
+//!
 //! | module | what it contains |
 //! |---|---|
 //! | [`config`] | the settings of method and optimizer; defaults are the authors' |

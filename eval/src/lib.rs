@@ -26,6 +26,8 @@
 //! # }
 //! ```
 //!
+//! `examples/evaluate_a_backbone.rs` is a whole program, for segmentation.
+//!
 //! | module | what is in it |
 //! |---|---|
 //! | [`backbone`] | the weights to evaluate, and the frozen networks made from them |

@@ -28,7 +28,7 @@ pub(crate) use pretrain::{Pretrain, Serve};
     name = "densecl",
     version,
     after_help = "Examples:
-  densecl                                          the quick start, under 3 minutes on a CPU
+  densecl                                          the quick start, about 3 minutes on a CPU
   densecl pretrain --config photos_r18 --data ~/photos --out runs/mine
   densecl pretrain --resume runs/mine              continue exactly where it stopped
   densecl match a.jpg b.jpg --weights runs/mine/weights.safetensors --out matches.png

@@ -28,4 +28,5 @@ mod sandbox;
 mod search;
 mod serve;
 mod tools;
+mod tutorial;
 mod variants;

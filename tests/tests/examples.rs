@@ -11,7 +11,7 @@ use std::{
 use densecl::device::{DeviceChoice, select};
 use densecl_train::events::{Observer, TrainEvent};
 use densecl_train::run::{PreparedRun, RunRequest};
-use image::{Rgb, RgbImage};
+use image::{GrayImage, Luma, Rgb, RgbImage};
 
 /// A temporary folder with 20 different pictures in `photos/`.
 fn photos() -> tempfile::TempDir {
@@ -48,8 +48,26 @@ fn run(example: &str, arguments: &[&str], folder: &Path) -> String {
     told
 }
 
+/// Adds `labelled/`: eight pictures whose left half has one class and whose right half another.
+fn label(folder: &Path) {
+    for part in ["images", "labels"] {
+        fs::create_dir_all(folder.join("labelled").join(part)).expect("a folder");
+    }
+    fs::write(folder.join("labelled/classes.txt"), "left\nright\n").expect("a list");
+    for number in 0..8u32 {
+        let right = |x: u32| u8::from(x >= 32);
+        let pixel = |x, y: u32| Rgb([right(x) * 200, ((y * number) % 90) as u8, 40]);
+        let picture = RgbImage::from_fn(64, 64, pixel);
+        let labels = GrayImage::from_fn(64, 64, |x, _| Luma([right(x)]));
+        let path = |part: &str| folder.join(format!("labelled/{part}/{number}.png"));
+        picture.save(path("images")).expect("a picture");
+        labels.save(path("labels")).expect("labels");
+    }
+}
+
+/// The five things that the front page of the API documentation lists, with the weights of one run.
 #[test]
-fn a_folder_is_trained_on_and_its_weights_match_pictures() {
+fn a_folder_is_trained_on_and_its_weights_are_used() {
     let folder = photos();
     let told = run("train_on_a_folder", &["photos", "6"], folder.path());
     for part in [
@@ -69,6 +87,28 @@ fn a_folder_is_trained_on_and_its_weights_match_pictures() {
         "{told}"
     );
     assert!(folder.path().join("matches.png").exists());
+
+    let told = run("dense_features", &[weights, "photos/1.png"], folder.path());
+    // 80 x 72 pixels become 320 x 288, at 16 pixels per cell.
+    let cells = "18 x 20 cells of 128 numbers";
+    assert!(
+        told.contains(cells) && told.contains("has length 1.000"),
+        "{told}"
+    );
+
+    // Written with torchvision's names, and read again as another program's file.
+    for (from, to) in [(weights, "backbone.pth"), ("backbone.pth", "backbone.onnx")] {
+        let told = run("convert_weights", &[from, to], folder.path());
+        assert!(told.contains(" tensors used"), "{told}");
+    }
+    let graph = fs::read(folder.path().join("backbone.onnx")).expect("a graph");
+    assert!(graph.windows(8).any(|bytes| bytes == b"features"));
+
+    label(folder.path());
+    let told = run("evaluate_a_backbone", &[weights, "labelled"], folder.path());
+    for part in ["trained", "random", "mIoU %", "pixel accuracy %"] {
+        assert!(told.contains(part), "`{part}` is not in: {told}");
+    }
 }
 
 #[test]

@@ -35,6 +35,8 @@
 //! # }
 //! ```
 //!
+//! `examples/train_on_a_folder.rs` is a whole program.
+//!
 //! # The training loop, which also builds for browsers
 //!
 //! | module | what is in it |
