@@ -18,7 +18,7 @@ pub(super) fn describe(plan: &Plan, held_out: usize) -> String {
         }
     };
     format!(
-        "{}: {} images from {}{held_out}, {} steps of {} images, {} with a {grid} x {grid} grid{compared}",
+        "{}: {} images from {}{held_out}, {} steps of {} images, {} with {grid} x {grid} cells{compared}",
         config.method.objective(),
         plan.images,
         config.data.source,
