@@ -32,7 +32,14 @@ pub(super) fn listen(given: &str) -> anyhow::Result<Listening> {
         Ok(port) if inner.map_or(is_name, |inner| inner.contains(':') && is_number) => port,
         _ => bail!("--serve {given}: give an address and a port, such as 127.0.0.1:6006"),
     };
-    let listener = TcpListener::bind((bare, port)).map_err(|error| match error.kind() {
+    // Not looked up, because a machine without /etc/hosts, such as a bare container, does not know the name; everywhere
+    // it means this machine (RFC 6761, section 6.3).
+    let address = if bare.eq_ignore_ascii_case("localhost") {
+        "127.0.0.1"
+    } else {
+        bare
+    };
+    let listener = TcpListener::bind((address, port)).map_err(|error| match error.kind() {
         std::io::ErrorKind::AddrInUse => anyhow::anyhow!(
             "--serve {given}: the port is in use: end the program that uses it, or give another port (0 for a free one)"
         ),
@@ -140,14 +147,14 @@ mod tests {
             ("0", "127.0.0.1"),
             ("127.0.0.1:0", "127.0.0.1"),
             ("0.0.0.0:0", "0.0.0.0"),
+            ("LocalHost:0", "127.0.0.1"),
         ] {
             let listening = listen(given).expect(given);
             let address = listening.listener.local_addr().expect("an address");
             assert_eq!(address.ip().to_string(), ip, "{given}");
-            assert_eq!(listening.name, None);
+            let name = given.contains("Local").then_some("localhost");
+            assert_eq!(listening.name.as_deref(), name, "{given}");
         }
-        let listening = listen("localhost:0").expect("a name");
-        assert_eq!(listening.name.as_deref(), Some("localhost"));
         for wrong in [
             "",
             ":",
