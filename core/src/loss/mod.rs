@@ -80,3 +80,21 @@ pub fn weighted(global: Tensor<1>, dense: Tensor<1>, lambda: f64) -> Tensor<1> {
 pub fn chance(queue_len: usize) -> f64 {
     (queue_len as f64 + 1.0).ln()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equally_similar_keys_give_the_loss_of_chance() {
+        let device = Device::flex();
+        for negatives in [1, 4, 63] {
+            let same = |n| Tensor::<2>::ones([n, 4], &device) * 0.5;
+            let found: f32 = info_nce(same(3), same(3), same(negatives), 0.2)
+                .loss
+                .into_scalar();
+            let expected = chance(negatives);
+            assert!((f64::from(found) - expected).abs() < 1e-5, "{found}");
+        }
+    }
+}

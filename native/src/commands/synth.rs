@@ -18,5 +18,6 @@ pub(crate) fn run(args: &cli::Synth) -> anyhow::Result<()> {
     };
     write_scenes(&args.out, args.count, args.seed, &scenes, &Bars::Plain)?;
     let out = args.out.display();
-    console::print(&format!("{} scene pairs in {out}\n", args.count))
+    let pairs = if args.count == 1 { "pair" } else { "pairs" };
+    console::print(&format!("{} scene {pairs} in {out}\n", args.count))
 }
