@@ -149,9 +149,10 @@ pub(super) fn transform(
             let b = corner(source, lines[0], z, &own);
             let c = corner(source, lines[1], x, &own);
             let d = corner(source, lines[1], z, &own);
-            let to = &mut to[..channels];
-            for i in 0..channels {
-                to[i] = signs[0] * a[i] + signs[1] * b[i] + signs[2] * c[i] + signs[3] * d[i];
+            // With indices the loop is four times as slow if the crate is compiled as one unit.
+            let corners = a.iter().zip(b).zip(c).zip(d);
+            for (to, (((a, b), c), d)) in to.iter_mut().zip(corners) {
+                *to = signs[0] * a + signs[1] * b + signs[2] * c + signs[3] * d;
             }
         }
         tile += run;
