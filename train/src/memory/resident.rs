@@ -23,11 +23,10 @@ mod tests {
 
     #[test]
     fn what_is_held_counts() {
-        let before = resident().expect("the system says");
+        // Not compared with a measurement before, because other tests in this process free memory meanwhile.
         let held = vec![1u8; 200 << 20];
         let with = resident().expect("the system says");
         assert!(held.iter().step_by(4096).all(|&byte| byte == 1));
-        // Other tests in this process may free memory meanwhile.
-        assert!(with > before + (50 << 20), "{before} {with}");
+        assert!(with >= 200 << 20, "{with}");
     }
 }
