@@ -94,13 +94,13 @@ add_rust() {
     fi
     local address sum
     address=https://static.rust-lang.org/rustup/dist/$(uname -m)-unknown-linux-gnu/rustup-init
-    { curl -fsSL -o "$root/root/rustup-init" "$address" && sum=$(curl -fsSL "$address.sha256"); } ||
+    { curl -fsSL -o "$root/usr/local/rustup-init" "$address" && sum=$(curl -fsSL "$address.sha256"); } ||
         fail "rustup cannot be fetched; a Rust of this machine can be used with --toolchain"
     # The name that follows the sum in the file is that on the server.
-    echo "${sum:0:64}  $root/root/rustup-init" | sha256sum -c --quiet || fail "rustup arrived damaged; try again"
-    chmod +x "$root/root/rustup-init"
+    echo "${sum:0:64}  $root/usr/local/rustup-init" | sha256sum -c --quiet || fail "rustup arrived damaged; try again"
+    chmod +x "$root/usr/local/rustup-init"
     # The toolchain is the one that rust-toolchain.toml names, installed at the first use of cargo.
-    inside /root/rustup-init -y --quiet --no-modify-path --profile minimal --default-toolchain none
+    inside /usr/local/rustup-init -y --quiet --no-modify-path --profile minimal --default-toolchain none
 }
 
 # copy_sources DIR: copies the working tree into a folder of the current root.
@@ -181,7 +181,7 @@ readme() {
     [ ${#commands[@]} = 2 ] || fail "README.md has not two commands, but: ${commands[*]}"
     new_root readme
     add_rust
-    workdir=/root/densecl
+    workdir=/src
     copy_sources "$workdir"
     for command in "${commands[@]}"; do
         step "$command"

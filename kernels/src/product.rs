@@ -130,3 +130,26 @@ pub(crate) fn product_in(out: &mut [f32], stride: usize, write: Write, a: Matrix
         );
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The proof of the unsafe call rests on these panics.
+    #[test]
+    fn a_matrix_beyond_its_values_is_refused() {
+        let values = [0.0; 12];
+        Matrix::new(&values, 3, 4);
+        Matrix::strided(&values, 3, 2, 5, 1);
+        for [rows, columns, row, column] in [[4, 4, 4, 1], [3, 5, 4, 1], [3, 4, 5, 1], [3, 2, 5, 2]]
+        {
+            let beyond = std::panic::catch_unwind(|| {
+                Matrix::strided(&values, rows, columns, row, column);
+            });
+            assert!(
+                beyond.is_err(),
+                "{rows}×{columns}, {row} and {column} apart"
+            );
+        }
+    }
+}

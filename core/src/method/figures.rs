@@ -199,3 +199,23 @@ impl Index<&str> for Figures {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_spread_is_that_of_the_batch_and_none_where_there_is_none() {
+        let spread = |vectors: &[[f32; 2]]| {
+            let values: Vec<f32> = vectors.concat();
+            let device = burn::tensor::Device::flex();
+            let vectors = Tensor::<1>::from_data(values.as_slice(), &device);
+            let found: f32 = feature_std(vectors.reshape([-1, 2])).into_scalar();
+            found
+        };
+        // Along one axis the two values ±1 have the sample variance 2, along the other 0: (√2 + 0) / 2 · √2.
+        assert!((spread(&[[1.0, 0.0], [-1.0, 0.0]]) - 1.0).abs() < 1e-6);
+        assert_eq!(spread(&[[0.6, 0.8], [0.6, 0.8]]), 0.0);
+        assert_eq!(spread(&[[1.0, 0.0]]), 0.0);
+    }
+}
