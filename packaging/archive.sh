@@ -22,8 +22,7 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 mkdir -p "$folder/$name/completions"
 cp "$program" LICENSE-MIT LICENSE-APACHE README.md CHANGELOG.md "$folder/$name/"
-cargo metadata --format-version 1 --locked --filter-platform "$target" |
-    PYTHONUTF8=1 "${PYTHON:-python3}" packaging/licences.py >"$folder/$name/LICENCES-OF-CRATES.txt"
+PYTHONUTF8=1 "${PYTHON:-python3}" packaging/licences.py "$target" >"$folder/$name/LICENCES-OF-CRATES.txt"
 # The names under which each shell looks for completions of `densecl`.
 "$program" completions bash >"$folder/$name/completions/densecl.bash"
 "$program" completions zsh >"$folder/$name/completions/_densecl"

@@ -1,15 +1,14 @@
-"""Prints the licences of all crates in the program, which must accompany its binaries:
-
-    cargo metadata --format-version 1 --locked --filter-platform TARGET | python3 packaging/licences.py
+"""Prints the licences of all crates in the program, which must accompany its binaries: packaging/licences.py TARGET
 
 Equal texts are printed once, after the names of their crates. A crate without a file of its licence is listed with the
-identifier of the licence and its authors. Needs only Python's standard library.
+identifier of the licence and its authors. Needs Cargo, and only Python's standard library.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import subprocess
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -19,29 +18,30 @@ PROGRAM = "densecl-cli"
 LICENCE_FILE = re.compile(r"((un)?licen[cs]e|copying|notice|copyright|[ou]fl)[^.]*(\.(md|txt))?$", re.IGNORECASE)
 
 
-def crates_of(program: str, metadata: dict) -> list[dict]:
-    """The crates that the program is linked with, by name. Crates of its build and of tests are not part of it."""
-    packages = {package["id"]: package for package in metadata["packages"]}
-    nodes = {node["id"]: node for node in metadata["resolve"]["nodes"]}
-    waiting = [package["id"] for package in packages.values() if package["name"] == program]
-    if not waiting:
-        raise SystemExit(f"the metadata has no package {program}")
-    reached = set(waiting)
-    while waiting:
-        for dependency in nodes[waiting.pop()]["deps"]:
-            linked = any(kind["kind"] is None for kind in dependency["dep_kinds"])
-            if linked and dependency["pkg"] not in reached:
-                reached.add(dependency["pkg"])
-                waiting.append(dependency["pkg"])
-    crates = [packages[number] for number in reached]
+def cargo(*arguments: str) -> str:
+    return subprocess.run(["cargo", *arguments, "--locked"], check=True, stdout=subprocess.PIPE, encoding="utf-8").stdout
+
+
+def crates_of(program: str, target: str) -> list[dict]:
+    """The crates that the program is linked with, by name. Crates of its build and of tests are not part of it.
+
+    `cargo tree` names them, because `cargo metadata`, which knows their folders, lists those of all features.
+    """
+    tree = ["tree", "--package", program, "--edges", "normal,no-proc-macro", "--target", target]
+    lines = cargo(*tree, "--prefix", "none", "--format", "{p}").splitlines()
+    linked = {tuple(line.split()[:2]) for line in lines if line}
+    packages = json.loads(cargo("metadata", "--format-version", "1"))["packages"]
     # Those of the workspace have no source, and the licence of the program itself.
-    return sorted((crate for crate in crates if crate["source"]), key=lambda crate: (crate["name"], crate["version"]))
+    found = [p for p in packages if p["source"] and (p["name"], f"v{p['version']}") in linked]
+    return sorted(found, key=lambda crate: (crate["name"], crate["version"]))
 
 
 def main() -> None:
+    if len(sys.argv) != 2:
+        raise SystemExit("give the target of the program, such as x86_64-unknown-linux-gnu")
     texts: dict[str, list[str]] = defaultdict(list)
     without: list[str] = []
-    for crate in crates_of(PROGRAM, json.load(sys.stdin)):
+    for crate in crates_of(PROGRAM, sys.argv[1]):
         name = f"{crate['name']} {crate['version']}"
         folder = Path(crate["manifest_path"]).parent
         files = [file for file in sorted(folder.rglob("*")) if file.is_file() and LICENCE_FILE.match(file.name)]
