@@ -302,3 +302,27 @@ impl Sgd {
         self.velocity = velocity.into_iter().map(Some).collect();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Device, Tolerance};
+
+    use super::*;
+
+    #[test]
+    fn clipping_leaves_a_gradient_below_the_limit_as_it_is_however_small() {
+        for scale in [0.0, 5e-7, 0.5] {
+            let values = Tensor::<1>::from_floats([0.6, -0.8], &Device::flex()) * scale;
+            let mut gradients = ParameterGradients::default();
+            gradients.push(Gradient {
+                values: vec![values.clone()],
+                exists: vec![true],
+            });
+            let norm = gradients.norm().expect("a gradient");
+            gradients.clip(&norm, 1.0);
+            gradients.total().values[0]
+                .to_data()
+                .assert_approx_eq::<f32>(&values.to_data(), Tolerance::relative(1e-6));
+        }
+    }
+}

@@ -187,6 +187,10 @@ mod tests {
         let own = MethodMemory::of_byol(&model, &method, 1.0);
         assert_eq!(own.learned, count(learner.online.named()));
         assert_eq!(own.followed, count(learner.target.named()));
+        // Of an image: the backbone's vector, and of projector and predictor the hidden layer three times and the
+        // output twice.
+        let channels = Network::new(&model).channels() as f64;
+        assert_eq!(own.heads, channels + 2.0 * (3.0 * 24.0 + 2.0 * 8.0));
 
         let method = MethodConfig {
             name: MethodName::UniVip,
@@ -206,5 +210,32 @@ mod tests {
         let own = MethodMemory::of_three_sat(&model, &method, 1.0);
         assert_eq!(own.learned, count(learner.byol.online.named()));
         assert_eq!(own.followed, count(learner.byol.target.named()));
+    }
+
+    #[test]
+    fn the_loss_of_densecl_holds_its_largest_arrays_and_the_queues_both() {
+        let (micro, cells) = (4.0, 49.0);
+        let model = ModelConfig::default();
+        let of = |in_view_weight, queue| {
+            let method = MethodConfig {
+                name: MethodName::DenseCl,
+                in_view_weight,
+                ..MethodConfig::default()
+            };
+            let footprint = Footprint {
+                to_relu: 0,
+                without: 0,
+                pooled_from: 0,
+                logits: 1 << 20,
+            };
+            MethodMemory::of(&method, &model, &footprint, micro, cells, queue)
+        };
+        let similarities = micro * cells * cells;
+        assert_eq!(of(0.0, 0).loss, similarities);
+        assert_eq!(of(1.0, 0).loss, IN_VIEW * similarities);
+        // The logits of as many keys as a view has cells are as many as the similarities.
+        assert_eq!(of(0.0, 49).loss, LOGITS * similarities);
+        assert_eq!(of(0.0, 1 << 16).loss, LOGITS * f64::from(1 << 20));
+        assert_eq!(of(0.0, 100).queues, 2.0 * 100.0 * model.dim as f64);
     }
 }

@@ -6,7 +6,7 @@ use crate::{assert_close, values};
 
 const EPSILON: f64 = 1e-5;
 
-fn shapes() -> [Shape; 4] {
+fn shapes() -> [Shape; 5] {
     let shape = |batch, pixels, channels, groups| Shape {
         batch,
         pixels,
@@ -18,6 +18,7 @@ fn shapes() -> [Shape; 4] {
         shape(6, 1, 33, 3),
         shape(1, 700, 16, 1),
         shape(8, 300, 7, 4),
+        shape(4, 4100, 16, 2), // samples that are split over several tasks
     ]
 }
 

@@ -60,3 +60,33 @@ fn a_second_detection_of_an_object_is_wrong_and_one_of_a_difficult_object_is_not
     assert_eq!(again[1], Some(1.0));
     assert_eq!(judged.precision(&[1]), [None; 3]);
 }
+
+#[test]
+fn a_wrong_detection_as_large_as_a_bound_counts_for_the_sizes_on_both_sides() {
+    let square = |x: f64, side: f64| Rect::new(x, 0.0, x + side, side);
+    let wrong = Detection {
+        rect: square(500.0, 32.0),
+        ..found(0.0, 0.9)
+    };
+    let precision = |side: f64| {
+        let rect = square(0.0, side);
+        average_precision(
+            &[Scene {
+                truths: vec![Truth::new(rect, 0)],
+                found: vec![
+                    wrong,
+                    Detection {
+                        rect,
+                        ..found(0.0, 0.8)
+                    },
+                ],
+            }],
+            1,
+        )
+    };
+    // The wrong detection comes first, so that the precision is 1/2 at every recall.
+    for ap in [precision(10.0).ap_small, precision(50.0).ap_medium] {
+        assert!((ap.expect("an object") - 0.5).abs() < 1e-12, "{ap:?}");
+    }
+    assert_eq!(precision(100.0).ap_large, Some(1.0));
+}
