@@ -75,6 +75,11 @@ impl Shape {
         self.kernel == 1 && self.stride == 1 && self.padding == 0
     }
 
+    /// Whether there are too few output pixels to split the work by pixels.
+    fn is_small(&self) -> bool {
+        self.pixels_out() < 2 * FEWEST
+    }
+
     fn kernel_sizes(&self) -> [usize; 3] {
         [self.kernel, self.channels_in, self.channels_out]
     }
@@ -112,9 +117,11 @@ pub fn forward(input: &[f32], kernel: &Kernel, epilogue: Epilogue, shape: &Shape
             assert!(winograd::fits(shape), "{shape:?}");
             winograd::forward(input, places, epilogue, shape)
         }
-        Form::Taps(panels) if shape.pixels_out() < 2 * FEWEST => {
-            by_columns(input, panels, epilogue, shape)
+        Form::LargeTiles(places, _) => {
+            assert!(winograd::fits(shape), "{shape:?}");
+            winograd::large::forward(input, places, epilogue, shape)
         }
+        Form::Taps(panels) if shape.is_small() => by_columns(input, panels, epilogue, shape),
         Form::Taps(panels) => by_rows(input, panels, epilogue, shape),
     }
 }

@@ -29,6 +29,12 @@ fn shapes() -> Vec<Shape> {
         shape(3, [7, 10], [20, 18], 3, 1, 2), // dilated, with an odd side
         shape(6, [1, 7], [150, 20], 3, 1, 1), // a single row of tiles
         shape(5, [25, 23], [17, 34], 3, 1, 1), // more than one block, odd sides
+        // Larger tiles: a map that they do not fill, dilated, and a row with more of them than are computed together.
+        shape(3, [9, 14], [16, 32], 3, 1, 1),
+        shape(2, [11, 5], [32, 16], 3, 1, 2),
+        shape(1, [3, 118], [16, 16], 3, 1, 1),
+        // Few pixels and many channels.
+        shape(1, [3, 2], [512, 256], 3, 1, 1),
         // Panels of output channels, the last of them narrower, with few pixels and with many; and of the reversed kernel.
         shape(1, [4, 4], [7, 520], 1, 1, 1),
         shape(2, [9, 8], [3, 590], 3, 2, 1),

@@ -6,7 +6,10 @@
 //! over all tiles and channels, is one matrix product [tiles, C_in]·[C_in, C_out]. Both gradients use the
 //! transposed transforms. The transforms of the maps only add and subtract a few values, so rounding errors are
 //! as small as without them.
+//!
+//! Where there are few channels, larger tiles save more ([`large`]), except for the gradient of the weights.
 
+pub(super) mod large;
 mod tiles;
 mod weights;
 
@@ -43,6 +46,23 @@ pub(super) fn fits(shape: &Shape) -> bool {
         && shape.channels_out >= 16
 }
 
+/// Whether the transformed kernel, 16/9 of the weights' size, takes longer to read than the products that it saves:
+/// with few pixels and many channels.
+pub(super) fn reads_too_much(shape: &Shape) -> bool {
+    shape.is_small() && shape.channels_in * shape.channels_out >= 1 << 17
+}
+
+/// A dilated convolution by `convolve`, which computes the undilated one of the interleaved grids.
+fn on_grids(
+    input: &[f32],
+    epilogue: Epilogue,
+    shape: &Shape,
+    convolve: impl Fn(&[f32], &Shape) -> Vec<f32>,
+) -> Vec<f32> {
+    let grids = convolve(&split(input, shape.channels_in, shape), &of_grids(shape));
+    join(&grids, shape.channels_out, epilogue, shape)
+}
+
 /// Up to this many tiles, each of the 16 places is one task over all tiles, which reads its weights once. More
 /// tiles are computed in blocks, small enough to stay in a core's cache from the first transform to the last.
 const ONE_BLOCK: usize = 512;
@@ -58,11 +78,11 @@ pub(super) fn forward(
 ) -> Vec<f32> {
     let (c, channels) = (shape.channels_in, shape.channels_out);
     if shape.dilation > 1 {
-        let grids = split(input, c, shape);
-        let grids = forward(&grids, kernel, Epilogue::Identity, &of_grids(shape));
-        return join(&grids, channels, epilogue, shape);
+        return on_grids(input, epilogue, shape, |grids, shape| {
+            forward(grids, kernel, Epilogue::Identity, shape)
+        });
     }
-    let tiles = Tiles::of(shape);
+    let tiles = Tiles::of(shape, 2);
     let source = Source::input(input, tiles, c);
     let multiply = |place: usize, tiles_of: Range<usize>, seen: &mut [f32], out: &mut [f32]| {
         let count = tiles_of.len();
@@ -121,7 +141,7 @@ const TILES: usize = 512;
 /// each block of input channels.
 fn places_gradient(input: &[f32], gradient: &[f32], shape: &Shape) -> Vec<Vec<f32>> {
     let (c, channels) = (shape.channels_in, shape.channels_out);
-    let tiles = Tiles::of(shape);
+    let tiles = Tiles::of(shape, 2);
     let source = Source::input(input, tiles, c);
     let above = Source::gradient(gradient, tiles, channels);
     let blocks = c.div_ceil(CHANNELS);

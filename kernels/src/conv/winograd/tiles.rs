@@ -27,21 +27,25 @@ const GRADIENT: [Row; 4] = [
     [(0, 0.0), (1, -1.0)],
 ];
 
-/// A feature map cut into tiles of 2×2 pixels.
+/// A feature map cut into square tiles.
 #[derive(Clone, Copy)]
 pub(super) struct Tiles {
     batch: usize,
-    sides: [usize; 2],
+    pub(super) sides: [usize; 2],
+    /// Pixels along the side of a tile.
+    side: usize,
     rows: usize,
     columns: usize,
 }
 
 impl Tiles {
-    pub(super) fn of(shape: &Shape) -> Self {
-        let [rows, columns] = shape.input.map(|side| side.div_ceil(2));
+    /// The tiles of a map, `side` pixels along each of their sides.
+    pub(super) fn of(shape: &Shape, side: usize) -> Self {
+        let [rows, columns] = shape.input.map(|pixels| pixels.div_ceil(side));
         Self {
             batch: shape.batch,
             sides: shape.input,
+            side,
             rows,
             columns,
         }
@@ -54,7 +58,17 @@ impl Tiles {
     /// The first pixel of a row of tiles; rows are counted over the whole batch.
     pub(super) fn first_pixel(&self, row: usize) -> usize {
         let [height, width] = self.sides;
-        (row / self.rows * height + row % self.rows * 2) * width
+        (row / self.rows * height + row % self.rows * self.side) * width
+    }
+
+    /// The sample of a tile, and the row and column of its first pixel.
+    pub(super) fn place(&self, tile: usize) -> [usize; 3] {
+        let (row, column) = (tile / self.columns, tile % self.columns);
+        [
+            row / self.rows,
+            row % self.rows * self.side,
+            column * self.side,
+        ]
     }
 
     /// Cuts the map into blocks of whole rows of tiles, about `tiles` tiles each.

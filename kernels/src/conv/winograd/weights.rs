@@ -17,7 +17,19 @@ pub(in crate::conv) fn kernel_of(
     channels_in: usize,
     channels_out: usize,
 ) -> Places {
-    let mut kernel = vec![vec![0.0; channels_in * channels_out]; PLACES];
+    in_places(PLACES, [channels_in, channels_out], |places, first| {
+        kernel_block(places, weights, first, [channels_in, channels_out]);
+    })
+}
+
+/// A matrix [C_in, C_out] for each place. `fill` fills the rows of some input channels in all of them; it is given
+/// the first of these channels.
+pub(super) fn in_places(
+    count: usize,
+    [channels_in, channels_out]: [usize; 2],
+    fill: impl Fn(&mut [&mut [f32]], usize) + Sync + Send,
+) -> Places {
+    let mut kernel = vec![vec![0.0; channels_in * channels_out]; count];
     let mut places: Vec<_> = kernel
         .iter_mut()
         .map(|place| place.chunks_mut(LANES * channels_out))
@@ -28,9 +40,7 @@ pub(in crate::conv) fn kernel_of(
             (block * LANES, rows.collect())
         })
         .collect();
-    each(blocks, |(first, mut places)| {
-        kernel_block(&mut places, weights, first, [channels_in, channels_out]);
-    });
+    each(blocks, |(first, mut places)| fill(&mut places, first));
     kernel
 }
 
