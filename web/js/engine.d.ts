@@ -127,6 +127,11 @@ export interface Mutual {
   cellB: number;
   /** Whether the cell of B lies within one cell of the true position; null without truth. */
   correct: boolean | null;
+  /**
+   * Whether one of the cells is at the border of its picture. Zero padding makes such cells alike whatever they show,
+   * so the element and the demo page leave these matches out.
+   */
+  atBorder: boolean;
 }
 
 export interface Accuracy {
