@@ -7,9 +7,8 @@ import { byId } from "./dom.js";
 export function startControls(store, { chooseWeights }) {
   for (const name of ["mode", "view", "feature", "stride"]) radios(store, name);
   slider(store);
-
-  const truth = byId("truth");
-  truth.addEventListener("change", () => store.set({ truthShown: truth.checked }));
+  checkbox(store, "truth", "truthShown");
+  checkbox(store, "border-matches", "borderMatches");
 
   const menus = [byId("weights-0"), byId("weights-1")];
   menus.forEach((menu, index) => {
@@ -28,7 +27,6 @@ export function startControls(store, { chooseWeights }) {
   });
 
   const show = (state) => {
-    truth.checked = state.truthShown;
     byId("truth-row").hidden = !state.pictures?.truth;
     byId("threshold-row").hidden = state.view !== "matches";
     menus.forEach((menu, index) => {
@@ -51,6 +49,13 @@ function radios(store, name) {
   store.subscribe((state) => {
     for (const input of inputs) input.checked = typed(input.value) === state[name];
   });
+}
+
+/** Connects a checkbox with a key of the store. */
+function checkbox(store, id, key) {
+  const input = byId(id);
+  input.addEventListener("change", () => store.set({ [key]: input.checked }));
+  store.subscribe((state) => (input.checked = state[key]));
 }
 
 function slider(store) {

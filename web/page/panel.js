@@ -16,7 +16,7 @@ const PLACEHOLDER = { a: { width: 1, height: 1 }, b: { width: 1, height: 1 } };
 /** The values that the drawing depends on. The canvas is drawn again only when one of them changes. */
 const drawn = (state, index) => [
   state.pictures, state.engineError, state.sides[index], state.view, state.point, state.truthShown, state.threshold,
-  state.looking, state.weights[1] !== null,
+  state.borderMatches, state.looking, state.weights[1] !== null,
 ];
 
 /** The weights of the second column when it is opened. */

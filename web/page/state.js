@@ -6,7 +6,7 @@
  * @property {import("../js/engine.js").Weights | null} weights
  * @property {import("../js/engine.js").Pair | null} pair
  * @property {object | null} match the match of the chosen point's cell
- * @property {object[] | null} matches the mutual nearest neighbours over the threshold
+ * @property {object[] | null} matches the mutual nearest neighbours over the threshold, also those at the border
  * @property {{a: Uint8ClampedArray, b: Uint8ClampedArray} | null} pca
  * @property {{pck05: number, pck10: number, meanError: number, cells: number} | null} accuracy
  * @property {Error | null} error
@@ -39,8 +39,10 @@ export const initialState = {
   view: "heatmap",
   feature: "stage4",
   stride: 16,
-  /** Lower than the element's 0.9, because with the shipped weights mostly cells at the border match over 0.9. */
+  /** Lower than the element's 0.9, because few cells of two photographs match over 0.9. */
   threshold: 0.75,
+  /** Whether matches at the border of a picture are shown. */
+  borderMatches: false,
   /** One choice per column: "trained", "untrained" or "file"; null if there is no second column. */
   weights: ["trained", null],
   /** The chosen point of the first picture in [0, 1]²; null before one is chosen. */
@@ -77,6 +79,9 @@ export const initialState = {
   sides: [emptySide(), emptySide()],
 };
 
+/** Those of some matches that are shown: at the border of a picture only if the visitor wants them. */
+export const shownMatches = ({ borderMatches }, matches) => matches.filter(({ atBorder }) => borderMatches || !atBorder);
+
 const clamp01 = (x) => Math.min(Math.max(x, 0), 1);
 const among = (list, value, otherwise) => (list.includes(value) ? value : otherwise);
 const wholeNumber = (text, otherwise) => (/^\d{1,9}$/.test(text ?? "") ? Number(text) : otherwise);
@@ -92,7 +97,8 @@ function asWritten(value) {
 }
 
 /** The URL's fragment for a state. A `+` is allowed in a fragment and is not encoded. */
-export function toHash({ mode, run, kind, seed, warpSeed, view, feature, stride, threshold, weights, point }) {
+export function toHash(state) {
+  const { mode, run, kind, seed, warpSeed, view, feature, stride, threshold, borderMatches, weights, point } = state;
   const parts = {
     pair: { scene: `scene.${seed}`, warp: `warp.${seed}.${warpSeed}`, own: "own" }[kind],
     view,
@@ -100,6 +106,7 @@ export function toHash({ mode, run, kind, seed, warpSeed, view, feature, stride,
     stride,
     threshold: threshold.toFixed(2),
   };
+  if (borderMatches) parts.border = "shown";
   // Another mode chooses the weights itself.
   if (mode === "match") parts.weights = weights.filter(Boolean).join("+");
   else parts.mode = mode;
@@ -132,6 +139,7 @@ export function fromHash(hash) {
     feature: among(FEATURES, fields.get("feature"), initialState.feature),
     stride: among(STRIDES, Number(fields.get("stride")), initialState.stride),
     threshold: initialState.threshold,
+    borderMatches: fields.get("border") === "shown",
     weights: initialState.weights,
     point: null,
   };

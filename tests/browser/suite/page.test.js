@@ -94,6 +94,36 @@ test("the threshold decides how many matches are drawn, right and wrong", async 
   assert.ok((await demo.count()) < many);
 });
 
+test("matches at the border are left out until they are asked for, also in the table", async (visit) => {
+  const { page, demo } = await ready(visit, { hash: "#pair=scene.6&view=matches&threshold=0.00" });
+  const inner = await demo.count();
+  const left = demo.reading.getByText(/\d+ at the border left out/);
+  const leftOut = Number.parseInt(await left.innerText(), 10);
+  assert.ok(inner > 10 && leftOut > 0, `${inner}, ${leftOut}`);
+  const drawn = await look(demo.canvas);
+  const box = page.getByLabel("matches at the border, too");
+  await box.check();
+  await left.waitFor({ state: "detached" });
+  assert.equal(await demo.count(), inner + leftOut);
+  assert.ok(changed(drawn, await look(demo.canvas)) > 0.003, "their lines are drawn");
+  const rows = async () => {
+    const save = page.getByRole("button", { name: "Matches as CSV" });
+    const [download] = await Promise.all([page.waitForEvent("download"), save.click()]);
+    return (await readFile(await download.path(), "utf8")).trim().split("\r\n").length - 1;
+  };
+  assert.equal(await rows(), inner + leftOut);
+  await page.waitForFunction(() => location.hash.includes("&border=shown"));
+  const again = await visit.tab(page.context());
+  await again.goto(page.url());
+  const second = new Demo(again);
+  await second.ready();
+  assert.equal(await second.count(), inner + leftOut);
+  assert.equal(await again.locator("#border-matches").isChecked(), true);
+  await box.uncheck();
+  await left.waitFor();
+  assert.equal(await rows(), inner);
+});
+
 test("two dropped pictures are compared", async (visit) => {
   const { page, demo } = await ready(visit);
   const picture = landscapePng(300, 300);

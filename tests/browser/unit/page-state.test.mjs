@@ -1,7 +1,7 @@
 // Tests the demo page's store and its state in the address.
 import assert from "node:assert/strict";
 
-import { fromHash, initialState, toHash } from "../../../web/page/state.js";
+import { fromHash, initialState, shownMatches, toHash } from "../../../web/page/state.js";
 import { createStore, effect } from "../../../web/page/store.js";
 import { unit as test } from "../lib/test.js";
 
@@ -10,7 +10,7 @@ const turn = () => new Promise((resolve) => setTimeout(resolve));
 test("an address restores what it was made of", () => {
   const chosen = {
     mode: "match", run: null, kind: "warp", seed: 31, warpSeed: 4, view: "matches", feature: "stage3", stride: 8, threshold: 0.35,
-    weights: ["untrained", "trained"], point: [0.125, 0.75],
+    borderMatches: true, weights: ["untrained", "trained"], point: [0.125, 0.75],
   };
   const { choices, lost } = fromHash(toHash({ ...initialState, ...chosen }));
   assert.deepEqual(choices, chosen);
@@ -30,6 +30,14 @@ test("features whose name holds a plus survive what programs make of it", () => 
 test("an address without a point asks for none", () => {
   assert.doesNotMatch(toHash(initialState), /at=/);
   assert.equal(fromHash(toHash(initialState)).choices.point, null);
+});
+
+test("matches at the border are shown only if the visitor wants them", () => {
+  const matches = [{ cellA: 0, atBorder: true }, { cellA: 20, atBorder: false }];
+  assert.deepEqual(shownMatches(initialState, matches), [matches[1]]);
+  assert.deepEqual(shownMatches({ ...initialState, borderMatches: true }, matches), matches);
+  assert.doesNotMatch(toHash(initialState), /border/);
+  assert.equal(fromHash("#border=").choices.borderMatches, false);
 });
 
 test("what an address cannot carry is told", () => {
