@@ -217,12 +217,11 @@ export class View {
 
   #scene() {
     const style = getComputedStyle(this.#host);
-    const { pair } = this.#shown;
     return {
       ...this.#shown,
       view: this.#host.view,
       threshold: this.#host.threshold,
-      lines: pair ? this.lines() : [],
+      lines: this.lines(),
       colours: this.#colours,
       found: this.#found,
       pinned: this.#pinned,
