@@ -37,7 +37,7 @@ export function startExport(store, say) {
 const shown = ({ sides, weights }) => sides.filter((side, index) => weights[index] !== null && side.pair);
 
 const fileName = ({ view, kind, seed }, extension) =>
-  `densecl-${view}-${kind === "own" ? "pictures" : `${kind}-${seed}`}.${extension}`;
+  `densecl-${view}-${{ photos: kind, own: "pictures" }[kind] ?? `${kind}-${seed}`}.${extension}`;
 
 async function exportPng(state) {
   const columns = shown(state);

@@ -17,11 +17,21 @@ export const MODES = ["match", "train", "watch"];
 export const VIEWS = ["heatmap", "matches", "pca"];
 export const FEATURES = ["stage3", "stage4", "stage3+stage4", "dense"];
 export const STRIDES = [32, 16, 8];
-export const PAIRS = ["scene", "warp", "own"];
+export const PAIRS = ["photos", "scene", "warp", "own"];
 /** URL of the shipped weights, relative to the page. */
 export const SHIPPED = "dense-match/weights/densecl_r18_photos/manifest.json";
 
+/** URLs of the two photographs, relative to the page. */
+export const PHOTOS = ["page/pictures/collins.jpg", "page/pictures/hopper.jpg"];
+/** Width to height of both, a multiple of 32 px as the network sees them. */
+export const PHOTO_SHAPE = [6, 7];
+/** The nose in the first photograph, where the point is until the visitor points. */
+export const NOSE = [0.51, 0.35];
+
 const DEFAULT_SEED = 6;
+
+/** The pair of a mode until the visitor chooses one: to judge a training, one whose truth is known. */
+export const firstPair = (mode) => (mode === "match" ? "photos" : "scene");
 
 /** @returns {Side} */
 export const emptySide = () => ({
@@ -33,7 +43,7 @@ export const initialState = {
   mode: "match",
   /** The address of the run that is watched; "here" if this page comes from it, null if there is none. */
   run: null,
-  kind: "scene",
+  kind: firstPair("match"),
   seed: DEFAULT_SEED,
   warpSeed: 1,
   view: "heatmap",
@@ -57,7 +67,7 @@ export const initialState = {
   /** Whether the point was last moved by keyboard, so that screen readers announce the match. */
   spoken: false,
   truthShown: true,
-  /** The visitor's own pictures (File or Blob), first and second. */
+  /** The visitor's own pictures (File or Blob), first and second. Beside one there may be the URL of a photograph. */
   own: [null, null],
   /** The visitor's own weights per column. */
   files: [null, null],
@@ -80,7 +90,8 @@ export const initialState = {
 };
 
 /** Those of some matches that are shown: at the border of a picture only if the visitor wants them. */
-export const shownMatches = ({ borderMatches }, matches) => matches.filter(({ atBorder }) => borderMatches || !atBorder);
+export const shownMatches = ({ borderMatches }, matches) =>
+  matches.filter(({ atBorder }) => borderMatches || !atBorder);
 
 const clamp01 = (x) => Math.min(Math.max(x, 0), 1);
 const among = (list, value, otherwise) => (list.includes(value) ? value : otherwise);
@@ -100,7 +111,7 @@ function asWritten(value) {
 export function toHash(state) {
   const { mode, run, kind, seed, warpSeed, view, feature, stride, threshold, borderMatches, weights, point } = state;
   const parts = {
-    pair: { scene: `scene.${seed}`, warp: `warp.${seed}.${warpSeed}`, own: "own" }[kind],
+    pair: { photos: "photos", scene: `scene.${seed}`, warp: `warp.${seed}.${warpSeed}`, own: "own" }[kind],
     view,
     feature,
     stride,
@@ -127,10 +138,11 @@ export function fromHash(hash) {
   }));
   const lost = [];
 
+  const mode = among(MODES, fields.get("mode"), initialState.mode);
   const pair = (fields.get("pair") ?? "").split(".");
-  const [kind, seed, warpSeed] = PAIRS.includes(pair[0]) ? pair : [initialState.kind];
+  const [kind, seed, warpSeed] = PAIRS.includes(pair[0]) ? pair : [firstPair(mode)];
   const choices = {
-    mode: among(MODES, fields.get("mode"), initialState.mode),
+    mode,
     run: fields.get("run") || null,
     kind,
     seed: wholeNumber(seed, DEFAULT_SEED),
@@ -144,7 +156,7 @@ export function fromHash(hash) {
     point: null,
   };
   if (choices.kind === "own") {
-    choices.kind = "scene";
+    choices.kind = firstPair(mode);
     lost.push("pictures");
   }
   const threshold = Number.parseFloat(fields.get("threshold"));
