@@ -157,7 +157,10 @@ export class Pair {
   readonly device: DeviceInfo;
   /** The match of a cell of A. A newer call makes an older one that still waits reject with an AbortError. */
   match(cell: number): Promise<Found>;
-  /** The mutual nearest neighbours with a similarity of at least `threshold`, most similar first. */
+  /**
+   * The mutual nearest neighbours with a similarity of at least `threshold`, most similar first; those at the border of a
+   * picture, too.
+   */
   matches(threshold: number): Promise<Mutual[]>;
   /** Colours of the cells of both feature maps by a joint PCA: four bytes (RGBA) per cell. */
   pca(): Promise<{ a: Uint8ClampedArray; b: Uint8ClampedArray }>;

@@ -357,7 +357,7 @@ export class Pair {
   }
 
   /**
-   * The mutual matches with a similarity of at least `threshold`, most similar first.
+   * The mutual matches with a similarity of at least `threshold`, most similar first; those at the border, too.
    * @param {number} threshold a cosine, -1 to 1
    * @returns {Promise<Array<{a: [number, number], b: [number, number], score: number, cellA: number, cellB: number,
    *   correct: boolean | null, atBorder: boolean}>>} `correct`: whether the cell of B lies within one cell of the
