@@ -73,6 +73,28 @@ pub struct MutualMatch {
     pub score: f32,
 }
 
+impl MutualMatch {
+    /// Whether one of the two cells is [at the border](at_border) of its grid, `grid_a` and `grid_b`, each
+    /// [height, width].
+    pub fn at_border(&self, grid_a: [usize; 2], grid_b: [usize; 2]) -> bool {
+        at_border(self.a, grid_a) || at_border(self.b, grid_b)
+    }
+}
+
+/// Smallest side in cells of a grid that has a border: of 4×4 cells only 4 would not be at it.
+const LEAST_SIDE: usize = 5;
+
+/// Whether a cell of a row-major grid [height, width] is at its border, in the first or last row or column.
+///
+/// Because of zero padding, cells at the border are similar to each other whatever the picture shows, so mutual
+/// matches there are mostly matches by place; the lines between matches are drawn without them. A grid with a side of
+/// at most four cells has no border, because nearly all of its cells would be at it.
+pub fn at_border(cell: usize, [height, width]: [usize; 2]) -> bool {
+    debug_assert!(cell < height * width, "cell {cell} of {height}x{width}");
+    let [x, y] = [cell % width, cell / width];
+    height.min(width) >= LEAST_SIDE && (x == 0 || y == 0 || x + 1 == width || y + 1 == height)
+}
+
 /// The mutual matches with a similarity of at least `threshold`, most similar first.
 ///
 /// `similarity` is row major, cells of A by cells of B. Of equally similar cells the one with the lower number is
@@ -219,6 +241,42 @@ mod tests {
         );
         assert_eq!(mutual_matches(&sim, 3, 0.5).len(), 1);
         assert!(mutual_matches(&[f32::NAN; 4], 2, -1.0).is_empty());
+    }
+
+    #[test]
+    fn the_border_is_the_outermost_ring_of_cells() {
+        let of = |grid: [usize; 2]| -> Vec<usize> {
+            let cells = 0..grid[0] * grid[1];
+            cells.filter(|&cell| !at_border(cell, grid)).collect()
+        };
+        assert_eq!(of([5, 6]), [7, 8, 9, 10, 13, 14, 15, 16, 19, 20, 21, 22]);
+        assert_eq!(of([6, 5]), [6, 7, 8, 11, 12, 13, 16, 17, 18, 21, 22, 23]);
+        // A side of at most four cells: no border.
+        for grid in [[4, 4], [4, 9], [9, 4], [1, 1]] {
+            assert_eq!(of(grid).len(), grid[0] * grid[1], "{grid:?}");
+        }
+    }
+
+    #[test]
+    fn a_match_is_at_the_border_by_either_of_its_cells() {
+        let (a, b) = ([5, 5], [5, 6]);
+        // Cell 14 is in the last column of A, but inside of B; cell 17 the other way round.
+        for (cells, expected) in [([12, 14], false), ([14, 14], true), ([12, 17], true)] {
+            let found = MutualMatch {
+                a: cells[0],
+                b: cells[1],
+                score: 1.0,
+            };
+            assert_eq!(found.at_border(a, b), expected, "{cells:?}");
+        }
+        // Each grid has its own border, and a small one has none.
+        let found = MutualMatch {
+            a: 0,
+            b: 14,
+            score: 1.0,
+        };
+        assert!(!found.at_border([4, 4], b));
+        assert!(found.at_border([5, 5], b));
     }
 
     #[test]

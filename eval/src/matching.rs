@@ -32,6 +32,8 @@ pub struct MatchSettings {
     pub threshold: f32,
     /// Largest number of matches drawn, the best first.
     pub max_lines: usize,
+    /// Whether matches [at the border](matching::at_border) of a picture are kept.
+    pub border_matches: bool,
     /// Points of the first picture, in pixels on disk, for which heat maps are drawn.
     pub at: Vec<[f32; 2]>,
 }
@@ -46,6 +48,7 @@ pub struct Matches {
     weights: String,
     feature: Feature,
     threshold: f32,
+    border_matches: bool,
     /// Rows and columns of the first picture's feature map.
     pub grid_a: [usize; 2],
     /// Rows and columns of the second picture's feature map.
@@ -56,6 +59,8 @@ pub struct Matches {
     pub cell_b: [f32; 2],
     /// Mutual nearest neighbours among the cells.
     pub matches: Vec<Match>,
+    /// Number of mutual nearest neighbours that were left out because they are at the border.
+    pub left_out_at_border: usize,
     /// The matches as lines, both pictures coloured by their features, and a row per heat map.
     #[serde(skip)]
     pub picture: RgbImage,
@@ -113,7 +118,10 @@ pub fn match_files(
         .try_into_vec_as()
         .context("reading similarities back from the device")?;
     let cells_b = grid_b[0] * grid_b[1];
-    let found = mutual_matches(&similarity, cells_b, settings.threshold);
+    let mut found = mutual_matches(&similarity, cells_b, settings.threshold);
+    let all = found.len();
+    found.retain(|m| settings.border_matches || !m.at_border(grid_a, grid_b));
+    let left_out_at_border = all - found.len();
     let lines: Vec<MatchLine> = found
         .iter()
         .map(|m| {
@@ -144,11 +152,13 @@ pub fn match_files(
         weights: weights.to_string(),
         feature: settings.feature,
         threshold: settings.threshold,
+        border_matches: settings.border_matches,
         grid_a,
         grid_b,
         cell_a,
         cell_b,
         matches: found.collect(),
+        left_out_at_border,
         picture: stack_vertical(&rows, GAP, Rgb([255; 3])),
     })
 }

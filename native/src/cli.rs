@@ -158,7 +158,10 @@ fn point(text: &str) -> Result<[f32; 2], String> {
 
 Above: the lines between cells that choose each other. Below: both pictures coloured by the
 three directions in which their features vary most; equal colours mean equal features. Then a
-row for each --at: the point, and how similar every cell of the other picture is to its cell.")]
+row for each --at: the point, and how similar every cell of the other picture is to its cell.
+
+Cells at the border of the pictures are similar to each other whatever is there, because the
+network pads with zeros. So their matches are left out, unless --border-matches asks for them.")]
 pub(crate) struct Match {
     /// The first picture
     #[arg(value_hint = ValueHint::FilePath)]
@@ -193,6 +196,9 @@ pub(crate) struct Match {
     /// Largest number of lines drawn, the best first
     #[arg(long, default_value_t = 80)]
     pub(crate) max_lines: usize,
+    /// Keep matches of the outermost cells of a picture, too
+    #[arg(long)]
+    pub(crate) border_matches: bool,
     /// A point of the first picture, in its pixels, for which a heat map is drawn; may be given often
     #[arg(long, value_name = "X,Y", value_parser = point)]
     pub(crate) at: Vec<[f32; 2]>,

@@ -1,4 +1,5 @@
-// Makes a screenshot of the demo page for the documents: drops two pictures on it and points at the first one.
+// Makes a screenshot of the demo page for the documents: drops two pictures on it, or shows a scene, and points at the
+// first picture.
 //
 //   node tests/browser/screenshot.js --a A.jpg --b B.jpg --at 0.5,0.4 --out page.png \
 //     [--hash 'view=heatmap&weights=trained+untrained'] [--width 1180] [--whole]
@@ -31,7 +32,7 @@ try {
     reducedMotion: "reduce",
   });
   const page = await context.newPage();
-  await page.goto(site.url(`/demo/#${options.hash}`));
+  await page.goto(site.url(`/demo/#pair=scene.6&${options.hash}`));
   const figures = page.locator(".panel:visible");
   await figures.last().getByText("PCK@0.1", { exact: true }).waitFor({ timeout: 120_000 });
   if (options.a && options.b) {

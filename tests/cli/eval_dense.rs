@@ -116,6 +116,11 @@ fn scenes_are_matched_better_than_by_chance_and_the_same_each_time() {
         );
         assert!(value("PCK@0.05") <= value("PCK@0.1"));
         assert!(value("end-point error") < value("end-point error by chance"));
+        for suffix in ["", " without border"] {
+            let near = value(&format!("mutual precision@0.05{suffix}"));
+            let nearby = value(&format!("mutual precision@0.1{suffix}"));
+            assert!(0.0 < near && near <= nearby && nearby <= 1.0, "{first}");
+        }
     }
     assert_eq!(
         figure(&first, 0, "PCK@0.1 by chance")["higher_is_better"],

@@ -32,7 +32,7 @@ fn matches_lie_inside_the_pictures() {
     part.save(sandbox.path("b.jpg")).expect("a picture");
 
     let pictures = "match scenes/images/00000_a.png b.jpg --weights run/weights.safetensors";
-    let settings = "--device cpu --size 128 --threshold -1";
+    let settings = "--device cpu --size 128 --threshold -1 --border-matches";
     for (feature, stride, cell) in [
         ("stage4", "", 32),
         ("stage4", "--stride 8", 8),
@@ -83,6 +83,59 @@ fn matches_lie_inside_the_pictures() {
     }
     let [rows, columns] = [0, 1].map(|i| report["grid_a"][i].as_u64().expect("a number"));
     assert_eq!(matches.len() as u64, rows * columns, "{report}");
+    assert_eq!(report["left_out_at_border"], 0);
+    // Of three by four cells nearly all would be outermost, so none is left out.
+    let settings = settings.replace(" --border-matches", "");
+    let same = format!("match b.jpg b.jpg --weights run/weights.safetensors {settings}");
+    sandbox
+        .run(&format!("{same} --json coarse.json"))
+        .succeeded();
+    let coarse = sandbox.json("coarse.json");
+    assert_eq!(coarse["matches"], report["matches"]);
+    assert_eq!(coarse["left_out_at_border"], 0);
+}
+
+#[test]
+fn matches_at_the_border_are_left_out_unless_asked_for() {
+    let sandbox = Sandbox::new();
+    sandbox.pretrain("--steps 2 --out run").succeeded();
+    sandbox
+        .run("synth --out scenes --count 1 --size 96")
+        .succeeded();
+    let same = "match scenes/images/00000_a.png scenes/images/00000_a.png --device cpu --size 128 --stride 16 \
+                --threshold -1 --weights run/weights.safetensors --json m.json";
+    let run = |arguments: &str| {
+        let ran = sandbox.run(&format!("{same} {arguments}")).succeeded();
+        (sandbox.json("m.json"), ran.stderr)
+    };
+    let (whole, _) = run("--border-matches");
+    let (kept, said) = run("");
+    assert_eq!(whole["grid_a"], serde_json::json!([8, 8]));
+    assert_eq!(whole["border_matches"], true);
+    assert_eq!(kept["border_matches"], false);
+    // A position in an outermost cell is less than a cell away from an edge, because the similarity's peak is moved
+    // between cells only where there are cells on both sides.
+    let side = 96.0;
+    let cell = side / 8.0 - 1e-3;
+    let is_inner = |found: &&serde_json::Value| {
+        let numbers =
+            ["a", "b"].map(|end| [0, 1].map(|i| found[end][i].as_f64().expect("a number")));
+        numbers
+            .as_flattened()
+            .iter()
+            .all(|at| (cell..=side - cell).contains(at))
+    };
+    let all = whole["matches"].as_array().expect("a list");
+    let inner: Vec<_> = all.iter().filter(is_inner).cloned().collect();
+    assert!(!inner.is_empty() && inner.len() < all.len(), "{whole}");
+    assert_eq!(kept["matches"], serde_json::json!(inner));
+    let left_out = all.len() - inner.len();
+    assert_eq!(kept["left_out_at_border"], left_out);
+    let words = format!(
+        "{} mutual matches of 64 and 64 cells of 16 x 16 px, without {left_out} at the border",
+        inner.len()
+    );
+    assert!(said.contains(&words), "{said}");
 }
 
 #[test]

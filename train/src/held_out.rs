@@ -320,8 +320,8 @@ async fn best_cells(a: Tensor<4>, b: Tensor<4>) -> densecl::Result<Vec<Vec<usize
 }
 
 /// The 30 most distinct matches of one pair as lines to draw, each marked right or wrong. Matches are mutual nearest
-/// neighbours; the most distinct ones have the largest lead in similarity over the second-best place. Cells at the
-/// border are left out: zero padding makes them similar to each other whatever the picture shows.
+/// neighbours; the most distinct ones have the largest lead in similarity over the second-best place. Matches at the
+/// border are left out ([`densecl::matching::at_border`]).
 ///
 /// # Errors
 /// When the device fails.
@@ -343,13 +343,7 @@ pub fn lines(
     let center = |cell: usize| cell_center(cell, columns).map(|cells| cells * stride);
     let cells = rows * columns;
     let mut matches = mutual_matches(&values, cells, -1.0);
-    // In a grid of at most four cells a side nearly all cells are border cells, so that none is left out.
-    let border = usize::from(rows.min(columns) > 4);
-    let is_inner = |cell: usize| {
-        let [x, y] = [cell % columns, cell / columns];
-        (border..columns - border).contains(&x) && (border..rows - border).contains(&y)
-    };
-    matches.retain(|found| is_inner(found.a) && is_inner(found.b));
+    matches.retain(|found| !found.at_border(grid, grid));
     let lead_of = |found: &MutualMatch| lead(&values[found.a * cells..][..cells], found.b, grid);
     matches.sort_by(|x, y| lead_of(y).total_cmp(&lead_of(x)));
     matches.truncate(LINES);

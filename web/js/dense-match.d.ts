@@ -63,6 +63,12 @@ export interface DenseMatch extends HTMLElement {
   /** Smallest similarity in the match view and in `matches()`, in [-1, 1]; default 0.9. */
   get threshold(): number;
   set threshold(value: number | null);
+  /**
+   * Whether the match view and `matches()` have the matches at the border of a picture, too; default false. Zero padding
+   * makes cells there alike whatever they show.
+   */
+  get borderMatches(): boolean;
+  set borderMatches(value: boolean | null);
   /** Longer side of the network's input in pixels; default 224. */
   get size(): number;
   set size(value: number | null);
@@ -87,8 +93,9 @@ export interface DenseMatch extends HTMLElement {
    */
   match(x: number, y: number): Promise<DenseMatchPair>;
   /**
-   * All mutual nearest neighbours with a similarity of at least `threshold`, most similar first. If it is called with a
-   * CSS selector, it does what `Element.matches` does: it returns whether the element matches the selector.
+   * The mutual nearest neighbours with a similarity of at least `threshold`, most similar first; those at the border
+   * only with `borderMatches`. If it is called with a CSS selector, it does what `Element.matches` does: it returns
+   * whether the element matches the selector.
    */
   matches: (() => Promise<DenseMatchPair[]>) & HTMLElement["matches"];
   /** The current view as a picture file, `width` pixels wide (default 1200). */

@@ -125,8 +125,8 @@ export class DenseMatch extends Base {
   }
 
   /**
-   * All mutual matches over the threshold. If it is called with a CSS selector, it does what `Element.matches` does,
-   * because scripts that delegate events call `Element.matches` on every element.
+   * The matches of the match view. If it is called with a CSS selector, it does what `Element.matches` does, because
+   * scripts that delegate events call `Element.matches` on every element.
    */
   matches(selector) {
     return selector === undefined ? this.#allMatches() : super.matches(selector);
@@ -163,7 +163,7 @@ export class DenseMatch extends Base {
       },
       set(value) {
         const object = isInput && typeof value === "object" && value !== null && !(value instanceof URL);
-        if (object || value === null || value === undefined) this.removeAttribute(attribute);
+        if (object || (value ?? false) === false) this.removeAttribute(attribute);
         else this.setAttribute(attribute, value);
         if (object) this.#given.set(attribute, value);
         else this.#given.delete(attribute);

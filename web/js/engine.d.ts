@@ -127,6 +127,11 @@ export interface Mutual {
   cellB: number;
   /** Whether the cell of B lies within one cell of the true position; null without truth. */
   correct: boolean | null;
+  /**
+   * Whether one of the cells is at the border of its picture. Zero padding makes such cells alike whatever they show,
+   * so the element and the demo page leave these matches out.
+   */
+  atBorder: boolean;
 }
 
 export interface Accuracy {
@@ -152,7 +157,10 @@ export class Pair {
   readonly device: DeviceInfo;
   /** The match of a cell of A. A newer call makes an older one that still waits reject with an AbortError. */
   match(cell: number): Promise<Found>;
-  /** The mutual nearest neighbours with a similarity of at least `threshold`, most similar first. */
+  /**
+   * The mutual nearest neighbours with a similarity of at least `threshold`, most similar first; those at the border of a
+   * picture, too.
+   */
   matches(threshold: number): Promise<Mutual[]>;
   /** Colours of the cells of both feature maps by a joint PCA: four bytes (RGBA) per cell. */
   pca(): Promise<{ a: Uint8ClampedArray; b: Uint8ClampedArray }>;

@@ -357,16 +357,17 @@ export class Pair {
   }
 
   /**
-   * The mutual matches with a similarity of at least `threshold`, most similar first.
+   * The mutual matches with a similarity of at least `threshold`, most similar first; those at the border, too.
    * @param {number} threshold a cosine, -1 to 1
    * @returns {Promise<Array<{a: [number, number], b: [number, number], score: number, cellA: number, cellB: number,
-   *   correct: boolean | null}>>} `correct`: whether the cell of B lies within one cell of the truth
+   *   correct: boolean | null, atBorder: boolean}>>} `correct`: whether the cell of B lies within one cell of the
+   *   truth; `atBorder`: whether a cell is at the border of its picture, where zero padding makes cells alike
    */
   async matches(threshold) {
     const flat = await this.#ask("matches", { threshold });
-    return Array.from({ length: flat.length / 8 }, (_, index) => {
-      const [cellA, cellB, ua, va, ub, vb, score, right] = flat.subarray(8 * index, 8 * index + 8);
-      return { a: [ua, va], b: [ub, vb], score, cellA, cellB, correct: right < 0 ? null : right > 0 };
+    return Array.from({ length: flat.length / 9 }, (_, index) => {
+      const [cellA, cellB, ua, va, ub, vb, score, right, border] = flat.subarray(9 * index, 9 * index + 9);
+      return { a: [ua, va], b: [ub, vb], score, cellA, cellB, correct: right < 0 ? null : right > 0, atBorder: border > 0 };
     });
   }
 

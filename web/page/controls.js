@@ -3,13 +3,14 @@
  * and writes changes back. They are standard form elements, so keyboards and screen readers need no additional code.
  */
 import { byId } from "./dom.js";
+import { firstPair } from "./state.js";
 
 export function startControls(store, { chooseWeights }) {
-  for (const name of ["mode", "view", "feature", "stride"]) radios(store, name);
+  for (const name of ["view", "feature", "stride"]) radios(store, name);
+  radios(store, "mode", (mode) => (store.state.kind === "photos" ? { kind: firstPair(mode) } : {}));
   slider(store);
-
-  const truth = byId("truth");
-  truth.addEventListener("change", () => store.set({ truthShown: truth.checked }));
+  checkbox(store, "truth", "truthShown");
+  checkbox(store, "border-matches", "borderMatches");
 
   const menus = [byId("weights-0"), byId("weights-1")];
   menus.forEach((menu, index) => {
@@ -28,7 +29,6 @@ export function startControls(store, { chooseWeights }) {
   });
 
   const show = (state) => {
-    truth.checked = state.truthShown;
     byId("truth-row").hidden = !state.pictures?.truth;
     byId("threshold-row").hidden = state.view !== "matches";
     menus.forEach((menu, index) => {
@@ -41,16 +41,23 @@ export function startControls(store, { chooseWeights }) {
   store.subscribe(show);
 }
 
-/** Connects the radio group whose inputs have the name of a key of the store. */
-function radios(store, name) {
+/** Connects the radio group whose inputs are named like a key of the store. `also`: what else a choice changes. */
+function radios(store, name, also = () => ({})) {
   const inputs = [...document.querySelectorAll(`input[type=radio][name=${name}]`)];
   const typed = (value) => (typeof store.state[name] === "number" ? Number(value) : value);
   for (const input of inputs) {
-    input.addEventListener("change", () => store.set({ [name]: typed(input.value) }));
+    input.addEventListener("change", () => store.set({ [name]: typed(input.value), ...also(input.value) }));
   }
   store.subscribe((state) => {
     for (const input of inputs) input.checked = typed(input.value) === state[name];
   });
+}
+
+/** Connects a checkbox with a key of the store. */
+function checkbox(store, id, key) {
+  const input = byId(id);
+  input.addEventListener("change", () => store.set({ [key]: input.checked }));
+  store.subscribe((state) => (input.checked = state[key]));
 }
 
 function slider(store) {

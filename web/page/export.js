@@ -2,6 +2,7 @@
 import { layout, lineColour, pointAt, prepare } from "../dense-match/draw.js";
 import { byId, download } from "./dom.js";
 import { lineColours, paint } from "./paint.js";
+import { shownMatches } from "./state.js";
 
 /** Width of an exported picture of one column in pixels; two columns are twice as wide. */
 const WIDTH = 1200;
@@ -36,7 +37,7 @@ export function startExport(store, say) {
 const shown = ({ sides, weights }) => sides.filter((side, index) => weights[index] !== null && side.pair);
 
 const fileName = ({ view, kind, seed }, extension) =>
-  `densecl-${view}-${kind === "own" ? "pictures" : `${kind}-${seed}`}.${extension}`;
+  `densecl-${view}-${{ photos: kind, own: "pictures" }[kind] ?? `${kind}-${seed}`}.${extension}`;
 
 async function exportPng(state) {
   const columns = shown(state);
@@ -56,7 +57,8 @@ async function exportPng(state) {
 }
 
 /** Computes the mutual matches of each visible column, because other views than the match view do not compute them. */
-const allMatches = (state) => Promise.all(shown(state).map((side) => side.pair.matches(state.threshold)));
+const allMatches = (state) =>
+  Promise.all(shown(state).map(async ({ pair }) => shownMatches(state, await pair.matches(state.threshold))));
 
 async function exportSvg(state) {
   const { a, b } = state.pictures;

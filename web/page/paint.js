@@ -12,10 +12,12 @@
  * @property {boolean} pinned
  * @property {boolean} truthShown
  * @property {number} threshold
+ * @property {boolean} borderMatches
  */
 import {
   CORRECT, WRONG, drawCell, drawCrosshair, drawError, drawHeat, drawLines, drawMarker, drawPca, drawPicture,
 } from "../dense-match/draw.js";
+import { shownMatches } from "./state.js";
 
 const RADIUS = 4;
 
@@ -41,8 +43,9 @@ const PAINTERS = {
       drawPicture(context, picture.preview, rect, { radius: RADIUS, dim: 0.4 });
     }
     if (side.matches) {
-      const highlight = point ? nearestMatch(side.matches, point, side.pair.gridA) : -1;
-      drawLines(context, a, b, side.matches, { range: [threshold, 1], colour: lineColours(scene), highlight });
+      const matches = shownMatches(scene, side.matches);
+      const highlight = point ? nearestMatch(matches, point, side.pair.gridA) : -1;
+      drawLines(context, a, b, matches, { range: [threshold, 1], colour: lineColours(scene), highlight });
     }
     if (point) drawMarker(context, a, point, { kind: "dot", radius: markerRadius(a) * 0.7 });
   },

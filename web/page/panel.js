@@ -5,18 +5,22 @@
 import { layout, pointAt, positionAt, prepare } from "../dense-match/draw.js";
 import { element } from "./dom.js";
 import { paint } from "./paint.js";
+import { PHOTO_SHAPE } from "./state.js";
 import { accuracyLine, matchLine, weightsLine } from "./words.js";
 
 /** The grid in which arrow keys move the point before the pictures are compared. */
 const DEFAULT_GRID = [14, 14];
 
 /** The assumed sizes of the pictures before they are loaded, so that the layout does not change then. */
-const PLACEHOLDER = { a: { width: 1, height: 1 }, b: { width: 1, height: 1 } };
+function placeholder(kind) {
+  const [width, height] = kind === "photos" ? PHOTO_SHAPE : [1, 1];
+  return { a: { width, height }, b: { width, height } };
+}
 
 /** The values that the drawing depends on. The canvas is drawn again only when one of them changes. */
 const drawn = (state, index) => [
   state.pictures, state.engineError, state.sides[index], state.view, state.point, state.truthShown, state.threshold,
-  state.looking, state.weights[1] !== null,
+  state.borderMatches, state.looking, state.weights[1] !== null,
 ];
 
 /** The weights of the second column when it is opened. */
@@ -78,7 +82,7 @@ export class Panel {
   #draw(state) {
     const width = this.#canvas.parentElement.clientWidth;
     if (width === 0) return;
-    const pictures = state.pictures ?? PLACEHOLDER;
+    const pictures = state.pictures ?? placeholder(state.kind);
     const comparing = state.weights[1] !== null;
     // Both pictures fit into the window, even if they are upright or stacked on a phone.
     const most = width < 560 ? Math.max(480, innerHeight * 0.87) : Math.max(320, innerHeight * 0.64);

@@ -3,7 +3,7 @@
  * dependencies has changed, and drops results that are out of date.
  */
 import { cellAt } from "../dense-match/engine.js";
-import { emptySide, SHIPPED } from "./state.js";
+import { emptySide, PHOTOS, SHIPPED } from "./state.js";
 import { effect } from "./store.js";
 
 /** The longer side of the network's input in pixels. */
@@ -33,6 +33,10 @@ export function startSession(store, engine) {
       if (!signal.aborted) store.set({ pictures, picturesBusy: false });
     } catch (picturesError) {
       if (signal.aborted || isAbort(picturesError)) return;
+      if (engine.device && state.kind === "photos") {
+        const notice = `The photographs cannot be shown, so here is a rendered scene. ${picturesError.message}`;
+        return store.set({ kind: "scene", notice });
+      }
       // Without an engine there are no pictures either, but the columns already report the engine's error.
       store.set({ picturesError: engine.device ? picturesError : null, picturesBusy: false });
     }
@@ -44,15 +48,16 @@ export function startSession(store, engine) {
 /** The two pictures for a state, and their true correspondence if it is known. */
 async function makePictures(engine, { kind, seed, warpSeed, own }, signal) {
   const options = { size: SIZE, signal };
-  if (kind === "own" && own[1]) {
+  const [first, second] = kind === "photos" ? PHOTOS : own;
+  if (kind === "photos" || (kind === "own" && second)) {
     const [a, b] = await Promise.all([
-      own[0] ? engine.picture(own[0], options) : engine.scene({ seed, size: SIZE }).then((scene) => scene.a),
-      engine.picture(own[1], options),
+      first ? engine.picture(first, options) : engine.scene({ seed, size: SIZE }).then((scene) => scene.a),
+      engine.picture(second, options),
     ]);
     return { a, b, truth: null };
   }
   if (kind === "scene") return engine.scene({ seed, size: SIZE });
-  const a = own[0] ? await engine.picture(own[0], options) : (await engine.scene({ seed, size: SIZE })).a;
+  const a = first ? await engine.picture(first, options) : (await engine.scene({ seed, size: SIZE })).a;
   return { a, ...(await engine.warp(a, { seed: warpSeed })) };
 }
 

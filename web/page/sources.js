@@ -1,8 +1,9 @@
 /**
- * The sources of pictures and weights: rendered scenes, warps, and files that are picked, dropped or pasted. Files are
- * not uploaded.
+ * The sources of pictures and weights: two photographs, rendered scenes, warps, and files that are picked, dropped or
+ * pasted. Files are not uploaded.
  */
 import { byId, element } from "./dom.js";
+import { PHOTOS } from "./state.js";
 
 const WEIGHTS_FILE = /\.(safetensors|pth|pt)$/i;
 
@@ -26,7 +27,7 @@ export function startSources(store, { pictureAt }) {
   };
 }
 
-/** Connects the choice between the three kinds of pairs, and the button that makes another pair of the same kind. */
+/** Connects the choice between the kinds of pairs, and the button that makes another pair of the same kind. */
 function startKinds(store, pickPictures) {
   const another = byId("another");
   byId("pick").addEventListener("click", pickPictures);
@@ -40,7 +41,7 @@ function startKinds(store, pickPictures) {
   for (const input of inputs) {
     input.addEventListener("change", () => {
       const { own } = store.state;
-      if (input.value === "scene") store.set({ kind: "scene", own: [null, null] });
+      if (["photos", "scene"].includes(input.value)) store.set({ kind: input.value, own: [null, null], notice: null });
       if (input.value === "warp") store.set({ kind: "warp", own: [own[0], null] });
       if (input.value === "own") store.set({ kind: "own" });
       if (input.value === "own" && !own[0]) pickPictures();
@@ -48,9 +49,9 @@ function startKinds(store, pickPictures) {
   }
   store.subscribe(({ kind, own }) => {
     for (const input of inputs) input.checked = input.value === kind;
-    another.hidden = kind === "own";
+    another.hidden = kind === "own" || kind === "photos";
     another.textContent = kind === "warp" ? "Another warp" : "Another scene";
-    byId("own-hint").hidden = kind === "scene" || Boolean(own[1]);
+    byId("own-hint").hidden = kind === "photos" || kind === "scene" || Boolean(own[1]);
   });
 }
 
@@ -104,11 +105,12 @@ function takePictures(store, files, place = null) {
   if (!files.length) return;
   const { kind, own } = store.state;
   const waiting = kind !== "scene" && own[0] && !own[1];
+  const shown = kind === "photos" ? PHOTOS : own;
   const [first, second] = files;
   let next;
   if (second) next = [first, second];
-  else if (place === "b" || (waiting && place === null)) next = [own[0], first];
-  else next = [first, kind === "own" && place === "a" ? own[1] : null];
+  else if (place === "b" || (waiting && place === null)) next = [shown[0], first];
+  else next = [first, kind !== "warp" && place === "a" ? shown[1] : null];
   store.set({ kind: next[1] ? "own" : "warp", own: next, notice: null });
 }
 

@@ -6,7 +6,7 @@
  * @property {import("../js/engine.js").Weights | null} weights
  * @property {import("../js/engine.js").Pair | null} pair
  * @property {object | null} match the match of the chosen point's cell
- * @property {object[] | null} matches the mutual nearest neighbours over the threshold
+ * @property {object[] | null} matches the mutual nearest neighbours over the threshold, also those at the border
  * @property {{a: Uint8ClampedArray, b: Uint8ClampedArray} | null} pca
  * @property {{pck05: number, pck10: number, meanError: number, cells: number} | null} accuracy
  * @property {Error | null} error
@@ -17,11 +17,21 @@ export const MODES = ["match", "train", "watch"];
 export const VIEWS = ["heatmap", "matches", "pca"];
 export const FEATURES = ["stage3", "stage4", "stage3+stage4", "dense"];
 export const STRIDES = [32, 16, 8];
-export const PAIRS = ["scene", "warp", "own"];
+export const PAIRS = ["photos", "scene", "warp", "own"];
 /** URL of the shipped weights, relative to the page. */
 export const SHIPPED = "dense-match/weights/densecl_r18_photos/manifest.json";
 
+/** URLs of the two photographs, relative to the page. */
+export const PHOTOS = ["page/pictures/collins.jpg", "page/pictures/hopper.jpg"];
+/** Width to height of both, a multiple of 32 px as the network sees them. */
+export const PHOTO_SHAPE = [6, 7];
+/** The nose in the first photograph, where the point is until the visitor points. */
+export const NOSE = [0.51, 0.35];
+
 const DEFAULT_SEED = 6;
+
+/** The pair of a mode until the visitor chooses one: to judge a training, one whose truth is known. */
+export const firstPair = (mode) => (mode === "match" ? "photos" : "scene");
 
 /** @returns {Side} */
 export const emptySide = () => ({
@@ -33,14 +43,16 @@ export const initialState = {
   mode: "match",
   /** The address of the run that is watched; "here" if this page comes from it, null if there is none. */
   run: null,
-  kind: "scene",
+  kind: firstPair("match"),
   seed: DEFAULT_SEED,
   warpSeed: 1,
   view: "heatmap",
   feature: "stage4",
   stride: 16,
-  /** Lower than the element's 0.9, because with the shipped weights mostly cells at the border match over 0.9. */
+  /** Lower than the element's 0.9, because few cells of two photographs match over 0.9. */
   threshold: 0.75,
+  /** Whether matches at the border of a picture are shown. */
+  borderMatches: false,
   /** One choice per column: "trained", "untrained" or "file"; null if there is no second column. */
   weights: ["trained", null],
   /** The chosen point of the first picture in [0, 1]²; null before one is chosen. */
@@ -55,7 +67,7 @@ export const initialState = {
   /** Whether the point was last moved by keyboard, so that screen readers announce the match. */
   spoken: false,
   truthShown: true,
-  /** The visitor's own pictures (File or Blob), first and second. */
+  /** The visitor's own pictures (File or Blob), first and second. Beside one there may be the URL of a photograph. */
   own: [null, null],
   /** The visitor's own weights per column. */
   files: [null, null],
@@ -77,6 +89,10 @@ export const initialState = {
   sides: [emptySide(), emptySide()],
 };
 
+/** Those of some matches that are shown: at the border of a picture only if the visitor wants them. */
+export const shownMatches = ({ borderMatches }, matches) =>
+  matches.filter(({ atBorder }) => borderMatches || !atBorder);
+
 const clamp01 = (x) => Math.min(Math.max(x, 0), 1);
 const among = (list, value, otherwise) => (list.includes(value) ? value : otherwise);
 const wholeNumber = (text, otherwise) => (/^\d{1,9}$/.test(text ?? "") ? Number(text) : otherwise);
@@ -92,14 +108,16 @@ function asWritten(value) {
 }
 
 /** The URL's fragment for a state. A `+` is allowed in a fragment and is not encoded. */
-export function toHash({ mode, run, kind, seed, warpSeed, view, feature, stride, threshold, weights, point }) {
+export function toHash(state) {
+  const { mode, run, kind, seed, warpSeed, view, feature, stride, threshold, borderMatches, weights, point } = state;
   const parts = {
-    pair: { scene: `scene.${seed}`, warp: `warp.${seed}.${warpSeed}`, own: "own" }[kind],
+    pair: { photos: "photos", scene: `scene.${seed}`, warp: `warp.${seed}.${warpSeed}`, own: "own" }[kind],
     view,
     feature,
     stride,
     threshold: threshold.toFixed(2),
   };
+  if (borderMatches) parts.border = "shown";
   // Another mode chooses the weights itself.
   if (mode === "match") parts.weights = weights.filter(Boolean).join("+");
   else parts.mode = mode;
@@ -120,10 +138,11 @@ export function fromHash(hash) {
   }));
   const lost = [];
 
+  const mode = among(MODES, fields.get("mode"), initialState.mode);
   const pair = (fields.get("pair") ?? "").split(".");
-  const [kind, seed, warpSeed] = PAIRS.includes(pair[0]) ? pair : [initialState.kind];
+  const [kind, seed, warpSeed] = PAIRS.includes(pair[0]) ? pair : [firstPair(mode)];
   const choices = {
-    mode: among(MODES, fields.get("mode"), initialState.mode),
+    mode,
     run: fields.get("run") || null,
     kind,
     seed: wholeNumber(seed, DEFAULT_SEED),
@@ -132,11 +151,12 @@ export function fromHash(hash) {
     feature: among(FEATURES, fields.get("feature"), initialState.feature),
     stride: among(STRIDES, Number(fields.get("stride")), initialState.stride),
     threshold: initialState.threshold,
+    borderMatches: fields.get("border") === "shown",
     weights: initialState.weights,
     point: null,
   };
   if (choices.kind === "own") {
-    choices.kind = "scene";
+    choices.kind = firstPair(mode);
     lost.push("pictures");
   }
   const threshold = Number.parseFloat(fields.get("threshold"));

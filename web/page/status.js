@@ -38,7 +38,7 @@ function showDevice(badge, { device, engineError, sides }) {
 }
 
 /** Shows one progress bar for module and weights until the first pair is computed; later work shows in its column. */
-function showProgress(box, { progress, pictures, picturesBusy, picturesError, engineError, sides }) {
+function showProgress(box, { kind, progress, pictures, picturesBusy, picturesError, engineError, sides }) {
   const waiting = !sides[0].pair && !engineError && !picturesError && !sides[0].error;
   box.hidden = !waiting;
   if (!waiting) return;
@@ -48,7 +48,7 @@ function showProgress(box, { progress, pictures, picturesBusy, picturesError, en
   byId("progress-words").textContent =
     !progress ? "Starting…"
     : !loaded ? fetching(progress)
-    : picturesBusy || !pictures ? "Rendering a scene…"
+    : kind === "scene" && (picturesBusy || !pictures) ? "Rendering a scene…"
     : "Reading both pictures…";
 }
 

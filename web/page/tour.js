@@ -1,7 +1,8 @@
 /**
  * Until the visitor uses the pictures, the point moves over the first picture automatically to show what the page does.
- * For visitors who prefer reduced motion the point does not move.
+ * On the photographs it rests on the nose; for visitors who prefer reduced motion it rests, too.
  */
+import { NOSE } from "./state.js";
 
 const REST = [0.7, 0.36];
 /** Duration of one round in seconds. */
@@ -16,9 +17,11 @@ const path = (seconds) => {
 };
 
 export function startTour(store, stage) {
-  if (store.state.point) return;
-  if (matchMedia("(prefers-reduced-motion: reduce)").matches) {
-    store.set({ point: REST });
+  const { kind, point } = store.state;
+  if (point) return;
+  const onPhotos = kind === "photos";
+  if (onPhotos || matchMedia("(prefers-reduced-motion: reduce)").matches) {
+    store.set({ point: onPhotos ? NOSE : REST });
     return;
   }
   let visible = true;

@@ -1,6 +1,7 @@
 /** Texts and bars for results: those of a column, for screen readers, and the line of timings. */
 import { finiteRange } from "../dense-match/draw.js";
 import { element } from "./dom.js";
+import { shownMatches } from "./state.js";
 
 const ARCHITECTURES = { resnet: "ResNet-" };
 const percent = (share) => `${Math.round(share * 100)} %`;
@@ -60,8 +61,10 @@ function scale(row) {
     low.toFixed(2), element("i", { class: "viridis", "aria-hidden": "true" }), "best");
 }
 
-function matchesWords({ threshold, truthShown }, { matches }) {
-  if (!matches) return [];
+function matchesWords(state, side) {
+  if (!side.matches) return [];
+  const { threshold, truthShown } = state;
+  const matches = shownMatches(state, side.matches);
   const known = matches.filter(({ correct }) => correct !== null);
   const right = known.filter(({ correct }) => correct).length;
   const noun = matches.length === 1 ? "match" : "matches";
@@ -76,6 +79,8 @@ function matchesWords({ threshold, truthShown }, { matches }) {
     const hidden = matches.length - known.length;
     if (hidden) words.push(element("span", { class: "quiet" }, mark("hidden-point"), `${hidden} hidden there`));
   }
+  const leftOut = side.matches.length - matches.length;
+  if (leftOut) words.push(element("span", { class: "quiet long" }, `${leftOut} at the border left out`));
   return words;
 }
 

@@ -71,7 +71,10 @@ impl Pair {
             .flat_map(|m| {
                 let ([ua, va], [ub, vb]) = (self.centre_a(m.a), self.peak(m.a, m.b));
                 let right = right(m.a, m.b).map_or(-1.0, f32::from);
-                [m.a as f32, m.b as f32, ua, va, ub, vb, m.score, right]
+                let at_border = f32::from(m.at_border(self.grid_a, self.grid_b));
+                [
+                    m.a as f32, m.b as f32, ua, va, ub, vb, m.score, right, at_border,
+                ]
             })
             .collect()
     }
@@ -148,15 +151,16 @@ impl Pair {
         self.centre_a(cell).into()
     }
 
-    /// The mutual matches with a similarity of at least `threshold`, most similar first. Each is eight
-    /// numbers: the cell of A, the cell of B, u and v in A, u and v in B, the similarity, and whether the
-    /// match is correct, here always −1 for unknown.
+    /// The mutual matches with a similarity of at least `threshold`, most similar first. Each is nine
+    /// numbers: the cell of A, the cell of B, u and v in A, u and v in B, the similarity, whether the
+    /// match is correct, here always −1 for unknown, and 1 if a cell is at the border of its grid, else 0.
+    /// So the caller can show matches at the border, or leave them out, without asking again.
     pub fn mutual(&self, threshold: f32) -> Vec<f32> {
         self.listed(threshold, |_, _| None)
     }
 
-    /// As [`Pair::mutual`], with known truth: the last number is 1 (correct) when the cell of B lies within
-    /// one cell of the true point, else 0 (wrong).
+    /// As [`Pair::mutual`], with known truth: the last but one number is 1 (correct) when the cell of B lies
+    /// within one cell of the true point, else 0 (wrong).
     pub fn judged(&self, threshold: f32, truth: &Truth) -> Vec<f32> {
         let [rows, columns] = self.grid_b;
         self.listed(threshold, |a, b| {
@@ -239,8 +243,27 @@ mod tests {
         let pair = pair(&[0.2, 0.0, 0.9, 0.8, 0.0, 0.1]);
         assert_eq!(
             pair.mutual(0.85),
-            [0.0, 2.0, 0.25, 0.5, 2.5 / 3.0, 0.5, 0.9, -1.0]
+            [0.0, 2.0, 0.25, 0.5, 2.5 / 3.0, 0.5, 0.9, -1.0, 0.0]
         );
-        assert_eq!(pair.mutual(0.0).len(), 16);
+        assert_eq!(pair.mutual(0.0).len(), 18);
+    }
+
+    #[test]
+    fn mutual_matches_at_the_border_are_marked() {
+        // Every cell matches itself.
+        let mut similarity = vec![0.0; 25 * 25];
+        for cell in 0..25 {
+            similarity[cell * 26] = 1.0;
+        }
+        let pair = Pair {
+            similarity,
+            grid_a: [5, 5],
+            grid_b: [5, 5],
+        };
+        let found = pair.mutual(0.5);
+        let inner = found.chunks_exact(9).filter(|one| one[8] == 0.0);
+        let inner: Vec<f32> = inner.map(|one| one[0]).collect();
+        assert_eq!(inner, [6.0, 7.0, 8.0, 11.0, 12.0, 13.0, 16.0, 17.0, 18.0]);
+        assert_eq!(found.len(), 25 * 9);
     }
 }

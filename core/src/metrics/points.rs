@@ -17,6 +17,8 @@ pub struct FoundPoint {
     pub same_place: [f32; 2],
     /// Whether the match is mutual: the match of the found cell is this point's cell.
     pub mutual: bool,
+    /// Whether this point's cell or the found cell is [at the border](crate::matching::at_border) of its grid.
+    pub at_border: bool,
 }
 
 /// Errors of the features, or of a baseline.
@@ -44,6 +46,8 @@ pub struct PairScore {
     pub mutual: f64,
     /// Share of the mutual matches within each of [`PCK_BOUNDS`]; `None` without a mutual match.
     pub mutual_precision: Option<[f64; 2]>,
+    /// The same without matches at the border.
+    pub mutual_precision_without_border: Option<[f64; 2]>,
 }
 
 impl PairScore {
@@ -67,12 +71,15 @@ impl PairScore {
             .iter()
             .map(|p| distance(p.same_place, p.truth))
             .collect();
-        let mutual: Vec<f32> = points
-            .iter()
-            .zip(&found)
-            .filter(|(point, _)| point.mutual)
-            .map(|(_, error)| *error)
-            .collect();
+        let of_mutual = |is_counted: fn(&FoundPoint) -> bool| -> Vec<f32> {
+            let mutual = points.iter().zip(&found);
+            let mutual = mutual.filter(|(point, _)| point.mutual && is_counted(point));
+            mutual.map(|(_, error)| *error).collect()
+        };
+        let mutual = of_mutual(|_| true);
+        let inner = of_mutual(|point| !point.at_border);
+        let precision =
+            |errors_of: &[f32]| (!errors_of.is_empty()).then(|| errors(errors_of, bounds).pck);
         let mut chance = PointErrors {
             pck: [0.0; 2],
             end_point: 0.0,
@@ -95,7 +102,8 @@ impl PairScore {
             chance,
             same_place: errors(&same, bounds),
             mutual: mutual.len() as f64 / points.len() as f64,
-            mutual_precision: (!mutual.is_empty()).then(|| errors(&mutual, bounds).pck),
+            mutual_precision: precision(&mutual),
+            mutual_precision_without_border: precision(&inner),
         })
     }
 }
@@ -117,18 +125,19 @@ mod tests {
 
     #[test]
     fn a_pair_is_scored_beside_its_baselines() {
-        let point = |found: f32, mutual| FoundPoint {
+        let point = |found: f32, mutual, at_border| FoundPoint {
             truth: [50.0, 50.0],
             found: [found, 50.0],
             same_place: [50.0, 58.0],
             mutual,
+            at_border,
         };
         // Errors of 0, 5, 8 and 40 pixels; the side of 100 pixels gives the bounds 5 and 10.
         let points = [
-            point(50.0, true),
-            point(55.0, true),
-            point(42.0, true),
-            point(90.0, false),
+            point(50.0, true, true),
+            point(55.0, true, false),
+            point(42.0, true, false),
+            point(90.0, false, false),
         ];
         let candidates = [[50.0, 50.0], [50.0, 70.0]];
         let score = PairScore::new(&points, &candidates, 100.0).expect("points");
@@ -141,8 +150,12 @@ mod tests {
         assert_eq!(score.same_place.end_point, 8.0);
         assert_eq!(score.mutual, 0.75);
         assert_eq!(score.mutual_precision, Some([2.0 / 3.0, 1.0]));
+        assert_eq!(score.mutual_precision_without_border, Some([0.5, 1.0]));
         assert_eq!(PairScore::new(&[], &candidates, 100.0), None);
         let alone = PairScore::new(&points[3..], &candidates, 100.0).expect("a point");
         assert_eq!(alone.mutual_precision, None);
+        let at_border = PairScore::new(&points[..1], &candidates, 100.0).expect("a point");
+        assert_eq!(at_border.mutual_precision, Some([1.0, 1.0]));
+        assert_eq!(at_border.mutual_precision_without_border, None);
     }
 }

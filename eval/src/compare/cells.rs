@@ -12,7 +12,7 @@ use crate::figures::Figure;
 use densecl_train::files::write_atomically;
 
 /// To be increased when an evaluation computes something else, so that stored cells are measured again.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// The figures of one evaluation of one backbone with one seed: a cell.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -4,7 +4,7 @@ use anyhow::Context;
 use burn::tensor::Tensor;
 use densecl::features::map_similarity;
 use densecl::interpolate::sample;
-use densecl::matching::{cell_center, l2_normalize, similarity, subcell_peak};
+use densecl::matching::{at_border, cell_center, l2_normalize, similarity, subcell_peak};
 use densecl::metrics::{FoundPoint, PCK_BOUNDS, PairScore};
 use densecl::visualize::MatchLine;
 
@@ -117,6 +117,7 @@ pub(super) fn match_pair(
             found: pixels(subcell_peak(row, chosen, grid_b), grid_b, size_b),
             same_place: [0, 1].map(|i| query.place[i] * size_b[i] as f32 / size_a[i] as f32),
             mutual: best_in_a[chosen] == query.cell,
+            at_border: at_border(query.cell, grid_a) || at_border(chosen, grid_b),
         };
         (point, query.place, row[chosen])
     };
@@ -198,6 +199,9 @@ mod tests {
         assert!(found.score.found.end_point < 1.01, "{:?}", found.score);
         assert_eq!(found.score.found.pck, [1.0, 1.0]);
         assert_eq!(found.score.mutual_precision, Some([1.0, 1.0]));
+        // Two by three cells have no border.
+        let without_border = found.score.mutual_precision_without_border;
+        assert_eq!(without_border, Some([1.0, 1.0]));
         assert!(found.score.same_place.pck[1] < 0.5);
         // Mirrored left to right, B is A again, in twice the size.
         let (a, b) = (
@@ -212,6 +216,23 @@ mod tests {
             "{:?}",
             mirrored.score
         );
+    }
+
+    #[test]
+    fn mutual_matches_with_an_end_at_the_border_are_told_apart() {
+        // B shows A, but for a cell inside (6) and one in the corner (0), which are exchanged. So of 25 mutual matches
+        // two are wrong; of one of them the cell of A is at the border, of the other the cell of B.
+        let grid = [5, 5];
+        let cells: Vec<usize> = (0..25).collect();
+        let mut exchanged = cells.clone();
+        exchanged.swap(0, 6);
+        let truth = Truth::Homography([1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]);
+        let (a, b) = (map(&cells, grid), map(&exchanged, grid));
+        let found = match_pair(a, b, [[50, 50]; 2], &truth, false);
+        let score = found.expect("on the CPU").expect("points").score;
+        assert_eq!(score.mutual, 1.0);
+        assert_eq!(score.mutual_precision, Some([23.0 / 25.0; 2]));
+        assert_eq!(score.mutual_precision_without_border, Some([1.0, 1.0]));
     }
 
     #[test]

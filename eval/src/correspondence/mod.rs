@@ -164,6 +164,7 @@ impl Evaluation for Correspondence {
                     "pck_by_object": one.by_object,
                     "end_point_error": score.found.end_point,
                     "mutual_precision": score.mutual_precision,
+                    "mutual_precision_without_border": score.mutual_precision_without_border,
                 })
             })
             .collect();
@@ -224,11 +225,20 @@ fn figures(scores: &[Scored]) -> Vec<Figure> {
             }));
         }
     }
-    for (index, bound) in PCK_BOUNDS.iter().enumerate() {
-        let name = format!("mutual precision@{bound}");
-        figures.push(figure(Figure::share, name, &move |one| {
-            one.score.mutual_precision.map(|precision| precision[index])
-        }));
+    type Precision = fn(&PairScore) -> Option<[f64; 2]>;
+    let of_which: [(&str, Precision); 2] = [
+        ("", |score| score.mutual_precision),
+        (" without border", |score| {
+            score.mutual_precision_without_border
+        }),
+    ];
+    for (suffix, of) in of_which {
+        for (index, bound) in PCK_BOUNDS.iter().enumerate() {
+            let name = format!("mutual precision@{bound}{suffix}");
+            figures.push(figure(Figure::share, name, &move |one| {
+                of(&one.score).map(|precision| precision[index])
+            }));
+        }
     }
     let mutual = figure(Figure::share, "mutual matches".to_string(), &|one| {
         Some(one.score.mutual)

@@ -38,6 +38,7 @@ pub(crate) fn run(args: &cli::Match) -> anyhow::Result<()> {
         size: args.size,
         threshold,
         max_lines: args.max_lines,
+        border_matches: args.border_matches,
         at: args.at.clone(),
     };
     let files = [args.a.as_path(), &args.b];
@@ -51,8 +52,12 @@ pub(crate) fn run(args: &cli::Match) -> anyhow::Result<()> {
         |training| format!("trained {} steps on {}", training.steps, training.data),
     );
     let cells = |[rows, columns]: [usize; 2]| rows * columns;
+    let left_out = match found.left_out_at_border {
+        0 => String::new(),
+        count => format!(", without {count} at the border"),
+    };
     console::note(format_args!(
-        "{} mutual matches of {} and {} cells of {} x {} px ({} {trained}): {}",
+        "{} mutual matches of {} and {} cells of {} x {} px{left_out} ({} {trained}): {}",
         found.matches.len(),
         cells(found.grid_a),
         cells(found.grid_b),

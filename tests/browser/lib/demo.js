@@ -3,6 +3,9 @@
 // With this setting the page shows a fixed point instead of a moving one, so that tests see a stable page.
 export const CALM = { reducedMotion: "reduce" };
 
+/** The choices of a visitor who sees a rendered scene, whose truth is known, instead of the photographs. */
+export const SCENE = "#pair=scene.6";
+
 /** The parts of the page, found by their visible names. */
 export class Demo {
   constructor(page) {
@@ -27,7 +30,7 @@ export class Demo {
     if (truth) await this.figures.getByText("PCK@0.1", { exact: true }).waitFor();
   }
 
-  /** Points at (u, v) of the first picture, which is left of the second one in a wide canvas, else above it. */
+  /** Points at (u, v) of the first of two square pictures, left of the second one in a wide canvas, else above it. */
   async point([u, v]) {
     const { width, height } = await this.canvas.boundingBox();
     const side = width > height ? (width - 10) / 2 : width;
@@ -35,7 +38,12 @@ export class Demo {
   }
 
   /** Drops files onto the page: [name, type, bytes]. */
-  async drop(...files) {
+  drop(...files) {
+    return this.dropAt({}, ...files);
+  }
+
+  /** The same at a place of the window, {clientX, clientY}. */
+  async dropAt(place, ...files) {
     const given = files.map(([name, type, bytes]) => [name, type, Buffer.from(bytes).toString("base64")]);
     const transfer = await this.page.evaluateHandle((given) => {
       const transfer = new DataTransfer();
@@ -46,7 +54,7 @@ export class Demo {
       return transfer;
     }, given);
     for (const type of ["dragenter", "dragover", "drop"]) {
-      await this.page.dispatchEvent("main", type, { dataTransfer: transfer, bubbles: true, cancelable: true });
+      await this.page.dispatchEvent("main", type, { dataTransfer: transfer, bubbles: true, cancelable: true, ...place });
     }
   }
 
@@ -57,15 +65,15 @@ export class Demo {
   }
 }
 
-/** Opens the demo page for a new visitor. `hash`: the choices in its address. */
-export async function demo(visit, { hash = "", site, ...visitor } = {}) {
+/** Opens the demo page for a new visitor. `hash`: the choices in its address; an empty one shows the photographs. */
+export async function demo(visit, { hash = SCENE, site, ...visitor } = {}) {
   site ??= await visit.site();
   const page = await visit.visitor({ ...CALM, ...visitor });
   await page.goto(site.url(`/demo/${hash}`));
   return { site, page, demo: new Demo(page) };
 }
 
-/** The same, once the first pair is matched. */
+/** The same, once the first pair, whose truth is known, is matched. */
 export async function ready(visit, options) {
   const opened = await demo(visit, options);
   await opened.demo.ready();

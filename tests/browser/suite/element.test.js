@@ -123,6 +123,21 @@ test("a higher threshold leaves fewer matches", async (visit) => {
   assert.ok((await count()) <= few);
 });
 
+test("matches at the border are shown when they are asked for, at once and without a new comparison", async (visit) => {
+  // Both pictures are the same, so every cell matches itself: 14 × 14, of which 12 × 12 are not at the border.
+  const { page, widget } = await loaded(visit, { ...SAME, view: "matches", threshold: "0.99" });
+  await widget.part("readout").getByText(/^144 mutual matches/).waitFor();
+  const inner = await look(widget.stage);
+  await page.evaluate(() => document.querySelector("dense-match").setAttribute("border-matches", ""));
+  await widget.part("readout").getByText(/^196 mutual matches/).waitFor();
+  assert.ok(changed(inner, await look(widget.stage)) > 0.003, "their lines are drawn");
+  assert.equal(await page.evaluate(() => document.querySelector("dense-match").borderMatches), true);
+  await page.evaluate(() => (document.querySelector("dense-match").borderMatches = false));
+  await widget.part("readout").getByText(/^144 mutual matches/).waitFor();
+  assert.equal(await page.evaluate(() => document.querySelector("dense-match").hasAttribute("border-matches")), false);
+  assert.equal((await heard(page, "load")).length, 1);
+});
+
 test("match and toBlob answer a program", async (visit) => {
   const { page } = await loaded(visit, SAME);
   const answer = await page.evaluate(async () => {

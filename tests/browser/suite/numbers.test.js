@@ -7,8 +7,8 @@ import { hear, openWidgets, ORDINARY, putPair, tag } from "../lib/widget.js";
 
 /** Allowed distance of a cell's two unit-length vectors. Measured: 3e-6 on the CPU, 1e-6 on SwiftShader. */
 const TOLERANCE = 1e-3;
-/** Numbers for each match in `Pair.mutual`: cells of A and B, u and v in A, u and v in B, similarity, correctness. */
-const MUTUAL_RECORD = 8;
+/** Numbers of a match in `Pair.mutual`: cells of A and B, u and v in A, u and v in B, similarity, correctness, border. */
+const MUTUAL_RECORD = 9;
 
 /** Runs in the browser: computes features and matches with the package's module. */
 async function computeInPage({ module, weights, pictures, cases }) {
@@ -90,15 +90,22 @@ function compare({ feature, stride, channels, grid, file }, answer) {
     answer.mutual.slice(i * MUTUAL_RECORD, (i + 1) * MUTUAL_RECORD));
   const found = new Map(mutual.map(([i, j]) => [i, j]));
   assert.equal(found.size, mutual.length, `${name}: a cell has two mutual matches`);
-  for (const [i, j, , , , , score, correct] of mutual) {
+  for (const [i, j, , , , , score, correct, atBorder] of mutual) {
     assert.ok([j, null].includes(forth[i]) && [i, null].includes(back[j]), `${name}: ${i} and ${j} are not mutual`);
     assert.ok(Math.abs(scores[i][j] - score) <= error, `${name}: ${score} for ${scores[i][j]}`);
     assert.equal(correct, -1, `${name}: no truth is known`);
+    assert.equal(atBorder, Number([i, j].some((cell) => isOutermost(cell, grid))), `${name}: ${i} and ${j}`);
   }
   const expected = forth.flatMap((j, i) => (j !== null && back[j] === i ? [[i, j]] : []));
   assert.ok(expected.length > 0, name);
   for (const [i, j] of expected) assert.equal(found.get(i), j, `${name}: the mutual match of cell ${i}`);
   return { name, worst, decided, cells: a.length };
+}
+
+/** Whether a cell is in the first or last row or column of a grid; false if the grid has at most four of either. */
+function isOutermost(cell, [rows, columns]) {
+  const [row, column] = [Math.floor(cell / columns), cell % columns];
+  return Math.min(rows, columns) > 4 && ([0, rows - 1].includes(row) || [0, columns - 1].includes(column));
 }
 
 /** The index of the largest value, or null if another value is within `error` of it. */
@@ -151,7 +158,11 @@ test("what a visitor is shown are the native matches", async (visit) => {
   const page = await visit.visitor();
   await openWidgets(page, site, tag({ ...ORDINARY, threshold: -1 }));
   await hear(page, "load");
-  const shown = await page.evaluate(() => document.querySelector("dense-match").matches());
+  const listed = (borderMatches) => page.evaluate((borderMatches) => {
+    const element = document.querySelector("dense-match");
+    element.borderMatches = borderMatches;
+    return element.matches();
+  }, borderMatches);
   const { cases, size } = JSON.parse(reference("shipped.json"));
   const { file, channels, grid } = cases.find((one) => one.feature === "stage4" && one.stride === 16);
   const native = floats(reference(file));
@@ -161,11 +172,16 @@ test("what a visitor is shown are the native matches", async (visit) => {
   const best = (row) => row.indexOf(Math.max(...row));
   const mutual = scores.flatMap((row, i) => (best(scores.map((r) => r[best(row)])) === i ? [[i, best(row)]] : []));
   const cellOf = ({ x, y }) => Math.floor((y / size) * grid[0]) * grid[1] + Math.floor((x / size) * grid[1]);
-  assert.equal(shown.length, mutual.length);
-  const found = new Set(shown.map(({ point }) => cellOf(point)));
-  for (const [cell] of mutual) assert.ok(found.has(cell), `cell ${cell}`);
-  for (const { point, score } of shown) {
-    const [i, j] = mutual.find(([cell]) => cell === cellOf(point));
-    assert.ok(Math.abs(scores[i][j] - score) < TOLERANCE, `${score} for ${scores[i][j]}`);
+  const inner = mutual.filter((cells) => !cells.some((cell) => isOutermost(cell, grid)));
+  assert.ok(0 < inner.length && inner.length < mutual.length, `${inner.length} of ${mutual.length}`);
+  for (const [borderMatches, expected] of [[false, inner], [true, mutual]]) {
+    const shown = await listed(borderMatches);
+    assert.equal(shown.length, expected.length);
+    const found = new Set(shown.map(({ point }) => cellOf(point)));
+    for (const [cell] of expected) assert.ok(found.has(cell), `cell ${cell}`);
+    for (const { point, score } of shown) {
+      const [i, j] = expected.find(([cell]) => cell === cellOf(point));
+      assert.ok(Math.abs(scores[i][j] - score) < TOLERANCE, `${score} for ${scores[i][j]}`);
+    }
   }
 });

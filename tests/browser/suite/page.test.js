@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { test } from "../lib/test.js";
 import { reference } from "../lib/bundle.js";
-import { CALM, Demo, demo, horizontalOverflow, ready } from "../lib/demo.js";
+import { CALM, Demo, demo, horizontalOverflow, ready, SCENE } from "../lib/demo.js";
 import { alike, changed, look } from "../lib/eyes.js";
 import { hugeJpeg, landscapePng, notAnImage } from "../lib/pictures.js";
 
@@ -20,15 +20,93 @@ test("the page says what it is and how far it is before anything is computed", a
   assert.equal(await page.locator("#progress").isVisible(), false);
 });
 
-test("the page asks nobody else and breaks no policy", async (visit) => {
+test("the page begins with two portraits and the match of a nose, and asks nobody else", async (visit) => {
   const site = await visit.site();
   const page = await visit.visitor(CALM);
   const asked = [];
   page.on("request", (request) => asked.push(request.url()));
   await page.goto(site.url("/demo/"));
-  await new Demo(page).ready();
+  const shown = new Demo(page);
+  await shown.ready({ truth: false });
+  await shown.reading.getByText(/cosine/).waitFor();
+  assert.equal(await page.locator("input[name=kind][value=photos]").isChecked(), true);
+  await shown.timings.getByText(/168 × 168 similarities.*192 × 224 px/).waitFor();
+  assert.equal(site.count(/\/page\/pictures\/(collins|hopper)\.jpg$/), 2);
+  // Nobody knows where the points truly are, so nothing is said about it.
+  assert.doesNotMatch(await shown.reading.innerText(), /truth|hidden/);
+  assert.equal(await shown.figures.innerText(), "");
+  assert.equal(await page.locator("#truth-row").isVisible(), false);
+  assert.equal(await page.locator("#another").isVisible(), false);
+  assert.equal(await shown.notice.isVisible(), false);
+
+  // The first picture as it is, with its orange suit, and the second in the colours of a heat map, which are greenish
+  // yellow at the most similar cells and blue to purple at the least similar ones.
+  const seen = await look(shown.canvas);
+  const [width, gap] = [(seen.height * 6) / 7, (10 * seen.width) / (await shown.canvas.boundingBox()).width];
+  const left = (seen.width - gap) / 2 - width;
+  const colour = (which, [u, v]) => seen.at((left + which * (width + gap) + u * width) / seen.width, v);
+  const suit = colour(0, [0.12, 0.9]);
+  assert.ok(alike(suit, [224, 104, 67], 40), `the suit is ${suit}`);
+  const [chin, sleeve] = [colour(1, [0.6, 0.45]), colour(1, [0.05, 0.95])];
+  assert.ok(chin[0] + chin[1] > 3 * chin[2], `the face is ${chin}`);
+  assert.ok(sleeve[0] + sleeve[1] < 1.6 * sleeve[2], `the sleeve is ${sleeve}`);
+
+  // By the words for screen readers, the nose is found between nose and mouth of the other face.
+  await shown.canvas.focus();
+  await page.keyboard.press("Enter");
+  await page.locator("#live").getByText(/^Point pinned at 51 % from the left, 35 % from the top/).waitFor();
+  const spoken = await page.locator("#live").textContent();
+  const [, across, down] = /found at (\d+) % from the left, (\d+) % from the top/.exec(spoken).map(Number);
+  assert.ok(across > 40 && across < 65 && down > 33 && down < 53, spoken);
+  await page.keyboard.press("Enter");
+
+  // A copied address shows the same.
+  await page.waitForFunction(() => /pair=photos&.*&at=0\.510,0\.350$/.test(location.hash));
+  const again = await visit.tab(page.context());
+  await again.goto(page.url());
+  const second = new Demo(again);
+  await second.ready({ truth: false });
+  await second.reading.getByText(/cosine/).waitFor();
+  assert.equal(await second.reading.innerText(), await shown.reading.innerText());
+
   const foreign = asked.filter((url) => !url.startsWith(`${site.origin}/demo/`) && !/^(blob|data):/.test(url));
   assert.deepEqual(foreign.filter((url) => !url.endsWith("/favicon.ico")), []);
+});
+
+test("photographs that are missing are replaced by a scene, and come when they are chosen again", async (visit) => {
+  const site = await visit.site();
+  const fault = site.fault(/hopper\.jpg$/, "missing");
+  const { page, demo: shown } = await demo(visit, { hash: "", site, tolerate: /Failed to load resource/ });
+  await shown.notice.getByText(/photographs cannot be shown, so here is a rendered scene/).waitFor({ timeout: 60_000 });
+  assert.doesNotMatch(await shown.notice.innerText(), /undefined|\[object|Error:/);
+  await shown.ready();
+  assert.equal(await page.locator("input[name=kind][value=scene]").isChecked(), true);
+  await page.waitForFunction(() => location.hash.includes("pair=scene.6"));
+  fault.heal();
+  await page.getByLabel(/two photographs/).check();
+  await shown.timings.getByText("192 × 224 px").waitFor();
+  await shown.notice.waitFor({ state: "hidden" });
+  assert.equal(await shown.figures.innerText(), "");
+});
+
+test("a picture dropped on the second photograph is compared with the first", async (visit) => {
+  const { page, demo: shown } = await demo(visit, { hash: "" });
+  await shown.ready({ truth: false });
+  const { x, y, width, height } = await shown.canvas.boundingBox();
+  const place = { clientX: x + 0.7 * width, clientY: y + 0.5 * height };
+  await shown.dropAt(place, ["one.png", "image/png", landscapePng(300, 300)]);
+  await page.waitForFunction(() => document.querySelector("input[name=kind][value=own]").checked);
+  // The first picture is still the portrait, whose shape the timings name.
+  await page.waitForFunction(() => /168 × 196/.test(document.querySelector("#timings").textContent));
+  await shown.timings.getByText("192 × 224 px").waitFor();
+});
+
+test("whoever goes on to train sees a scene, whose truth is known, instead of the photographs", async (visit) => {
+  const { page, demo: shown } = await demo(visit, { hash: "" });
+  await shown.ready({ truth: false });
+  await shown.choose("Train");
+  await page.waitForFunction(() => document.querySelector("input[name=kind][value=scene]").checked);
+  await shown.figures.getByText("PCK@0.1", { exact: true }).waitFor();
 });
 
 test("a rendered pair shows where the point truly is, the error in pixels, and PCK", async (visit) => {
@@ -84,7 +162,7 @@ test("each view of the page shows something else", async (visit) => {
 });
 
 test("the threshold decides how many matches are drawn, right and wrong", async (visit) => {
-  const { page, demo } = await ready(visit, { hash: "#view=matches&threshold=0.00" });
+  const { page, demo } = await ready(visit, { hash: `${SCENE}&view=matches&threshold=0.00` });
   const many = await demo.count();
   assert.ok(many > 10, `${many}`);
   const [, right, wrong] = /(\d+)\s*right\s*(\d+)\s*wrong/.exec(await demo.reading.innerText()).map(Number);
@@ -92,6 +170,36 @@ test("the threshold decides how many matches are drawn, right and wrong", async 
   await page.getByRole("slider").fill("0.98");
   await demo.reading.getByText("over 0.98").waitFor();
   assert.ok((await demo.count()) < many);
+});
+
+test("matches at the border are left out until they are asked for, also in the table", async (visit) => {
+  const { page, demo } = await ready(visit, { hash: `${SCENE}&view=matches&threshold=0.00` });
+  const inner = await demo.count();
+  const left = demo.reading.getByText(/\d+ at the border left out/);
+  const leftOut = Number.parseInt(await left.innerText(), 10);
+  assert.ok(inner > 10 && leftOut > 0, `${inner}, ${leftOut}`);
+  const drawn = await look(demo.canvas);
+  const box = page.getByLabel("matches at the border, too");
+  await box.check();
+  await left.waitFor({ state: "detached" });
+  assert.equal(await demo.count(), inner + leftOut);
+  assert.ok(changed(drawn, await look(demo.canvas)) > 0.003, "their lines are drawn");
+  const rows = async () => {
+    const save = page.getByRole("button", { name: "Matches as CSV" });
+    const [download] = await Promise.all([page.waitForEvent("download"), save.click()]);
+    return (await readFile(await download.path(), "utf8")).trim().split("\r\n").length - 1;
+  };
+  assert.equal(await rows(), inner + leftOut);
+  await page.waitForFunction(() => location.hash.includes("&border=shown"));
+  const again = await visit.tab(page.context());
+  await again.goto(page.url());
+  const second = new Demo(again);
+  await second.ready();
+  assert.equal(await second.count(), inner + leftOut);
+  assert.equal(await again.locator("#border-matches").isChecked(), true);
+  await box.uncheck();
+  await left.waitFor();
+  assert.equal(await rows(), inner);
 });
 
 test("two dropped pictures are compared", async (visit) => {
@@ -139,7 +247,7 @@ test("a huge photograph dropped on the page is shown", async (visit) => {
 });
 
 test("the view, the matches and the table are exported as files", async (visit) => {
-  const { page, demo } = await ready(visit, { hash: "#view=matches&threshold=0.50" });
+  const { page, demo } = await ready(visit, { hash: `${SCENE}&view=matches&threshold=0.50` });
   const count = await demo.count();
   const save = async (name) => {
     const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name }).click()]);
@@ -194,9 +302,12 @@ test("a copied address shows the same thing", async (visit) => {
 });
 
 test("an address that makes no sense shows the start", async (visit) => {
-  const { demo, page } = await ready(visit, { hash: "#pair=x.9e9&stride=7&feature=%00&threshold=NaN&at=,,&weights=+++&view=" });
+  const hash = "#pair=x.9e9&stride=7&feature=%00&threshold=NaN&at=,,&weights=+++&view=";
+  const { page, demo: shown } = await demo(visit, { hash });
+  await shown.ready({ truth: false });
+  assert.equal(await page.locator("input[name=kind][value=photos]").isChecked(), true);
   assert.equal(await page.locator("input[name=stride][value='16']").isChecked(), true);
-  assert.equal(await demo.notice.isVisible(), false);
+  assert.equal(await shown.notice.isVisible(), false);
 });
 
 test("trained and untrained weights stand side by side", async (visit) => {
@@ -245,7 +356,7 @@ test("a second visit says that the network comes from the cache", async (visit) 
   const { site, page } = await ready(visit);
   assert.doesNotMatch(await page.locator("#provenance").innerText(), /from cache/);
   const again = await visit.tab(page.context());
-  await again.goto(site.url("/demo/"));
+  await again.goto(site.url(`/demo/${SCENE}`));
   await new Demo(again).ready();
   assert.match(await again.locator("#provenance").innerText(), /from cache/);
   assert.equal(site.count(/densecl_r18_photos-000\.bin$/), 1);

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { accessible } from "../lib/axe.js";
 import { reference } from "../lib/bundle.js";
-import { CALM, Demo, horizontalOverflow } from "../lib/demo.js";
+import { CALM, Demo, horizontalOverflow, SCENE } from "../lib/demo.js";
 import { landscapePng } from "../lib/pictures.js";
 import { test } from "../lib/test.js";
 
@@ -63,7 +63,7 @@ test("a visit without training asks for nothing of it", async (visit) => {
   const site = await visit.site();
   const page = await visit.visitor(CALM);
   await page.goto(site.url("/demo/"));
-  await new Demo(page).ready();
+  await new Demo(page).ready({ truth: false });
   assert.equal(site.count(/\/page\/train\/|training|live-weights|densecl_train/), 0);
   await page.locator("#modes label", { hasText: "Watch a run" }).click();
   await button(page, "Watch").waitFor();
@@ -222,7 +222,7 @@ test("a page whose training cannot be loaded says so and goes on", async (visit)
   const site = await visit.site();
   const fault = site.fault(/page\/train\/train\.js/, "missing");
   const page = await visit.visitor({ ...CALM, tolerate: /Failed to load resource|MIME|module script/ });
-  await page.goto(site.url("/demo/"));
+  await page.goto(site.url(`/demo/${SCENE}`));
   const demo = new Demo(page);
   await demo.ready();
   await demo.choose("Train");

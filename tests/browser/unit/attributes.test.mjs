@@ -7,8 +7,8 @@ import { unit as test } from "../lib/test.js";
 test("an absent attribute has its default", () => {
   const defaults = Object.fromEntries(Object.entries(ATTRIBUTES).map(([name, value]) => [name, value(null)]));
   assert.deepEqual(defaults, {
-    "src-a": "", "src-b": "", weights: "", view: "heatmap", feature: "stage4", stride: 16, threshold: 0.9, size: 224,
-    loading: "auto", "wasm-url": "", "worker-url": "", poster: "",
+    "src-a": "", "src-b": "", weights: "", view: "heatmap", feature: "stage4", stride: 16, threshold: 0.9,
+    "border-matches": false, size: 224, loading: "auto", "wasm-url": "", "worker-url": "", poster: "",
   });
 });
 
@@ -21,6 +21,12 @@ test("a value that is not allowed counts as the default", () => {
   assert.equal(ATTRIBUTES.stride("8px"), 16);
   assert.equal(ATTRIBUTES.stride(""), 16);
   assert.equal(ATTRIBUTES.loading("later"), "auto");
+});
+
+test("a boolean attribute is true when it is present, whatever its value", () => {
+  assert.equal(ATTRIBUTES["border-matches"](""), true);
+  assert.equal(ATTRIBUTES["border-matches"]("false"), true);
+  assert.equal(propertyName("border-matches"), "borderMatches");
 });
 
 test("numbers are kept within their range", () => {

@@ -16,6 +16,7 @@ export const ATTRIBUTES = {
   feature: choice("stage4", "stage3", "stage3+stage4", "dense"),
   stride: (value) => Number(choice("16", "32", "8")(value)),
   threshold: numeric(-1, 1, 0.9),
+  "border-matches": (value) => value !== null,
   size: (value) => Math.round(numeric(32, 1024, 224)(value)),
   loading: choice("auto", "lazy", "eager"),
   "wasm-url": text,

@@ -11,7 +11,7 @@ import { centre } from "../engine.js";
  * @property {import("../engine.js").Pair | null} pair null before the pictures are compared
  * @property {object | null} found the match shown, as returned by `Pair.match`
  * @property {boolean} pinned
- * @property {object[]} lines the mutual matches over the threshold
+ * @property {object[]} lines the matches that the match view shows
  * @property {{a: Uint8ClampedArray, b: Uint8ClampedArray} | null} colours the PCA colours
  * @property {number} threshold
  * @property {number} radius radius of the pictures' corners in CSS pixels

@@ -30,7 +30,7 @@ export class View {
   #pinned = false;
 
   /**
-   * @param {HTMLElement & {view: string, threshold: number}} host
+   * @param {HTMLElement & {view: string, threshold: number, borderMatches: boolean}} host
    * @param {ShadowRoot} root
    * @param {{ask(cell: number, chooser: "visitor" | "nobody"): void, retry(): void, fail(error: Error): void}} owner
    *   `ask` requests the match of a cell, which the owner passes to `answer`
@@ -111,7 +111,7 @@ export class View {
     return true;
   }
 
-  /** Updates after a change of the attributes `view` or `threshold`. */
+  /** Updates after a change of the attributes `view`, `threshold` or `border-matches`. */
   changed() {
     if (this.#shown?.pair) {
       const { view } = this.#host;
@@ -189,10 +189,10 @@ export class View {
     return canvas;
   }
 
-  /** The mutual matches over the threshold. */
+  /** The mutual matches over the threshold, those at the border only if they are asked for. */
   lines() {
-    const { mutual } = this.#shown;
-    return mutual.filter((line) => line.score >= this.#host.threshold);
+    const { threshold, borderMatches } = this.#host;
+    return this.#shown.mutual.filter((line) => line.score >= threshold && (borderMatches || !line.atBorder));
   }
 
   #draw() {
@@ -217,12 +217,11 @@ export class View {
 
   #scene() {
     const style = getComputedStyle(this.#host);
-    const { pair } = this.#shown;
     return {
       ...this.#shown,
       view: this.#host.view,
       threshold: this.#host.threshold,
-      lines: pair ? this.lines() : [],
+      lines: this.lines(),
       colours: this.#colours,
       found: this.#found,
       pinned: this.#pinned,
