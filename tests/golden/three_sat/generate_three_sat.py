@@ -35,13 +35,13 @@ STD = torch.tensor([0.229, 0.224, 0.225], dtype=torch.float64).reshape(1, 3, 1, 
 EPSILON, ALPHA, ITERATIONS = 8 / 255, 2 / 255, 5
 SETTINGS = dict(lr=0.002, momentum=0.9, decay=1e-2, tau=0.9)
 SEED, ATTACK = 7, 13  # of the run; the purpose of the random stream
-# Which steps of how many, the warm-up W, and whether the terms of the authors' code are added. The names choose inputs
+# Which steps of how many, the warm-up W, the attack's iterations, and whether the terms of the authors' code are added. The names choose inputs
 # for which rounding decides neither a sign of the pixels' gradient nor which ReLUs are open: see `main`.
 CASES = {
-    "step": dict(views="step 3", steps=(1, 2), total=3, warmup=0.25, code=False),
-    "step_code": dict(views="step_code 5", steps=(1,), total=2, warmup=0.0, code=True),
+    "step": dict(views="step 24", steps=(1, 2), total=3, warmup=0.25, iterations=2, code=False),
+    "step_code": dict(views="step_code 41", steps=(1,), total=2, warmup=0.0, iterations=5, code=True),
 }
-ATTACKED = "attack 7"  # the name of the inputs of the attack alone
+ATTACKED = "attack 135"  # the name of the inputs of the attack alone
 
 
 def chacha8(key):
@@ -171,7 +171,7 @@ def steps(goldens, margins, file, kind="float64"):
             whole = predict(images[2], online)
             loss = loss + regression_loss(whole, targets[0]) + regression_loss(whole, targets[1])
         notes = []
-        delta = perturbed(views[2], targets[2], random_start(step), online, ITERATIONS, notes)
+        delta = perturbed(views[2], targets[2], random_start(step), online, case["iterations"], notes)
         margins += [gradient for _, gradient in notes]
         adversarial = regression_loss(predict(normalized(views[2] + delta), online), targets[2])
         weight = min(max((step / case["total"] - case["warmup"]) / (1 - case["warmup"]), 0.0), 1.0)

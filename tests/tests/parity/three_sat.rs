@@ -27,9 +27,9 @@ const EPSILON: f64 = 8.0 / 255.0;
 #[test]
 fn the_attack_agrees_and_leaves_the_learner_as_it_was() {
     let golden = Golden::open_in("three_sat", "attack");
-    let x = pixels("three_sat/attack 7/pixels", BATCH, &cpu());
-    let target = input::<2>("three_sat/attack 7/target", [BATCH, DIM]);
-    let start = input::<4>("three_sat/attack 7/start", SHAPE) * EPSILON;
+    let x = pixels("three_sat/attack 135/pixels", BATCH, &cpu());
+    let target = input::<2>("three_sat/attack 135/target", [BATCH, DIM]);
+    let start = input::<4>("three_sat/attack 135/start", SHAPE) * EPSILON;
 
     for (key, iterations) in [("delta1", 1), ("delta5", 5)] {
         let mut tiny = TinyThreeSat::default();
@@ -74,6 +74,7 @@ fn the_attack_agrees_and_leaves_the_learner_as_it_was() {
 struct Case {
     file: &'static str,
     views: &'static str,
+    attack_steps: usize,
     steps: std::ops::Range<u64>,
     total: u64,
     warmup: f64,
@@ -83,6 +84,7 @@ struct Case {
 impl Case {
     fn learner(&self, weight_decay: f64) -> ThreeSat {
         let mut tiny = TinyThreeSat::default();
+        tiny.method.attack_steps = self.attack_steps;
         tiny.method.adversarial_warmup = self.warmup;
         tiny.method.unaugmented_terms = self.terms_of_the_code;
         tiny.optim = OptimConfig {
@@ -158,7 +160,8 @@ impl Case {
 fn two_steps_agree() {
     Case {
         file: "step",
-        views: "step 3",
+        views: "step 24",
+        attack_steps: 2,
         steps: 1..3,
         total: 3,
         warmup: 0.25,
@@ -171,7 +174,8 @@ fn two_steps_agree() {
 fn a_step_with_the_terms_of_the_authors_code_agrees() {
     Case {
         file: "step_code",
-        views: "step_code 5",
+        views: "step_code 41",
+        attack_steps: 5,
         steps: 1..2,
         total: 2,
         warmup: 0.0,
