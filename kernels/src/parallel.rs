@@ -1,10 +1,5 @@
 //! The only module that uses threads: all cores with the feature `threads`, else the calling thread alone.
 
-#[cfg(feature = "threads")]
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
 use std::{cell::RefCell, mem, mem::MaybeUninit};
 
 #[cfg(feature = "threads")]
@@ -82,41 +77,9 @@ pub(crate) fn map<T: Send>(count: usize, work: impl Fn(usize) -> T + Sync + Send
 pub fn together<R: Send>(work: impl FnOnce() -> R + Send) -> R {
     #[cfg(feature = "threads")]
     if shared() {
-        return rayon::scope(|_| {
-            let _awake = Awake::new();
-            work()
-        });
+        return rayon::scope(|_| work());
     }
     work()
-}
-
-/// Keeps the other threads of the pool looking for work until it is dropped. Otherwise they sleep between two kernels,
-/// and to wake one takes as long as a small kernel.
-#[cfg(feature = "threads")]
-struct Awake(Arc<AtomicBool>);
-
-#[cfg(feature = "threads")]
-impl Awake {
-    /// Must be called on a thread of the pool, which goes on with its own work.
-    fn new() -> Self {
-        let over = Arc::new(AtomicBool::new(false));
-        let (seen, own) = (over.clone(), rayon::current_thread_index());
-        rayon::spawn_broadcast(move |thread| {
-            while own != Some(thread.index()) && !seen.load(Ordering::Relaxed) {
-                if rayon::yield_now() != Some(rayon::Yield::Executed) {
-                    std::thread::yield_now();
-                }
-            }
-        });
-        Self(over)
-    }
-}
-
-#[cfg(feature = "threads")]
-impl Drop for Awake {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 /// Whether to split the work over threads. A pool of one thread is not used: handing it the work and waiting
