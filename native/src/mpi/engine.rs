@@ -8,6 +8,7 @@
 //! errors.
 
 use std::fmt;
+use std::os::unix::process::parent_id;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -22,6 +23,9 @@ use mpi::{Count, Threading};
 /// How long the launcher is given to forward an error before all processes end.
 const FORWARDING: Duration = Duration::from_millis(250);
 
+/// Between two looks whether all processes are ready to end.
+const LOOKING: Duration = Duration::from_millis(20);
+
 /// The most bytes in one exchange of all ranks: MPI counts in 31 bits.
 const AT_ONCE: usize = 1 << 30;
 
@@ -30,6 +34,8 @@ pub(crate) struct Member {
     /// The processes of this machine.
     machine: SimpleCommunicator,
     world: SimpleCommunicator,
+    /// The process that started this one, a part of the launcher.
+    launcher: u32,
     /// Ends MPI when it is dropped, so it comes last.
     _universe: Universe,
 }
@@ -54,6 +60,7 @@ impl Member {
         Ok(Self {
             machine,
             world,
+            launcher: parent_id(),
             _universe: universe,
         })
     }
@@ -79,9 +86,19 @@ impl Member {
         self.world.abort(1)
     }
 
-    /// Waits until all processes are ready to end.
+    /// Waits until all processes are ready to end, or are ended by another rank.
+    ///
+    /// It looks for itself whether the launcher is still there, because MPICH's (4.0.2) once ended after another rank's
+    /// abort and left this process behind. And MPI's own waiting would keep a core busy while rank 0 saves.
     pub(crate) fn leave(&self) {
-        self.world.barrier();
+        let mut barrier = self.world.immediate_barrier();
+        while let Err(waiting) = barrier.test() {
+            barrier = waiting;
+            if parent_id() != self.launcher {
+                std::process::exit(1);
+            }
+            std::thread::sleep(LOOKING);
+        }
     }
 }
 
