@@ -3,7 +3,7 @@
 use super::{
     Shape,
     transpose::{BLOCK, transposed},
-    winograd::{self, large},
+    winograd::{self, Transformed},
 };
 use crate::parallel::{each, pieces_of};
 
@@ -15,16 +15,13 @@ pub struct Kernel {
     pub(super) sizes: [usize; 3],
 }
 
-/// The packed forms.
+/// The two packed forms.
 #[derive(Debug, Clone)]
 pub(super) enum Form {
     /// The weights of [`panel`] output channels each, reordered to [k, k, C_in, channels].
     Taps(Vec<Vec<f32>>),
-    /// The weights transformed for minimal filtering with tiles of 2×2 outputs.
-    Winograd(winograd::Places),
-    /// The weights transformed for minimal filtering with tiles of 4×4 outputs, and the weights themselves, from which
-    /// the reversed kernel is made.
-    LargeTiles(winograd::Places, Vec<f32>),
+    /// The weights transformed for minimal filtering.
+    Winograd(Transformed),
 }
 
 /// Output channels for which packed weights lie together.
@@ -38,7 +35,7 @@ fn panel(channels_out: usize) -> usize {
 
 impl Kernel {
     /// Packs weights [C_out, C_in, k, k] for convolutions of this shape with any batch size and any height and
-    /// width; those of `shape` decide which form is the fastest.
+    /// width.
     ///
     /// # Panics
     /// When the length of `weights` does not match `shape`.
@@ -50,11 +47,8 @@ impl Kernel {
             k * k * channels_in * channels_out,
             "{shape:?}"
         );
-        let form = if large::fits(shape) {
-            let places = large::kernel_of(weights, channels_in, channels_out);
-            Form::LargeTiles(places, weights.to_vec())
-        } else if winograd::fits(shape) && !winograd::reads_too_much(shape) {
-            Form::Winograd(winograd::kernel_of(weights, channels_in, channels_out))
+        let form = if winograd::fits(shape) {
+            Form::Winograd(Transformed::of(weights.into(), [channels_in, channels_out]))
         } else {
             let row = k * k * channels_in;
             let panels = weights.chunks(panel(channels_out) * row);
@@ -90,31 +84,13 @@ impl Kernel {
                 });
                 Form::Taps(reversed.collect())
             }
-            Form::Winograd(places) => {
-                Form::Winograd(winograd::reversed(places, channels_in, channels_out))
-            }
-            Form::LargeTiles(_, weights) => {
-                let weights = reversed(weights, [k * k, channels_in, channels_out]);
-                let places = large::kernel_of(&weights, channels_out, channels_in);
-                Form::LargeTiles(places, weights)
-            }
+            Form::Winograd(kernel) => Form::Winograd(kernel.reversed([channels_in, channels_out])),
         };
         Self {
             form,
             sizes: [k, channels_out, channels_in],
         }
     }
-}
-
-/// [C_out, C_in, taps] → [C_in, C_out, taps], with the taps in reverse order.
-fn reversed(weights: &[f32], [taps, channels_in, channels_out]: [usize; 3]) -> Vec<f32> {
-    pieces_of(weights.len(), channels_out * taps, |input, to| {
-        for (output, to) in to.chunks_exact_mut(taps).enumerate() {
-            let from = &weights[(output * channels_in + input) * taps..][..taps];
-            to.copy_from_slice(from);
-            to.reverse();
-        }
-    })
 }
 
 /// [C_out, C_in, k, k] → [k, k, C_in, C_out].

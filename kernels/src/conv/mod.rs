@@ -75,11 +75,6 @@ impl Shape {
         self.kernel == 1 && self.stride == 1 && self.padding == 0
     }
 
-    /// Whether there are too few output pixels to split the work by pixels.
-    fn is_small(&self) -> bool {
-        self.pixels_out() < 2 * FEWEST
-    }
-
     fn kernel_sizes(&self) -> [usize; 3] {
         [self.kernel, self.channels_in, self.channels_out]
     }
@@ -113,15 +108,13 @@ pub fn forward(input: &[f32], kernel: &Kernel, epilogue: Epilogue, shape: &Shape
     assert_eq!(kernel.sizes, shape.kernel_sizes(), "{shape:?}");
     epilogue.check(shape.pixels_out(), shape.channels_out);
     match &kernel.form {
-        Form::Winograd(places) => {
+        Form::Winograd(kernel) => {
             assert!(winograd::fits(shape), "{shape:?}");
-            winograd::forward(input, places, epilogue, shape)
+            winograd::forward(input, kernel, epilogue, shape)
         }
-        Form::LargeTiles(places, _) => {
-            assert!(winograd::fits(shape), "{shape:?}");
-            winograd::large::forward(input, places, epilogue, shape)
+        Form::Taps(panels) if shape.pixels_out() < 2 * FEWEST => {
+            by_columns(input, panels, epilogue, shape)
         }
-        Form::Taps(panels) if shape.is_small() => by_columns(input, panels, epilogue, shape),
         Form::Taps(panels) => by_rows(input, panels, epilogue, shape),
     }
 }

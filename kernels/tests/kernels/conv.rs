@@ -33,8 +33,6 @@ fn shapes() -> Vec<Shape> {
         shape(3, [9, 14], [16, 32], 3, 1, 1),
         shape(2, [11, 5], [32, 16], 3, 1, 2),
         shape(1, [3, 118], [16, 16], 3, 1, 1),
-        // Few pixels and many channels.
-        shape(1, [3, 2], [512, 256], 3, 1, 1),
         // Panels of output channels, the last of them narrower, with few pixels and with many; and of the reversed kernel.
         shape(1, [4, 4], [7, 520], 1, 1, 1),
         shape(2, [9, 8], [3, 590], 3, 2, 1),
@@ -115,6 +113,52 @@ fn a_convolution_and_its_gradients_are_their_sums() {
         assert_close(&input_gradient(&gradient, &kernel, &shape), &of_input, 1e-5);
         let found = weight_gradient(&input, &gradient, &shape);
         assert_close(&found, &of_weights, 1e-5);
+    }
+}
+
+/// Larger tiles round more coarsely than a sum in order, and must not get worse.
+#[test]
+fn larger_tiles_keep_six_digits() {
+    for channels in [64, 128] {
+        let shape = Shape {
+            batch: 1,
+            input: [8, 8],
+            channels_in: channels,
+            channels_out: channels,
+            kernel: 3,
+            stride: 1,
+            padding: 1,
+            dilation: 1,
+        };
+        let input = values(64 * channels, 1);
+        let weights = values(9 * channels * channels, 2);
+        let mut exact = vec![0f64; 64 * channels];
+        let mut in_order = vec![0f32; 64 * channels];
+        each_product(&shape, |from, to, tap| {
+            for (i, o) in (0..channels).flat_map(|i| (0..channels).map(move |o| (i, o))) {
+                let (x, w) = (
+                    input[from * channels + i],
+                    weights[(o * channels + i) * 9 + tap],
+                );
+                exact[to * channels + o] += f64::from(x) * f64::from(w);
+                in_order[to * channels + o] = x.mul_add(w, in_order[to * channels + o]);
+            }
+        });
+        let largest = exact.iter().fold(0f64, |a, b| a.max(b.abs()));
+        let error = |found: &[f32]| {
+            let squares = found
+                .iter()
+                .zip(&exact)
+                .map(|(a, b)| (f64::from(*a) - b).powi(2));
+            (squares.sum::<f64>() / exact.len() as f64).sqrt() / largest
+        };
+        let kernel = Kernel::pack(&weights, &shape);
+        let found = error(&forward(&input, &kernel, Epilogue::Identity, &shape));
+        println!(
+            "{channels} channels: root mean square {found:.1e} of the largest output, a sum in order {:.1e}",
+            error(&in_order)
+        );
+        assert!(found < 1e-6, "{found:e}");
     }
 }
 

@@ -10,9 +10,10 @@ use std::ops::Range;
 use multiversion::multiversion;
 
 use super::{
-    Places, on_grids, sizes,
+    Places,
+    lanes::{LANES, Lanes, across, lanes, store},
+    sizes,
     tiles::{Block, Tiles},
-    weights::{LANES, in_places},
 };
 use crate::{
     conv::{Epilogue, Shape},
@@ -32,12 +33,10 @@ const TILES: usize = 28;
 /// training takes longer than what is saved.
 const MOST_CHANNELS: usize = 128;
 
-type Lanes = [f32; LANES];
-
-/// Whether this is the fastest way for a convolution.
-pub(in crate::conv) fn fits(shape: &Shape) -> bool {
+/// Whether this is faster than tiles of 2×2 outputs for these numbers of channels.
+pub(super) fn fits(channels: [usize; 2]) -> bool {
     let fits = |channels: usize| channels <= MOST_CHANNELS && channels.is_multiple_of(LANES);
-    super::fits(shape) && fits(shape.channels_in) && fits(shape.channels_out)
+    channels.into_iter().all(fits)
 }
 
 /// Bᵀd for one column d of a tile.
@@ -57,7 +56,7 @@ fn of_input([a, b, c, d, e, f]: [f32; SIDE]) -> [f32; SIDE] {
 
 /// Gg for one column g of a kernel.
 #[inline(always)]
-fn of_kernel([a, b, c]: [f32; 3]) -> [f32; SIDE] {
+pub(super) fn of_kernel([a, b, c]: [f32; 3]) -> [f32; SIDE] {
     let (ends, outer) = ((a + c) * (-1.0 / 6.0), a * (1.0 / 24.0) + c * (1.0 / 6.0));
     [
         0.25 * a,
@@ -81,27 +80,6 @@ fn of_products([a, b, c, d, e, f]: [f32; SIDE]) -> [f32; OUTPUTS] {
     ]
 }
 
-/// Applies the transform of a line to each lane.
-#[inline(always)]
-fn lanes<const N: usize, const M: usize>(
-    from: [&Lanes; N],
-    to: &mut [Lanes; M],
-    transform: impl Fn([f32; N]) -> [f32; M],
-) {
-    for lane in 0..LANES {
-        let line = transform(from.map(|values| values[lane]));
-        for (to, value) in to.iter_mut().zip(line) {
-            to[lane] = value;
-        }
-    }
-}
-
-/// Row y of what is stored column by column.
-#[inline(always)]
-fn across<const N: usize, const M: usize>(columns: &[[Lanes; M]; N], y: usize) -> [&Lanes; N] {
-    columns.each_ref().map(|column| &column[y])
-}
-
 /// The lanes that begin at `at`.
 #[inline(always)]
 fn load(from: &[f32], at: usize) -> &Lanes {
@@ -110,68 +88,14 @@ fn load(from: &[f32], at: usize) -> &Lanes {
         .expect("channels are a multiple of the lanes")
 }
 
-#[inline(always)]
-fn store(to: &mut [f32], at: usize, values: &Lanes) {
-    to[at..][..LANES].copy_from_slice(values);
-}
-
-/// The transformed kernel GgGᵀ of weights g, [C_out, C_in, 3, 3]: one matrix [C_in, C_out] for each place.
-pub(in crate::conv) fn kernel_of(
-    weights: &[f32],
-    channels_in: usize,
-    channels_out: usize,
-) -> Places {
-    in_places(PLACES, [channels_in, channels_out], |places, first| {
-        kernel_block(places, weights, first, [channels_in, channels_out]);
-    })
-}
-
-/// [`kernel_of`] for the input channels from `first` on, as many as `places` has rows.
-#[multiversion(targets = "simd")]
-fn kernel_block(
-    places: &mut [&mut [f32]],
-    weights: &[f32],
-    first: usize,
-    [channels_in, channels_out]: [usize; 2],
-) {
-    let rows = places[0].len() / channels_out;
-    let mut half = [[[0.0; LANES]; SIDE]; 3];
-    let mut line = [[0.0; LANES]; SIDE];
-    for left in (0..channels_out).step_by(LANES) {
-        for row in 0..rows {
-            let mut taps = [[0.0; LANES]; 9];
-            for lane in 0..LANES {
-                let at = ((left + lane) * channels_in + first + row) * 9;
-                for (tap, value) in taps.iter_mut().zip(&weights[at..][..9]) {
-                    tap[lane] = *value;
-                }
-            }
-            for (x, half) in half.iter_mut().enumerate() {
-                lanes([0, 3, 6].map(|y| &taps[y + x]), half, of_kernel);
-            }
-            for y in 0..SIDE {
-                lanes(across(&half, y), &mut line, of_kernel);
-                for (x, values) in line.iter().enumerate() {
-                    store(places[SIDE * y + x], row * channels_out + left, values);
-                }
-            }
-        }
-    }
-}
-
-/// The convolution with a kernel of [`kernel_of`], followed by the epilogue.
-pub(in crate::conv) fn forward(
+/// The convolution without dilation, with a kernel transformed by [`of_kernel`], followed by the epilogue.
+pub(super) fn forward(
     input: &[f32],
     kernel: &Places,
     epilogue: Epilogue,
     shape: &Shape,
 ) -> Vec<f32> {
     let (c, channels) = (shape.channels_in, shape.channels_out);
-    if shape.dilation > 1 {
-        return on_grids(input, epilogue, shape, |grids, shape| {
-            forward(grids, kernel, Epilogue::Identity, shape)
-        });
-    }
     let tiles = Tiles::of(shape, OUTPUTS);
     let blocks = tiles.blocks(TILES);
     pieces(&sizes(&blocks, channels), |index, out| {
@@ -225,7 +149,7 @@ fn transform(seen: &mut [f32], input: &[f32], tiles: &Tiles, channels: usize, so
                 lanes(across(&half, y), &mut line, of_input);
                 for (x, values) in line.iter().enumerate() {
                     let at = (SIDE * y + x) * place + index * channels + first;
-                    store(seen, at, values);
+                    store(&mut seen[at..][..LANES], values);
                 }
             }
         }
@@ -260,7 +184,8 @@ fn outputs(
                 lanes(across(&half, y), &mut line, of_products);
                 let pixel = (sample * height + top + y) * width + left - begin;
                 for (x, values) in line.iter().enumerate().take(width - left) {
-                    store(out, (pixel + x) * channels + first, values);
+                    let at = (pixel + x) * channels + first;
+                    store(&mut out[at..][..LANES], values);
                 }
             }
         }

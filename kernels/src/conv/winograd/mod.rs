@@ -9,16 +9,17 @@
 //!
 //! Where there are few channels, larger tiles save more ([`large`]), except for the gradient of the weights.
 
-pub(super) mod large;
+mod lanes;
+mod large;
 mod tiles;
 mod weights;
 
-use std::ops::Range;
+use std::{borrow::Cow, ops::Range};
 
-pub(super) use self::weights::{kernel_of, reversed};
 use self::{
+    lanes::LANES,
     tiles::{Block, Source, Tiles, outputs, transform},
-    weights::{LANES, weights_block},
+    weights::{kernel_of, reversed, reversed_weights, weights_block},
 };
 use super::{
     Shape,
@@ -35,7 +36,42 @@ const PLACES: usize = 16;
 
 /// One matrix [C_in, C_out] for each place, each in its own allocation. A single large allocation would be returned
 /// to the operating system when it is freed, and the memory of the next one would have to be cleared again.
-pub(super) type Places = Vec<Vec<f32>>;
+type Places = Vec<Vec<f32>>;
+
+/// A transformed kernel. Only the numbers of channels decide for which tiles, so that the result for a picture does not
+/// depend on its batch, nor on what the kernel was used for before.
+#[derive(Debug, Clone)]
+pub(super) enum Transformed {
+    /// For tiles of 2×2 outputs.
+    Small(Places),
+    /// For tiles of 4×4 outputs; and the weights themselves, from which the reversed kernel is made.
+    Large(Places, Vec<f32>),
+}
+
+impl Transformed {
+    /// The transform of weights [C_out, C_in, 3, 3]; `channels` are C_in and C_out.
+    pub(super) fn of(weights: Cow<'_, [f32]>, channels: [usize; 2]) -> Self {
+        if large::fits(channels) {
+            let places = kernel_of(&weights, channels, large::of_kernel);
+            Self::Large(places, weights.into_owned())
+        } else {
+            Self::Small(kernel_of(&weights, channels, weights::of_kernel))
+        }
+    }
+
+    /// The kernel that turns the gradient of the output into the gradient of the input: the taps are in reverse order,
+    /// input and output channels are exchanged.
+    pub(super) fn reversed(&self, channels: [usize; 2]) -> Self {
+        match self {
+            Self::Small(places) => Self::Small(reversed(places, channels)),
+            Self::Large(_, weights) => {
+                let [channels_in, channels_out] = channels;
+                let weights = reversed_weights(weights, channels);
+                Self::of(weights.into(), [channels_out, channels_in])
+            }
+        }
+    }
+}
 
 /// Whether a convolution is 3×3 with stride 1 and "same" padding, and has enough channels for this to be faster.
 pub(super) fn fits(shape: &Shape) -> bool {
@@ -46,42 +82,33 @@ pub(super) fn fits(shape: &Shape) -> bool {
         && shape.channels_out >= 16
 }
 
-/// Whether the transformed kernel, 16/9 of the weights' size, takes longer to read than the products that it saves:
-/// with few pixels and many channels.
-pub(super) fn reads_too_much(shape: &Shape) -> bool {
-    shape.is_small() && shape.channels_in * shape.channels_out >= 1 << 17
-}
-
-/// A dilated convolution by `convolve`, which computes the undilated one of the interleaved grids.
-fn on_grids(
-    input: &[f32],
-    epilogue: Epilogue,
-    shape: &Shape,
-    convolve: impl Fn(&[f32], &Shape) -> Vec<f32>,
-) -> Vec<f32> {
-    let grids = convolve(&split(input, shape.channels_in, shape), &of_grids(shape));
-    join(&grids, shape.channels_out, epilogue, shape)
-}
-
 /// Up to this many tiles, each of the 16 places is one task over all tiles, which reads its weights once. More
 /// tiles are computed in blocks, small enough to stay in a core's cache from the first transform to the last.
 const ONE_BLOCK: usize = 512;
 /// Bytes of the matrix products of a block.
 const BLOCK_BYTES: usize = 512 << 10;
 
-/// The convolution with a kernel transformed by [`kernel_of`], followed by the epilogue.
+/// The convolution, followed by the epilogue.
 pub(super) fn forward(
     input: &[f32],
-    kernel: &Places,
+    kernel: &Transformed,
     epilogue: Epilogue,
     shape: &Shape,
 ) -> Vec<f32> {
-    let (c, channels) = (shape.channels_in, shape.channels_out);
     if shape.dilation > 1 {
-        return on_grids(input, epilogue, shape, |grids, shape| {
-            forward(grids, kernel, Epilogue::Identity, shape)
-        });
+        let grids = split(input, shape.channels_in, shape);
+        let grids = forward(&grids, kernel, Epilogue::Identity, &of_grids(shape));
+        return join(&grids, shape.channels_out, epilogue, shape);
     }
+    match kernel {
+        Transformed::Small(places) => by_small_tiles(input, places, epilogue, shape),
+        Transformed::Large(places, _) => large::forward(input, places, epilogue, shape),
+    }
+}
+
+/// The convolution without dilation by tiles of 2×2 outputs.
+fn by_small_tiles(input: &[f32], kernel: &Places, epilogue: Epilogue, shape: &Shape) -> Vec<f32> {
+    let (c, channels) = (shape.channels_in, shape.channels_out);
     let tiles = Tiles::of(shape, 2);
     let source = Source::input(input, tiles, c);
     let multiply = |place: usize, tiles_of: Range<usize>, seen: &mut [f32], out: &mut [f32]| {

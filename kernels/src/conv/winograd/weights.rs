@@ -2,34 +2,28 @@
 
 use multiversion::multiversion;
 
-use super::{CHANNELS, PLACES, Places};
+use super::{
+    CHANNELS, PLACES, Places,
+    lanes::{LANES, across, lanes, store},
+};
 use crate::{
     conv::transpose::transposed,
-    parallel::{each, map},
+    parallel::{each, map, pieces_of},
 };
 
-/// Channels that are transformed together, in one vector.
-pub(super) const LANES: usize = 16;
-
-/// The transformed kernel GgGᵀ of weights g, [C_out, C_in, 3, 3].
-pub(in crate::conv) fn kernel_of(
-    weights: &[f32],
-    channels_in: usize,
-    channels_out: usize,
-) -> Places {
-    in_places(PLACES, [channels_in, channels_out], |places, first| {
-        kernel_block(places, weights, first, [channels_in, channels_out]);
-    })
+/// Gg for one column g of a kernel, for tiles of 2×2 outputs.
+#[inline(always)]
+pub(super) fn of_kernel([a, b, c]: [f32; 3]) -> [f32; 4] {
+    [a, 0.5 * (a + c + b), 0.5 * (a + c - b), c]
 }
 
-/// A matrix [C_in, C_out] for each place. `fill` fills the rows of some input channels in all of them; it is given
-/// the first of these channels.
-pub(super) fn in_places(
-    count: usize,
+/// The transformed kernel GgGᵀ of weights g, [C_out, C_in, 3, 3]. `transform` is Gg for one column g.
+pub(super) fn kernel_of<const SIDE: usize>(
+    weights: &[f32],
     [channels_in, channels_out]: [usize; 2],
-    fill: impl Fn(&mut [&mut [f32]], usize) + Sync + Send,
+    transform: impl Fn([f32; 3]) -> [f32; SIDE] + Copy + Sync + Send,
 ) -> Places {
-    let mut kernel = vec![vec![0.0; channels_in * channels_out]; count];
+    let mut kernel = vec![vec![0.0; channels_in * channels_out]; SIDE * SIDE];
     let mut places: Vec<_> = kernel
         .iter_mut()
         .map(|place| place.chunks_mut(LANES * channels_out))
@@ -40,57 +34,49 @@ pub(super) fn in_places(
             (block * LANES, rows.collect())
         })
         .collect();
-    each(blocks, |(first, mut places)| fill(&mut places, first));
+    each(blocks, |(first, mut places)| {
+        kernel_block(
+            &mut places,
+            weights,
+            first,
+            [channels_in, channels_out],
+            transform,
+        );
+    });
     kernel
 }
 
 /// [`kernel_of`] for the input channels from `first` on, as many as `places` has rows.
 #[multiversion(targets = "simd")]
-fn kernel_block(
+fn kernel_block<const SIDE: usize, T: Fn([f32; 3]) -> [f32; SIDE] + Copy>(
     places: &mut [&mut [f32]],
     weights: &[f32],
     first: usize,
     [channels_in, channels_out]: [usize; 2],
+    transform: T,
 ) {
     let rows = places[0].len() / channels_out;
+    let mut half = [[[0.0; LANES]; SIDE]; 3];
+    let mut line = [[0.0; LANES]; SIDE];
     for left in (0..channels_out).step_by(LANES) {
-        let lanes = LANES.min(channels_out - left);
+        let count = LANES.min(channels_out - left);
         for row in 0..rows {
             let mut taps = [[0.0; LANES]; 9];
-            for lane in 0..lanes {
+            for lane in 0..count {
                 let at = ((left + lane) * channels_in + first + row) * 9;
-                let source = &weights[at..][..9];
-                for (tap, value) in taps.iter_mut().zip(source) {
+                for (tap, value) in taps.iter_mut().zip(&weights[at..][..9]) {
                     tap[lane] = *value;
                 }
             }
             // First G·g, then (G·g)·Gᵀ.
-            let mut half = [[0.0; LANES]; 12];
-            for x in 0..3 {
-                for lane in 0..LANES {
-                    let [a, b, c] = [taps[x][lane], taps[3 + x][lane], taps[6 + x][lane]];
-                    half[x][lane] = a;
-                    half[3 + x][lane] = 0.5 * (a + c + b);
-                    half[6 + x][lane] = 0.5 * (a + c - b);
-                    half[9 + x][lane] = c;
-                }
+            for (x, half) in half.iter_mut().enumerate() {
+                lanes([0, 3, 6].map(|y| &taps[y + x]), half, transform);
             }
-            for y in 0..4 {
-                let mut four = [[0.0; LANES]; 4];
-                for lane in 0..LANES {
-                    let [a, b, c] = [
-                        half[3 * y][lane],
-                        half[3 * y + 1][lane],
-                        half[3 * y + 2][lane],
-                    ];
-                    four[0][lane] = a;
-                    four[1][lane] = 0.5 * (a + c + b);
-                    four[2][lane] = 0.5 * (a + c - b);
-                    four[3][lane] = c;
-                }
-                for (x, values) in four.iter().enumerate() {
-                    places[4 * y + x][row * channels_out + left..][..lanes]
-                        .copy_from_slice(&values[..lanes]);
+            for y in 0..SIDE {
+                lanes(across(&half, y), &mut line, transform);
+                for (x, values) in line.iter().enumerate() {
+                    let to = &mut places[SIDE * y + x][row * channels_out + left..];
+                    store(&mut to[..count], values);
                 }
             }
         }
@@ -142,13 +128,23 @@ pub(super) fn weights_block(
     }
 }
 
+/// The weights [C_out, C_in, 3, 3] that turn the gradient of the output into the gradient of the input, [C_in, C_out, 3, 3]
+/// with the taps in reverse order.
+pub(super) fn reversed_weights(
+    weights: &[f32],
+    [channels_in, channels_out]: [usize; 2],
+) -> Vec<f32> {
+    pieces_of(weights.len(), channels_out * 9, |input, to| {
+        for (output, to) in to.chunks_exact_mut(9).enumerate() {
+            to.copy_from_slice(&weights[(output * channels_in + input) * 9..][..9]);
+            to.reverse();
+        }
+    })
+}
+
 /// The transformed kernel that turns the gradient of the output into the gradient of the input: reversing the
 /// taps swaps the first and the last place along each side; input and output channels are exchanged.
-pub(in crate::conv) fn reversed(
-    kernel: &Places,
-    channels_in: usize,
-    channels_out: usize,
-) -> Places {
+pub(super) fn reversed(kernel: &Places, [channels_in, channels_out]: [usize; 2]) -> Places {
     map(PLACES, |place| {
         let swapped = |i: usize| [3, 1, 2, 0][i];
         let from = swapped(place / 4) * 4 + swapped(place % 4);
