@@ -25,5 +25,7 @@ mod parallel;
 pub mod pool;
 mod product;
 pub mod sgd;
+#[cfg(feature = "threads")]
+mod team;
 
 pub use parallel::together;

@@ -5,35 +5,39 @@ use std::{cell::RefCell, mem, mem::MaybeUninit};
 #[cfg(feature = "threads")]
 use rayon::prelude::*;
 
+#[cfg(feature = "threads")]
+use crate::team::{self, Role};
+
+/// Runs `work` on each item, in any order.
+pub(crate) fn each<T: Send>(items: Vec<T>, work: impl Fn(T) + Sync + Send) {
+    #[cfg(feature = "threads")]
+    match team::role() {
+        Role::Leader => return team::each(items, work),
+        Role::Outside if shared() => return items.into_par_iter().for_each(work),
+        Role::Outside | Role::Member => {}
+    }
+    items.into_iter().for_each(work);
+}
+
 /// Runs `work` on the chunks of `len` values of `data` (the last may be shorter); it receives the index of the
 /// chunk.
-pub(crate) fn chunks<T: Send>(data: &mut [T], len: usize, work: impl Fn(usize, &mut [T]) + Sync) {
-    #[cfg(feature = "threads")]
-    if shared() {
-        let chunks = data.par_chunks_mut(len).enumerate();
-        return chunks.for_each(|(index, chunk)| work(index, chunk));
-    }
-    for (index, chunk) in data.chunks_mut(len).enumerate() {
-        work(index, chunk);
-    }
+pub(crate) fn chunks<T: Send>(
+    data: &mut [T],
+    len: usize,
+    work: impl Fn(usize, &mut [T]) + Sync + Send,
+) {
+    let chunks = data.chunks_mut(len).enumerate().collect();
+    each(chunks, |(index, chunk)| work(index, chunk));
 }
 
 /// Runs `work` on pairs of chunks, the i-th of `a` with the i-th of `b`.
 pub(crate) fn chunks2<T: Send, U: Send>(
     (a, len_a): (&mut [T], usize),
     (b, len_b): (&mut [U], usize),
-    work: impl Fn(usize, &mut [T], &mut [U]) + Sync,
+    work: impl Fn(usize, &mut [T], &mut [U]) + Sync + Send,
 ) {
-    #[cfg(feature = "threads")]
-    if shared() {
-        let chunks = a.par_chunks_mut(len_a).zip(b.par_chunks_mut(len_b));
-        return chunks
-            .enumerate()
-            .for_each(|(index, (a, b))| work(index, a, b));
-    }
-    for (index, (a, b)) in a.chunks_mut(len_a).zip(b.chunks_mut(len_b)).enumerate() {
-        work(index, a, b);
-    }
+    let chunks = a.chunks_mut(len_a).zip(b.chunks_mut(len_b)).enumerate();
+    each(chunks.collect(), |(index, (a, b))| work(index, a, b));
 }
 
 /// The results of `work` on pairs of chunks of `len` values, the i-th of `a` with the i-th of `b`, in order.
@@ -43,41 +47,29 @@ pub(crate) fn map_chunks2<T: Send, R: Send>(
     len: usize,
     work: impl Fn(usize, &mut [T], &mut [T]) -> R + Sync + Send,
 ) -> Vec<R> {
-    #[cfg(feature = "threads")]
-    if shared() {
-        let chunks = a.par_chunks_mut(len).zip(b.par_chunks_mut(len));
-        let results = chunks.enumerate().map(|(index, (a, b))| work(index, a, b));
-        return results.collect();
-    }
     let chunks = a.chunks_mut(len).zip(b.chunks_mut(len)).enumerate();
-    chunks.map(|(index, (a, b))| work(index, a, b)).collect()
-}
-
-/// Runs `work` on each item, in any order.
-pub(crate) fn each<T: Send>(items: Vec<T>, work: impl Fn(T) + Sync + Send) {
-    #[cfg(feature = "threads")]
-    if shared() {
-        return items.into_par_iter().for_each(work);
-    }
-    items.into_iter().for_each(work);
+    map_each(chunks.collect(), |(index, (a, b))| work(index, a, b))
 }
 
 /// The results of `work` on 0..count, in order.
-pub(crate) fn map<T: Send>(count: usize, work: impl Fn(usize) -> T + Sync + Send) -> Vec<T> {
-    #[cfg(feature = "threads")]
-    if shared() {
-        return (0..count).into_par_iter().map(work).collect();
-    }
-    (0..count).map(work).collect()
+pub(crate) fn map<R: Send>(count: usize, work: impl Fn(usize) -> R + Sync + Send) -> Vec<R> {
+    map_each((0..count).collect(), work)
 }
 
-/// Runs `work` on a thread of the pool that the kernels use. A kernel that is called on any other thread passes its
-/// tasks to the pool and waits for them. With `together` this happens once for the whole of `work`, which saves time if
-/// `work` calls many small kernels.
-pub fn together<R: Send>(work: impl FnOnce() -> R + Send) -> R {
+/// The results of `work` on the items, in order.
+fn map_each<T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) -> R + Sync + Send) -> Vec<R> {
+    let mut results: Vec<Option<R>> = items.iter().map(|_| None).collect();
+    let tasks = items.into_iter().zip(&mut results).collect();
+    each(tasks, |(item, result)| *result = Some(work(item)));
+    results.into_iter().flatten().collect()
+}
+
+/// Keeps the threads that share the kernels' work awake during `work`. Each kernel that this thread calls then begins on
+/// all of them at once, which saves time if `work` calls many small kernels.
+pub fn together<R>(work: impl FnOnce() -> R) -> R {
     #[cfg(feature = "threads")]
     if shared() {
-        return rayon::scope(|_| work());
+        return team::lead(work);
     }
     work()
 }

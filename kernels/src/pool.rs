@@ -48,19 +48,21 @@ pub fn forward(input: &[f32], shape: &Shape) -> (Vec<f32>, Vec<u8>) {
     let (size_in, size_out) = (shape.sample_in(), shape.sample_out());
     assert_eq!(input.len(), shape.batch * size_in, "{shape:?}");
     let [height, width] = shape.input;
-    let [_, columns] = shape.output();
+    let [rows, columns] = shape.output();
     let c = shape.channels;
     let mut output = vec![f32::NEG_INFINITY; shape.batch * size_out];
     let mut taps = vec![0; shape.batch * size_out];
+    let row = columns * c;
     chunks2(
-        (&mut output, size_out),
-        (&mut taps, size_out),
-        |sample, output, taps| {
+        (&mut output, row),
+        (&mut taps, row),
+        |index, output, taps| {
+            let (sample, y) = (index / rows, index % rows);
             let input = &input[sample * size_in..][..size_in];
             let cells = output.chunks_exact_mut(c).zip(taps.chunks_exact_mut(c));
-            for (cell, (best, tap)) in cells.enumerate() {
-                for (ty, y) in Shape::window(cell / columns, height) {
-                    for (tx, x) in Shape::window(cell % columns, width) {
+            for (x, (best, tap)) in cells.enumerate() {
+                for (ty, y) in Shape::window(y, height) {
+                    for (tx, x) in Shape::window(x, width) {
                         let seen = &input[(y * width + x) * c..][..c];
                         keep_largest(best, tap, seen, (3 * ty + tx) as u8);
                     }

@@ -15,6 +15,7 @@ use densecl::checkpoint;
 use densecl::device;
 use densecl::method::{Method, StepOutput, StepSettings};
 use densecl::metrics::CorrespondenceAccuracy;
+use densecl::ops;
 use densecl::world::World;
 
 use crate::agree;
@@ -202,7 +203,9 @@ impl Trainer {
         };
         let settings = plan.step_settings(self.step);
         let micro_batches = plan.micro_batches(&batch);
-        let output = self.learner.step(micro_batches, &settings, with.world)?;
+        let output = ops::together(&plan.device, || {
+            self.learner.step(micro_batches, &settings, with.world)
+        })?;
         let scale = self.learner.loss_scale();
         if scale.is_some_and(|scale| scale.is_exhausted()) {
             return Err(Failure::NotFinite(self.step + 1));

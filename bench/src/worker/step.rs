@@ -5,6 +5,7 @@ use std::time::Instant;
 use burn::tensor::Device;
 use densecl::config::{MethodConfig, OptimConfig};
 use densecl::method::{DenseCl, Method, MicroBatch, StepSettings, ViewBatch};
+use densecl::ops::together;
 use densecl::world::Alone;
 
 use super::{Iteration, model, random};
@@ -41,6 +42,7 @@ pub(crate) fn views(network: Network, device: &Device) -> MicroBatch {
 /// Trains on the same views in every step and reads the figures after it, as a loop that logs each step does.
 pub(super) fn iteration(network: Network, device: &Device) -> Iteration {
     let (mut learner, views) = learner(network, device);
+    let device = device.clone();
     let mut step = 0;
     Box::new(move || {
         let settings = StepSettings {
@@ -50,7 +52,9 @@ pub(super) fn iteration(network: Network, device: &Device) -> Iteration {
         };
         step += 1;
         let start = Instant::now();
-        let output = learner.step(vec![views.clone()], &settings, &mut Alone)?;
+        let output = together(&device, || {
+            learner.step(vec![views.clone()], &settings, &mut Alone)
+        })?;
         output.figures()?;
         Ok(start.elapsed())
     })

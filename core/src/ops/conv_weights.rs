@@ -12,8 +12,10 @@ use burn::tensor::Tensor;
 #[derive(Debug, Clone)]
 pub struct ConvWeights {
     tensor: Tensor<4>,
-    prepared: Arc<OnceLock<Arc<dyn Any + Send + Sync>>>,
+    prepared: Arc<[OnceLock<Made>; 2]>,
 }
+
+type Made = Arc<dyn Any + Send + Sync>;
 
 impl ConvWeights {
     /// The weights of a tensor [out, in, k, k].
@@ -36,21 +38,21 @@ impl ConvWeights {
     }
 
     #[allow(dead_code, reason = "only devices with kernels of ours ask for it")]
-    /// The form that `make` makes of the tensor; later calls return the first result. One form is enough, because
-    /// a convolution stays on one device and always has the same stride and dilation.
+    /// The form that `make` makes of the tensor; later calls return the first result, because a convolution stays on one
+    /// device and always has the same stride and dilation. `kind`, 0 or 1, tells two forms of a device apart.
     pub(super) fn prepared<T: Any + Send + Sync>(
         &self,
+        kind: usize,
         make: impl FnOnce(&Tensor<4>) -> T,
     ) -> Arc<T> {
-        let made = self.prepared.get_or_init(|| Arc::new(make(&self.tensor)));
-        Arc::clone(made)
-            .downcast()
-            .expect("one device has one form of weights")
+        let kept = &self.prepared[kind];
+        let made = kept.get_or_init(|| Arc::new(make(&self.tensor)));
+        Arc::clone(made).downcast().expect("each kind has one type")
     }
 
     /// The form that was made for kernels, if there is one.
     #[cfg(test)]
-    pub(super) fn made(&self) -> Option<Arc<dyn Any + Send + Sync>> {
-        self.prepared.get().cloned()
+    pub(super) fn made(&self) -> Option<Made> {
+        self.prepared.iter().find_map(OnceLock::get).cloned()
     }
 }

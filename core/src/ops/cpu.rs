@@ -313,7 +313,8 @@ pub(super) fn ready(
     geometry: Geometry,
 ) -> (Arc<Kernel>, conv::Shape) {
     let shape = conv_shape(x, weights.tensor().dims(), geometry);
-    let kernel = weights.prepared(|weights| {
+    let packing = Kernel::packing(&shape);
+    let kernel = weights.prepared(packing as usize, |weights| {
         let weights = contiguous(primitive(weights.clone()));
         Kernel::pack(values(&weights), &shape)
     });

@@ -357,13 +357,13 @@ pub fn training(device: &Device, dtype: DType) -> &'static dyn Training {
     &stock::Burn
 }
 
-/// Runs `work` that consists of many small operations on `device`, such as a network on one picture. On the CPU it
-/// enters the thread pool once for the whole of `work` instead of once per operation.
+/// Runs `work` that consists of many operations on `device`, such as a training step or a network on one picture. On the
+/// CPU the threads that share each operation stay awake in between.
 #[allow(
     unused_variables,
     reason = "what decides depends on the backends that are compiled in"
 )]
-pub fn together<R: Send>(device: &Device, work: impl FnOnce() -> R + Send) -> R {
+pub fn together<R>(device: &Device, work: impl FnOnce() -> R) -> R {
     #[cfg(feature = "cpu")]
     if cpu::has_kernels(device, DType::F32) {
         return densecl_kernels::together(work);

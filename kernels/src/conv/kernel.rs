@@ -15,6 +15,19 @@ pub struct Kernel {
     pub(super) sizes: [usize; 3],
 }
 
+/// Kinds of packed weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Packing {
+    /// The weights in another order.
+    Taps,
+    /// Their transform for minimal filtering.
+    Transformed,
+}
+
+/// A picture with so few output pixels takes longer to read the transformed kernel of a layer with many channels, 16/9
+/// of the weights, than it saves by fewer multiplications.
+const FEW_PIXELS: usize = 49;
+
 /// The two packed forms.
 #[derive(Debug, Clone)]
 pub(super) enum Form {
@@ -35,7 +48,7 @@ fn panel(channels_out: usize) -> usize {
 
 impl Kernel {
     /// Packs weights [C_out, C_in, k, k] for convolutions of this shape with any batch size and any height and
-    /// width.
+    /// width. Pictures of this size take the least time, and those of all sizes with the same [`Self::packing`].
     ///
     /// # Panics
     /// When the length of `weights` does not match `shape`.
@@ -47,15 +60,31 @@ impl Kernel {
             k * k * channels_in * channels_out,
             "{shape:?}"
         );
-        let form = if winograd::fits(shape) {
-            Form::Winograd(Transformed::of(weights.into(), [channels_in, channels_out]))
-        } else {
-            let row = k * k * channels_in;
-            let panels = weights.chunks(panel(channels_out) * row);
-            let packed = panels.map(|weights| pack(weights, [k, channels_in, weights.len() / row]));
-            Form::Taps(packed.collect())
+        let form = match Self::packing(shape) {
+            Packing::Transformed => {
+                Form::Winograd(Transformed::of(weights.into(), [channels_in, channels_out]))
+            }
+            Packing::Taps => {
+                let row = k * k * channels_in;
+                let panels = weights.chunks(panel(channels_out) * row);
+                let packed =
+                    panels.map(|weights| pack(weights, [k, channels_in, weights.len() / row]));
+                Form::Taps(packed.collect())
+            }
         };
         Self { form, sizes }
+    }
+
+    /// How [`Self::pack`] packs the weights for this shape. The batch size does not matter, so that the result for a
+    /// picture does not depend on its batch.
+    pub fn packing(shape: &Shape) -> Packing {
+        let [height, width] = shape.output();
+        let few_pixels = height * width <= FEW_PIXELS;
+        if winograd::fits(shape) && !(few_pixels && winograd::is_large(shape)) {
+            Packing::Transformed
+        } else {
+            Packing::Taps
+        }
     }
 
     /// The kernel that turns the gradient of the output into the gradient of the input, at stride 1: the taps

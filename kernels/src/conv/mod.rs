@@ -16,7 +16,7 @@ mod winograd;
 
 pub use backward::{bias_gradient, input_gradient, weight_gradient};
 pub use epilogue::Epilogue;
-pub use kernel::Kernel;
+pub use kernel::{Kernel, Packing};
 
 use crate::{
     parallel::{map, pieces_of, with_scratch},
@@ -89,6 +89,8 @@ const FEWEST: usize = 48;
 const TILES: usize = 8;
 /// Output channels per task, where there are too few pixels to split the work by pixels.
 const COLUMNS: usize = 128;
+/// Pixels per task when the output channels of such tasks are put side by side.
+const SIDE_BY_SIDE: usize = 8;
 
 /// Pixels in a tile whose patches have `row` values.
 fn tile_rows(row: usize) -> usize {
@@ -183,13 +185,18 @@ fn by_columns(input: &[f32], panels: &[Vec<f32>], epilogue: Epilogue, shape: &Sh
         product(&mut out, Write::Replace, patches, weights);
         out
     });
-    let mut output = Vec::with_capacity(pixels * channels);
-    for pixel in 0..pixels {
-        for block in &blocks {
-            let count = block.len() / pixels;
-            output.extend_from_slice(&block[pixel * count..][..count]);
+    pieces_of(pixels * channels, SIDE_BY_SIDE * channels, |index, out| {
+        let first = index * SIDE_BY_SIDE;
+        for (pixel, out) in out.chunks_exact_mut(channels).enumerate() {
+            let mut left = 0;
+            for block in &blocks {
+                let count = block.len() / pixels;
+                let from = &block[(first + pixel) * count..][..count];
+                out[left..left + count].copy_from_slice(from);
+                left += count;
+            }
         }
-    }
-    epilogue.apply(&mut output, 0..pixels);
-    output
+        let count = out.len() / channels;
+        epilogue.apply(out, first..first + count);
+    })
 }

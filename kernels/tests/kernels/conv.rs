@@ -33,6 +33,8 @@ fn shapes() -> Vec<Shape> {
         shape(3, [9, 14], [16, 32], 3, 1, 1),
         shape(2, [11, 5], [32, 16], 3, 1, 2),
         shape(1, [3, 118], [16, 16], 3, 1, 1),
+        // Few pixels and so many channels that minimal filtering is slower.
+        shape(2, [2, 3], [512, 512], 3, 1, 1),
         // Panels of output channels, the last of them narrower, with few pixels and with many; and of the reversed kernel.
         shape(1, [4, 4], [7, 520], 1, 1, 1),
         shape(2, [9, 8], [3, 590], 3, 2, 1),
@@ -113,6 +115,43 @@ fn a_convolution_and_its_gradients_are_their_sums() {
         assert_close(&input_gradient(&gradient, &kernel, &shape), &of_input, 1e-5);
         let found = weight_gradient(&input, &gradient, &shape);
         assert_close(&found, &of_weights, 1e-5);
+    }
+}
+
+#[test]
+fn a_picture_has_the_same_result_in_a_batch() {
+    let of = |input, channels, kernel, stride| Shape {
+        batch: 3,
+        input,
+        channels_in: channels,
+        channels_out: channels,
+        kernel,
+        stride,
+        padding: kernel / 2,
+        dilation: 1,
+    };
+    for shape in [
+        of([7, 7], 512, 3, 1),
+        of([8, 7], 512, 3, 1),
+        of([14, 14], 64, 3, 1),
+        of([7, 7], 64, 1, 1),
+        of([14, 14], 48, 3, 2),
+    ] {
+        let alone = Shape { batch: 1, ..shape };
+        let channels = shape.channels_in;
+        let (size, size_out) = (
+            shape.input.iter().product::<usize>() * channels,
+            shape.output().iter().product::<usize>() * channels,
+        );
+        let input = values(3 * size, 1);
+        let weights = values(shape.kernel.pow(2) * channels.pow(2), 2);
+        assert_eq!(Kernel::packing(&shape), Kernel::packing(&alone));
+        let kernel = Kernel::pack(&weights, &alone);
+        let together = forward(&input, &kernel, Epilogue::Identity, &shape);
+        for (input, batch) in input.chunks(size).zip(together.chunks(size_out)) {
+            let found = forward(input, &kernel, Epilogue::Identity, &alone);
+            assert_eq!(found, batch, "{shape:?}");
+        }
     }
 }
 

@@ -217,7 +217,7 @@ fn map(values: GpuTensor) -> FeatureMap {
 
 /// The weights in the orders that the products need.
 fn arranged(weights: &ConvWeights) -> std::sync::Arc<Arranged> {
-    weights.prepared(|weights| Arranged::new(primitive(weights.clone())))
+    weights.prepared(0, |weights| Arranged::new(primitive(weights.clone())))
 }
 
 fn conv_shape(x: &GpuTensor, weights: &ConvWeights, geometry: Geometry) -> ConvShape {

@@ -82,6 +82,11 @@ pub(super) fn fits(shape: &Shape) -> bool {
         && shape.channels_out >= 16
 }
 
+/// Whether the transformed kernel is larger than a core's L2 cache by far.
+pub(super) fn is_large(shape: &Shape) -> bool {
+    shape.channels_in * shape.channels_out >= 1 << 18
+}
+
 /// Up to this many tiles, each of the 16 places is one task over all tiles, which reads its weights once. More
 /// tiles are computed in blocks, small enough to stay in a core's cache from the first transform to the last.
 const ONE_BLOCK: usize = 512;
