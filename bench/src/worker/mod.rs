@@ -17,6 +17,7 @@ use densecl::features::{Feature, feature_map};
 use densecl::loss::info_nce;
 use densecl::matching::l2_normalize;
 use densecl::model::Encoder;
+use densecl::ops::together;
 use serde::Serialize;
 
 use crate::machine;
@@ -119,10 +120,10 @@ pub(crate) fn iteration(work: &Work, device: &Device) -> anyhow::Result<Iteratio
     })
 }
 
-/// Times `action` until the device has finished all work it was given.
+/// Times `action`, which runs as a part of a training step does, until the device has finished all work it was given.
 fn clock(device: &Device, action: impl FnOnce()) -> anyhow::Result<Duration> {
     let start = Instant::now();
-    action();
+    together(device, action);
     device.sync()?;
     Ok(start.elapsed())
 }
