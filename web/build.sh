@@ -6,19 +6,32 @@
 #   web/build.sh --check    also bundles the JavaScript (needs npm), and fails when a file is larger than its
 #                           budget
 #   web/build.sh cpu        builds only this module (or gpu, train_cpu, train_gpu); those for a GPU take long to compile
+#   web/build.sh --supervised FILE
+#                           also adds this network, as the page's choice "supervised". FILE is one that the program
+#                           reads, such as torchvision's ResNet-50, 47 MB at half precision; only visitors who choose it
+#                           fetch it. It stays in web/dist/ until its folder, weights/supervised, is removed
 #
 # CARGO_TARGET_DIR is respected. Missing tools are installed into DENSECL_WEB_TOOLS (~/.cache/densecl-web).
 set -euo pipefail
-cd "$(dirname "$0")/.."
 
-only='' check=no
-for argument in "$@"; do
-    case $argument in
-    cpu | gpu | train_cpu | train_gpu) only=$argument ;;
+only='' check=no supervised=''
+while [ $# -gt 0 ]; do
+    case $1 in
+    cpu | gpu | train_cpu | train_gpu) only=$1 ;;
     --check) check=yes ;;
-    *) echo "usage: web/build.sh [--check] [cpu | gpu | train_cpu | train_gpu]" >&2 && exit 2 ;;
+    --supervised)
+        supervised=$(realpath -e -- "${2-}" 2>/dev/null) ||
+            { echo "web/build.sh: --supervised needs a file with weights; there is no file '${2-}'" >&2 && exit 2; }
+        shift
+        ;;
+    *)
+        echo "usage: web/build.sh [--check] [--supervised FILE] [cpu | gpu | train_cpu | train_gpu]" >&2
+        exit 2
+        ;;
     esac
+    shift
 done
+cd "$(dirname "$0")/.."
 
 tools=${DENSECL_WEB_TOOLS:-${XDG_CACHE_HOME:-$HOME/.cache}/densecl-web}
 target=${CARGO_TARGET_DIR:-target}
@@ -116,6 +129,17 @@ for bundle in web/weights/*/; do
     done
     rm -r "$shards"
 done
+if [ -n "$supervised" ]; then
+    rm -rf "$dist/weights/supervised"
+    cargo run --release --locked --quiet --package densecl-cli --bin densecl -- \
+        export "$supervised" --to web --out "$dist/weights/supervised"
+fi
+# The page asks for this list instead of for files that may not exist.
+list=$(mktemp -d)
+names=$(cd "$dist/weights" && printf '"%s",' */manifest.json | sed 's/\/manifest\.json//g')
+echo "[${names%,}]" >"$list/index.json"
+put "$dist/weights/index.json" "$list/index.json"
+rm -r "$list"
 for file in LICENSE-MIT LICENSE-APACHE; do put "$dist/$file" "$file"; done
 
 [ "$check" = yes ] || exit 0

@@ -32,6 +32,8 @@ export function startControls(store, { chooseWeights }) {
     byId("truth-row").hidden = !state.pictures?.truth;
     byId("threshold-row").hidden = state.view !== "matches";
     menus.forEach((menu, index) => {
+      const supervised = menu.querySelector("[value=supervised]");
+      supervised.hidden = supervised.disabled = !state.supervisedOffered;
       const own = menu.querySelector("[value=file]");
       own.hidden = own.disabled = !state.files[index];
       if (state.files[index]) own.textContent = state.files[index].name;

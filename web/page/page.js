@@ -9,14 +9,16 @@ import { byId } from "./dom.js";
 import { startExport } from "./export.js";
 import { Panel } from "./panel.js";
 import { startSession } from "./session.js";
-import { startSources } from "./sources.js";
+import { offersSupervised, startSources } from "./sources.js";
 import { fromHash, initialState, toHash } from "./state.js";
 import { startStatus } from "./status.js";
 import { createStore, effect } from "./store.js";
 import { startTour } from "./tour.js";
 
-const { choices, lost } = fromHash(location.hash);
+const supervised = offersSupervised();
+const { choices, lost, unoffered } = await asked(location.hash);
 const store = createStore({ ...initialState, ...choices });
+supervised.then((supervisedOffered) => store.set({ supervisedOffered }));
 const stage = byId("stage");
 
 const panels = [new Panel(store, 0), new Panel(store, 1)];
@@ -33,7 +35,7 @@ startAddress(store);
 startSession(store, engine());
 startTour(store, stage);
 startModes();
-if (lost.length) tellLost(lost);
+tellMissing({ lost, unoffered });
 
 /** Loads the code of the modes other than "Match" when one of them is chosen for the first time. */
 function startModes() {
@@ -65,16 +67,32 @@ function startAddress({ subscribe, set }) {
   };
   // Browsers limit how often a page may change its URL.
   subscribe(() => (timer ||= setTimeout(write, 250)));
-  addEventListener("hashchange", () => {
-    if (location.hash === written) return;
-    const asked = fromHash(location.hash);
-    set({ ...asked.choices, own: [null, null], notice: null });
-    if (asked.lost.length) tellLost(asked.lost);
+  addEventListener("hashchange", async () => {
+    const { hash } = location;
+    if (hash === written) return;
+    const { choices, ...missing } = await asked(hash);
+    set({ ...choices, own: [null, null], notice: null });
+    tellMissing(missing);
   });
 }
 
-/** Tells the visitor which choices of the link could not be restored, because they were local files. */
-function tellLost(what) {
-  say(`This link was made with ${what.join(" and ")} from a file. Files never leave their browser, so here is what ` +
-    "the page starts with instead.");
+/**
+ * The choices of a fragment that can be restored here. `lost`: see `fromHash`; `unoffered`: whether it names the
+ * supervised network, but this host has none.
+ */
+async function asked(hash) {
+  const { choices, lost } = fromHash(hash);
+  const unoffered = choices.weights.includes("supervised") && !(await supervised);
+  if (unoffered) choices.weights = initialState.weights;
+  return { choices, lost, unoffered };
+}
+
+/** Tells the visitor which choices of the link could not be restored. */
+function tellMissing({ lost, unoffered }) {
+  const instead = "so here is what the page starts with instead.";
+  if (lost.length) {
+    say(`This link was made with ${lost.join(" and ")} from a file. Files never leave their browser, ${instead}`);
+  } else if (unoffered) {
+    say(`This link shows a supervised network, which is not offered here, ${instead}`);
+  }
 }

@@ -3,7 +3,7 @@
  * dependencies has changed, and drops results that are out of date.
  */
 import { cellAt } from "../dense-match/engine.js";
-import { emptySide, PHOTOS, SHIPPED } from "./state.js";
+import { emptySide, PHOTOS, SHIPPED, SUPERVISED } from "./state.js";
 import { effect } from "./store.js";
 
 /** The longer side of the network's input in pixels. */
@@ -133,5 +133,8 @@ function startSide(store, engine, index) {
   ask("accuracy", () => [], (pair) => pair.accuracy());
 }
 
+/** URLs of the weights that are files of the host. */
+const HOSTS = { trained: SHIPPED, supervised: SUPERVISED };
+
 const weightsSource = (choice, file) =>
-  choice === "trained" ? new URL(SHIPPED, document.baseURI).href : choice === "file" ? file : "untrained";
+  choice in HOSTS ? new URL(HOSTS[choice], document.baseURI).href : choice === "file" ? file : "untrained";

@@ -3,7 +3,7 @@
  * pasted. Files are not uploaded.
  */
 import { byId, element } from "./dom.js";
-import { PHOTOS } from "./state.js";
+import { HOSTED, PHOTOS } from "./state.js";
 
 const WEIGHTS_FILE = /\.(safetensors|pth|pt)$/i;
 
@@ -25,6 +25,16 @@ export function startSources(store, { pictureAt }) {
       picker({ accept: ".safetensors,.pth,.pt" }, ([file]) => takeWeights(store, file, index))();
     },
   };
+}
+
+/** Whether this host has a supervised network. It is asked only for its list of weights, which always exists. */
+export async function offersSupervised() {
+  try {
+    const answer = await fetch(new URL(HOSTED, document.baseURI));
+    return (await answer.json()).includes("supervised");
+  } catch {
+    return false;
+  }
 }
 
 /** Connects the choice between the kinds of pairs, and the button that makes another pair of the same kind. */

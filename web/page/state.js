@@ -20,6 +20,10 @@ export const STRIDES = [32, 16, 8];
 export const PAIRS = ["photos", "scene", "warp", "own"];
 /** URL of the shipped weights, relative to the page. */
 export const SHIPPED = "dense-match/weights/densecl_r18_photos/manifest.json";
+/** URL of a network that was trained with labels, which a host may add (`web/build.sh --supervised`). */
+export const SUPERVISED = "dense-match/weights/supervised/manifest.json";
+/** URL of the list of all weights that this host has. */
+export const HOSTED = "dense-match/weights/index.json";
 
 /** URLs of the two photographs, relative to the page. */
 export const PHOTOS = ["page/pictures/collins.jpg", "page/pictures/hopper.jpg"];
@@ -53,7 +57,7 @@ export const initialState = {
   threshold: 0.75,
   /** Whether matches at the border of a picture are shown. */
   borderMatches: false,
-  /** One choice per column: "trained", "untrained" or "file"; null if there is no second column. */
+  /** One choice per column: "trained", "untrained", "supervised" or "file"; null if there is no second column. */
   weights: ["trained", null],
   /** The chosen point of the first picture in [0, 1]²; null before one is chosen. */
   point: null,
@@ -71,6 +75,8 @@ export const initialState = {
   own: [null, null],
   /** The visitor's own weights per column. */
   files: [null, null],
+  /** Whether the host has a supervised network. */
+  supervisedOffered: false,
   /** Whether the weights of the columns change all the time, so that old results stay until there are new ones. */
   live: false,
   /** A mode's function for what is dropped on the page; returns whether it took it. */
@@ -164,7 +170,7 @@ export function fromHash(hash) {
 
   const wanted = (fields.get("weights") ?? "").split("+").filter(Boolean);
   if (wanted.includes("file")) lost.push("weights");
-  const [first, second] = wanted.map((name) => among(["trained", "untrained"], name, null));
+  const [first, second] = wanted.map((name) => among(["trained", "untrained", "supervised"], name, null));
   if (wanted.length) choices.weights = [first ?? "trained", second && second !== first ? second : null];
 
   const at = (fields.get("at") ?? "").split(",").map(Number.parseFloat);

@@ -15,7 +15,8 @@ const architecture = (backbone) =>
 
 /** The weights of a column. @param {import("./state.js").Side} side @param {File | null} file the visitor's own file */
 export function weightsLine({ weights, phase }, choice, file) {
-  const name = { trained: "Trained", untrained: "Untrained", file: file?.name }[choice] ?? "";
+  const names = { trained: "Trained", untrained: "Untrained", supervised: "Supervised", file: file?.name };
+  const name = names[choice] ?? "";
   return [element("strong", {}, name), element("span", { class: "quiet" }, weightsDetail(weights, phase))];
 }
 
@@ -23,12 +24,14 @@ function weightsDetail(weights, phase) {
   if (phase === "weights") return "fetching the weights…";
   if (phase === "features") return "reading both pictures…";
   if (!weights) return "";
-  const { backbone, steps, data, method } = weights.info;
+  return [architecture(weights.info.backbone), training(weights.info)].filter(Boolean).join(", ");
+}
+
+function training({ steps, data, method }) {
+  if (method === "unknown") return "weights of another program";
+  if (steps === 0) return "random weights";
   const how = method === "mocov2" ? "MoCo v2" : "DenseCL";
-  const training = steps > 0
-    ? `${steps.toLocaleString("en")} steps of ${how}${data ? ` on ${data}` : ""}`
-    : "random weights";
-  return [architecture(backbone), training].filter(Boolean).join(", ");
+  return `${steps.toLocaleString("en")} steps of ${how}${data ? ` on ${data}` : ""}`;
 }
 
 /** The results below the pictures of a column. */

@@ -17,6 +17,17 @@ function info(bytes) {
   return rest;
 }
 
+/** A safetensors file without densecl's metadata, as another program would write it. */
+export function withoutMetadata(bytes) {
+  const end = 8 + Number(bytes.readBigUInt64LE(0));
+  const { __metadata__: _, ...tensors } = JSON.parse(bytes.subarray(8, end).toString());
+  const header = JSON.stringify(tensors);
+  const padded = Buffer.from(header.padEnd(Math.ceil(header.length / 8) * 8));
+  const length = Buffer.alloc(8);
+  length.writeBigUInt64LE(BigInt(padded.length));
+  return Buffer.concat([length, padded, bytes.subarray(end)]);
+}
+
 /**
  * Puts a bundle on a site.
  * @param {import("./site.js").Site} site

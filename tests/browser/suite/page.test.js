@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { test } from "../lib/test.js";
-import { reference } from "../lib/bundle.js";
+import { putBundle, reference, withoutMetadata } from "../lib/bundle.js";
 import { CALM, Demo, demo, horizontalOverflow, ready, SCENE } from "../lib/demo.js";
 import { alike, changed, look } from "../lib/eyes.js";
 import { hugeJpeg, landscapePng, notAnImage } from "../lib/pictures.js";
@@ -326,6 +326,42 @@ test("weights that densecl has just written can be dropped", async (visit) => {
   const second = page.locator(".panel").nth(1);
   await second.getByText("mine.safetensors").waitFor();
   await second.getByText("PCK@0.1", { exact: true }).waitFor();
+});
+
+test("weights of another program are not called random", async (visit) => {
+  const { page, demo } = await ready(visit);
+  await demo.drop(["theirs.safetensors", "", withoutMetadata(reference("tiny.safetensors"))]);
+  const second = page.locator(".panel").nth(1);
+  await second.getByText("PCK@0.1", { exact: true }).waitFor();
+  assert.match(await second.innerText(), /theirs\.safetensors[^]*weights of another program/);
+});
+
+test("a host that has a supervised network offers it, and fetches it only when it is chosen", async (visit) => {
+  const site = await visit.site();
+  const weights = "/demo/dense-match/weights";
+  putBundle(site, reference("tiny.safetensors"), { folder: `${weights}/supervised` });
+  site.put(`${weights}/index.json`, JSON.stringify(["densecl_r18_photos", "quickstart", "supervised"]));
+  const { page } = await ready(visit, { site });
+  assert.equal(site.count(/\/supervised\//), 0);
+  await page.getByLabel("Compare with").selectOption("supervised");
+  const second = page.locator(".panel").nth(1);
+  await second.getByText("PCK@0.1", { exact: true }).waitFor();
+  assert.match(await second.innerText(), /Supervised/);
+  assert.equal(site.count(/\/supervised\/part-0\.bin$/), 1);
+  await page.waitForURL(/weights=trained\+supervised/);
+
+  const { page: again, demo: shown } = await demo(visit, { site, hash: new URL(page.url()).hash });
+  await shown.ready();
+  await again.locator(".panel").nth(1).getByText("Supervised").waitFor();
+  assert.equal(await shown.notice.isVisible(), false);
+});
+
+test("a link to a supervised network that this host lacks says so", async (visit) => {
+  const { page, demo: shown } = await demo(visit, { hash: `${SCENE}&weights=untrained+supervised` });
+  await shown.ready();
+  assert.match(await shown.notice.innerText(), /supervised network, which is not offered here/);
+  assert.equal(await page.locator(".panel").nth(1).isVisible(), false);
+  assert.equal(await page.locator("option[value=supervised]").evaluateAll((all) => all.every((o) => o.disabled)), true);
 });
 
 test("dropped weights that do not fit are refused in words", async (visit) => {
