@@ -1,4 +1,4 @@
-//! The only module that uses threads: all cores with the feature `threads`, else the calling thread alone.
+//! Splits the work of a kernel: over all cores with the feature `threads`, else it stays on the calling thread.
 
 use std::{cell::RefCell, mem, mem::MaybeUninit};
 
