@@ -17,6 +17,15 @@ pub(super) struct PairMatches {
     /// points are of an object.
     pub(super) by_object: Option<[f64; 2]>,
     pub(super) lines: Vec<MatchLine>,
+    pub(super) shown: Vec<Shown>,
+}
+
+/// A match that `densecl match` would show if its cosine reaches the threshold: mutual, and not at the border.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Shown {
+    pub(super) cosine: f32,
+    /// Whether it is within each of [`PCK_BOUNDS`].
+    pub(super) right: [bool; 2],
 }
 
 /// A point of A to be found in B.
@@ -134,17 +143,26 @@ pub(super) fn match_pair(
     let Some(score) = PairScore::new(&points, &candidates, larger) else {
         return Ok(None);
     };
+    let error = |point: &FoundPoint| {
+        let [dx, dy] = [0, 1].map(|i| point.found[i] - point.truth[i]);
+        dx.hypot(dy) / larger
+    };
+    let shown = found
+        .iter()
+        .filter(|(point, ..)| point.mutual && !point.at_border)
+        .map(|(point, _, cosine)| Shown {
+            cosine: *cosine,
+            right: PCK_BOUNDS.map(|bound| error(point) <= bound),
+        })
+        .collect();
     let share = |at: [f32; 2], size: [u32; 2]| [0, 1].map(|i| at[i] / size[i] as f32);
     let lines = found
         .iter()
-        .map(|(point, place, score)| {
-            let [dx, dy] = [0, 1].map(|i| point.found[i] - point.truth[i]);
-            MatchLine {
-                a: share(*place, size_a),
-                b: share(point.found, size_b),
-                score: *score,
-                correct: Some(dx.hypot(dy) <= PCK_BOUNDS[1] * larger),
-            }
+        .map(|(point, place, score)| MatchLine {
+            a: share(*place, size_a),
+            b: share(point.found, size_b),
+            score: *score,
+            correct: Some(error(point) <= PCK_BOUNDS[1]),
         })
         .collect();
     let by_object = object
@@ -154,6 +172,7 @@ pub(super) fn match_pair(
         score,
         by_object,
         lines,
+        shown,
     }))
 }
 
@@ -229,10 +248,16 @@ mod tests {
         let truth = Truth::Homography([1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]);
         let (a, b) = (map(&cells, grid), map(&exchanged, grid));
         let found = match_pair(a, b, [[50, 50]; 2], &truth, false);
-        let score = found.expect("on the CPU").expect("points").score;
+        let PairMatches { score, shown, .. } = found.expect("on the CPU").expect("points");
         assert_eq!(score.mutual, 1.0);
         assert_eq!(score.mutual_precision, Some([23.0 / 25.0; 2]));
         assert_eq!(score.mutual_precision_without_border, Some([1.0, 1.0]));
+        // Of the 3 x 3 cells inside, 6 has its match in the corner.
+        let right = Shown {
+            cosine: 1.0,
+            right: [true, true],
+        };
+        assert_eq!(shown, [right; 8]);
     }
 
     #[test]

@@ -26,7 +26,7 @@ use super::{Evaluation, Look, Measured, spread};
 use crate::matching;
 use densecl_train::notes::note;
 use densecl_train::report::caption;
-use matches::match_pair;
+use matches::{Shown, match_pair};
 use pairs::{Opened, Pair, Truth};
 
 /// Number of pairs decoded at once.
@@ -92,6 +92,7 @@ struct Found {
     /// PCK relative to the object's box, where the points are of an object.
     by_object: Option<[f64; 2]>,
     lines: Vec<MatchLine>,
+    shown: Vec<Shown>,
 }
 
 /// The errors of a pair.
@@ -168,13 +169,36 @@ impl Evaluation for Correspondence {
                 })
             })
             .collect();
+        let shown: Vec<Shown> = found
+            .iter()
+            .flatten()
+            .flat_map(|one| &one.shown)
+            .copied()
+            .collect();
         let one = Measured {
             figures: figures(&scores),
             picture: Some(picture),
-            details: json!({ "pairs": details }),
+            details: json!({ "pairs": details, "by_cosine": by_cosine(&shown) }),
         };
         Ok(vec![one; seeds.len()])
     }
+}
+
+/// The number of matches of all pairs whose cosine reaches a threshold, and the shares of them within each of
+/// [`PCK_BOUNDS`], for thresholds 0, 0.05, …, 0.95. Thresholds that no match reaches are left out.
+fn by_cosine(shown: &[Shown]) -> Vec<serde_json::Value> {
+    let thresholds = (0..20).map(|step| f64::from(step) / 20.0);
+    let rows = thresholds.filter_map(|threshold| {
+        let reached = |one: &&Shown| f64::from(one.cosine) >= threshold;
+        let matches = shown.iter().filter(reached).count();
+        let precision = [0, 1].map(|bound| {
+            let right = shown.iter().filter(reached).filter(|one| one.right[bound]);
+            right.count() as f64 / matches as f64
+        });
+        (matches > 0)
+            .then(|| json!({ "cosine": threshold, "matches": matches, "precision": precision }))
+    });
+    rows.collect()
 }
 
 /// Means over pairs, so that each pair has the same weight whatever its size.
@@ -302,6 +326,28 @@ impl Correspondence {
             mirrored: mirrored.score.found,
             by_object: plain.by_object,
             lines: plain.lines,
+            shown: plain.shown,
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thresholds_count_the_matches_that_reach_them() {
+        let one = |cosine, right| Shown { cosine, right };
+        let shown = [
+            one(0.5, [true, true]),
+            one(0.25, [false, true]),
+            one(0.1, [false, false]),
+        ];
+        let rows = by_cosine(&shown);
+        let row = |i: usize| (rows[i]["matches"].clone(), rows[i]["precision"].clone());
+        assert_eq!(row(0), (json!(3), json!([1.0 / 3.0, 2.0 / 3.0])));
+        assert_eq!(row(5), (json!(2), json!([0.5, 1.0])));
+        assert_eq!(row(10), (json!(1), json!([1.0, 1.0])));
+        assert_eq!(rows.len(), 11);
     }
 }
