@@ -12,6 +12,7 @@ use crate::team::{self, Role};
 pub(crate) fn each<T: Send>(items: Vec<T>, work: impl Fn(T) + Sync + Send) {
     #[cfg(feature = "threads")]
     match team::role() {
+        _ if items.len() < 2 => {}
         Role::Leader => return team::each(items, work),
         Role::Outside if shared() => return items.into_par_iter().for_each(work),
         Role::Outside | Role::Member => {}
@@ -40,24 +41,16 @@ pub(crate) fn chunks2<T: Send, U: Send>(
     each(chunks.collect(), |(index, (a, b))| work(index, a, b));
 }
 
-/// The results of `work` on pairs of chunks of `len` values, the i-th of `a` with the i-th of `b`, in order.
-pub(crate) fn map_chunks2<T: Send, R: Send>(
-    a: &mut [T],
-    b: &mut [T],
-    len: usize,
-    work: impl Fn(usize, &mut [T], &mut [T]) -> R + Sync + Send,
-) -> Vec<R> {
-    let chunks = a.chunks_mut(len).zip(b.chunks_mut(len)).enumerate();
-    map_each(chunks.collect(), |(index, (a, b))| work(index, a, b))
-}
-
 /// The results of `work` on 0..count, in order.
 pub(crate) fn map<R: Send>(count: usize, work: impl Fn(usize) -> R + Sync + Send) -> Vec<R> {
     map_each((0..count).collect(), work)
 }
 
 /// The results of `work` on the items, in order.
-fn map_each<T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) -> R + Sync + Send) -> Vec<R> {
+pub(crate) fn map_each<T: Send, R: Send>(
+    items: Vec<T>,
+    work: impl Fn(T) -> R + Sync + Send,
+) -> Vec<R> {
     let mut results: Vec<Option<R>> = items.iter().map(|_| None).collect();
     let tasks = items.into_iter().zip(&mut results).collect();
     each(tasks, |(item, result)| *result = Some(work(item)));

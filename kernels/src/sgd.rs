@@ -1,8 +1,8 @@
-//! The updates of a training step for one parameter tensor, each in a single pass over it.
+//! The updates of parameters in a training step, each in a single pass over them.
 
 use multiversion::multiversion;
 
-use crate::parallel::{chunks, map, map_chunks2};
+use crate::parallel::{chunks, map, map_each};
 
 /// Values per task.
 const PART: usize = 1 << 15;
@@ -18,21 +18,44 @@ pub struct Settings {
     pub weight_decay: f32,
 }
 
-/// v ← μ·v + (g + w·θ), θ ← θ − lr·v (`torch.optim.SGD`). Returns Σ g², as [`sum_of_squares`] does: here the gradient is
-/// in the cache already.
+/// A parameter with its state.
+#[derive(Debug)]
+pub struct Parameter<'a> {
+    /// Its values θ.
+    pub theta: &'a mut [f32],
+    /// Their velocity v.
+    pub velocity: &'a mut [f32],
+    /// Their gradient g.
+    pub gradient: &'a [f32],
+}
+
+/// v ← μ·v + (g + w·θ), θ ← θ − lr·v (`torch.optim.SGD`) for all parameters. Returns Σ g², the sum of what
+/// [`sum_of_squares`] gives for each: here the gradients are in the cache already.
 ///
 /// # Panics
-/// When the lengths differ.
-pub fn step(theta: &mut [f32], velocity: &mut [f32], gradient: &[f32], settings: &Settings) -> f64 {
-    assert_eq!(theta.len(), velocity.len());
-    assert_eq!(theta.len(), gradient.len());
-    let parts = map_chunks2(theta, velocity, PART, |index, theta, velocity| {
-        let gradient = &gradient[index * PART..][..theta.len()];
-        let sum = squares(gradient);
-        move_along(theta, velocity, gradient, settings);
-        sum
+/// When the lengths of a parameter's slices differ.
+pub fn step(parameters: Vec<Parameter>, settings: &Settings) -> f64 {
+    // The parts of all parameters are shared out at once, because most parameters are small.
+    let parts = parameters.into_iter().enumerate().flat_map(|(index, one)| {
+        let Parameter {
+            theta,
+            velocity,
+            gradient,
+        } = one;
+        assert_eq!(theta.len(), velocity.len());
+        assert_eq!(theta.len(), gradient.len());
+        let parts = theta.chunks_mut(PART).zip(velocity.chunks_mut(PART));
+        parts
+            .zip(gradient.chunks(PART))
+            .map(move |((theta, velocity), gradient)| (index, theta, velocity, gradient))
     });
-    parts.into_iter().sum()
+    let squares = map_each(parts.collect(), |(index, theta, velocity, gradient)| {
+        (index, move_along(theta, velocity, gradient, settings))
+    });
+    let of_each = squares.chunk_by(|(a, _), (b, _)| a == b);
+    of_each
+        .map(|parts| parts.iter().map(|(_, sum)| sum).sum::<f64>())
+        .sum()
 }
 
 /// θk ← m·θk + (1−m)·θq (He et al. 2020, equation 2).
@@ -56,31 +79,58 @@ pub fn sum_of_squares(values: &[f32]) -> f64 {
     parts.into_iter().sum()
 }
 
-/// Sums in 32 lanes of `f32`, each over at most 1024 values, so that little precision is lost.
+/// Squares are summed in this many lanes of `f32`, each over at most 1024 values, so that little precision is lost.
+const LANES: usize = 32;
+
 #[multiversion(targets = "simd")]
 fn squares(values: &[f32]) -> f64 {
-    let mut lanes = [0.0_f32; 32];
-    let (chunks, rest) = values.as_chunks::<32>();
+    let mut lanes = [0.0_f32; LANES];
+    let (chunks, rest) = values.as_chunks::<LANES>();
     for chunk in chunks {
-        for i in 0..32 {
+        for i in 0..LANES {
             lanes[i] += chunk[i] * chunk[i];
         }
     }
+    total(&lanes, rest)
+}
+
+fn total(lanes: &[f32; LANES], rest: &[f32]) -> f64 {
     lanes.iter().map(|lane| f64::from(*lane)).sum::<f64>()
         + rest.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>()
 }
 
+/// The step of a part; returns [`squares`] of its gradient.
 #[multiversion(targets = "simd")]
-fn move_along(theta: &mut [f32], velocity: &mut [f32], gradient: &[f32], settings: &Settings) {
+fn move_along(
+    theta: &mut [f32],
+    velocity: &mut [f32],
+    gradient: &[f32],
+    settings: &Settings,
+) -> f64 {
     let Settings {
         learning_rate,
         momentum,
         weight_decay,
     } = *settings;
-    for ((theta, velocity), gradient) in theta.iter_mut().zip(velocity.iter_mut()).zip(gradient) {
-        *velocity = *velocity * momentum + (*gradient + *theta * weight_decay);
+    let one = |theta: &mut f32, velocity: &mut f32, gradient: f32| {
+        *velocity = *velocity * momentum + (gradient + *theta * weight_decay);
         *theta -= *velocity * learning_rate;
+    };
+    let mut lanes = [0.0_f32; LANES];
+    let (thetas, last_theta) = theta.as_chunks_mut::<LANES>();
+    let (velocities, last_velocity) = velocity.as_chunks_mut::<LANES>();
+    let (gradients, last_gradient) = gradient.as_chunks::<LANES>();
+    for ((theta, velocity), gradient) in thetas.iter_mut().zip(velocities).zip(gradients) {
+        for i in 0..LANES {
+            lanes[i] += gradient[i] * gradient[i];
+            one(&mut theta[i], &mut velocity[i], gradient[i]);
+        }
     }
+    let last = last_theta.iter_mut().zip(last_velocity);
+    for ((theta, velocity), gradient) in last.zip(last_gradient) {
+        one(theta, velocity, *gradient);
+    }
+    total(&lanes, last_gradient)
 }
 
 #[multiversion(targets = "simd")]

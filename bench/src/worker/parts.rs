@@ -152,9 +152,15 @@ fn optimizer(network: Network, device: &Device) -> anyhow::Result<Iteration> {
     let optim = OptimConfig::default();
     let mut sgd = Sgd::new(&optim);
     device.sync()?;
-    Ok(clocked(device, move || {
-        let mut collected = ParameterGradients::default();
-        collected.accumulate(&differentiated, &gradients);
-        sgd.step(&mut learner.query, collected, optim.lr);
+    let device = device.clone();
+    let other = random([1], &device).autodiff();
+    Ok(Box::new(move || {
+        // Any backward pass frees what Burn kept for the parameters that SGD has replaced; each training step has one.
+        other.clone().require_grad().backward();
+        clock(&device, || {
+            let mut collected = ParameterGradients::default();
+            collected.accumulate(&differentiated, &gradients);
+            sgd.step(&mut learner.query, collected, optim.lr);
+        })
     }))
 }

@@ -139,8 +139,9 @@ impl Updates for Cpu {
         gradient: Option<Tensor<1>>,
         settings: SgdSettings,
     ) -> (Tensor<1>, Tensor<1>) {
-        let (theta, velocity, _) = step(theta, velocity, gradient, settings);
-        (theta, velocity)
+        let mut state = State::of(theta, velocity, gradient);
+        sgd::step(vec![state.parameter()], &of_kernels(settings));
+        state.into_tensors()
     }
 
     fn follow(&self, key: Tensor<1>, query: Tensor<1>, m: f64) -> Tensor<1> {
@@ -164,26 +165,18 @@ impl Updates for Cpu {
         wants_squares: bool,
     ) -> Moved {
         let has_gradient = gradient.iter().any(Option::is_some);
-        // Most parameters are small: the pool of threads is entered once for all.
-        let moved = densecl_kernels::together(|| {
-            let each = theta.into_iter().zip(velocity).zip(gradient);
-            let each =
-                each.map(|((theta, velocity), gradient)| step(theta, velocity, gradient, settings));
-            each.collect::<Vec<_>>()
-        });
-        let mut all = Moved {
-            theta: Vec::with_capacity(moved.len()),
-            velocity: Vec::with_capacity(moved.len()),
-            squares: None,
-        };
-        let mut squares = 0.0;
-        for (theta, velocity, sum) in moved {
-            all.theta.push(theta);
-            all.velocity.push(velocity);
-            squares += sum;
+        let each = theta.into_iter().zip(velocity).zip(gradient);
+        let mut states: Vec<State> = each
+            .map(|((theta, velocity), gradient)| State::of(theta, velocity, gradient))
+            .collect();
+        let parameters = states.iter_mut().map(State::parameter).collect();
+        let squares = sgd::step(parameters, &of_kernels(settings));
+        let (theta, velocity) = states.into_iter().map(State::into_tensors).unzip();
+        Moved {
+            theta,
+            velocity,
+            squares: (wants_squares && has_gradient).then(|| row(vec![squares as f32])),
         }
-        all.squares = (wants_squares && has_gradient).then(|| row(vec![squares as f32]));
-        all
     }
 
     fn follow_all(&self, keys: Flat, queries: Flat, m: f64) -> Flat {
@@ -207,30 +200,46 @@ impl Updates for Cpu {
     }
 }
 
-/// One SGD step: θ, v, and Σ g².
-fn step(
-    theta: Tensor<1>,
-    velocity: Option<Tensor<1>>,
-    gradient: Option<Tensor<1>>,
-    settings: SgdSettings,
-) -> (Tensor<1>, Tensor<1>, f64) {
-    let zeros = || filled(vec![0.0; theta.dims()[0]], vec![theta.dims()[0]]);
-    let mut velocity = contiguous(velocity.map_or_else(zeros, primitive));
-    let gradient = contiguous(gradient.map_or_else(zeros, primitive));
-    let mut theta = contiguous(primitive(theta));
-    let settings = sgd::Settings {
+/// A parameter for SGD.
+struct State {
+    theta: FlexTensor,
+    velocity: FlexTensor,
+    gradient: FlexTensor,
+}
+
+impl State {
+    /// A missing velocity or gradient is zero.
+    fn of(theta: Tensor<1>, velocity: Option<Tensor<1>>, gradient: Option<Tensor<1>>) -> Self {
+        let zeros = || filled(vec![0.0; theta.dims()[0]], vec![theta.dims()[0]]);
+        let velocity = contiguous(velocity.map_or_else(zeros, primitive));
+        let gradient = contiguous(gradient.map_or_else(zeros, primitive));
+        Self {
+            velocity,
+            gradient,
+            theta: contiguous(primitive(theta)),
+        }
+    }
+
+    /// `storage_mut` copies values that other tensors share; otherwise a step works in place.
+    fn parameter(&mut self) -> sgd::Parameter<'_> {
+        sgd::Parameter {
+            theta: self.theta.storage_mut(),
+            velocity: self.velocity.storage_mut(),
+            gradient: values(&self.gradient),
+        }
+    }
+
+    fn into_tensors(self) -> (Tensor<1>, Tensor<1>) {
+        (tensor(self.theta), tensor(self.velocity))
+    }
+}
+
+fn of_kernels(settings: SgdSettings) -> sgd::Settings {
+    sgd::Settings {
         learning_rate: settings.learning_rate as f32,
         momentum: settings.momentum as f32,
         weight_decay: settings.weight_decay as f32,
-    };
-    // `storage_mut` copies values that other tensors share; otherwise the step works in place.
-    let squares = sgd::step(
-        theta.storage_mut(),
-        velocity.storage_mut(),
-        values(&gradient),
-        &settings,
-    );
-    (tensor(theta), tensor(velocity), squares)
+    }
 }
 
 /// A feature map whose memory is in NHWC order, without gaps.

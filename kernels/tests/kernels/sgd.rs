@@ -1,4 +1,4 @@
-use densecl_kernels::sgd::{Settings, follow, step, sum_of_squares};
+use densecl_kernels::sgd::{Parameter, Settings, follow, step, sum_of_squares};
 
 use crate::{assert_close, values};
 
@@ -20,8 +20,21 @@ fn a_step_is_pytorchs_sgd() {
             [t - 0.1 * v, v]
         })
         .collect();
-    let squares = step(&mut theta, &mut velocity, &gradient, &settings);
-    assert_eq!(squares, sum_of_squares(&gradient));
+    // As one parameter of a few values and one of all others.
+    let (few, others) = theta.split_at_mut(7);
+    let (few_v, others_v) = velocity.split_at_mut(7);
+    let (few_g, others_g) = gradient.split_at(7);
+    let parameter = |theta, velocity, gradient| Parameter {
+        theta,
+        velocity,
+        gradient,
+    };
+    let parameters = vec![
+        parameter(few, few_v, few_g),
+        parameter(others, others_v, others_g),
+    ];
+    let squares = step(parameters, &settings);
+    assert_eq!(squares, sum_of_squares(few_g) + sum_of_squares(others_g));
     let of = |i: usize| expected.iter().map(|e| e[i]).collect::<Vec<_>>();
     assert_close(&theta, &of(0), 1e-6);
     assert_close(&velocity, &of(1), 1e-6);
