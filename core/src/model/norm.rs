@@ -5,6 +5,8 @@
 //! MoCo avoids this with 8 GPUs, each of which normalises its own part of the batch, and shuffles the keys
 //! across them. Split batch normalisation makes such groups on one device.
 
+use std::sync::{Arc, OnceLock};
+
 use burn::tensor::Tensor;
 
 use super::{
@@ -30,6 +32,9 @@ pub struct BatchNorm {
     beta: Tensor<1>,
     running_mean: Tensor<1>,
     running_var: Tensor<1>,
+    /// [`Self::by_running`], kept outside gradient graphs until a tensor changes: it is some operations on a few
+    /// numbers, which take longer to start than to compute. Clones share it.
+    kept: Arc<OnceLock<[Tensor<1>; 2]>>,
 }
 
 impl BatchNorm {
@@ -40,6 +45,7 @@ impl BatchNorm {
             beta: Tensor::zeros([channels], init.device),
             running_mean: Tensor::zeros([channels], init.device),
             running_var: Tensor::ones([channels], init.device),
+            kept: Arc::default(),
         }
     }
 
@@ -78,6 +84,7 @@ impl BatchNorm {
         let running = [&self.running_mean, &self.running_var].map(Tensor::clone);
         let unbias = count / (count - 1.0).max(1.0);
         let training = ops::training(&self.running_mean.device(), self.running_mean.dtype());
+        self.kept = Arc::default();
         [self.running_mean, self.running_var] =
             training.running(running, [out.mean, out.variance], MOMENTUM, unbias);
         out.output
@@ -105,6 +112,13 @@ impl BatchNorm {
 
     /// Normalisation by the running statistics as x·a + b: a = γ/√(σ²+ε) and b = β − μ·a, `[C]` each.
     pub(super) fn by_running(&self) -> [Tensor<1>; 2] {
+        if self.gamma.is_autodiff() || self.running_mean.is_autodiff() {
+            return self.scale_and_shift();
+        }
+        self.kept.get_or_init(|| self.scale_and_shift()).clone()
+    }
+
+    fn scale_and_shift(&self) -> [Tensor<1>; 2] {
         let tracked = self.gamma.is_autodiff();
         let running = |t: &Tensor<1>| {
             if tracked {
@@ -162,6 +176,8 @@ impl Tensors for GroupNorm {
 
 impl Tensors for BatchNorm {
     fn visit<V: TensorVisitor>(&mut self, prefix: &str, visitor: &mut V) {
+        // The visitor may change the tensors.
+        self.kept = Arc::default();
         let tensors = [
             &mut self.gamma,
             &mut self.beta,
@@ -216,5 +232,30 @@ mod tests {
                 .all(|(x, want)| (x - want).abs() < 1e-4),
             "{zero:?}"
         );
+    }
+
+    #[test]
+    fn what_is_kept_follows_the_tensors() {
+        struct Double;
+        impl TensorVisitor for Double {
+            fn tensor<const D: usize>(&mut self, _: &str, _: Kind, tensor: &mut Tensor<D>) {
+                *tensor = tensor.clone() * 2.0;
+            }
+        }
+        let device = burn::tensor::Device::flex();
+        let mut norm = BatchNorm::new(&Init::new(0, &device), 1);
+        let one = Tensor::<2>::ones([1, 1], &device);
+        let of = |norm: &BatchNorm| {
+            let values = norm.forward_rows(one.clone()).try_into_vec_as::<f32>();
+            values.expect("on the CPU")[0]
+        };
+        assert!((of(&norm) - 1.0).abs() < 1e-4);
+        let copy = norm.clone();
+        norm.forward_train_rows(Tensor::from_data([[2.0], [4.0]], &device), 1);
+        // The mean is a tenth of 3, the variance nine tenths of 1 and a tenth of 2.
+        assert!((of(&norm) - 0.7 / 1.1f32.sqrt()).abs() < 1e-4);
+        norm.visit("", &mut Double);
+        assert!((of(&norm) - 2.0 * 0.4 / 2.2f32.sqrt()).abs() < 1e-4);
+        assert!((of(&copy) - 1.0).abs() < 1e-4);
     }
 }
