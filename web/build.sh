@@ -131,7 +131,7 @@ for bundle in web/weights/*/; do
 done
 if [ -n "$supervised" ]; then
     rm -rf "$dist/weights/supervised"
-    cargo run --release --locked --quiet -- \
+    cargo run --release --locked -- \
         export "$supervised" --to web --out "$dist/weights/supervised"
 fi
 # The page asks for this list instead of for files that may not exist.
