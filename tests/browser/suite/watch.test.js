@@ -44,6 +44,8 @@ test("a run is watched on its own page until it ends", async (visit) => {
   const result = await page.locator(".result").innerText();
   assert.match(result, /before\s+[\d.]+ %\s+[\d.]+ %\s+after 300 steps\s+[\d.]+ %/);
   await page.getByText("The figures as a table").click();
+  // The rows are written after the table has been opened.
+  await page.locator(".rows tbody tr").nth(11).waitFor();
   assert.equal(await page.locator(".rows tbody tr").count(), 12);
   assert.equal(await page.locator(".rows tbody th").last().innerText(), "300");
   await accessible(page);
