@@ -71,6 +71,7 @@ function startAddress({ subscribe, set }) {
     const { hash } = location;
     if (hash === written) return;
     const { choices, ...missing } = await asked(hash);
+    if (location.hash !== hash) return; // changed again meanwhile
     set({ ...choices, own: [null, null], notice: null });
     tellMissing(missing);
   });
